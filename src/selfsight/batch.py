@@ -73,3 +73,24 @@ class Needs:
     batch: type
     labels: bool = False
     least_side: int = 8
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a task may derive its settings from.
+
+    Attributes:
+        samples: How many samples there are.
+        classes: How many classes, 0 when unlabelled.
+        channels: Channels of the pictures.
+        side: Side of the crops, in pixels.
+        batch: Samples a step, over all processes.
+        steps: Steps of the whole run, None when not yet known.
+    """
+
+    samples: int
+    classes: int
+    channels: int
+    side: int
+    batch: int
+    steps: int | None = None

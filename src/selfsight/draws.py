@@ -73,7 +73,8 @@ class Draws:
 
         The device's own logarithm and cosine are used, so the last bits may differ across devices.
         """
-        first, second = self.uniform(name, 2 * columns).chunk(2, dim=1)
+        both = self.uniform(name, 2 * columns)
+        first, second = both[:, ::2], both[:, 1::2]
         radius = (-2 * torch.log1p(-first)).sqrt()  # log1p(-u) is finite for u in [0, 1)
         return radius * torch.cos(2 * math.pi * second)
 

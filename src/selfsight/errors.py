@@ -1,6 +1,7 @@
 """What the command line shows as one sentence instead of a traceback.
 
 SelfsightError: the environment's fault (a missing file, a full disk, data too small); exit 1.
+Stopped:        the user's wish, everything saved; exit 130.
 UsageError:     asked wrongly (an unknown name, a value outside its range); exit 2.
 """
 
@@ -10,6 +11,10 @@ from collections.abc import Iterable
 
 class SelfsightError(Exception):
     """A fault of the environment: what happened, and what to do about it."""
+
+
+class Stopped(SelfsightError):
+    """Stopped by the user, everything saved; exit 130."""
 
 
 class UsageError(ValueError):

@@ -1,0 +1,43 @@
+# `make` alone prints the commands.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+.PHONY: help setup demo check test learn bench clean
+
+help:
+	@echo "make setup   make .venv and install everything (the others do it when it is missing)"
+	@echo "make demo    the whole job on photographs that come with the packages, in four minutes"
+	@echo "make check   ruff, pyright and the fast tests"
+	@echo "make test    all tests but the long ones"
+	@echo "make learn   short trainings on real pictures: every task must learn, every resume be exact"
+	@echo "make bench   speed, as ratios within one run"
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+setup: $(INSTALLED)
+
+demo: $(INSTALLED)
+	$(BIN)/selfsight demo
+
+check: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/pyright -p tests
+	$(BIN)/pytest -m "not learn and not gpu and not slow"
+
+test: $(INSTALLED)
+	$(BIN)/pytest -m "not learn and not gpu"
+
+learn: $(INSTALLED)
+	$(BIN)/pytest -m learn
+
+bench: $(INSTALLED)
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf .venv build dist src/*.egg-info .pytest_cache .ruff_cache

@@ -1,0 +1,41 @@
+"""Writing files so that a reader, a kill or a full disk never meets half of one."""
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from selfsight.errors import SelfsightError
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file beside its place, then rename it there.
+
+    Raises:
+        SelfsightError: If it cannot be written, on a full disk for one. The old file is untouched.
+    """
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise SelfsightError(
+            f"{path} could not be written: {error.strerror or error}; "
+            "what was saved there before is intact. Make room, or name another place"
+        ) from error
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write a text file as `write_bytes` does, in UTF-8."""
+    write_bytes(path, content.encode())
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write plain values as indented JSON, as `write_bytes` does."""
+    write_text(path, json.dumps(content, indent=2) + "\n")

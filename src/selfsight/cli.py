@@ -1,0 +1,95 @@
+"""The command line: one verb, one function.
+
+Nothing heavy is loaded before a verb is asked for, so `selfsight --help` answers at once. Exit
+status: 0 done; 1 could not; 2 asked wrongly; 130 stopped by Ctrl-C, everything saved.
+"""
+
+import importlib
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import tyro
+
+from selfsight import settings
+from selfsight.errors import SelfsightError, Stopped, UsageError, unknown_name
+
+
+class Verb(NamedTuple):
+    """A verb: its settings, and where its function and its way of showing the answer are.
+
+    The function takes the settings and gives a record; the other prints the record for people.
+    """
+
+    settings: type
+    function: str
+    shown: str
+
+
+VERBS: dict[str, Verb] = {
+    "demo": Verb(settings.Demo, "selfsight.studies.demo:demo_as", "selfsight.studies.demo:show"),
+    "pretrain": Verb(
+        settings.Pretrain, "selfsight.pretraining:recorded", "selfsight.pretraining:show"
+    ),
+    "probe": Verb(settings.Probe, "selfsight.probing:probe_as", "selfsight.probing:show"),
+    "tasks": Verb(settings.Tasks, "selfsight.listing:tasks", "selfsight.listing:show_tasks"),
+    "encoders": Verb(
+        settings.Encoders, "selfsight.listing:encoders", "selfsight.listing:show_encoders"
+    ),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command: -> exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        asked = _asked(words)
+        name = next(n for n, verb in VERBS.items() if isinstance(asked, verb.settings))
+        record = _load(VERBS[name].function)(asked)
+        if asked.json:
+            print(json.dumps(record, indent=2))
+        else:
+            _load(VERBS[name].shown)(record)
+    except SystemExit as end:  # tyro has said what is wrong, or printed the help
+        return int(end.code or 0)
+    except Stopped as stopped:
+        return _told(stopped, 130)
+    except SelfsightError as error:
+        return _told(error, 1)
+    except UsageError as error:
+        return _told(error, 2)
+    except KeyboardInterrupt:
+        return _told("interrupted", 130)
+    except BrokenPipeError:  # the reader of standard output has gone, as `| head` does
+        sys.stderr.close()
+        return 1
+    return 0
+
+
+def _asked(words: list[str]) -> Any:
+    """Read the words into a verb's settings.
+
+    Raises:
+        UsageError: If the verb is unknown or a value is outside its range.
+        SystemExit: If help was asked for, or a flag is unknown.
+    """
+    if words and not words[0].startswith("-") and words[0] not in VERBS:
+        raise unknown_name("verb", words[0], VERBS)
+    return tyro.extras.subcommand_cli_from_dict(
+        {name: verb.settings for name, verb in VERBS.items()},
+        prog="selfsight",
+        description="Learn to see from pictures nobody labelled, and show what was learned.",
+        args=words or ["--help"],
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+
+
+def _load(target: str) -> Any:
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _told(problem: object, status: int) -> int:
+    print(f"selfsight: {problem}", file=sys.stderr)
+    return status

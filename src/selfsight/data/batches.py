@@ -1,0 +1,104 @@
+"""Batches: which samples each step sees, and the batch made of them.
+
+Epoch e goes once through all samples in an order drawn from the seed and e alone, so a step's
+batch follows from its number: a resumed run needs no state to go on where it stopped.
+"""
+
+import torch
+from torch import Tensor
+
+from selfsight.batch import Images, LabelledImages
+from selfsight.data.pictures import Pictures
+from selfsight.draws import Draws
+from selfsight.errors import SelfsightError, UsageError
+
+
+class Order:
+    """The samples of every step; remembers the current epoch's order so that a step costs nothing.
+
+    Args:
+        count: Samples there are.
+        batch: Samples a step sees, 1 to `count`.
+        seed: The run's seed.
+
+    Raises:
+        UsageError: If `batch` is outside its range.
+    """
+
+    def __init__(self, count: int, batch: int, seed: int) -> None:
+        if not 1 <= batch <= count:
+            raise UsageError(
+                f"batch must be between 1 and the {count} samples there are, got {batch}"
+            )
+        self.count = count
+        self.batch = batch
+        self.seed = seed
+        self.steps_per_epoch = count // batch
+        self._epoch = -1
+        self._order = torch.empty(0, dtype=torch.int64)
+
+    def at(self, step: int) -> tuple[int, Tensor]:
+        """Tell the epoch of a step and its samples: -> epoch, (batch,) int64.
+
+        What is left of an epoch after its last full batch is not seen that epoch.
+        """
+        epoch, place = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            self._order = Draws(self.seed, epoch, torch.arange(self.count)).order("order")
+            self._epoch = epoch
+        return epoch, self._order[place * self.batch : (place + 1) * self.batch]
+
+
+def rows_of_step(count: int, batch: int, step: int, seed: int) -> tuple[int, Tensor]:
+    """Tell the epoch of a step and its samples: -> epoch, (batch,) int64.
+
+    Args:
+        count: Samples there are.
+        batch: Samples a step sees, 1 to `count`.
+        step: Steps done before, from 0.
+        seed: The run's seed.
+
+    Raises:
+        UsageError: If `batch` is outside its range.
+    """
+    return Order(count, batch, seed).at(step)
+
+
+def batch_at(
+    pictures: Pictures,
+    index: Tensor,
+    *,
+    seed: int,
+    epoch: int,
+    labels: bool,
+    device: torch.device | str,
+) -> Images | LabelledImages:
+    """Make a batch of some pictures.
+
+    Args:
+        pictures: Where to take them from.
+        index: (B,) int64, which ones.
+        seed: The run's seed, for the batch's draws.
+        epoch: How often the data has been gone through, for the batch's draws.
+        labels: Whether the batch carries classes.
+        device: Where the batch is to be.
+
+    Raises:
+        SelfsightError: If classes are asked for and there are none.
+    """
+    here = index.to(device, non_blocking=True)
+    images = Images(
+        pictures.images.index_select(0, index).to(device, non_blocking=True),
+        pictures.extent.index_select(0, index).to(device, non_blocking=True),
+        here,
+        Draws(seed, epoch, here),
+    )
+    if not labels:
+        return images
+    if pictures.labels is None:
+        raise SelfsightError(
+            f"this task needs a class for every picture, and {pictures.name} has none; sort the "
+            "pictures into a subfolder a class, or give data with labels."
+        )
+    chosen = pictures.labels.index_select(0, index).to(device, non_blocking=True)
+    return LabelledImages(*images, chosen)

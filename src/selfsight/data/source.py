@@ -1,0 +1,142 @@
+"""Source: pictures listed, not yet decoded.
+
+Every form of data (a folder, a table, arrays, embedded samples) is a `Source`: so many pictures,
+each with a title, a cheap header and pixels on demand, and perhaps a class.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import torch
+from torch import Tensor
+
+from selfsight.data.decode import Header, decoded, header_of, reasons
+from selfsight.errors import SelfsightError
+
+
+class Source(ABC):
+    """Pictures listed, not yet decoded.
+
+    Attributes:
+        name: Where they come from, as the user wrote it.
+        classes: K class names in the order of their numbers; () when unlabelled.
+        labels: (N,) int64 class numbers from 0, or None when unlabelled.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    labels: Tensor | None
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def title(self, i: int) -> str:
+        """Name picture i for messages: its relative path, or its row."""
+
+    @abstractmethod
+    def header(self, i: int) -> Header:
+        """Tell the size and channels of picture i without decoding it.
+
+        Raises:
+            Unreadable: If it is no picture, or too small or too large to be used.
+        """
+
+    @abstractmethod
+    def decode(self, i: int) -> Tensor:
+        """Decode picture i, upright: -> (C, H, W) uint8 with C 1 or 3.
+
+        Raises:
+            Unreadable: If it cannot be decoded.
+        """
+
+    def subset(self, rows: Tensor) -> "Source":
+        """Keep the pictures of `rows` (M,) int64, in that order."""
+        labels = None if self.labels is None else self.labels[rows]
+        return View(self, rows, self.classes, labels)
+
+
+class EncodedSource(Source):
+    """Pictures stored as JPEG, PNG and their like."""
+
+    @abstractmethod
+    def opened(self, i: int) -> BinaryIO:
+        """Open the bytes of picture i for reading.
+
+        Raises:
+            Unreadable: If there are none.
+            OSError: If the file cannot be opened.
+        """
+
+    def header(self, i: int) -> Header:
+        """Tell its size and channels."""
+        with reasons(), self.opened(i) as file:
+            return header_of(file)
+
+    def decode(self, i: int) -> Tensor:
+        """Give its pixels: -> (C, H, W) uint8."""
+        with reasons(), self.opened(i) as file:
+            return decoded(file)
+
+
+class View(Source):
+    """Some pictures of another source, perhaps with their classes renumbered."""
+
+    def __init__(
+        self, base: Source, rows: Tensor, classes: tuple[str, ...], labels: Tensor | None
+    ) -> None:
+        self.base = base
+        self.index: list[int] = rows.tolist()
+        self.name = base.name
+        self.classes = classes
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def title(self, i: int) -> str:
+        """Name picture i for messages."""
+        return self.base.title(self.index[i])
+
+    def header(self, i: int) -> Header:
+        """Tell its size and channels."""
+        return self.base.header(self.index[i])
+
+    def decode(self, i: int) -> Tensor:
+        """Give its pixels: -> (C, H, W) uint8."""
+        return self.base.decode(self.index[i])
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Data as it comes: what to learn from, and what is kept for testing if it says so."""
+
+    train: Source
+    test: Source | None
+
+
+def numbered(values: Sequence[int] | Sequence[str]) -> tuple[tuple[str, ...], Tensor]:
+    """Number the classes that occur, in sorted order: -> K names, (N,) int64 numbers."""
+    found = sorted(set(values))
+    number = {value: k for k, value in enumerate(found)}
+    return tuple(str(value) for value in found), torch.tensor([number[v] for v in values])
+
+
+def same_classes(train: Source, test: Source) -> Source:
+    """Number the classes of `test` as `train` numbers them.
+
+    Raises:
+        SelfsightError: If `test` has a class that `train` lacks.
+    """
+    if train.labels is None or test.labels is None or train.classes == test.classes:
+        return test
+    unknown = [name for name in test.classes if name not in train.classes]
+    if unknown:
+        raise SelfsightError(
+            f"every class of the test part must occur in the training part; {test.name} also has "
+            f"{', '.join(unknown[:10])}. Rename or remove these, or add training pictures of them."
+        )
+    renumber = torch.tensor([train.classes.index(name) for name in test.classes])
+    return View(test, torch.arange(len(test)), train.classes, renumber[test.labels])

@@ -1,0 +1,127 @@
+"""Encoder: a timm network that tells its layers by name.
+
+An encoder takes pictures in [0, 1], shifts and scales them as its recipe says, and gives either one
+feature vector a picture or the map of every named layer. The recipe is all that is needed to build
+the network again; with timm alone where timm has the architecture.
+"""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to build an encoder again: what `encoder.json` holds.
+
+    Attributes:
+        name: The architecture's timm name.
+        arguments: Keyword arguments for `timm.create_model`.
+        channels: Channels of the pictures it takes.
+        size: Side of the pictures it was built for, in pixels.
+        mean: Subtracted from pictures in [0, 1], a number a channel.
+        deviation: Divides them afterwards, a number a channel.
+        layers: The named layers, input to output: timm's module names.
+    """
+
+    name: str
+    arguments: dict[str, Any]
+    channels: int
+    size: int
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    layers: tuple[str, ...] = field(default=())
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the recipe as plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Recipe":
+        """Read back what `to_json` gave."""
+        tuples = {key: tuple(values[key]) for key in ("mean", "deviation", "layers")}
+        return cls(**{**values, **tuples})
+
+
+class Encoder(nn.Module):
+    """A network whose layers can be looked into.
+
+    Args:
+        model: A timm model without a classifier.
+        recipe: How it was built.
+
+    Attributes:
+        dim: Width D of the pooled features.
+        layer_names: The named layers, input to output.
+        layer_channels: Channels C of each named layer.
+        layer_strides: Input pixels a step of each named layer's map.
+    """
+
+    def __init__(self, model: nn.Module, recipe: Recipe) -> None:
+        super().__init__()
+        self.model = model
+        self.recipe = recipe
+        self.layer_names = recipe.layers
+        self._taps = _taps(model, recipe.layers)
+        shape = (1, recipe.channels, 1, 1)
+        self.register_buffer("mean", torch.tensor(recipe.mean).view(shape), persistent=False)
+        self.register_buffer(
+            "deviation", torch.tensor(recipe.deviation).view(shape), persistent=False
+        )
+        self.dim, self.layer_channels, self.layer_strides = self._measured()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Encode pictures (B, C, S, S) in [0, 1]: -> pooled features (B, D)."""
+        return self.model(self._standardised(images))
+
+    def layers(self, images: Tensor) -> dict[str, Tensor]:
+        """Look into every named layer: pictures (B, C, S, S) in [0, 1] -> maps (B, C, h, w)."""
+        model = cast(Any, self.model)
+        maps: list[Tensor] = model.forward_intermediates(
+            self._standardised(images),
+            indices=self._taps,
+            intermediates_only=True,
+            output_fmt="NCHW",
+        )
+        return dict(zip(self.layer_names, maps, strict=True))
+
+    def _standardised(self, images: Tensor) -> Tensor:
+        mean, deviation = cast(Tensor, self.mean), cast(Tensor, self.deviation)
+        return (images - mean) / deviation
+
+    @torch.no_grad()
+    def _measured(self) -> tuple[int, dict[str, int], dict[str, int]]:
+        """Run one grey picture through: timm's own figures are wrong for changed first strides."""
+        side = self.recipe.size
+        grey = torch.full((1, self.recipe.channels, side, side), 0.5)
+        self.eval()
+        maps = self.layers(grey)
+        channels = {name: m.shape[1] for name, m in maps.items()}
+        strides = {name: round(side / m.shape[-1]) for name, m in maps.items()}
+        width = self(grey).shape[1]
+        self.train()
+        return width, channels, strides
+
+
+def named_layers(model: nn.Module) -> tuple[str, ...]:
+    """Choose the layers to tap: every stage; of transformers every third block and the last."""
+    entries = _feature_info(model)
+    names = tuple(entry["module"] for entry in entries)
+    if len({entry["reduction"] for entry in entries}) > 1:
+        return names
+    last = len(names) - 1  # one stride throughout: a transformer
+    return tuple(name for i, name in enumerate(names) if i % 3 == 2 or i == last)
+
+
+def _feature_info(model: nn.Module) -> list[dict[str, Any]]:
+    """List what timm can tap, in the order in which `forward_intermediates` counts."""
+    info = cast(Any, model).feature_info
+    return info.info if hasattr(info, "info") else info
+
+
+def _taps(model: nn.Module, layers: tuple[str, ...]) -> list[int]:
+    """Number the named layers as `forward_intermediates` wants them."""
+    known = [entry["module"] for entry in _feature_info(model)]
+    return [known.index(name) for name in layers]

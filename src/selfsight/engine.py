@@ -1,0 +1,94 @@
+"""Engine: devices and precision, by Lightning Fabric; nothing else in the house imports it."""
+
+import os
+import platform
+import warnings
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from selfsight.errors import SelfsightError
+from selfsight.score import Score
+
+Precision = Literal["f32", "bf16"]
+_NAMES = {"f32": "32-true", "bf16": "bf16-mixed"}
+
+
+def resolve_device(asked: str) -> str:
+    """Decide between processor and GPU: "auto" takes a GPU where there is one.
+
+    Raises:
+        SelfsightError: If a GPU was asked for and there is none.
+    """
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise SelfsightError("no CUDA device is here; leave --device out to train on the processor")
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return asked
+
+
+class Engine:
+    """One device at one precision.
+
+    Args:
+        device: "cpu" or "cuda".
+        precision: "f32", or "bf16" for autocast with f32 weights.
+    """
+
+    def __init__(self, device: str, precision: Precision) -> None:
+        from lightning_fabric import Fabric  # slow to load, and needed only to train
+
+        with warnings.catch_warnings():  # it remarks on a GPU that is there and was not asked for
+            warnings.simplefilter("ignore")
+            self._fabric = Fabric(
+                accelerator=device, devices=1, precision=cast(Any, _NAMES[precision])
+            )
+        self.device = self._fabric.device
+
+    def prepare(self, task: nn.Module, optimizer: Optimizer) -> None:
+        """Move a task to the device and wrap it; its parameters stay the same objects."""
+        task.to(self.device, memory_format=torch.channels_last)
+        self._task, self._optimizer = self._fabric.setup(task, optimizer, move_to_device=False)
+        self._parameters = list(task.parameters())
+
+    def score(self, batch: Any) -> Score:
+        """Run the task forward at the engine's precision."""
+        return cast(Score, self._task(batch))
+
+    def update(self, loss: Tensor, *, clip: float | None) -> None:
+        """Take one optimiser step down the loss's gradient.
+
+        Args:
+            loss: Scalar.
+            clip: Longest gradient allowed, as a Euclidean norm; None leaves it.
+        """
+        self._fabric.backward(loss)
+        if clip is not None:
+            nn.utils.clip_grad_norm_(self._parameters, clip)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+
+    def wait(self) -> None:
+        """Wait until the device has done what it was given."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+def cores() -> int:
+    """Count the processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def machine(device: str) -> dict[str, Any]:
+    """Describe the machine, for records."""
+    facts: dict[str, Any] = {
+        "processor": platform.processor() or platform.machine(),
+        "system": platform.system(),
+        "cores": cores(),
+        "threads": torch.get_num_threads(),
+    }
+    if device == "cuda":
+        facts["gpu"] = torch.cuda.get_device_name()
+    return facts

@@ -1,0 +1,69 @@
+"""Listing: what there is to choose from, as tables and as records."""
+
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from selfsight.encoders import DEFAULT, EXAMPLES, build
+from selfsight.settings import Encoders, Tasks
+from selfsight.tasks.describe import card, cards
+
+LOOKED_AT = 64  # px, the side at which encoders are listed; those of fixed size take their own
+
+
+def tasks(settings: Tasks) -> list[dict[str, Any]]:
+    """Describe every task, or the one named."""
+    return [card(settings.name)] if settings.name else cards()
+
+
+def show_tasks(record: list[dict[str, Any]]) -> None:
+    """Print the tasks for people."""
+    console = Console()
+    for task in record:
+        table = Table(title=f"{task['name']}: {task['title']}", show_header=False, box=None)
+        table.title_justify = "left"
+        for word in ("hidden", "predicted", "scored", "reference"):
+            table.add_row(word, task[word])
+        for name, default in task["settings"].items():
+            value = "from the data" if default is None else str(default)
+            table.add_row("setting", f"--set {task['name']}.{name}=VALUE   default: {value}")
+        console.print(table)
+        console.print()
+
+
+def encoders(settings: Encoders) -> list[dict[str, Any]]:
+    """Describe the usual encoders, or the one named."""
+    names = [settings.name] if settings.name else list(EXAMPLES)
+    return [_encoder(name) for name in names]
+
+
+def _encoder(name: str) -> dict[str, Any]:
+    with torch.random.fork_rng():
+        encoder = build(name, size=LOOKED_AT)
+    return {
+        "name": name,
+        "timm": encoder.recipe.name,
+        "arguments": encoder.recipe.arguments,
+        "for": EXAMPLES.get(name),
+        "weights": sum(p.numel() for p in encoder.parameters()),
+        "dim": encoder.dim,
+        "layers": [
+            {"name": n, "channels": encoder.layer_channels[n], "stride": encoder.layer_strides[n]}
+            for n in encoder.layer_names
+        ],
+    }
+
+
+def show_encoders(record: list[dict[str, Any]]) -> None:
+    """Print the encoders for people."""
+    table = Table(title="encoders: these, and any timm model by its timm name")
+    for column in ("name", "timm", "weights", "features", "layers: channels @ stride", "for"):
+        table.add_column(column)
+    for row in record:
+        layers = ", ".join(f"{x['name']}: {x['channels']} @ {x['stride']}" for x in row["layers"])
+        name = f"{row['name']} (default)" if row["name"] == DEFAULT else row["name"]
+        weights = f"{row['weights'] / 1e6:.2f} M"
+        table.add_row(name, row["timm"], weights, str(row["dim"]), layers, row["for"] or "")
+    Console().print(table)

@@ -1,0 +1,228 @@
+"""Plan: what will be done, derived from the data and the machine, and printed before it is done.
+
+A plan is all that a resume needs besides the data and the checkpoint; it stands in settings.json.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from selfsight.encoders import DEFAULT, Encoder
+from selfsight.engine import Precision
+from selfsight.progress import duration
+from selfsight.settings import Pretrain
+
+PROCESSOR_MINUTES = 10.0
+GPU_EPOCHS = 100
+PROCESSOR_SIDES, GPU_SIDES = (32, 96), (32, 224)
+SMALL_UP_TO = 128  # the small encoder's largest pictures, in pixels
+WARM_UP_SHARE = 0.05  # of the steps
+ROWS_LOGGED = 200
+CROP_LEAST_SCALE = 0.2  # where a task does not say
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be done.
+
+    Attributes:
+        data: What the pictures were asked as.
+        limit: How many of them at most, None for all.
+        fingerprint: Of the pictures as read.
+        samples: How many there are.
+        classes: Names of their classes, if any.
+        channels: Channels of each.
+        canvas: Side of the square they are kept on, in pixels.
+        size: Side of what the encoder sees, in pixels.
+        task: The pretext task.
+        task_settings: Its settings, derived ones included.
+        encoder: The encoder's recipe.
+        start: Where its first weights come from, None for random ones.
+        batch: Pictures a step.
+        steps: Optimiser steps in all.
+        seed: Of everything random.
+        optimizer: "sgd" or "adamw".
+        rate: Peak learning rate.
+        decay: Weight decay.
+        schedule: "cosine" or "step".
+        warmup: Steps over which the rate rises.
+        clip: Longest gradient, None for any.
+        device: "cpu" or "cuda".
+        precision: "f32" or "bf16".
+        memory_format: How pictures lie in memory.
+        threads: Processor threads a tensor operation uses.
+        seconds_a_step: As measured before the start.
+        notes: What the user should know of the choices.
+    """
+
+    data: str
+    limit: int | None
+    fingerprint: str
+    samples: int
+    classes: tuple[str, ...]
+    channels: int
+    canvas: int
+    size: int
+    task: str
+    task_settings: dict[str, Any]
+    encoder: dict[str, Any]
+    start: str | None
+    batch: int
+    steps: int
+    seed: int
+    optimizer: str
+    rate: float
+    decay: float
+    schedule: str
+    warmup: int
+    clip: float | None
+    device: str
+    precision: Precision
+    memory_format: str
+    threads: int
+    seconds_a_step: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def log_every(self) -> int:
+        """Steps between two rows of metrics.csv."""
+        return max(1, self.steps // ROWS_LOGGED)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the plan as plain values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Plan":
+        """Read back what `to_json` gave."""
+        tuples = {key: tuple(values[key]) for key in ("classes", "notes")}
+        return cls(**{**values, **tuples})
+
+    def lines(self, encoder: Encoder) -> list[str]:
+        """Say the plan, a line an aspect."""
+        weights = sum(p.numel() for p in encoder.parameters())
+        epochs = self.steps * self.batch / self.samples
+        store = self.samples * self.channels * self.canvas**2
+        settings = ", ".join(f"{k}={v}" for k, v in self.task_settings.items())
+        start = f", weights from {self.start}" if self.start else ""
+        lines = [
+            f"data      {self.samples:,} pictures, {self.channels} channel"
+            f"{'s' if self.channels > 1 else ''}, on canvases of {self.canvas} px "
+            f"({_bytes(store)} in memory)",
+            f"task      {self.task} on {self.size} px" + (f" ({settings})" if settings else ""),
+            f"encoder   {self.encoder['name']}, {weights / 1e6:.2f} M weights, "
+            f"{encoder.dim} features{start}",
+            f"steps     {self.steps:,} of {self.batch} pictures: {epochs:.3g} times through the "
+            f"data, about {duration(self.steps * self.seconds_a_step)}",
+            f"training  {self.optimizer}, rate {self.rate:.3g} by {self.schedule} after "
+            f"{self.warmup} steps of warm-up, decay {self.decay:g}, "
+            f"{'no clipping' if self.clip is None else f'clipped at {self.clip:g}'}",
+            f"machine   {self.device}, {self.precision}, {self.threads} threads",
+        ]
+        return lines + [f"note      {note}" for note in self.notes]
+
+
+def _bytes(count: float) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+
+
+def side_of_pictures(asked: int | None, longer_side: int, device: str) -> int:
+    """Choose the side the encoder sees: the median longer side, rounded to 16, within limits."""
+    if asked is not None:
+        return asked
+    least, most = PROCESSOR_SIDES if device == "cpu" else GPU_SIDES
+    return min(max(round(longer_side / 16) * 16, least), most)
+
+
+def side_of_canvas(size: int, longest: int, least_scale: float) -> int:
+    """Choose the side pictures are kept at, so that crops are rarely magnified over twofold.
+
+    The smallest crop of a picture that fills its canvas has the side sqrt(least_scale) of it.
+    """
+    wanted = math.ceil(size / (2 * math.sqrt(least_scale)))
+    return min(max(wanted, size), max(longest, 1))
+
+
+def encoder_name(asked: str | None, size: int, device: str) -> str:
+    """Choose the encoder: the small one for small pictures on a processor."""
+    if asked is not None:
+        return asked
+    return DEFAULT if device == "cpu" and size <= SMALL_UP_TO else "resnet18"
+
+
+def batch_size(asked: int | None, samples: int, device: str) -> tuple[int, tuple[str, ...]]:
+    """Choose the batch, never over the data's size: -> batch, notes."""
+    wanted = asked or (64 if device == "cpu" else 256)
+    if wanted <= samples:
+        return wanted, ()
+    note = f"the batch of {wanted} is lowered to the {samples} pictures there are"
+    return samples, (note,) if asked else ()
+
+
+def optimization(settings: Pretrain, encoder: Encoder, batch: int) -> dict[str, Any]:
+    """Choose optimiser, rate, decay and clipping, where they were not asked for.
+
+    SGD bears the scale-free gradients that batch normalisation gives; networks without it need
+    AdamW. Rates grow linearly with the batch up to a ceiling (Goyal et al., "Accurate, Large
+    Minibatch SGD", 2017, https://arxiv.org/abs/1706.02677, section 2.1).
+    """
+    normalised = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in encoder.modules())  # pyright: ignore[reportPrivateUsage] -- torch's own base of all of them
+    optimizer = settings.optimizer or ("sgd" if normalised else "adamw")
+    sgd = optimizer == "sgd"
+    rate = min(0.1, 0.1 * batch / 64) if sgd else min(2e-3, 1e-3 * batch / 64)
+    return {
+        "optimizer": optimizer,
+        "rate": settings.rate or rate,
+        "decay": (5e-4 if sgd else 0.05) if settings.decay is None else settings.decay,
+        "clip": settings.clip or (None if sgd else 1.0),
+    }
+
+
+def step_count(
+    settings: Pretrain, samples: int, batch: int, device: str, seconds_a_step: float
+) -> int:
+    """Turn the asked length into optimiser steps, at least one."""
+    if settings.samples is not None:
+        return max(1, math.ceil(settings.samples / batch))
+    if settings.epochs is not None or (settings.minutes is None and device == "cuda"):
+        return max(1, (settings.epochs or GPU_EPOCHS) * (samples // batch))
+    minutes = settings.minutes or PROCESSOR_MINUTES
+    return max(1, round(minutes * 60 / seconds_a_step))
+
+
+def rate_factor(step: int, steps: int, warmup: int, schedule: str) -> float:
+    """Give the share of the peak rate at a step, in (0, 1].
+
+    Linear warm-up, then a half cosine (Loshchilov, Hutter, "SGDR", ICLR 2017,
+    https://arxiv.org/abs/1608.03983, with one cycle) or tenths at 60 and 80 % of the steps.
+
+    >>> [round(rate_factor(s, 100, 5, "cosine"), 3) for s in (0, 4, 5, 52, 99)]
+    [0.2, 1.0, 1.0, 0.508, 0.0]
+    """
+    if step < warmup:
+        return (step + 1) / warmup
+    done = (step - warmup) / max(1, steps - warmup)
+    if schedule == "step":
+        return 1.0 if done < 0.6 else 0.1 if done < 0.8 else 0.01
+    return 0.5 * (1 + math.cos(math.pi * done))
+
+
+def parameter_groups(task: nn.Module, decay: float) -> list[dict[str, Any]]:
+    """Part the parameters: weights with decay; biases and normalisation without."""
+    parameters = [p for p in task.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def make_optimizer(task: nn.Module, plan: Plan) -> torch.optim.Optimizer:
+    """Make the optimiser, its steps fused into one pass over the weights."""
+    groups = parameter_groups(task, plan.decay)
+    if plan.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=plan.rate, momentum=0.9, nesterov=True, fused=True)
+    return torch.optim.AdamW(groups, lr=plan.rate, fused=True)

@@ -1,0 +1,124 @@
+"""Baselines: the same network untrained, and the pixels; computed once and kept.
+
+An untrained network is the architecture with fresh weights whose batch-norm statistics are those of
+the training pictures: without that it would be judged on statistics that no data gave it. Answers
+are kept in the cache folder under a hash of all that they depend on.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from selfsight import encoders
+from selfsight.augment.views import as_float
+from selfsight.encoders import Encoder, Recipe
+from selfsight.errors import SelfsightError
+from selfsight.probes.measure import Answers
+
+if TYPE_CHECKING:
+    from selfsight.data import Pictures
+
+INITIALISATIONS = 3
+OTHER_SEEDS = (1_000_001, 1_000_002)  # of the untrained networks besides the run's own
+CALIBRATED_ON, BATCH = 2048, 256  # pictures
+
+
+def cache_folder() -> Path:
+    """Name the folder for what can be computed again: $SELFSIGHT_CACHE, else under the home."""
+    place = os.environ.get("SELFSIGHT_CACHE")
+    return Path(place) if place else Path.home() / ".cache" / "selfsight"
+
+
+def untrained_seeds(seed: int, *, quick: bool) -> tuple[int, ...]:
+    """Choose the seeds of the untrained networks: the run's own first."""
+    return (seed,) if quick else (seed, *OTHER_SEEDS)[:INITIALISATIONS]
+
+
+def untrained_encoder(recipe: Recipe, seed: int, images: Tensor, *, device: str = "cpu") -> Encoder:
+    """Build an encoder with fresh weights and statistics of these pictures.
+
+    Args:
+        recipe: The architecture.
+        seed: Of the weights: a run's own seed gives the weights it began with.
+        images: (N, C, S, S) uint8 or float in [0, 1], training pictures; evenly spaced ones are taken.
+        device: Where it is to be.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        encoder = encoders.from_recipe(recipe)
+    encoder.to(device)
+    chosen = images[:: max(1, len(images) // CALIBRATED_ON)][:CALIBRATED_ON]
+    calibrate(encoder, chosen)
+    return encoder.eval()
+
+
+@torch.no_grad()
+def calibrate(encoder: Encoder, images: Tensor) -> None:
+    """Set batch-norm statistics to the averages over these pictures (N, C, S, S)."""
+    norms = [m for m in encoder.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]  # pyright: ignore[reportPrivateUsage] -- torch's own base of all of them
+    if not norms:
+        return
+    encoder.eval()
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain average over batches
+        norm.train()
+    device = next(encoder.parameters()).device
+    for batch in images.split(BATCH):
+        encoder(as_float(batch.to(device)))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()
+
+
+def kept_answers(
+    described: dict[str, Any],
+    train: "Pictures",
+    test: "Pictures",
+    compute: Callable[[], Answers],
+) -> Answers:
+    """Give answers from the cache, or compute and keep them.
+
+    Args:
+        described: What they depend on besides the pictures, as plain values.
+        train: The pictures probes are fitted on.
+        test: The pictures that are answered.
+        compute: Makes them.
+    """
+    whole = {
+        **described,
+        "data": [train.fingerprint, test.fingerprint],
+        "versions": [version(name) for name in ("selfsight", "torch", "timm")],
+    }
+    key = hashlib.blake2b(json.dumps(whole, sort_keys=True).encode(), digest_size=16).hexdigest()
+    path = cache_folder() / "baselines" / f"{key}.npz"
+    if path.exists():
+        try:
+            return Answers.load(path)
+        except SelfsightError:
+            path.unlink(missing_ok=True)  # damaged: computed anew
+    answers = compute()
+    with contextlib.suppress(OSError):  # a cache that cannot be written only costs time later
+        path.parent.mkdir(parents=True, exist_ok=True)
+        answers.save(path)
+    return answers
+
+
+@torch.inference_mode()
+def final_features(encoder: Encoder, images: Tensor) -> Tensor:
+    """Encode stored pictures: (N, C, S, S) -> pooled features (N, D) float32."""
+    was_training = encoder.training
+    device = next(encoder.parameters()).device
+    encoder.eval()
+    parts = [encoder(as_float(b.to(device))).float().cpu() for b in images.split(BATCH)]
+    encoder.train(was_training)
+    return torch.cat(parts)

@@ -1,0 +1,316 @@
+"""Probing: the verb that asks every layer of an encoder what it knows.
+
+Beside the trained network stand the same one untrained and the raw pixels, probed alike on the same
+labelled pictures.
+"""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from rich.console import Console
+from rich.table import Table
+
+from selfsight import atomic, encoders
+from selfsight.data import Pictures, Source, open_data, read, split
+from selfsight.encoders import Encoder
+from selfsight.engine import machine, resolve_device
+from selfsight.errors import SelfsightError, UsageError
+from selfsight.plan import Plan
+from selfsight.probes.baseline import (
+    final_features,
+    kept_answers,
+    untrained_encoder,
+    untrained_seeds,
+)
+from selfsight.probes.features import Network, Pixels
+from selfsight.probes.measure import Answers, Kind, measure_one
+from selfsight.probes.record import result_record
+from selfsight.progress import Bar
+from selfsight.run import Run
+from selfsight.settings import Probe
+from selfsight.verdict import Shape, judge_unlabelled
+
+DRAWS = 3
+DEFAULT_SIZE = 224  # for timm:NAME where timm does not say
+UNLABELLED_JUDGED = 1000  # pictures
+
+
+def probe(
+    run: str | Path | Run,
+    data: str | None = None,
+    *,
+    probe: str | Sequence[str] = (),
+    **options: Any,
+) -> dict[str, Any] | list[dict[str, Any]]:
+    """Ask every layer of an encoder what it knows.
+
+    Args:
+        run: A run, its path, or "timm:NAME".
+        data: Labelled pictures; by default what the run was trained on.
+        probe: "linear" or "knn", or several; by default "linear".
+        **options: The verb's flags by name, `test` and `labels` for two.
+
+    Returns:
+        The record, or a list of them where several probes were asked.
+
+    Raises:
+        UsageError: If asked wrongly.
+        SelfsightError: If it cannot be done.
+    """
+    probes = (probe,) if isinstance(probe, str) else tuple(probe)
+    place = str(run.path) if isinstance(run, Run) else str(run)
+    return probe_as(Probe(run=place, data=data, probe=probes, **options))
+
+
+def probe_as(settings: Probe) -> dict[str, Any] | list[dict[str, Any]]:
+    """Probe as the settings say; see `probe`."""
+    subject = _subject(settings)
+    train, test = _pictures(settings, subject)
+    names = settings.probe or ("linear",)
+    if train.labels is None:
+        records = [_unlabelled(name, subject, train) for name in names]
+    else:
+        assert test is not None  # `_pictures` splits what is labelled
+        records = [_labelled(cast(Kind, name), settings, subject, train, test) for name in names]
+    for record in records:
+        atomic.write_json(subject.out / f"{record['probe']}.json", record)
+    return records[0] if len(records) == 1 else records
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """What is probed.
+
+    Attributes:
+        name: As it was asked.
+        encoder: The network.
+        size: Side of the pictures it gets, in pixels.
+        seed: Of its first weights.
+        data: What it was trained on, if known.
+        pretext: The record of its training, if there is one.
+        out: Where results go.
+        device: Where to compute.
+    """
+
+    name: str
+    encoder: Encoder
+    size: int
+    seed: int
+    data: str | None
+    pretext: dict[str, Any] | None
+    out: Path
+    device: str
+
+
+def _subject(settings: Probe) -> _Subject:
+    device = resolve_device(settings.device)
+    if settings.run.startswith("timm:"):
+        out, size = Path(settings.out or "results"), settings.size or DEFAULT_SIZE
+        encoder = encoders.build(settings.run.removeprefix("timm:"), size=size, pretrained=True)
+        subject = _Subject(settings.run, encoder, size, settings.seed, None, None, out, device)
+    else:
+        run = Run.open(settings.run)
+        of = Plan.from_json(run.settings["plan"])
+        out = Path(settings.out) if settings.out else run.path / "results"
+        subject = _Subject(
+            settings.run,
+            run.encoder(),
+            settings.size or of.size,
+            of.seed,
+            of.data,
+            run.result("pretrain"),
+            out,
+            device,
+        )
+    try:
+        subject.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SelfsightError(
+            f"{subject.out} cannot be made a folder for results: {error.strerror or error}; "
+            "name another with --out"
+        ) from error
+    return subject
+
+
+def _pictures(settings: Probe, subject: _Subject) -> tuple[Pictures, Pictures | None]:
+    """Read training and test pictures as the network sees them."""
+    data = settings.data or subject.data
+    if data is None:
+        raise UsageError(f"probe {settings.run} needs DATA: labelled pictures")
+    train, test = open_data(data)
+    if settings.test is not None:
+        other = open_data(settings.test)
+        test = other.test or other.train
+    if test is None and train.labels is not None:
+        train, test = split(train)
+    if test is not None and train.labels is not None and test.labels is None:
+        raise SelfsightError(f"{test.name} has no labels, so nothing can be tested on it")
+    if test is not None and train.labels is None:
+        test = None
+    return _read(train, subject), None if test is None else _read(test, subject)
+
+
+def _read(source: Source, subject: _Subject) -> Pictures:
+    with Bar("reading", len(source)) as bar:
+        return read(
+            source,
+            side=subject.size,
+            fit="square",
+            channels=subject.encoder.recipe.channels,
+            progress=lambda done, _: bar(done),
+        )
+
+
+def _labelled(
+    kind: Kind, settings: Probe, subject: _Subject, train: Pictures, test: Pictures
+) -> dict[str, Any]:
+    """Probe the network and what stands beside it: -> the record."""
+    begun = time.monotonic()
+    draws = 1 if settings.quick else DRAWS
+    recipe = subject.encoder.recipe
+
+    def answers(title: str, network: Network) -> Answers:
+        total = min(len(train), settings.labels * draws) + len(test)
+        with Bar(title, total) as bar:
+            return measure_one(
+                network,
+                train,
+                test,
+                probe=kind,
+                labels=settings.labels,
+                draws=draws,
+                seed=settings.seed,
+                device=subject.device,
+                progress=lambda _, done, total: bar(done),
+            )
+
+    described = {
+        "probe": kind,
+        "labels": settings.labels,
+        "draws": draws,
+        "seed": settings.seed,
+        "device": subject.device,
+    }
+
+    def untrained(seed: int) -> Answers:
+        network = untrained_encoder(recipe, seed, train.images, device=subject.device)
+        return answers("untrained", network)
+
+    trained = answers("trained", subject.encoder)
+    others = [
+        kept_answers(
+            {**described, "recipe": recipe.to_json(), "initial": seed},
+            train,
+            test,
+            lambda seed=seed: untrained(seed),
+        )
+        for seed in untrained_seeds(subject.seed, quick=settings.quick)
+    ]
+    plain = Pixels(recipe.channels, subject.size)
+    pixels = kept_answers(
+        {**described, "recipe": "pixels"}, train, test, lambda: answers("pixels", plain)
+    )
+    return result_record(
+        trained,
+        others,
+        pixels,
+        train,
+        test,
+        probe=kind,
+        seed=settings.seed,
+        seconds=round(time.monotonic() - begun, 1),
+        settings=_told(settings, subject, train, test),
+        machine=machine(subject.device),
+    )
+
+
+def _told(
+    settings: Probe, subject: _Subject, train: Pictures, test: Pictures | None
+) -> dict[str, Any]:
+    """Keep what was asked and derived, for the record."""
+    return {
+        **dataclasses.asdict(settings),
+        "data": train.name,
+        "test": None if test is None else test.name,
+        "size": subject.size,
+        "view": "the largest centred square, scaled by area",
+        "skipped": len(train.skipped) + (0 if test is None else len(test.skipped)),
+        "encoder": subject.encoder.recipe.to_json(),
+    }
+
+
+def _unlabelled(kind: str, subject: _Subject, pictures: Pictures) -> dict[str, Any]:
+    """Say what can be said without labels."""
+    if subject.pretext is None:
+        raise SelfsightError(
+            f"{pictures.name} has no labels, and {subject.name} no pretext task to ask instead; "
+            "sort fifty pictures into one folder a class"
+        )
+    begun = time.monotonic()
+    images = pictures.images[:: max(1, len(pictures) // UNLABELLED_JUDGED)][:UNLABELLED_JUDGED]
+    fresh = untrained_encoder(subject.encoder.recipe, subject.seed, images, device=subject.device)
+    verdict = judge_unlabelled(
+        Shape.of(final_features(subject.encoder.to(subject.device), images)),
+        Shape.of(final_features(fresh, images)),
+        loss=subject.pretext["loss"],
+        blind=subject.pretext["blind"],
+        accuracy=subject.pretext["accuracy"],
+    )
+    return {
+        "probe": kind,
+        "labels": 0,
+        "test": len(images),
+        "verdict": verdict.word,
+        "reasons": list(verdict.reasons),
+        "seconds": round(time.monotonic() - begun, 1),
+        "settings": {"run": subject.name, "data": pictures.name, "size": subject.size},
+        "machine": machine(subject.device),
+    }
+
+
+def show(record: dict[str, Any] | list[dict[str, Any]]) -> None:
+    """Print records for people: a table of layers, and the verdict."""
+    for one in record if isinstance(record, list) else [record]:
+        if one["labels"]:
+            Console().print(table_of(one))
+        Console(soft_wrap=True, highlight=False).print(
+            f"[bold]{one['verdict']}[/bold]: {' '.join(one['reasons'])}"
+        )
+
+
+def table_of(record: dict[str, Any]) -> Table:
+    """Set the layers out, trained beside untrained, with the pixels below."""
+    title = (
+        f"{record['probe']} probe: accuracy in %, {record['labels']:,} labels, "
+        f"{record['test']:,} test pictures, {record['draws']} draw"
+        f"{'s' if record['draws'] > 1 else ''} (chance {100 * record['chance']:.1f})"
+    )
+    table = Table(title=title, title_justify="left")
+    table.add_column("layer")
+    for column in ("untrained", "trained", "95 % interval", "gain"):
+        table.add_column(column, justify="right")
+    for name, row in record["layers"].items():
+        best = name == record["best_layer"]
+        table.add_row(
+            f"{name} (best)" if best else name,
+            f"{100 * row['untrained']:.1f}",
+            f"{100 * row['trained']:.1f}",
+            f"{100 * row['low']:.1f} to {100 * row['high']:.1f}",
+            f"{100 * (row['trained'] - row['untrained']):+.1f}",
+            style="bold" if best else None,
+        )
+    table.add_section()
+    table.add_row(
+        "own best layer",
+        f"{100 * record['untrained']:.1f}",
+        f"{100 * record['trained']:.1f}",
+        f"gain {100 * record['gain_low']:+.1f} to {100 * record['gain_high']:+.1f}",
+        f"{100 * record['gain']:+.1f}",
+    )
+    if record["pixels"] is not None:
+        table.add_row("pixels", "", f"{100 * record['pixels']:.1f}", "", "")
+    return table

@@ -1,0 +1,100 @@
+"""Progress: how far long work is and how long it will take, on standard error.
+
+On a terminal a bar that moves; elsewhere a line now and then, so that a log stays readable.
+"""
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+SECONDS_BETWEEN_LINES = 20.0
+
+
+def console() -> Console:
+    """Give the console that everything but results goes to: standard error."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class Bar:
+    """One piece of long work, as a context.
+
+    Args:
+        title: What is being done.
+        total: How many units there are.
+        unit: What a unit is, in the plural.
+    """
+
+    def __init__(self, title: str, total: int, *, unit: str = "pictures") -> None:
+        self.title, self.total, self.unit = title, total, unit
+        self.console = console()
+        self._live = self.console.is_terminal
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[text]}"),
+            console=self.console,
+            transient=False,
+            disable=not self._live,
+        )
+        self._start = self._spoken = time.monotonic()
+        self._first = 0
+
+    def __enter__(self) -> "Bar":
+        self._task = self._bar.add_task(self.title, total=self.total, text="")
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def begin_at(self, done: int) -> None:
+        """Say that so much was done before, so that the rate counts only what is done now."""
+        self._first = done
+        self._bar.update(self._task, completed=done)
+
+    def __call__(self, done: int, text: str = "") -> None:
+        """Say how many units are done, and something about them."""
+        if self._live:
+            self._bar.update(self._task, completed=done, text=text)
+            return
+        now = time.monotonic()
+        if done >= self.total or now - self._spoken >= SECONDS_BETWEEN_LINES:
+            self._spoken = now
+            self.console.print(f"{self.title}: {self._line(done, now)} {text}".rstrip())
+
+    def _line(self, done: int, now: float) -> str:
+        rate = max(done - self._first, 1) / max(now - self._start, 1e-9)
+        left = (self.total - done) / rate
+        return f"{done:,}/{self.total:,} {self.unit}, {duration(left)} left"
+
+
+def duration(seconds: float) -> str:
+    """Write a duration as a person would.
+
+    >>> duration(12.3), duration(75), duration(7260)
+    ('12 s', '1 min 15 s', '2 h 1 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

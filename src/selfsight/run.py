@@ -1,0 +1,169 @@
+"""Run: the directory in which a training keeps all there is to keep.
+
+    settings.json         asked and derived, versions, fingerprint of the data
+    metrics.csv           a row a logged step
+    checkpoint.pt         everything for an exact resume, readable with weights_only=True
+    encoder.safetensors   the encoder alone; encoder.json says how to build it
+    results/NAME.json     what was measured       pictures/NAME.png    what was drawn
+
+Every file is written beside its place and renamed.
+"""
+
+import csv
+import io
+import json
+import pickle
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from selfsight import atomic, encoders
+from selfsight.encoders import Encoder
+from selfsight.errors import SelfsightError
+
+SETTINGS, METRICS, CHECKPOINT = "settings.json", "metrics.csv", "checkpoint.pt"
+
+
+class Run:
+    """A run's directory.
+
+    Args:
+        path: Where it is.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def create(cls, path: str | Path) -> "Run":
+        """Take a directory that is new or empty.
+
+        Raises:
+            SelfsightError: If something is there already, or it cannot be made.
+        """
+        run = cls(path)
+        try:
+            run.path.mkdir(parents=True, exist_ok=True)
+            taken = any(run.path.iterdir())
+        except OSError as error:
+            raise SelfsightError(
+                f"{path} cannot be made a run's directory: {error.strerror or error}; "
+                "name another place with --out"
+            ) from error
+        if (run.path / SETTINGS).exists():
+            raise SelfsightError(
+                f"{path} holds another run; go on with it by --resume {path}, "
+                "or name another place with --out"
+            )
+        if taken:
+            raise SelfsightError(f"{path} is not empty; name another place with --out")
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Run":
+        """Open a run that is there.
+
+        Raises:
+            SelfsightError: If there is none.
+        """
+        run = cls(path)
+        if not run.path.exists():
+            raise SelfsightError(f"{path} does not exist; a run is made by selfsight pretrain")
+        if not (run.path / SETTINGS).is_file():
+            raise SelfsightError(
+                f"{path} is no run: it has no {SETTINGS}; a run is made by selfsight pretrain"
+            )
+        return run
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What was asked and derived."""
+        try:
+            return json.loads((self.path / SETTINGS).read_text())
+        except (OSError, json.JSONDecodeError) as error:
+            raise SelfsightError(f"{self.path / SETTINGS} cannot be read: {error}") from error
+
+    def write_settings(self, content: dict[str, Any]) -> None:
+        """Keep what was asked and derived."""
+        atomic.write_json(self.path / SETTINGS, content)
+
+    def encoder(self, name: str | None = None) -> Encoder:
+        """Load the encoder, ready to use: weights loaded, in evaluation mode."""
+        return encoders.load(self.path, stem=f"encoder-{name}" if name else "encoder")
+
+    def save_checkpoint(self, state: dict[str, Any]) -> None:
+        """Keep everything for an exact resume."""
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        atomic.write_bytes(self.path / CHECKPOINT, buffer.getvalue())
+
+    def load_checkpoint(self) -> dict[str, Any] | None:
+        """Read the last checkpoint; None if there is none yet.
+
+        Raises:
+            SelfsightError: If it is damaged.
+        """
+        path = self.path / CHECKPOINT
+        if not path.exists():
+            return None
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, ValueError) as error:
+            raise SelfsightError(
+                f"{path} is damaged and cannot be resumed from; start a new run from its "
+                f"encoder with --from {self.path}, or take {path.name} away to begin again"
+            ) from error
+
+    def metrics(self) -> list[dict[str, float]]:
+        """Read the logged steps, oldest first; a row that a kill cut short is left out."""
+        path = self.path / METRICS
+        if not path.exists():
+            return []
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        return [{k: float(v) for k, v in row.items()} for row in rows if None not in row.values()]
+
+    def write_metrics(self, rows: list[dict[str, float]]) -> None:
+        """Keep the logged steps."""
+        if not rows:
+            return
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        atomic.write_text(self.path / METRICS, buffer.getvalue())
+
+    def result(self, name: str) -> dict[str, Any] | None:
+        """Read a measured result; None if it was not measured."""
+        path = self.path / "results" / f"{name}.json"
+        return cast(dict[str, Any], json.loads(path.read_text())) if path.exists() else None
+
+    def write_result(self, name: str, record: dict[str, Any]) -> Path:
+        """Keep a measured result: -> where."""
+        folder = self.path / "results"
+        folder.mkdir(parents=True, exist_ok=True)
+        atomic.write_json(folder / f"{name}.json", record)
+        return folder / f"{name}.json"
+
+    def picture(self, name: str) -> Path:
+        """Name the place of a picture to be drawn."""
+        folder = self.path / "pictures"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{name}.png"
+
+
+def load(path: str | Path) -> Encoder:
+    """Load a run's encoder, ready to use.
+
+    Args:
+        path: The run's directory.
+
+    Returns:
+        The encoder with its trained weights, in evaluation mode: pictures (B, C, S, S) in [0, 1]
+        to features (B, D), and `encoder.layers(pictures)` to the map of every named layer.
+
+    Raises:
+        SelfsightError: If there is no run, or its encoder is missing or damaged.
+    """
+    return Run.open(path).encoder()

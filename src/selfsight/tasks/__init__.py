@@ -1,0 +1,55 @@
+"""Tasks: one pretext method a file, named in one literal table.
+
+Nothing is loaded until a task is asked for, so that listing the names needs no torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from selfsight.errors import unknown_name
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Row(NamedTuple):
+    """What the table says of a task.
+
+    Attributes:
+        target: Where it is: "module:Class".
+        modality: What it learns from.
+        way: Whether it is trained by gradients or fitted in closed form.
+        blind: Whether a guess without looking has a known cost.
+    """
+
+    target: str
+    modality: Literal["pictures"]
+    way: Literal["trained", "fitted"]
+    blind: bool
+
+
+TASKS: dict[str, Row] = {
+    "rotation": Row("selfsight.tasks.rotation:Rotation", "pictures", "trained", True),
+    "supervised": Row("selfsight.tasks.supervised:Supervised", "pictures", "trained", True),
+}
+
+
+def row_of(name: str) -> Row:
+    """Look a task up.
+
+    Raises:
+        UsageError: If there is none of that name.
+    """
+    if name not in TASKS:
+        raise unknown_name("task", name, TASKS)
+    return TASKS[name]
+
+
+def load_task(name: str) -> "type[nn.Module]":
+    """Load a task's class.
+
+    Raises:
+        UsageError: If there is none of that name.
+    """
+    module, _, attribute = row_of(name).target.partition(":")
+    return getattr(importlib.import_module(module), attribute)

@@ -1,0 +1,73 @@
+"""Supervised: learn from the labels, as the reference that pretext tasks are held against.
+
+Hidden:     each picture's class.
+Predicted:  the class, by one linear layer on the encoder's pooled features.
+Scored:     cross-entropy; a blind guess among K equally likely classes costs log K nats.
+
+Krizhevsky, Sutskever, Hinton, "ImageNet Classification with Deep Convolutional Neural
+Networks", NeurIPS 2012, https://doi.org/10.1145/3065386; crops and flips as in its section 4.1.
+"""
+
+import math
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from selfsight.augment.views import crop_and_flip
+from selfsight.batch import Facts, LabelledImages, Needs
+from selfsight.score import Score
+
+
+class Supervised(nn.Module):
+    """Predict a picture's class from its labels.
+
+    Args:
+        encoder: Maps pictures (B, C, S, S) in [0, 1] to features (B, D).
+        dim: Width D of those features.
+        size: Side S of the crops, in pixels.
+        classes: How many classes K there are; None takes the data's.
+        least_scale: Least share of the picture's area that a crop keeps, in (0, 1].
+    """
+
+    needs = Needs(batch=LabelledImages, labels=True)
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        dim: int,
+        *,
+        size: int,
+        classes: int | None = None,
+        least_scale: float = 0.2,
+    ) -> None:
+        super().__init__()
+        if classes is None or classes < 2:
+            raise ValueError(f"supervised needs at least 2 classes, got {classes}")
+        self.encoder = encoder
+        self.head = nn.Linear(dim, classes)
+        self.size = size
+        self.least_scale = least_scale
+        self.blind = math.log(classes)
+
+    @classmethod
+    def derive(cls, facts: Facts) -> dict[str, Any]:
+        """Take the number of classes from the data."""
+        return {"classes": facts.classes}
+
+    def hide(self, batch: LabelledImages) -> tuple[Tensor, Tensor]:
+        """Crop and flip, and set the labels apart: -> pictures (B, C, S, S), classes (B,)."""
+        return crop_and_flip(batch, self.size, scale=(self.least_scale, 1.0)), batch.labels
+
+    def predict(self, crops: Tensor) -> Tensor:
+        """Guess the class: (B, C, S, S) -> logits (B, K)."""
+        return self.head(self.encoder(crops))
+
+    def score(self, logits: Tensor, labels: Tensor) -> Score:
+        """Compare the guesses with the labels; loss in nats, accuracy in [0, 1]."""
+        accuracy = (logits.argmax(dim=1) == labels).float().mean()
+        return Score(F.cross_entropy(logits.float(), labels), {"accuracy": accuracy})
+
+    def forward(self, batch: LabelledImages) -> Score:
+        crops, labels = self.hide(batch)
+        return self.score(self.predict(crops), labels)

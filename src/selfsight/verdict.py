@@ -1,0 +1,211 @@
+"""Verdict: what a run has learned, in words, by a rule.
+
+collapsed:                  features hardly differ from picture to picture.
+no better than untrained:   the interval of the gain over the untrained network reaches zero.
+learning:                   the whole interval of that gain lies above zero.
+unknown:                    there were no labels to tell by.
+
+Reasons are sentences with the numbers that decided.
+
+Collapse is told by two numbers of the pooled final features (N, D). Their spread sees features that
+all point one way, as in Chen, He, "Exploring Simple Siamese Representation Learning", CVPR 2021,
+https://arxiv.org/abs/2011.10566, section 4.1. Their effective rank sees features that differ along
+a single line: Garrido, Balestriero, Najman, LeCun, "RankMe: Assessing the Downstream Performance of
+Pretrained Self-Supervised Representations by Their Rank", ICML 2023,
+https://arxiv.org/abs/2210.02885, section 3.2; we centre the features first, so that what is common
+to all pictures does not count, and leave out exact zeros rather than add a constant.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Word = Literal["collapsed", "no better than untrained", "learning", "unknown"]
+
+SPREAD_SHARE = 0.05  # of the untrained network's spread
+LEAST_RANK = 2.0
+ROUNDING = 1e-6  # differences below this share of the features' size are rounding
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One of four words, and why."""
+
+    word: Word
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How a network's pooled final features lie.
+
+    Attributes:
+        spread: See `spread`.
+        rank: See `effective_rank`.
+    """
+
+    spread: float
+    rank: float
+
+    @classmethod
+    def of(cls, features: Tensor) -> "Shape":
+        """Measure features (N, D)."""
+        return cls(spread(features), effective_rank(features))
+
+
+def spread(features: Tensor) -> float:
+    """Say how far features point in different directions.
+
+    Args:
+        features: (N, D), finite.
+
+    Returns:
+        Mean over dimensions of the standard deviation of features scaled to length 1, times
+        sqrt(D): 0 when all point the same way, 1 when they point anywhere alike.
+    """
+    directions = F.normalize(features.double(), dim=1)
+    deviation = directions.std(dim=0, correction=0).mean()
+    return float(deviation * features.shape[1] ** 0.5)
+
+
+def effective_rank(features: Tensor) -> float:
+    """Count the dimensions that features really use.
+
+    Args:
+        features: (N, D), finite.
+
+    Returns:
+        exp of the entropy of the singular values' shares, of the centred features: 0 if all
+        features are equal, else 1 (a line) to the lesser of N - 1 and D (all directions alike).
+    """
+    features = features.double()
+    centred = features - features.mean(dim=0)
+    if centred.norm() <= ROUNDING * features.norm():
+        return 0.0
+    values = torch.linalg.svdvals(centred)
+    shares = values[values > 0] / values.sum()
+    return float((-(shares * shares.log()).sum()).exp())
+
+
+def _collapse(trained: Shape, untrained: Shape) -> tuple[str, ...]:
+    """Say why features count as collapsed; nothing if they do not."""
+    reasons: list[str] = []
+    if trained.spread < SPREAD_SHARE * untrained.spread:
+        reasons.append(
+            f"The spread of the normalised features is {trained.spread:.4f}, under "
+            f"{SPREAD_SHARE:.0%} of the untrained network's {untrained.spread:.4f}."
+        )
+    if trained.rank < LEAST_RANK:
+        reasons.append(
+            f"The features' effective rank is {trained.rank:.2f}, under {LEAST_RANK:g}: "
+            "they use hardly more than one direction."
+        )
+    return tuple(reasons)
+
+
+def _beside_pixels(trained: float, pixels: float | None) -> tuple[str, ...]:
+    if pixels is None:
+        return ()
+    if trained > pixels:
+        return (
+            f"Raw pixels reach {pixels:.1%}; the network is {_points(trained - pixels)} above.",
+        )
+    return (
+        f"The network is not above raw pixels: they reach {pixels:.1%} and it reaches "
+        f"{trained:.1%}.",
+    )
+
+
+def _points(difference: float) -> str:
+    return f"{100 * difference:.1f} points"
+
+
+def judge_labelled(
+    trained: Shape,
+    untrained: Shape,
+    *,
+    accuracy: float,
+    untrained_accuracy: float,
+    gain_low: float,
+    gain_high: float,
+    pixels: float | None = None,
+) -> Verdict:
+    """Judge a network that was probed with labels.
+
+    Args:
+        trained: How its features lie.
+        untrained: How those of the same network lay before training.
+        accuracy: Its accuracy, in [0, 1].
+        untrained_accuracy: That of the same network untrained.
+        gain_low: Lower end of the gain's 95 % interval, a difference of accuracies.
+        gain_high: Upper end of it.
+        pixels: Accuracy of raw pixels, if they were probed.
+
+    Returns:
+        Never `unknown`. Pixels are named in the reasons, and do not decide.
+    """
+    beside = _beside_pixels(accuracy, pixels)
+    if collapse := _collapse(trained, untrained):
+        return Verdict("collapsed", collapse + beside)
+    reached = f"It reaches {accuracy:.1%} and the untrained network {untrained_accuracy:.1%}"
+    interval = f"from {100 * gain_low:+.1f} to {100 * gain_high:+.1f} points"
+    if gain_low > 0:
+        reason = f"{reached}; the gain's 95 % interval, {interval}, lies above zero."
+        return Verdict("learning", (reason, *beside))
+    reason = f"{reached}; the gain's 95 % interval, {interval}, is not above zero."
+    return Verdict("no better than untrained", (reason, *beside))
+
+
+def judge_unlabelled(
+    trained: Shape,
+    untrained: Shape,
+    *,
+    loss: float,
+    blind: float | None,
+    accuracy: float | None = None,
+) -> Verdict:
+    """Judge a network when no labels tell what its features are good for.
+
+    Args:
+        trained: How its features lie.
+        untrained: How those of the same network lay before training.
+        loss: The pretext task's loss, as the task counts it.
+        blind: What a guess without looking costs; None where that has no meaning.
+        accuracy: The pretext task's accuracy in [0, 1], if it has one.
+
+    Returns:
+        `collapsed` or `unknown`.
+    """
+    solved = _solved(loss, blind, accuracy)
+    if collapse := _collapse(trained, untrained):
+        return Verdict("collapsed", (*collapse, solved))
+    standing = (
+        f"The features have not collapsed: their spread is {trained.spread:.3f} (untrained "
+        f"{untrained.spread:.3f}) and their effective rank {trained.rank:.1f}."
+    )
+    advice = (
+        "Whether they are of use for your classes cannot be told: label fifty pictures to know."
+    )
+    return Verdict("unknown", (solved, standing, advice))
+
+
+def _solved(loss: float, blind: float | None, accuracy: float | None) -> str:
+    """Say how far the pretext task is solved above a blind guess."""
+    right = "" if accuracy is None else f", with {accuracy:.1%} of its answers right"
+    if blind is None:
+        return (
+            f"The pretext task's loss is {loss:.3f}{right}; a blind guess has no cost to compare."
+        )
+    if loss >= blind:
+        return (
+            f"The pretext task is solved no better than by a blind guess: its loss is {loss:.3f} "
+            f"where a blind guess costs {blind:.3f}{right}."
+        )
+    saved = f" ({1 - loss / blind:.0%} less)" if blind > 0 else ""
+    return (
+        f"The pretext task is solved above a blind guess: its loss is {loss:.3f} where a blind "
+        f"guess costs {blind:.3f}{saved}{right}."
+    )

@@ -1,0 +1,16 @@
+"""What all tests share: where the real data lies."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data: $SELFSIGHT_DATA, or shared/data beside the repository."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("SELFSIGHT_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip(f"no real data: SELFSIGHT_DATA is not set and {beside} is not there")
+    return folder

@@ -1,0 +1,275 @@
+"""Decode: every kind of file by a pixel or two, and every kind of fault by its reason."""
+
+import io
+import struct
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from selfsight.data.decode import Header, TooSmall, Unreadable, decoded, header_of
+
+RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+
+
+def encoded(picture: Image.Image, kind: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return file.getvalue()
+
+
+def pixels(data: bytes) -> Tensor:
+    return decoded(io.BytesIO(data))
+
+
+def header(data: bytes) -> Header:
+    return header_of(io.BytesIO(data))
+
+
+def noise(height: int, width: int, channels: int = 3) -> Image.Image:
+    values = np.random.default_rng(0).integers(0, 256, (height, width, channels), dtype=np.uint8)
+    return Image.fromarray(values.squeeze())
+
+
+def with_corner(width: int, height: int) -> Image.Image:
+    """Black, with a red quarter at the top left."""
+    picture = Image.new("RGB", (width, height))
+    picture.paste(RED, (0, 0, width // 2, height // 2))
+    return picture
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM", "GIF", "WEBP"])
+def test_lossless_formats_give_the_pixels_they_were_given(kind: str) -> None:
+    picture = noise(9, 12) if kind != "GIF" else noise(9, 12).quantize(200).convert("RGB")
+    options = {"lossless": True} if kind == "WEBP" else {}
+
+    found = pixels(encoded(picture, kind, **options))
+
+    assert found.dtype == torch.uint8
+    assert torch.equal(found.permute(1, 2, 0), torch.from_numpy(np.array(picture)))
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
+def test_a_jpeg_is_decoded_as_pillow_decodes_it(channels: int, mode: str) -> None:
+    smooth = noise(4, 5, channels).resize((50, 40), Image.Resampling.BICUBIC)
+    data = encoded(smooth, "JPEG", quality=95)
+
+    found = pixels(data).int()
+
+    plain = torch.from_numpy(np.array(Image.open(io.BytesIO(data)))).reshape(40, 50, channels)
+    assert header(data) == Header(40, 50, channels)
+    assert (found.permute(1, 2, 0) - plain).abs().max() <= 2
+    assert Image.open(io.BytesIO(data)).mode == mode
+
+
+def test_a_palette_is_looked_up() -> None:
+    picture = Image.new("P", (8, 8), 0)
+    picture.putpalette([*RED, *GREEN, *BLUE])
+    picture.putpixel((1, 0), 1)
+    picture.putpixel((2, 0), 2)
+
+    found = pixels(encoded(picture, "PNG"))
+
+    assert [tuple(found[:, 0, x].tolist()) for x in range(3)] == [RED, GREEN, BLUE]
+    assert header(encoded(picture, "PNG")).channels == 3
+
+
+def test_a_transparent_palette_colour_becomes_white() -> None:
+    picture = Image.new("P", (8, 8), 0)
+    picture.putpalette([*RED, *GREEN])
+    picture.putpixel((1, 0), 1)
+
+    found = pixels(encoded(picture, "PNG", transparency=0))
+
+    assert found[:, 0, :2].T.tolist() == [[255, 255, 255], list(GREEN)]
+
+
+def test_opacity_is_laid_over_white() -> None:
+    picture = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
+    picture.putpixel((1, 0), (255, 0, 0, 255))
+    picture.putpixel((2, 0), (255, 0, 0, 128))
+
+    found = pixels(encoded(picture, "PNG"))
+
+    assert found[:, 0, :3].T.tolist() == [[255, 255, 255], [255, 0, 0], [255, 127, 127]]
+
+
+def test_grey_with_opacity_stays_grey() -> None:
+    picture = Image.new("LA", (8, 8), (10, 0))
+    picture.putpixel((1, 0), (10, 255))
+
+    found = pixels(encoded(picture, "PNG"))
+
+    assert found[:, 0, :2].tolist() == [[255, 10]]
+    assert header(encoded(picture, "PNG")).channels == 1
+
+
+def test_cmyk_becomes_rgb() -> None:
+    cyan = Image.new("CMYK", (16, 16), (255, 0, 0, 0))
+
+    found = pixels(encoded(cyan, "JPEG"))
+
+    assert header(encoded(cyan, "JPEG")) == Header(16, 16, 3)
+    assert found[:, 8, 8].tolist() == pytest.approx([0, 255, 255], abs=3)
+
+
+def test_one_bit_becomes_black_and_white() -> None:
+    picture = Image.new("1", (8, 8), 0)
+    picture.putpixel((1, 0), 1)
+
+    assert pixels(encoded(picture, "PNG"))[0, 0, :3].tolist() == [0, 255, 0]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
+def test_sixteen_bits_are_scaled_to_eight(kind: str) -> None:
+    values = np.full((8, 8), 0, np.uint16)
+    values[0, :4] = [0, 257, 32768, 65535]  # 257 is one step of 255
+
+    found = pixels(encoded(Image.fromarray(values), kind))
+
+    assert found[0, 0, :4].tolist() == [0, 1, 128, 255]
+
+
+def test_floating_point_pixels_are_refused() -> None:
+    data = encoded(Image.fromarray(np.ones((8, 8), np.float32)), "TIFF")
+
+    with pytest.raises(Unreadable, match="32 bits"):
+        pixels(data)
+
+
+def test_an_animation_gives_its_first_frame() -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, BLUE)]
+
+    found = pixels(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+
+    assert found[:, 0, 0].tolist() == list(RED)
+
+
+# Where the top left of the stored picture lies once it is upright: EXIF 2.3, section 4.6.4.
+UPRIGHT_CORNER = {
+    1: "top left",
+    2: "top right",
+    3: "bottom right",
+    4: "bottom left",
+    5: "top left",
+    6: "top right",
+    7: "bottom right",
+    8: "bottom left",
+}
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_turns_the_picture_upright(orientation: int, kind: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(with_corner(32, 16), kind, exif=exif)
+
+    found = pixels(data)
+
+    height, width = (32, 16) if orientation >= 5 else (16, 32)
+    assert found.shape == (3, height, width)
+    assert header(data) == Header(height, width, 3)
+    corners = {
+        "top left": (1, 1),
+        "top right": (1, width - 2),
+        "bottom left": (height - 2, 1),
+        "bottom right": (height - 2, width - 2),
+    }
+    red = [name for name, (y, x) in corners.items() if found[0, y, x] > 128]
+    assert red == [UPRIGHT_CORNER[orientation]]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_all_of_a_turned_picture_is_where_pillow_puts_it(orientation: int) -> None:
+    from PIL import ImageOps
+
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(noise(9, 12), "PNG", exif=exif)
+
+    plain = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+
+    assert torch.equal(pixels(data).permute(1, 2, 0), torch.from_numpy(np.array(plain)))
+
+
+def bomb(side: int) -> bytes:
+    """A PNG whose header promises side x side pixels and whose body is tiny."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+@pytest.mark.parametrize("work", [pixels, header])
+def test_a_bomb_is_refused_without_a_warning(work: Callable[[bytes], object]) -> None:
+    with pytest.raises(Unreadable, match=r"30000 x 30000.*million"):
+        work(bomb(30_000))
+
+
+def test_a_size_pillow_would_warn_of_is_only_looked_at() -> None:
+    assert header(bomb(10_000)) == Header(10_000, 10_000, 3)
+
+
+def test_a_truncated_jpeg_is_cut_short() -> None:
+    data = encoded(noise(64, 64), "JPEG")
+
+    with pytest.raises(Unreadable, match="cut short"):
+        pixels(data[: len(data) // 2])
+
+
+def test_a_truncated_png_is_cut_short() -> None:
+    data = encoded(noise(64, 64), "PNG")
+
+    with pytest.raises(Unreadable, match="cut short"):
+        pixels(data[: len(data) // 2])
+
+
+def test_a_damaged_png_is_refused_and_the_process_lives() -> None:
+    data = bytearray(encoded(noise(64, 64), "PNG"))
+    data[len(data) // 2] ^= 0xFF
+
+    with pytest.raises(Unreadable, match=r"damaged|cut short"):
+        pixels(bytes(data))
+
+
+@pytest.mark.parametrize("work", [pixels, header])
+@pytest.mark.parametrize(("data", "reason"), [(b"hello there", "not a picture"), (b"", "empty")])
+def test_what_is_no_picture_is_refused(
+    work: Callable[[bytes], object], data: bytes, reason: str
+) -> None:
+    with pytest.raises(Unreadable, match=reason):
+        work(data)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_side_under_eight_pixels_is_refused(kind: str) -> None:
+    with pytest.raises(TooSmall, match="7 pixels: a side is under 8"):
+        pixels(encoded(noise(7, 20), kind))
+
+
+def test_a_jpeg_after_a_hundred_kilobytes_of_other_segments_still_has_a_header() -> None:
+    data = encoded(noise(16, 24), "JPEG")
+    filler = b"\xff\xe2" + struct.pack(">H", 50_002) + bytes(50_000)
+
+    long = data[:2] + filler * 2 + data[2:]
+
+    assert header(long) == Header(16, 24, 3)
+    assert torch.equal(pixels(long), pixels(data))
+
+
+def test_damaged_exif_costs_neither_the_picture_nor_a_warning() -> None:
+    data = encoded(noise(16, 24), "JPEG")
+    damaged = b"Exif\0\0II*\0\xff\xff\0\0\x05\0"
+    segment = b"\xff\xe1" + struct.pack(">H", len(damaged) + 2) + damaged
+
+    assert torch.equal(pixels(data[:2] + segment + data[2:]), pixels(data))

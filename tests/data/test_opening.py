@@ -1,0 +1,368 @@
+"""Opening: every form of data by its count, classes and parts; every wrong turn by its sentence."""
+
+import io
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from selfsight.data import open_data
+from selfsight.data.source import Source
+from selfsight.errors import SelfsightError
+
+
+def picture(path: Path, value: int = 100, side: int = 16) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (side, side), (value, value, value)).save(path)
+    return path
+
+
+def png(value: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("L", (9, 8), value).save(file, "PNG")
+    return file.getvalue()
+
+
+def table(path: Path, values: list[int], **columns: Sequence[object]) -> Path:
+    images = [{"bytes": png(value), "path": None} for value in values]
+    pq.write_table(pa.table({"image": images, **columns}), path, row_group_size=2)
+    return path
+
+
+def classes_of(source: Source) -> list[str]:
+    assert source.labels is not None
+    return [source.classes[k] for k in source.labels.tolist()]
+
+
+def test_a_folder_is_read_in_the_order_of_its_paths(tmp_path: Path) -> None:
+    for name in (
+        "b/2.PNG",
+        "a/deep/1.jpg",
+        "a/3.bmp",
+        "b/.hidden.png",
+        ".git/x.png",
+        "a/notes.txt",
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith("txt"):
+            path.write_text("hello")
+        else:
+            picture(path)
+
+    parts = open_data(tmp_path)
+
+    titles = [parts.train.title(i) for i in range(len(parts.train))]
+    assert titles == ["a/3.bmp", "a/deep/1.jpg", "b/2.PNG"]
+    assert classes_of(parts.train) == ["a", "a", "b"]
+    assert parts.test is None
+    assert parts.train.name == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "names", [("1.png", "2.png"), ("a/1.png", "2.png"), ("a/1.png", "a/2.png")]
+)
+def test_a_folder_without_two_class_folders_is_unlabelled(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    for name in names:
+        picture(tmp_path / name)
+
+    source = open_data(str(tmp_path)).train
+
+    assert (len(source), source.classes, source.labels) == (2, (), None)
+
+
+@pytest.mark.parametrize("test", ["test", "val"])
+def test_train_and_test_folders_are_parts_with_the_same_class_numbers(
+    tmp_path: Path, test: str
+) -> None:
+    for name in (
+        "train/a/1.png",
+        "train/b/1.png",
+        "train/c/1.png",
+        f"{test}/c/1.png",
+        f"{test}/b/1.png",
+    ):
+        picture(tmp_path / name)
+
+    parts = open_data(tmp_path)
+
+    assert parts.test is not None
+    assert parts.test.classes == parts.train.classes == ("a", "b", "c")
+    assert classes_of(parts.test) == ["b", "c"]
+
+
+def test_test_is_preferred_to_val(tmp_path: Path) -> None:
+    for name in ("train/1.png", "val/1.png", "test/1.png", "test/2.png"):
+        picture(tmp_path / name)
+
+    test = open_data(tmp_path).test
+
+    assert test is not None
+    assert len(test) == 2
+
+
+def test_a_lone_train_folder_keeps_its_classes(tmp_path: Path) -> None:
+    picture(tmp_path / "train/a/1.png")
+    picture(tmp_path / "train/b/1.png")
+
+    assert open_data(tmp_path).train.classes == ("a", "b")
+
+
+def test_train_beside_other_vehicles_is_a_class(tmp_path: Path) -> None:
+    picture(tmp_path / "train/1.png")
+    picture(tmp_path / "bus/1.png")
+
+    assert open_data(tmp_path).train.classes == ("bus", "train")
+
+
+def test_a_test_class_that_training_lacks_is_named(tmp_path: Path) -> None:
+    for name in ("train/a/1.png", "train/b/1.png", "test/a/1.png", "test/zebra/1.png"):
+        picture(tmp_path / name)
+
+    with pytest.raises(SelfsightError, match=r"training part.*zebra"):
+        open_data(tmp_path)
+
+
+def test_links_that_go_round_are_walked_once(tmp_path: Path) -> None:
+    picture(tmp_path / "1.png")
+    (tmp_path / "again").symlink_to(tmp_path, target_is_directory=True)
+
+    assert len(open_data(tmp_path).train) == 1
+
+
+def test_parquet_rows_are_decoded_across_row_groups(tmp_path: Path) -> None:
+    path = table(tmp_path / "x.parquet", [10, 20, 30, 40, 50], label=[7, 3, 3, 7, 9])
+
+    source = open_data(path).train
+
+    assert [int(source.decode(i)[0, 0, 0]) for i in (4, 0, 3, 1, 2)] == [50, 10, 40, 20, 30]
+    assert source.classes == ("3", "7", "9")
+    assert classes_of(source) == ["7", "3", "3", "7", "9"]
+    assert source.title(4) == "row 4"
+    assert source.header(0).channels == 1
+
+
+def test_parquet_names_its_classes(tmp_path: Path) -> None:
+    path = table(
+        tmp_path / "x.parquet", [1, 2, 3], label=[1, 0, 1], **{"class": ["dog", "cat", "dog"]}
+    )
+
+    source = open_data(path).train
+
+    assert source.classes == ("cat", "dog")
+    assert classes_of(source) == ["dog", "cat", "dog"]
+
+
+def test_parquet_takes_words_for_labels(tmp_path: Path) -> None:
+    path = table(tmp_path / "x.parquet", [1, 2], label=["dog", "cat"])
+
+    assert open_data(path).train.classes == ("cat", "dog")
+
+
+def test_parquet_takes_a_plain_binary_column(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id": [1, 2], "picture": [png(7), png(8)]}), tmp_path / "x.parquet")
+
+    source = open_data(tmp_path).train  # a folder with this one file in it
+
+    assert source.labels is None
+    assert int(source.decode(1)[0, 0, 0]) == 8
+
+
+def test_parquet_without_pictures_lists_its_columns(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id": [1], "label": [0]}), tmp_path / "x.parquet")
+
+    with pytest.raises(SelfsightError, match="has id, label"):
+        open_data(tmp_path / "x.parquet")
+
+
+def test_parquet_with_a_missing_label_is_refused(tmp_path: Path) -> None:
+    path = table(tmp_path / "x.parquet", [1, 2], label=[1, None])
+
+    with pytest.raises(SelfsightError, match="`label` must hold"):
+        open_data(path)
+
+
+def test_parquet_files_called_train_and_test_are_parts(tmp_path: Path) -> None:
+    table(tmp_path / "train.parquet", [1, 2, 3], label=["a", "b", "c"])
+    table(tmp_path / "test.parquet", [4, 5], label=["c", "b"])
+
+    parts = open_data(tmp_path)
+
+    assert parts.test is not None
+    assert (len(parts.train), len(parts.test)) == (3, 2)
+    assert classes_of(parts.test) == ["c", "b"]
+
+
+def test_several_parquet_files_of_other_names_are_listed(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        table(tmp_path / f"{name}.parquet", [1])
+
+    with pytest.raises(SelfsightError, match=r"one\.parquet, two\.parquet"):
+        open_data(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["x.parquet", "x.npz"])
+def test_a_damaged_file_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"not what it says")
+
+    with pytest.raises(SelfsightError, match=r"x\.\w+ cannot be read"):
+        open_data(tmp_path / name)
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 9), (3, 8, 9, 1), (3, 8, 9, 3)])
+def test_arrays_keep_their_channels(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    np.savez(tmp_path / "x.npz", images=images, labels=np.array([[5], [2], [5]]))
+
+    source = open_data(tmp_path / "x.npz").train
+
+    expected = torch.from_numpy(images.reshape(3, 8, 9, -1)[2]).permute(2, 0, 1)
+    assert torch.equal(source.decode(2), expected)
+    assert classes_of(source) == ["5", "2", "5"]
+
+
+def test_arrays_with_opacity_are_laid_over_white(tmp_path: Path) -> None:
+    images = np.zeros((1, 8, 8, 4), np.uint8)
+    images[0, 0, 1] = (200, 0, 0, 255)
+    np.savez(tmp_path / "x.npz", images=images)
+
+    found = open_data(tmp_path / "x.npz").train.decode(0)
+
+    assert found[:, 0, :2].T.tolist() == [[255, 255, 255], [200, 0, 0]]
+
+
+def test_arrays_with_medmnist_keys_have_parts(tmp_path: Path) -> None:
+    images = np.zeros((4, 8, 8), np.uint8)
+    parts = {f"{part}_images": images[:n] for part, n in (("train", 4), ("val", 1), ("test", 2))}
+    labels = {f"{part}_labels": np.arange(n)[:, None] for part, n in (("train", 4), ("test", 2))}
+    np.savez(tmp_path / "x.npz", allow_pickle=False, **parts, **labels)
+
+    found = open_data(tmp_path / "x.npz")
+
+    assert found.test is not None
+    assert (len(found.train), len(found.test)) == (4, 2)
+    assert found.test.classes == ("0", "1", "2", "3")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "sentence"),
+    [
+        ({"images": np.zeros((2, 8, 8), np.float32)}, "must be uint8 for now.*float32"),
+        ({"images": np.zeros((2, 8, 8, 5), np.uint8)}, "1, 3 or 4 channels for now"),
+        ({"images": np.zeros((0, 8, 8), np.uint8)}, "is empty"),
+        ({"x": np.zeros(3)}, "needs `images`.*has x"),
+        ({"images": np.array([{}, {}], dtype=object)}, "cannot be read"),
+        (
+            {"images": np.zeros((2, 8, 8), np.uint8), "labels": np.zeros((2, 3), int)},
+            "one whole number or word a picture",
+        ),
+    ],
+)
+def test_arrays_of_another_kind_are_refused(
+    tmp_path: Path, arrays: dict[str, np.ndarray], sentence: str
+) -> None:
+    np.savez(tmp_path / "x.npz", allow_pickle=True, **arrays)
+
+    with pytest.raises(SelfsightError, match=sentence):
+        open_data(tmp_path / "x.npz")
+
+
+def test_the_embedded_photographs_all_decode() -> None:
+    source = open_data("photos").train
+
+    shapes = [source.decode(i).shape for i in range(len(source))]
+
+    assert len(source) >= 12
+    assert {shape[0] for shape in shapes} == {1, 3}
+    assert min(min(shape[1:]) for shape in shapes) > 250
+    assert source.labels is None
+
+
+def test_the_embedded_digits_fill_the_range() -> None:
+    parts = open_data("digits")
+
+    zero = parts.train.decode(0)
+
+    assert len(parts.train) == 1797
+    assert parts.train.classes == tuple("0123456789")
+    assert classes_of(parts.train)[:3] == ["0", "1", "2"]
+    assert zero.shape == (1, 8, 8)
+    assert zero[0, 0, :5].tolist() == [0, 0, 80, 207, 143]  # 0 0 5 13 9 of 16
+    assert parts.test is None
+
+
+def test_a_folder_called_photos_comes_before_the_embedded_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture(tmp_path / "photos/mine.png")
+    monkeypatch.chdir(tmp_path)
+
+    assert len(open_data("photos").train) == 1
+
+
+def test_an_unknown_name_lists_the_embedded_ones() -> None:
+    with pytest.raises(SelfsightError, match=r"'no/such/place'.*digits, photos"):
+        open_data("no/such/place")
+
+
+def test_a_single_picture_asks_for_its_folder(tmp_path: Path) -> None:
+    with pytest.raises(SelfsightError, match="give the folder"):
+        open_data(picture(tmp_path / "1.png"))
+
+
+def test_a_text_file_is_told_what_is_supported(tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_text("hello")
+
+    with pytest.raises(SelfsightError, match=r"folder of pictures, a \.parquet file or an \.npz"):
+        open_data(tmp_path / "x.txt")
+
+
+def test_an_empty_folder_says_so(tmp_path: Path) -> None:
+    with pytest.raises(SelfsightError, match="holds no pictures"):
+        open_data(tmp_path)
+
+
+def test_a_file_lost_after_opening_is_unreadable(tmp_path: Path) -> None:
+    from selfsight.data import Unreadable
+
+    picture(tmp_path / "d/1.png")
+    source = open_data(tmp_path / "d").train
+    shutil.rmtree(tmp_path / "d")
+
+    with pytest.raises(Unreadable, match="cannot be opened: No such file"):
+        source.decode(0)
+
+
+def test_caltech30(shared_data: Path) -> None:
+    parts = open_data(shared_data / "caltech30")
+
+    assert parts.test is not None
+    assert (len(parts.train), len(parts.test), len(parts.train.classes)) == (1200, 600, 30)
+    assert parts.train.labels is not None
+    assert parts.train.labels.bincount().tolist() == [40] * 30
+
+
+def test_cifar10(shared_data: Path) -> None:
+    parts = open_data(shared_data / "cifar10")
+
+    assert parts.test is not None
+    assert (len(parts.train), len(parts.test)) == (50_000, 10_000)
+    assert parts.train.classes[:3] == ("airplane", "automobile", "bird")
+    assert parts.train.decode(49_999).shape == (3, 32, 32)
+
+
+def test_pneumoniamnist(shared_data: Path) -> None:
+    parts = open_data(shared_data / "pneumoniamnist")
+
+    assert parts.test is not None
+    assert (len(parts.train), len(parts.test)) == (4708, 624)
+    assert parts.train.classes == ("0", "1")
+    assert parts.train.decode(0).shape == (1, 28, 28)

@@ -1,0 +1,156 @@
+"""Verdict: planted networks whose word is known beforehand, and the numbers behind it by hand."""
+
+import math
+
+import pytest
+import torch
+
+from selfsight.verdict import (
+    LEAST_RANK,
+    SPREAD_SHARE,
+    Shape,
+    effective_rank,
+    judge_labelled,
+    judge_unlabelled,
+    spread,
+)
+
+WELL = Shape(spread=0.5, rank=20.0)
+
+
+def features(seed: int, *, rows: int = 400, dim: int = 16) -> torch.Tensor:
+    return torch.randn(rows, dim, generator=torch.Generator().manual_seed(seed))
+
+
+def test_directions_anywhere_alike_have_spread_1() -> None:
+    assert spread(features(0, rows=4000)) == pytest.approx(1, abs=0.01)
+    assert spread(features(0) * torch.rand(400, 1)) == pytest.approx(1, abs=0.02)  # not lengths
+
+
+def test_two_opposite_directions_have_spread_by_hand() -> None:
+    # (1, 0) and (-1, 0): deviations 1 and 0, mean 1/2, times sqrt 2.
+    assert spread(torch.tensor([[3.0, 0.0], [-2.0, 0.0]])) == pytest.approx(math.sqrt(2) / 2)
+
+
+def test_equal_features_have_neither_spread_nor_rank() -> None:
+    for value in (0.0, 0.7, 1e4):
+        assert spread(torch.full((50, 8), value)) == pytest.approx(0, abs=1e-6)
+        assert effective_rank(torch.full((50, 8), value)) == 0.0
+    noise = 1 + 1e-8 * features(0, rows=50, dim=8).double()
+    assert effective_rank(noise) == 0.0  # rounding is no direction
+
+
+def test_rank_counts_directions() -> None:
+    line = torch.linspace(-1, 1, 50)[:, None] * torch.tensor([1.0, 2.0, 3.0]) + 5
+    assert effective_rank(line) == pytest.approx(1, abs=1e-4)
+    corners = torch.tensor([[1.0, 0], [-1, 0], [0, 1], [0, -1]])
+    assert effective_rank(corners) == pytest.approx(2)
+    # Singular values sqrt 18 and sqrt 2 of shares 3/4 and 1/4.
+    stretched = corners * torch.tensor([3.0, 1.0])
+    assert effective_rank(stretched) == pytest.approx((4 / 3) ** 0.75 * 4**0.25)
+
+
+def test_a_constant_encoder_has_collapsed() -> None:
+    verdict = judge_labelled(
+        Shape.of(torch.ones(400, 16)),
+        Shape.of(features(1)),
+        accuracy=0.1,
+        untrained_accuracy=0.3,
+        gain_low=-0.21,
+        gain_high=-0.19,
+    )
+
+    assert verdict.word == "collapsed"
+    assert "spread" in verdict.reasons[0]
+    assert "effective rank is 0.00" in verdict.reasons[1]
+
+
+def test_an_encoder_that_points_one_way_has_collapsed_even_if_it_gains() -> None:
+    nearly = 100 + features(0)
+    verdict = judge_labelled(
+        Shape.of(nearly),
+        Shape.of(features(1)),
+        accuracy=0.5,
+        untrained_accuracy=0.3,
+        gain_low=0.1,
+        gain_high=0.3,
+    )
+
+    assert verdict.word == "collapsed"
+    assert Shape.of(nearly).rank > LEAST_RANK
+    assert Shape.of(nearly).spread < SPREAD_SHARE
+
+
+def test_an_encoder_on_a_line_has_collapsed() -> None:
+    line = features(0, dim=1) * torch.ones(16) + 1e-5 * features(1)
+
+    verdict = judge_unlabelled(Shape.of(line), WELL, loss=0.1, blind=1.0)
+
+    assert verdict.word == "collapsed"
+    assert "hardly more than one direction" in verdict.reasons[0]
+
+
+def test_a_gain_above_zero_is_learning_and_names_pixels() -> None:
+    verdict = judge_labelled(
+        WELL,
+        WELL,
+        accuracy=0.61,
+        untrained_accuracy=0.48,
+        gain_low=0.12,
+        gain_high=0.14,
+        pixels=0.38,
+    )
+
+    assert verdict.word == "learning"
+    assert verdict.reasons == (
+        "It reaches 61.0% and the untrained network 48.0%; the gain's 95 % interval, from +12.0 to "
+        "+14.0 points, lies above zero.",
+        "Raw pixels reach 38.0%; the network is 23.0 points above.",
+    )
+
+
+def test_pixels_above_the_network_are_said_plainly() -> None:
+    verdict = judge_labelled(
+        WELL,
+        WELL,
+        accuracy=0.35,
+        untrained_accuracy=0.3,
+        gain_low=0.02,
+        gain_high=0.08,
+        pixels=0.38,
+    )
+
+    assert verdict.word == "learning"
+    assert verdict.reasons[1].startswith("The network is not above raw pixels: they reach 38.0%")
+
+
+@pytest.mark.parametrize("low", [0.0, -0.01])
+def test_an_interval_that_reaches_zero_is_no_gain(low: float) -> None:
+    verdict = judge_labelled(
+        WELL, WELL, accuracy=0.5, untrained_accuracy=0.48, gain_low=low, gain_high=0.05
+    )
+
+    assert verdict.word == "no better than untrained"
+    assert len(verdict.reasons) == 1  # nothing is said of pixels that were not probed
+
+
+def test_without_labels_it_is_unknown_and_says_what_to_do() -> None:
+    verdict = judge_unlabelled(WELL, WELL, loss=0.693, blind=1.386, accuracy=0.7)
+
+    assert verdict.word == "unknown"
+    assert "0.693 where a blind guess costs 1.386 (50% less), with 70.0%" in verdict.reasons[0]
+    assert "have not collapsed" in verdict.reasons[1]
+    assert "label fifty pictures to know" in verdict.reasons[2]
+
+
+def test_an_unsolved_pretext_task_is_said_plainly() -> None:
+    verdict = judge_unlabelled(WELL, WELL, loss=1.4, blind=1.386)
+
+    assert verdict.word == "unknown"
+    assert "no better than by a blind guess" in verdict.reasons[0]
+
+
+def test_a_task_without_a_blind_cost_is_reported_all_the_same() -> None:
+    verdict = judge_unlabelled(WELL, WELL, loss=-0.9, blind=None)
+
+    assert verdict.reasons[0].startswith("The pretext task's loss is -0.900")
