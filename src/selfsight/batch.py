@@ -24,7 +24,7 @@ class Images(NamedTuple):
 
     images: Tensor
     extent: Tensor
-    index: Tensor
+    index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride] -- nobody searches a batch
     draws: Draws
 
     @classmethod
@@ -48,7 +48,7 @@ class LabelledImages(NamedTuple):
 
     images: Tensor
     extent: Tensor
-    index: Tensor
+    index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride] -- nobody searches a batch
     draws: Draws
     labels: Tensor
 

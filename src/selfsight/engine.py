@@ -49,7 +49,8 @@ class Engine:
 
     def prepare(self, task: nn.Module, optimizer: Optimizer) -> None:
         """Move a task to the device and wrap it; its parameters stay the same objects."""
-        task.to(self.device, memory_format=torch.channels_last)
+        task.to(self.device)
+        task.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] -- as documented
         self._task, self._optimizer = self._fabric.setup(task, optimizer, move_to_device=False)
         self._parameters = list(task.parameters())
 

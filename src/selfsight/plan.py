@@ -99,8 +99,8 @@ class Plan:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Plan":
         """Read back what `to_json` gave."""
-        tuples = {key: tuple(values[key]) for key in ("classes", "notes")}
-        return cls(**{**values, **tuples})
+        tuples: dict[str, Any] = {key: tuple(values[key]) for key in ("classes", "notes")}
+        return cls(**(values | tuples))
 
     def lines(self, encoder: Encoder) -> list[str]:
         """Say the plan, a line an aspect."""

@@ -96,7 +96,7 @@ def _begun(settings: Pretrain, chosen: dict[str, Any], source: Source, device: s
     """Read the data, build the networks, measure a step, and plan."""
     say = console().print
     task_class = load_task(settings.task[0])
-    needs = cast(Needs, task_class.needs)
+    needs = _needs(task_class)
     if needs.labels and len(source.classes) < 2:
         raise SelfsightError(
             f"{settings.task[0]} learns from labels, and {source.name} has none; sort the pictures "
@@ -118,6 +118,11 @@ def _begun(settings: Pretrain, chosen: dict[str, Any], source: Source, device: s
     for line in final.lines(cast(Encoder, task.encoder)):
         say(line)
     return _Begun(final, task, pictures, batches)
+
+
+def _needs(task_class: type[nn.Module]) -> Needs:
+    """Ask a task's class what it needs of the data."""
+    return cast(Any, task_class).needs
 
 
 def _read(source: Source, canvas: int, limit: int | None) -> Pictures:
@@ -260,7 +265,7 @@ def _resumed(run: Run) -> Run:
         )
     torch.set_num_threads(of.threads)
     task, _ = _built(of)
-    needs = cast(Needs, task.needs)
+    needs = _needs(type(task))
     return _trained(run, _Begun(of, task, pictures, batches_of(pictures, of, needs)))
 
 

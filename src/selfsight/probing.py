@@ -141,7 +141,8 @@ def _pictures(settings: Probe, subject: _Subject) -> tuple[Pictures, Pictures | 
     data = settings.data or subject.data
     if data is None:
         raise UsageError(f"probe {settings.run} needs DATA: labelled pictures")
-    train, test = open_data(data)
+    parts = open_data(data)
+    train, test = parts.train, parts.test
     if settings.test is not None:
         other = open_data(settings.test)
         test = other.test or other.train

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from selfsight.data.arrays import Arrays
+from selfsight.data.crops import crops_of
 from selfsight.data.source import EncodedSource, Parts
 from selfsight.errors import SelfsightError
 
@@ -87,4 +88,8 @@ def _digits() -> Parts:
     return Parts(Arrays("digits", images, names, torch.from_numpy(np.asarray(digit)).long()), None)
 
 
-EMBEDDED: dict[str, Callable[[], Parts]] = {"photos": _photos, "digits": _digits}
+def _crops() -> Parts:
+    return crops_of(Photographs())
+
+
+EMBEDDED: dict[str, Callable[[], Parts]] = {"photos": _photos, "digits": _digits, "crops": _crops}

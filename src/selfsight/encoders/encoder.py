@@ -41,8 +41,8 @@ class Recipe:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Recipe":
         """Read back what `to_json` gave."""
-        tuples = {key: tuple(values[key]) for key in ("mean", "deviation", "layers")}
-        return cls(**{**values, **tuples})
+        tuples: dict[str, Any] = {k: tuple(values[k]) for k in ("mean", "deviation", "layers")}
+        return cls(**(values | tuples))
 
 
 class Encoder(nn.Module):

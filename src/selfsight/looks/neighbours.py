@@ -8,7 +8,6 @@ green frame, another a red one.
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
 import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -54,8 +53,9 @@ def draw_neighbours(
     """
     widths = [1, *(rows.shape[1] for rows in found.values())]
     figure = Figure(figsize=(0.75 * sum(widths) + 1, 0.8 * len(queries) + 0.6), dpi=110)
+    columns = _ratios(found)
     grid = figure.add_gridspec(
-        len(queries), sum(widths) + len(found), wspace=0.06, hspace=0.06, width_ratios=_ratios(found)
+        len(queries), len(columns), wspace=0.06, hspace=0.06, width_ratios=columns
     )
     for row, query in enumerate(queries):
         axis = figure.add_subplot(grid[row, 0])

@@ -48,7 +48,8 @@ def untrained_encoder(recipe: Recipe, seed: int, images: Tensor, *, device: str 
     Args:
         recipe: The architecture.
         seed: Of the weights: a run's own seed gives the weights it began with.
-        images: (N, C, S, S) uint8 or float in [0, 1], training pictures; evenly spaced ones are taken.
+        images: (N, C, S, S) training pictures, uint8 or float in [0, 1]; evenly spaced ones
+            are taken.
         device: Where it is to be.
     """
     with torch.random.fork_rng():

@@ -1,0 +1,1 @@
+"""Studies: whole experiments that end in a table, a picture and an answer in words."""

@@ -1,0 +1,150 @@
+"""Demo: the whole job on photographs that come with the packages, without a network.
+
+A small encoder learns by rotation from grey cells of photographs. Then every layer is asked from
+which photograph a cell comes that it never saw, and that neither colour, brightness nor contrast
+gives away (`data/crops.py`), beside the same network untrained and the pixels.
+
+    OUT/demo.json   what was found; until then, that a demo is under way
+    OUT/run/        the run, with results/ and pictures/
+"""
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from rich.console import Console
+
+from selfsight import atomic, probing
+from selfsight.data import Source, open_data, read
+from selfsight.encoders import Encoder
+from selfsight.errors import SelfsightError
+from selfsight.looks import draw_filters, draw_neighbours, nearest, shared_class
+from selfsight.plan import Plan
+from selfsight.pretraining import pretrain
+from selfsight.probes.baseline import final_features, untrained_encoder
+from selfsight.probing import probe
+from selfsight.progress import console
+from selfsight.run import SETTINGS, Run
+from selfsight.settings import Demo
+
+DATA, TASK = "crops", "rotation"
+MINUTES = 1.75
+ROWS_SHOWN = 8
+MARK = "demo.json"
+QUESTION = (
+    "from which of the photographs does a grey cell come that was not trained on, its brightness "
+    "and contrast changed at random?"
+)
+
+
+def demo(*, out: str = "./selfsight-demo", json: bool = False) -> dict[str, Any]:
+    """Do the whole job on photographs that come with the packages.
+
+    Args:
+        out: Where it goes; an unfinished demo there goes on, a finished one is made again.
+        json: Has no meaning here; on the command line it prints the record alone.
+
+    Returns:
+        The probe's record, with the places of what was drawn.
+
+    Raises:
+        SelfsightError: If `out` holds something else.
+    """
+    return demo_as(Demo(out=out, json=json))
+
+
+def demo_as(settings: Demo) -> dict[str, Any]:
+    """Run the demo as the settings say; see `demo`."""
+    begun = time.monotonic()
+    out = Path(settings.out)
+    run = _trained(out)
+    say = console().print
+    say("asking every layer: " + QUESTION)
+    record = cast(dict[str, Any], probe(run, DATA, probe="linear"))
+    say("drawing")
+    pictures = _drawn(run)
+    found = {
+        "out": str(out),
+        "run": str(run.path),
+        "question": QUESTION,
+        **record,
+        **pictures,
+        "seconds": round(time.monotonic() - begun, 1),
+    }
+    atomic.write_json(out / MARK, {"finished": True, **found})
+    return found
+
+
+def _trained(out: Path) -> Run:
+    """Pretrain in OUT/run: anew, or on from where an interrupted demo stopped."""
+    place = out / "run"
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        if not (out / MARK).is_file():
+            raise SelfsightError(
+                f"{out} holds something other than a demo; name another place with --out"
+            )
+        if json.loads((out / MARK).read_text())["finished"]:
+            shutil.rmtree(place, ignore_errors=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SelfsightError(
+            f"{out} cannot be made: {error.strerror or error}; name another place with --out"
+        ) from error
+    atomic.write_json(out / MARK, {"finished": False})
+    if (place / SETTINGS).exists():
+        return pretrain(resume=str(place))
+    return pretrain(DATA, TASK, minutes=MINUTES, out=str(place))
+
+
+def _drawn(run: Run) -> dict[str, Any]:
+    """Draw the filters and a sheet of neighbours: -> their places, and how many were right."""
+    of = Plan.from_json(run.settings["plan"])
+    trained, parts = run.encoder(), open_data(DATA)
+    train, test = (
+        read(part, side=of.size, fit="square", channels=of.channels)
+        for part in (parts.train, cast(Source, parts.test))
+    )
+    untrained = untrained_encoder(trained.recipe, of.seed, train.images)
+    draw_filters(trained, untrained, run.picture("filters"))
+
+    def among(encoder: Encoder) -> torch.Tensor:
+        return nearest(final_features(encoder, train.images), final_features(encoder, test.images))
+
+    found = {"trained": among(trained), "untrained": among(untrained)}
+    labels = cast(torch.Tensor, train.labels), cast(torch.Tensor, test.labels)
+    shown = torch.linspace(0, len(test) - 1, ROWS_SHOWN).long()
+    draw_neighbours(
+        train.images,
+        test.images[shown],
+        {name: rows[shown] for name, rows in found.items()},
+        run.picture("neighbours"),
+        bank_labels=labels[0],
+        query_labels=labels[1][shown],
+    )
+    return {
+        "filters": str(run.picture("filters")),
+        "neighbours": str(run.picture("neighbours")),
+        "neighbours_right": {
+            name: round(shared_class(rows, *labels), 4) for name, rows in found.items()
+        },
+    }
+
+
+def show(record: dict[str, Any]) -> None:
+    """Print the demo's outcome, and what to type for one's own pictures."""
+    probing.show(record)
+    right = record["neighbours_right"]
+    Console(soft_wrap=True, highlight=False).print(
+        f"question: {record['question']}\n"
+        f"of the five nearest neighbours, {right['trained']:.0%} are of the same photograph "
+        f"({right['untrained']:.0%} by the untrained network)\n"
+        f"pictures: {record['filters']}\n"
+        f"          {record['neighbours']}\n"
+        f"took {record['seconds']:.0f} s; now with your own folder of pictures:\n"
+        "  selfsight pretrain FOLDER --task rotation --minutes 10 --out runs/mine\n"
+        "  selfsight probe runs/mine LABELLED_FOLDER"
+    )
