@@ -74,7 +74,9 @@ def test_bits_are_those_of_plain_integers_where_int64_wraps_too() -> None:
 def test_uniform_numbers_are_the_top_24_bits() -> None:
     found = draws(4, 5, seed=2).uniform("crop", 3).tolist()
 
-    assert found == [[(plain_bits(2, 0, "crop", i, c) >> 40) / 2**24 for c in range(3)] for i in (4, 5)]
+    assert found == [
+        [(plain_bits(2, 0, "crop", i, c) >> 40) / 2**24 for c in range(3)] for i in (4, 5)
+    ]
 
 
 def test_a_samples_numbers_do_not_depend_on_its_batch() -> None:

@@ -13,6 +13,7 @@ from torch import nn
 
 from selfsight.encoders import DEFAULT, Encoder
 from selfsight.engine import Precision
+from selfsight.errors import UsageError
 from selfsight.progress import duration
 from selfsight.settings import Pretrain
 
@@ -142,7 +143,12 @@ def side_of_canvas(size: int, longest: int, least_scale: float) -> int:
     """Choose the side pictures are kept at, so that crops are rarely magnified over twofold.
 
     The smallest crop of a picture that fills its canvas has the side sqrt(least_scale) of it.
+
+    Raises:
+        UsageError: If least_scale is outside its range.
     """
+    if not 0 < least_scale <= 1:
+        raise UsageError(f"least_scale must be above 0 and at most 1, got {least_scale}")
     wanted = math.ceil(size / (2 * math.sqrt(least_scale)))
     return min(max(wanted, size), max(longest, 1))
 

@@ -109,7 +109,11 @@ def test_a_plain_loop_chooses_the_same_strength_and_refits_on_all() -> None:
     assert torch.equal(probe.predict(x), answers(everything, x, probe.strength))
 
 
-def test_any_batch_size_gives_the_same_answers() -> None:
+@pytest.mark.parametrize("rows_at_once", [1, 50, 2048])
+def test_any_batch_size_gives_the_same_answers(
+    rows_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("selfsight.probes.linear.ROWS_AT_ONCE", rows_at_once)
     x, y = planted(203, 33, 5)
     held_out = every_fifth(203)
     probes = [solved(x, y, 5, held_out, batch=batch) for batch in (1, 7, 203)]

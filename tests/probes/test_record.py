@@ -51,7 +51,13 @@ def planted(*accuracies: float, draws: int = 3, seed: int = 0, test: int = 400) 
 
 def record_of(trained: Answers, untrained: list[Answers], **others: Any) -> dict[str, Any]:
     pictures = labelled(torch.arange(400) % 4, 4)
-    settings = {"pixels": None, "train": pictures, "test": pictures, "probe": "linear", **others}
+    settings: dict[str, Any] = {
+        "pixels": None,
+        "train": pictures,
+        "test": pictures,
+        "probe": "linear",
+        **others,
+    }
     return result_record(trained, untrained, **settings)
 
 

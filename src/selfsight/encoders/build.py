@@ -29,6 +29,19 @@ EXAMPLES = {
     "convnext_atto": "a small modern convolutional network",
     "vit_tiny_patch16_224": "a small transformer",
 }
+_REACHING = frozenset({"pretrained", "pretrained_cfg", "checkpoint_path", "cache_dir"})
+# What reading and building raise on files whose content is not what `save` wrote.
+_DAMAGE = (
+    SafetensorError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    IndexError,
+    ArithmeticError,
+    RuntimeError,
+)
 
 
 def build(
@@ -75,9 +88,7 @@ def from_recipe(recipe: Recipe, *, pretrained: bool = False) -> Encoder:
 
 def _assembled(recipe: Recipe, *, pretrained: bool) -> Encoder:
     try:
-        model = timm.create_model(recipe.name, pretrained=pretrained, **recipe.arguments)
-        layers = recipe.layers or named_layers(model)
-        return Encoder(model, dataclasses.replace(recipe, layers=layers))
+        return _made(recipe, pretrained=pretrained)
     except (AssertionError, TypeError, RuntimeError, AttributeError, ValueError) as error:
         if pretrained:
             raise _cannot_fetch(recipe.name, error) from error
@@ -87,6 +98,12 @@ def _assembled(recipe: Recipe, *, pretrained: bool) -> Encoder:
         ) from error
     except OSError as error:
         raise _cannot_fetch(recipe.name, error) from error
+
+
+def _made(recipe: Recipe, *, pretrained: bool = False) -> Encoder:
+    model = timm.create_model(recipe.name, pretrained=pretrained, **recipe.arguments)
+    layers = recipe.layers or named_layers(model)
+    return Encoder(model, dataclasses.replace(recipe, layers=layers))
 
 
 def _cannot_fetch(name: str, error: Exception) -> SelfsightError:
@@ -109,17 +126,39 @@ def load(folder: Path, *, stem: str = "encoder") -> Encoder:
     Raises:
         SelfsightError: If the files are missing or damaged.
     """
-    try:
-        recipe = Recipe.from_json(json.loads((folder / f"{stem}.json").read_text()))
-        state = safetensors.torch.load_file(folder / f"{stem}.safetensors")
-    except FileNotFoundError as error:
+    files = [folder / f"{stem}.json", folder / f"{stem}.safetensors"]
+    missing = [file.name for file in files if not file.exists()]
+    if missing:
         raise SelfsightError(
-            f"{folder} holds no encoder: {Path(str(error.filename)).name} is missing; "
+            f"{folder} holds no encoder: {missing[0]} is missing; "
             "a run writes it when it first saves"
+        )
+    try:
+        recipe = Recipe.from_json(json.loads(files[0].read_bytes()))
+        _refuse_what_reaches_out(recipe)
+        state = safetensors.torch.load_file(files[1])
+        with torch.random.fork_rng(devices=[]):
+            encoder = _made(recipe)
+        encoder.model.load_state_dict(state, strict=True)
+    except OSError as error:
+        raise SelfsightError(
+            f"the encoder in {folder} could not be read: {error.strerror or error}"
         ) from error
-    except (SafetensorError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise SelfsightError(f"the encoder in {folder} is damaged: {error}") from error
-    with torch.random.fork_rng(devices=[]):
-        encoder = from_recipe(recipe)
-    encoder.model.load_state_dict(state, strict=True)
+    except _DAMAGE as error:
+        first = (str(error) or type(error).__name__).splitlines()[0]
+        raise SelfsightError(
+            f"the encoder in {folder} is damaged: {first.rstrip(':')}; copy both files anew"
+        ) from error
     return encoder.eval()
+
+
+def _refuse_what_reaches_out(recipe: Recipe) -> None:
+    """Keep a recipe from somebody else off the network and off other files.
+
+    timm would fetch a name like "hf-hub:..." and read the file that `checkpoint_path` names.
+    """
+    if not timm.is_model(recipe.name) or ":" in recipe.name:
+        raise ValueError(f"this timm has no architecture {recipe.name!r}")
+    reaching = sorted(_REACHING & recipe.arguments.keys())
+    if reaching:
+        raise ValueError(f"a recipe must not say {' or '.join(reaching)}")

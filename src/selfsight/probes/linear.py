@@ -29,7 +29,7 @@ the folded sums S = sum u_i, A = sum u_i u_i', T = sum u_i y_i', k = sum y_i, it
     m = c + S/n,    G = A - S S'/n,    B = T - S k'/n.
 
 Were c zero, a feature of mean 1000 and deviation 0.01 would lose all its digits in the subtraction
-A - S S'/n; c is therefore the mean of the first batch.
+A - S S'/n; c is therefore the mean of the first rows folded.
 
 Moments add up: those of the rows held out, joined to the rest, give the last fit on all rows.
 """
@@ -42,8 +42,9 @@ from torch import Tensor
 from selfsight.probes.features import Labelled
 from selfsight.probes.sampling import HELD_OUT_MOST
 
-STRENGTHS = tuple(1e-3 * 5.0**power for power in range(8))  # of the features' variance, 1
+STRENGTHS = tuple(1e-3 * 8.0**power for power in range(6))  # of the features' variance, 1
 STRIPES = 4  # a symmetric product is made in so many stripes, each up to the diagonal only
+ROWS_AT_ONCE = 2048  # rows wait until so many fold in together: adding F x F numbers costs too
 CONSTANT = 1e-6  # a deviation below this share of the feature's size is rounding, not signal
 
 
@@ -156,6 +157,8 @@ class LinearProbe:
         self.validation = 0.0
         self.strength = STRENGTHS[-1]
         self._moments: Moments | None = None
+        self._waiting: list[Labelled] = []
+        self._waiting_count = 0
         self._held: list[Labelled] = []
         self._held_count = 0
         self._map: LinearMap | None = None
@@ -175,13 +178,22 @@ class LinearProbe:
             raise ValueError(f"features must be {self.features} wide, got {x.shape[1]}")
         if len(x) == 0:
             return
-        if self._moments is None:
-            shift = x.mean(dim=0, dtype=torch.float64).float()
-            self._moments = Moments(shift, self.classes)
         held_out = held_out & (held_out.cumsum(0) + self._held_count <= HELD_OUT_MOST)
         self._held.append(Labelled(x[held_out], y[held_out]))
         self._held_count += int(held_out.sum())
-        self._moments.add(x[~held_out], y[~held_out])
+        self._waiting.append(Labelled(x[~held_out], y[~held_out]))
+        self._waiting_count += len(x) - int(held_out.sum())
+        if self._waiting_count >= ROWS_AT_ONCE:
+            self._fold()
+
+    def _fold(self) -> None:
+        """Fold the waiting rows into the moments."""
+        x, y = (torch.cat(parts) for parts in zip(*self._waiting, strict=True))
+        if self._moments is None:
+            shift = x.mean(dim=0, dtype=torch.float64).float()
+            self._moments = Moments(shift, self.classes)
+        self._moments.add(x, y)
+        self._waiting, self._waiting_count = [], 0
 
     def solve(self) -> None:
         """Choose the strength by the rows held out (of equals the strongest), then fit on all.
@@ -189,9 +201,11 @@ class LinearProbe:
         Raises:
             ValueError: If nothing was held out, or everything was.
         """
+        if self._waiting_count > 0:
+            self._fold()
         moments = self._moments
-        if moments is None or moments.count == 0 or self._held_count == 0:
-            seen = 0 if moments is None else moments.count + self._held_count
+        if moments is None or self._held_count == 0:
+            seen = self._held_count + (0 if moments is None else moments.count)
             raise ValueError(
                 f"some rows must be held out and some not, got {self._held_count} of {seen}"
             )

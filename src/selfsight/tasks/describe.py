@@ -88,5 +88,8 @@ def _value(text: str, hint: Any, pair: str) -> Any:
                 return kind(text)
             except ValueError:
                 continue
-    wanted = " or ".join(getattr(kind, "__name__", str(kind)) for kind in kinds)
+    names = (
+        "none" if kind is type(None) else getattr(kind, "__name__", str(kind)) for kind in kinds
+    )
+    wanted = " or ".join(names)
     raise UsageError(f"--set {pair}: the value must be {wanted}, got {text!r}")

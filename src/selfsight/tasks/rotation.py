@@ -45,6 +45,8 @@ class Rotation(nn.Module):
         self, encoder: nn.Module, dim: int, *, size: int, least_scale: float = 0.2
     ) -> None:
         super().__init__()
+        if not 0 < least_scale <= 1:
+            raise ValueError(f"least_scale must be above 0 and at most 1, got {least_scale}")
         self.encoder = encoder
         self.head = nn.Linear(dim, TURNS)
         self.size = size

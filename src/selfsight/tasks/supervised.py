@@ -44,6 +44,8 @@ class Supervised(nn.Module):
         super().__init__()
         if classes is None or classes < 2:
             raise ValueError(f"supervised needs at least 2 classes, got {classes}")
+        if not 0 < least_scale <= 1:
+            raise ValueError(f"least_scale must be above 0 and at most 1, got {least_scale}")
         self.encoder = encoder
         self.head = nn.Linear(dim, classes)
         self.size = size

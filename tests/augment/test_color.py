@@ -1,0 +1,207 @@
+"""Colours: each change against torchvision's, all of them against one after another in float64."""
+
+import logging
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as reference
+
+from selfsight.augment import ColorJitter, jitter_colors
+from selfsight.augment.color import (
+    LUMA,
+    YIQ,
+    _say_that_colors_stay,
+    color_matrices,
+    composed,
+    recolored,
+)
+from selfsight.batch import Images
+from selfsight.draws import Draws
+
+# The BT.601 weights here have three digits, torchvision's have four.
+DIGITS = 1e-3
+STILL = ColorJitter(0, 0, 0, 0, share=0, grey=0)
+
+
+def soft(batch: int = 5, size: int = 8) -> Tensor:
+    """Colours far enough from black and white that no change here clamps them."""
+    return 0.35 + 0.2 * Draws(0, 0, torch.arange(batch)).uniform("x", 3 * size**2).view(
+        batch, 3, size, size
+    )
+
+
+def changed(
+    crops: Tensor,
+    brightness: float = 1,
+    contrast: float = 1,
+    saturation: float = 1,
+    turn: float = 0,
+) -> Tensor:
+    factors = torch.tensor([[brightness, contrast, saturation]]).expand(len(crops), 3)
+    angles = torch.full((len(crops),), 2 * math.pi * turn)
+    return recolored(crops, composed(crops.mean(dim=(2, 3)), factors, angles))
+
+
+def luma(colours: Tensor) -> Tensor:
+    """Grey of colours (B, 3, S, S): -> (B, 1, S, S)."""
+    red, green, blue = colours.unbind(dim=1)
+    return (LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue)[:, None]
+
+
+def one_after_another(
+    crops: Tensor, brightness: float, contrast: float, saturation: float, turn: float
+) -> Tensor:
+    """Apply the formulas of the file's docstring in turn, in float64."""
+    x = brightness * crops.double()
+    middle = luma(x).mean(dim=(1, 2, 3), keepdim=True)
+    x = contrast * x + (1 - contrast) * middle
+    x = saturation * x + (1 - saturation) * luma(x)
+    table = torch.tensor(YIQ, dtype=torch.float64)
+    y, i, q = torch.einsum("rc,bchw->brhw", table, x).unbind(dim=1)
+    c, s = math.cos(2 * math.pi * turn), math.sin(2 * math.pi * turn)
+    turned = torch.stack([y, c * i - s * q, s * i + c * q], dim=1)
+    return torch.einsum("rc,bchw->brhw", table.inverse(), turned)
+
+
+@pytest.mark.parametrize("factor", [0.2, 0.8, 1.0, 1.5])
+def test_brightness_is_torchvisions(factor: float) -> None:
+    found = changed(soft(), brightness=factor)
+
+    assert torch.allclose(found, reference.adjust_brightness(soft(), factor), atol=1e-6)
+
+
+@pytest.mark.parametrize("factor", [0.2, 0.8, 1.0, 1.7])
+def test_contrast_is_torchvisions(factor: float) -> None:
+    found = changed(soft(), contrast=factor)
+
+    assert torch.allclose(found, reference.adjust_contrast(soft(), factor), atol=DIGITS)
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.5, 1.0, 1.7])
+def test_saturation_is_torchvisions(factor: float) -> None:
+    found = changed(soft(), saturation=factor)
+
+    assert torch.allclose(found, reference.adjust_saturation(soft(), factor), atol=DIGITS)
+
+
+def test_grey_is_torchvisions() -> None:
+    found = jitter_colors(soft(), Images.of(soft()), STILL._replace(grey=1))
+
+    assert torch.allclose(found, reference.rgb_to_grayscale(soft(), 3), atol=DIGITS)
+
+
+def test_brightness_contrast_and_saturation_follow_torchvisions_in_this_order() -> None:
+    expected = reference.adjust_brightness(soft(), 0.8)
+    expected = reference.adjust_contrast(expected, 1.4)
+    expected = reference.adjust_saturation(expected, 0.5)
+
+    assert torch.allclose(changed(soft(), 0.8, 1.4, 0.5), expected, atol=2 * DIGITS)
+
+
+@pytest.mark.parametrize(
+    "strengths", [(0.7, 1.3, 1.6, 0.1), (1.2, 0.6, 0.4, -0.2), (1.0, 1.0, 1.0, 0.35)]
+)
+def test_one_matrix_is_all_changes_one_after_another(strengths: tuple[float, ...]) -> None:
+    expected = one_after_another(soft(), *strengths)
+
+    assert 0 < expected.min()
+    assert expected.max() < 1
+    assert torch.allclose(changed(soft(), *strengths).double(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("turn", [0, 1, -1])
+def test_no_turn_and_a_full_turn_change_nothing(turn: float) -> None:
+    assert torch.allclose(changed(soft(), turn=turn), soft(), atol=1e-5)
+
+
+@pytest.mark.parametrize("turn", [0.1, 0.25, -0.4, 0.5])
+def test_hue_leaves_greys_and_keeps_luma(turn: float) -> None:
+    greys = torch.linspace(0, 1, 64).view(1, 1, 8, 8).expand(1, 3, 8, 8)
+
+    assert torch.allclose(changed(greys, turn=turn), greys, atol=1e-5)
+    assert torch.allclose(luma(changed(soft(), turn=turn)), luma(soft()), atol=1e-5)
+    assert not torch.allclose(changed(soft(), turn=turn), soft(), atol=0.01)
+
+
+def test_a_turn_and_back_changes_nothing() -> None:
+    assert torch.allclose(changed(changed(soft(), turn=0.2), turn=-0.2), soft(), atol=1e-5)
+
+
+def test_colours_are_clamped() -> None:
+    crops = torch.rand(50, 3, 8, 8)
+    found = jitter_colors(crops, Images.of(crops), ColorJitter())
+
+    assert found.min() == 0
+    assert found.max() == 1
+
+
+def test_no_strength_is_no_change() -> None:
+    assert torch.allclose(jitter_colors(soft(), Images.of(soft()), STILL), soft(), atol=1e-6)
+
+
+def test_shares_of_pictures_are_changed_and_lose_their_colour() -> None:
+    crops = soft(3000, 2)
+
+    found = jitter_colors(crops, Images.of(crops), ColorJitter(0.3, 0.3, 0.3, 0.1))
+
+    greyed = (found.amax(dim=1) - found.amin(dim=1)).amax(dim=(1, 2)) < 1e-4
+    kept = (found - crops).abs().amax(dim=(1, 2, 3)) < 1e-5
+    assert greyed.float().mean() == pytest.approx(0.2, abs=0.03)
+    assert kept.float().mean() == pytest.approx(0.2 * 0.8, abs=0.03)
+
+
+def test_factors_come_from_their_ranges() -> None:
+    index = torch.arange(3000)
+    batch = Images.of(torch.zeros(3000, 3, 2, 2))
+    jitter = ColorJitter(0.6, 0, 0, 0, share=1, grey=0)
+
+    matrix = color_matrices(torch.full((len(index), 3), 0.5), batch, jitter, "view")
+
+    factors = matrix[:, 0, 0]  # brightness alone: a multiple of the identity
+    levels = torch.tensor([0.0, 0.25, 0.5, 0.75, 1.0])
+    assert torch.allclose(factors.quantile(levels), 0.4 + 1.2 * levels, atol=0.05)
+
+
+def test_a_pictures_colours_do_not_depend_on_its_batch_mates() -> None:
+    crops, rows = soft(), torch.tensor([3, 1])
+    batch = Images.of(crops)
+    apart = batch._replace(index=rows, draws=Draws(0, 0, rows))
+
+    together = jitter_colors(crops, batch, ColorJitter())
+
+    assert torch.allclose(
+        together[rows], jitter_colors(crops[rows], apart, ColorJitter()), atol=1e-5
+    )
+
+
+def test_another_view_has_other_colours() -> None:
+    jitter = ColorJitter(share=1, grey=0)
+    one, other = (
+        jitter_colors(soft(), Images.of(soft()), jitter, name=name) for name in ("one", "other")
+    )
+
+    assert not torch.allclose(one, other, atol=0.01)
+
+
+def test_autocast_changes_no_colour() -> None:
+    plain = jitter_colors(soft(), Images.of(soft()), ColorJitter())
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(jitter_colors(soft(), Images.of(soft()), ColorJitter()), plain)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_other_channels_come_back_untouched_and_it_is_said_once(
+    channels: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    _say_that_colors_stay.cache_clear()
+    crops = torch.rand(2, channels, 4, 4)
+
+    with caplog.at_level(logging.WARNING, logger="selfsight"):
+        for _ in range(3):
+            assert jitter_colors(crops, Images.of(crops), ColorJitter()) is crops
+
+    said = f"colours are not changed: that needs 3 channels, and the pictures have {channels}"
+    assert caplog.messages == [said]

@@ -1,0 +1,245 @@
+"""The contract: what every task of the table promises, asked of each."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import skimage
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+import selfsight.tasks
+from selfsight.batch import Facts, Images, LabelledImages, Needs
+from selfsight.score import Score
+from selfsight.tasks import TASKS, Row, load_task
+from selfsight.tasks.describe import card
+
+SIZE, CANVAS, CLASSES = 16, 18, 4
+
+every_task = pytest.mark.parametrize("name", TASKS)
+every_blind_task = pytest.mark.parametrize("name", [n for n, row in TASKS.items() if row.blind])
+
+
+def photographs(count: int, channels: int = 3) -> Tensor:
+    """Cut tiles (N, C, H, H) out of a photograph."""
+    path = Path(skimage.__file__).parent / "data" / "astronaut.png"
+    pixels = torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1)
+    tiles = pixels.unfold(1, CANVAS, CANVAS).unfold(2, CANVAS, CANVAS)
+    tiles = tiles.permute(1, 2, 0, 3, 4).flatten(0, 1)
+    chosen = tiles[:: len(tiles) // count][:count]
+    return torch.cat([chosen, chosen], dim=1)[:, :channels]
+
+
+def toy_encoder(channels: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(channels, 16, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(16, 32, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(32 * (SIZE // 4) ** 2, 32),
+    )
+
+
+def made(name: str, *, channels: int = 3, seed: int = 0) -> nn.Module:
+    """Make a task about a toy encoder, its settings derived as a run derives them."""
+    task_class = cast(Any, load_task(name))
+    derive: Callable[[Facts], dict[str, Any]] = getattr(task_class, "derive", lambda _: {})
+    facts = Facts(samples=100, classes=CLASSES, channels=channels, side=SIZE, batch=8)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return task_class(toy_encoder(channels), 32, size=SIZE, **derive(facts))
+
+
+def batch_of(name: str, images: Tensor, *, seed: int = 0) -> Images | LabelledImages:
+    """Wrap pictures in the kind of batch that a task takes."""
+    needs = cast(Needs, cast(Any, load_task(name)).needs)
+    if needs.batch is LabelledImages:
+        return LabelledImages.of(images, torch.arange(len(images)) % CLASSES, seed=seed)
+    return Images.of(images, seed=seed)
+
+
+def rows_of(batch: Images | LabelledImages, rows: list[int]) -> Images | LabelledImages:
+    """Take some samples of a batch, each with its own index and so its own draws."""
+    chosen = torch.tensor(rows)
+    draws = type(batch.draws)(batch.draws.seed, batch.draws.epoch, batch.index[chosen])
+    fields = {key: value[chosen] for key, value in batch._asdict().items() if key != "draws"}
+    return type(batch)(**fields, draws=draws)
+
+
+def trained(task: nn.Module, batches: list[Any], *, rate: float = 3e-3) -> list[float]:
+    """Take a step for every batch: -> the losses."""
+    optimizer = torch.optim.Adam(task.parameters(), lr=rate)
+    losses: list[float] = []
+    for batch in batches:
+        score: Score = task(batch)
+        optimizer.zero_grad()
+        score.loss.backward()
+        optimizer.step()
+        losses.append(score.loss.item())
+    return losses
+
+
+def test_every_file_is_in_the_table() -> None:
+    folder = Path(selfsight.tasks.__file__).parent
+    files = {path.stem for path in folder.glob("*.py")} - {"__init__", "describe"}
+
+    assert files == {row.target.partition(":")[0].rpartition(".")[2] for row in TASKS.values()}
+
+
+@every_task
+def test_the_row_is_true(name: str) -> None:
+    task_class = load_task(name)
+
+    row: Row = TASKS[name]
+    assert issubclass(task_class, nn.Module)
+    assert f"{task_class.__module__}:{task_class.__name__}" == row.target
+    assert isinstance(cast(Any, task_class).needs, Needs)
+    assert (getattr(made(name), "blind", None) is not None) == row.blind
+
+
+@every_task
+def test_the_card_has_its_words_and_a_reference(name: str) -> None:
+    words = card(name)
+
+    assert all(words[word] for word in ("title", "hidden", "predicted", "scored"))
+    assert "https://" in words["reference"]
+    assert ("blind" in words["scored"]) == TASKS[name].blind
+    assert "size" not in words["settings"]
+
+
+@every_task
+def test_hide_predict_and_score_make_the_score(name: str) -> None:
+    task, batch = cast(Any, made(name)), batch_of(name, photographs(4))
+
+    pictures, answers = task.hide(batch)
+    in_steps, at_once = task.score(task.predict(pictures), answers), task(batch)
+
+    assert torch.equal(in_steps.loss, at_once.loss)
+    assert at_once.loss.shape == ()
+    assert all(metric.shape == () for metric in at_once.metrics.values())
+
+
+@every_blind_task
+def test_the_first_loss_is_near_a_blind_guess(name: str) -> None:
+    task = made(name)
+
+    score: Score = task(batch_of(name, photographs(32)))
+
+    assert score.loss.item() == pytest.approx(cast(float, task.blind), abs=0.35)
+
+
+@every_task
+def test_the_gradient_reaches_every_parameter(name: str) -> None:
+    task = made(name)
+
+    task(batch_of(name, photographs(8))).loss.backward()
+
+    unreached = [
+        key for key, p in task.named_parameters() if p.grad is None or p.grad.abs().sum() == 0
+    ]
+    assert unreached == []
+
+
+@every_task
+def test_the_same_seed_gives_the_same_loss(name: str) -> None:
+    task, images = made(name), photographs(8)
+    loss = task(batch_of(name, images, seed=1)).loss
+
+    torch.rand(5)  # what others draw does not matter
+    assert torch.equal(task(batch_of(name, images, seed=1)).loss, loss)
+    assert not torch.equal(task(batch_of(name, images, seed=2)).loss, loss)
+
+
+@every_task
+def test_a_sample_is_hidden_alike_in_any_batch(name: str) -> None:
+    task, whole = cast(Any, made(name)), batch_of(name, photographs(8))
+
+    together, _ = task.hide(whole)
+    apart, _ = task.hide(rows_of(whole, [6, 1, 3]))
+
+    distance = (apart[:, None] - together[None]).abs().amax(dim=(2, 3, 4))  # (few, many)
+    assert distance.amin(dim=1).max() < 1e-5
+
+
+@every_task
+def test_the_loss_does_not_depend_on_the_order_of_the_batch(name: str) -> None:
+    task, whole = made(name), batch_of(name, photographs(8))
+
+    turned_round = task(rows_of(whole, list(range(7, -1, -1)))).loss
+
+    assert torch.allclose(turned_round, task(whole).loss, atol=1e-5)
+
+
+@every_task
+def test_a_state_comes_back(name: str) -> None:
+    task, other = made(name, seed=0), made(name, seed=1)
+    batch = batch_of(name, photographs(8))
+    assert not torch.equal(task(batch).loss, other(batch).loss)
+
+    file = io.BytesIO()
+    torch.save(task.state_dict(), file)
+    file.seek(0)
+    other.load_state_dict(torch.load(file, weights_only=True), strict=True)
+
+    assert torch.equal(task(batch).loss, other(batch).loss)
+
+
+@every_task
+def test_eight_samples_are_learned_by_heart(name: str) -> None:
+    task, batch = made(name), batch_of(name, photographs(8))
+
+    losses = trained(task, [batch] * 59)
+
+    assert losses[-1] < losses[0] / 2
+
+
+@every_task
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_any_channels_do(name: str, channels: int) -> None:
+    score: Score = made(name, channels=channels)(batch_of(name, photographs(4, channels)))
+
+    assert score.loss.isfinite()
+
+
+@every_task
+def test_bf16_gives_a_loss_in_f32(name: str) -> None:
+    task, batch = made(name), batch_of(name, photographs(8))
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        score: Score = task(batch)
+    score.loss.backward()
+
+    assert score.loss.dtype == torch.float32
+    assert score.loss.item() == pytest.approx(task(batch).loss.item(), abs=0.05)
+
+
+@every_task
+def test_pictures_are_left_as_they_were(name: str) -> None:
+    images = photographs(4)
+    before = images.clone()
+
+    made(name)(batch_of(name, images))
+
+    assert torch.equal(images, before)
+
+
+def test_rotation_on_noise_stays_at_chance() -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def noise(first: int, count: int) -> Images:
+        pixels = torch.randint(0, 256, (count, 3, CANVAS, CANVAS), generator=generator)
+        batch = Images.of(pixels.to(torch.uint8))
+        index = batch.index + first
+        return batch._replace(index=index, draws=type(batch.draws)(0, 0, index))
+
+    task = made("rotation")
+    trained(task, [noise(64 * step, 64) for step in range(60)], rate=1e-3)
+
+    with torch.no_grad():
+        accuracy = task(noise(100_000, 500)).metrics["accuracy"].item()
+    assert accuracy == pytest.approx(0.25, abs=0.08)

@@ -1,0 +1,111 @@
+"""Describe: what --set takes, and what it refuses in which words."""
+
+from typing import Any
+
+import pytest
+
+from selfsight.errors import UsageError
+from selfsight.tasks import TASKS, row_of
+from selfsight.tasks.describe import card, cards, parsed_settings, settings_of
+
+
+@pytest.mark.parametrize(
+    ("task", "pairs", "expected"),
+    [
+        ("rotation", (), {}),
+        ("rotation", ("rotation.least_scale=0.5",), {"least_scale": 0.5}),
+        ("rotation", ("rotation.least_scale=1",), {"least_scale": 1.0}),
+        ("rotation", ("rotation.least_scale=1e-1",), {"least_scale": 0.1}),
+        (
+            "supervised",
+            ("supervised.classes=7", "supervised.least_scale=0.3"),
+            {"classes": 7, "least_scale": 0.3},
+        ),
+        ("supervised", ("supervised.classes=none",), {"classes": None}),
+    ],
+)
+def test_values_are_of_the_settings_kind(
+    task: str, pairs: tuple[str, ...], expected: dict[str, Any]
+) -> None:
+    found = parsed_settings(task, pairs)
+
+    assert found == expected
+    assert [type(v) for v in found.values()] == [type(v) for v in expected.values()]
+
+
+def test_the_last_of_two_values_counts() -> None:
+    pairs = ("rotation.least_scale=0.5", "rotation.least_scale=0.6")
+
+    assert parsed_settings("rotation", pairs) == {"least_scale": 0.6}
+
+
+@pytest.mark.parametrize(
+    ("task", "pair", "sentence"),
+    [
+        (
+            "rotation",
+            "rotation.least_scal=0.5",
+            "unknown setting of rotation 'least_scal'; did you mean least_scale?",
+        ),
+        ("rotation", "rotation.zzz=0.5", "unknown setting of rotation 'zzz'; known: least_scale"),
+        (
+            "rotation",
+            "supervised.classes=7",
+            "unknown task of this run 'supervised'; known: rotation",
+        ),
+        ("rotation", "least_scale=0.5", "--set takes TASK.SETTING=VALUE, got 'least_scale=0.5'"),
+        (
+            "rotation",
+            "rotation.least_scale",
+            "--set takes TASK.SETTING=VALUE, got 'rotation.least_scale'",
+        ),
+        ("rotation", "", "--set takes TASK.SETTING=VALUE, got ''"),
+        (
+            "rotation",
+            "rotation.least_scale=much",
+            "--set rotation.least_scale=much: the value must be float, got 'much'",
+        ),
+        (
+            "rotation",
+            "rotation.least_scale=",
+            "--set rotation.least_scale=: the value must be float, got ''",
+        ),
+        (
+            "supervised",
+            "supervised.classes=7.5",
+            "--set supervised.classes=7.5: the value must be int or none, got '7.5'",
+        ),
+        # The side comes from --size, the encoder and its width from the run.
+        ("rotation", "rotation.size=64", "unknown setting of rotation 'size'; known: least_scale"),
+        ("rotation", "rotation.dim=64", "unknown setting of rotation 'dim'; known: least_scale"),
+    ],
+)
+def test_what_cannot_be_set_is_said(task: str, pair: str, sentence: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        parsed_settings(task, (pair,))
+
+    assert str(refused.value) == sentence
+
+
+def test_settings_have_the_constructors_defaults() -> None:
+    assert settings_of("rotation") == {"least_scale": 0.2}
+    assert settings_of("supervised") == {"classes": None, "least_scale": 0.2}
+
+
+def test_a_card_says_what_its_file_says() -> None:
+    found = card("rotation")
+
+    assert found["title"] == "Rotation: turn a picture, then ask which way is up."
+    assert found["hidden"].startswith("the quarter-turn k given to each picture")
+    assert found["predicted"].startswith("k, by one linear layer")
+    assert found["scored"] == "cross-entropy; a blind guess costs log 4 = 1.386 nats."
+    assert found["reference"].startswith("Gidaris, Singh, Komodakis,")
+
+
+def test_cards_come_in_the_tables_order() -> None:
+    assert [found["name"] for found in cards()] == list(TASKS)
+
+
+def test_an_unknown_task_lists_close_matches() -> None:
+    with pytest.raises(UsageError, match="unknown task 'rotations'; did you mean rotation?"):
+        row_of("rotations")

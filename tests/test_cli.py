@@ -1,0 +1,301 @@
+"""The command line: what it answers to bad questions and bad input, and that nothing is lost."""
+
+import json
+import resource
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from selfsight.cli import main
+
+SHORT = ["--task", "rotation", "--samples", "16", "--batch", "8", "--size", "16"]
+SHORT += ["--precision", "f32", "--encoder", "test_resnet"]
+
+
+def photographs(folder: Path, count: int = 12, side: int = 24, suffix: str = "jpg") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(0)
+    for number in range(count):
+        pixels = noise.integers(0, 256, (side, side, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number:03}.{suffix}")
+    return folder
+
+
+def classes(folder: Path, counts: dict[str, int]) -> Path:
+    for name, count in counts.items():
+        photographs(folder / name, count)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder `photos` and a finished run `run` on it."""
+    home = tmp_path_factory.mktemp("made")
+    photographs(home / "photos")
+    assert main(["pretrain", str(home / "photos"), *SHORT, "--out", str(home / "run")]) == 0
+    return home
+
+
+def refused(words: list[str], status: int, capsys: pytest.CaptureFixture[str], *said: str) -> None:
+    assert main(words) == status
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Traceback" not in err
+    for text in said:
+        assert text in err
+
+
+def empty(folder: Path) -> str:
+    folder.mkdir()
+    return str(folder)
+
+
+def missing(folder: Path) -> str:
+    return str(folder)
+
+
+def text_named_jpg(folder: Path) -> str:
+    folder.mkdir()
+    (folder / "a.jpg").write_text("not a picture")
+    return str(folder)
+
+
+def truncated_jpeg(folder: Path) -> str:
+    photographs(folder, 1, side=64)
+    whole = (folder / "000.jpg").read_bytes()
+    (folder / "000.jpg").write_bytes(whole[: len(whole) // 3])
+    return str(folder)
+
+
+def tiny_pictures(folder: Path) -> str:
+    return str(photographs(folder, 4, side=7, suffix="png"))
+
+
+def bomb(folder: Path) -> str:
+    """A PNG whose header promises 30,000 x 30,000 pixels."""
+    folder.mkdir()
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        crc = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + crc
+
+    header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
+    content = zlib.compress(b"\0" * 1000)
+    parts = chunk(b"IHDR", header) + chunk(b"IDAT", content) + chunk(b"IEND", b"")
+    (folder / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
+    return str(folder)
+
+
+def parquet_without_images(folder: Path) -> str:
+    folder.mkdir()
+    pq.write_table(pa.table({"label": [1, 2, 3]}), folder / "table.parquet")
+    return str(folder / "table.parquet")
+
+
+def file_instead_of_folder(folder: Path) -> str:
+    folder.write_text("hello")
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (empty, "no picture"),
+        (missing, "does not exist"),
+        (text_named_jpg, "a.jpg"),
+        (truncated_jpeg, "000.jpg"),
+        (tiny_pictures, "8 px"),
+        (bomb, "bomb.png"),
+        (parquet_without_images, "image"),
+        (file_instead_of_folder, "data"),
+    ],
+)
+def test_bad_data_gets_a_sentence_and_exit_1(
+    make: Callable[[Path], str],
+    said: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "run"
+    refused(["pretrain", make(tmp_path / "data"), *SHORT, "--out", str(out)], 1, capsys, said)
+    assert not out.exists()
+
+
+def test_an_out_that_holds_another_run_is_left_alone(
+    made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (made / "run/checkpoint.pt").read_bytes()
+    words = ["pretrain", str(made / "photos"), *SHORT, "--out", str(made / "run")]
+    refused(words, 1, capsys, "holds another run", "--resume")
+    assert (made / "run/checkpoint.pt").read_bytes() == before
+
+
+def test_an_out_with_other_files_is_left_alone(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "letter.txt").write_text("dear")
+    words = ["pretrain", str(made / "photos"), *SHORT, "--out", str(tmp_path)]
+    refused(words, 1, capsys, "not empty")
+
+
+def test_an_out_that_is_a_file_gets_a_sentence(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    words = ["pretrain", str(made / "photos"), *SHORT, "--out", str(tmp_path / "file")]
+    refused(words, 1, capsys, "--out")
+
+
+def test_a_directory_that_is_no_run_gets_a_sentence(
+    made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused(["probe", str(made / "photos"), str(made / "photos")], 1, capsys, "is no run")
+    refused(["pretrain", "--resume", str(made / "photos")], 1, capsys, "is no run")
+    refused(["probe", str(made / "nowhere"), "digits"], 1, capsys, "does not exist")
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(made: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    words = ["pretrain", str(made / "photos"), *SHORT, "--out", str(run)]
+    limit = 100_000  # bytes a file; the checkpoint needs more, the settings do not
+    done = subprocess.run(
+        [sys.executable, "-m", "selfsight", *words],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "could not be written" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(run.glob("*.part"))
+    assert not (run / "checkpoint.pt").exists()
+    assert main(["pretrain", "--resume", str(run)]) == 0  # with room again
+
+
+def test_a_loss_that_is_no_number_stops_the_run(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["pretrain", str(made / "photos"), *SHORT, "--rate", "1e30", "--samples", "400"]
+    words.remove("16")
+    words.remove("--samples")
+    words += ["--out", str(tmp_path / "run")]
+    refused(words, 1, capsys, "stopped being a number", "--rate")
+    assert not (tmp_path / "run/checkpoint.pt").exists()
+
+
+def test_a_checkpoint_cut_in_half_gets_a_sentence(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert main(["pretrain", str(made / "photos"), *SHORT, "--out", str(run)]) == 0
+    capsys.readouterr()
+    whole = (run / "checkpoint.pt").read_bytes()
+    (run / "checkpoint.pt").write_bytes(whole[: len(whole) // 2])
+    refused(["pretrain", "--resume", str(run)], 1, capsys, "damaged", "--from")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["pretrain", "x", "--task", "rotatoin"], "rotation"),
+        (["pretrain", "x", "--task", "rotation", "--epochs", "-3"], "at least 1"),
+        (["pretrain", "x", "--task", "rotation", "--minutes", "0"], "above 0"),
+        (["pretrain", "x", "--task", "rotation", "--size", "4"], "at least 8"),
+        (["pretrain", "x", "--task", "rotation", "--epochs", "1", "--minutes", "1"], "one length"),
+        (["pretrain", "x"], "--task"),
+        (["pretrain", "--task", "rotation"], "DATA"),
+        (["pretrian", "x"], "pretrain"),
+        (["pretrain", "x", "--task", "rotation", "--epcohs", "3"], "--epochs"),
+        (["pretrain", "x", "--task", "rotation", "--epochs", "many"], "many"),
+        (["pretrain", "x", "--task", "rotation", "--set", "rotation.scale=1"], "least_scale"),
+        (["pretrain", "x", "--task", "rotation", "--set", "rotation.least_scale=no"], "float"),
+        (["pretrain", "x", "--task", "rotation", "--set", "least_scale"], "TASK.SETTING=VALUE"),
+        (["pretrain", "--resume", "x", "--epochs", "3"], "--resume"),
+        (["probe", "x", "y", "--probe", "lienar"], "linear"),
+        (["probe", "x", "y", "--labels", "0"], "at least 2"),
+        (["tasks", "rotatoin"], "rotation"),
+        (["encoders", "resnet19"], "resnet18"),
+    ],
+)
+def test_a_wrong_question_gets_exit_2(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused(words, 2, capsys, said)
+
+
+def test_an_unknown_encoder_is_asked_wrongly(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["pretrain", str(made / "photos"), "--task", "rotation", "--encoder", "resnet19"]
+    refused([*words, "--out", str(tmp_path / "run")], 2, capsys, "resnet18")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_larger_than_the_data_is_lowered_and_said(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["pretrain", str(made / "photos"), *SHORT, "--out", str(tmp_path / "run")]
+    words[words.index("--batch") + 1] = "500"
+    assert main(words) == 0
+    assert "500 is lowered to the 12 pictures" in capsys.readouterr().err
+
+
+def test_mixed_sizes_and_a_broken_picture_are_carried_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = photographs(tmp_path / "data", 12)
+    Image.new("L", (90, 31), 128).save(folder / "wide.png")
+    (folder / "broken.jpg").write_text("no picture")
+    assert main(["pretrain", str(folder), *SHORT, "--out", str(tmp_path / "run")]) == 0
+    assert "skipped 1 of 14 pictures" in capsys.readouterr().err
+    skipped = json.loads((tmp_path / "run/settings.json").read_text())["skipped"]
+    assert [picture["title"] for picture in skipped] == ["broken.jpg"]
+
+
+def test_a_class_with_one_picture_is_carried_on(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SELFSIGHT_CACHE", str(tmp_path / "cache"))
+    folder = classes(tmp_path / "data", {"cats": 10, "dogs": 10, "emu": 1})
+    out = str(tmp_path / "results")
+    words = ["probe", str(made / "run"), str(folder), "--quick", "--out", out, "--json"]
+    assert main(words) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["by_class"]["emu"] is None
+
+
+def test_labels_are_asked_for_where_the_task_needs_them(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["pretrain", str(made / "photos"), *SHORT, "--out", str(tmp_path / "run")]
+    words[words.index("rotation")] = "supervised"
+    refused(words, 1, capsys, "learns from labels")
+
+
+def test_unlabelled_pictures_give_the_verdict_unknown(
+    made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["probe", str(made / "run"), str(made / "photos"), "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["verdict"] == "unknown"
+    assert "label fifty pictures" in record["reasons"][-1]
+
+
+def test_json_is_alone_on_standard_output(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tasks", "--json"]) == 0
+    names = [task["name"] for task in json.loads(capsys.readouterr().out)]
+    assert names == ["rotation", "supervised"]
+    assert main(["encoders", "resnet18", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["dim"] == 512
+    assert main(["pretrain", "--resume", str(made / "run"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["verdict"] == "unknown"
