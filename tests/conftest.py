@@ -4,6 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
+
+torch.set_num_threads(1)  # the suites compute little at a time: waking more threads costs more
 
 
 @pytest.fixture(scope="session")

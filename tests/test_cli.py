@@ -110,7 +110,7 @@ def file_instead_of_folder(folder: Path) -> str:
     ("make", "said"),
     [
         (empty, "no picture"),
-        (missing, "does not exist"),
+        (missing, "there is no file or folder"),
         (text_named_jpg, "a.jpg"),
         (truncated_jpeg, "000.jpg"),
         (tiny_pictures, "8 px"),

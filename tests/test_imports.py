@@ -13,6 +13,7 @@ import pytest
 import selfsight
 
 SOURCE = Path(selfsight.__file__).parent
+HOMES = selfsight._HOMES  # pyright: ignore[reportPrivateUsage] -- the table under test
 HEAVY = ("torch", "numpy", "timm", "lightning_fabric", "matplotlib")
 
 # The house of DESIGN.md. What serves all may be imported by everything, and imports only its like.
@@ -58,7 +59,7 @@ def test_help_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize("name", selfsight.__all__)
 def test_every_public_name_loads(name: str) -> None:
-    home = selfsight._HOMES[name]
+    home = HOMES[name]
     try:
         there = importlib.util.find_spec(home) is not None
     except ModuleNotFoundError:  # its folder is missing too
@@ -70,7 +71,7 @@ def test_every_public_name_loads(name: str) -> None:
 
 
 def test_public_names_are_those_with_a_home() -> None:
-    assert sorted(selfsight._HOMES) == selfsight.__all__
+    assert sorted(HOMES) == selfsight.__all__
     assert set(selfsight.__all__) <= set(dir(selfsight))
 
 

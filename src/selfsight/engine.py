@@ -1,8 +1,11 @@
 """Engine: devices and precision, by Lightning Fabric; nothing else in the house imports it."""
 
+import contextlib
+import logging
 import os
 import platform
 import warnings
+from collections.abc import Generator
 from typing import Any, Literal, cast
 
 import torch
@@ -40,8 +43,8 @@ class Engine:
     def __init__(self, device: str, precision: Precision) -> None:
         from lightning_fabric import Fabric  # slow to load, and needed only to train
 
-        with warnings.catch_warnings():  # it remarks on a GPU that is there and was not asked for
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(), _quiet("lightning_fabric"):
+            warnings.simplefilter("ignore")  # it remarks on a GPU that was not asked for
             self._fabric = Fabric(
                 accelerator=device, devices=1, precision=cast(Any, _NAMES[precision])
             )
@@ -75,6 +78,29 @@ class Engine:
         """Wait until the device has done what it was given."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+
+
+@contextlib.contextmanager
+def _quiet(name: str) -> Generator[None]:
+    """Keep a library's remarks to itself: the plan says what it would say."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def threads(count: int) -> Generator[None]:
+    """Let tensor operations use so many processor threads, and afterwards as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def cores() -> int:

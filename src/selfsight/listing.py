@@ -22,7 +22,7 @@ def show_tasks(record: list[dict[str, Any]]) -> None:
     """Print the tasks for people."""
     console = Console()
     for task in record:
-        table = Table(title=f"{task['name']}: {task['title']}", show_header=False, box=None)
+        table = Table(title=task["title"], show_header=False, box=None)
         table.title_justify = "left"
         for word in ("hidden", "predicted", "scored", "reference"):
             table.add_row(word, task[word])
@@ -58,12 +58,17 @@ def _encoder(name: str) -> dict[str, Any]:
 
 def show_encoders(record: list[dict[str, Any]]) -> None:
     """Print the encoders for people."""
-    table = Table(title="encoders: these, and any timm model by its timm name")
-    for column in ("name", "timm", "weights", "features", "layers: channels @ stride", "for"):
-        table.add_column(column)
     for row in record:
-        layers = ", ".join(f"{x['name']}: {x['channels']} @ {x['stride']}" for x in row["layers"])
         name = f"{row['name']} (default)" if row["name"] == DEFAULT else row["name"]
-        weights = f"{row['weights'] / 1e6:.2f} M"
-        table.add_row(name, row["timm"], weights, str(row["dim"]), layers, row["for"] or "")
-    Console().print(table)
+        purpose = f": {row['for']}" if row["for"] else ""
+        table = Table(title=f"{name}{purpose}", title_justify="left", show_header=False, box=None)
+        table.add_row("timm", " ".join([row["timm"], *_spelt(row["arguments"])]))
+        table.add_row("weights", f"{row['weights'] / 1e6:.2f} M, {row['dim']} features")
+        layers = ", ".join(f"{x['name']}: {x['channels']} @ {x['stride']}" for x in row["layers"])
+        table.add_row("layers", f"{layers} (channels @ stride)")
+        Console().print(table, "")
+    print("and any timm model by its timm name")
+
+
+def _spelt(arguments: dict[str, Any]) -> list[str]:
+    return [f"{key}={value}" for key, value in arguments.items() if key not in ("num_classes",)]

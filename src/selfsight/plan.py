@@ -57,6 +57,7 @@ class Plan:
         memory_format: How pictures lie in memory.
         threads: Processor threads a tensor operation uses.
         seconds_a_step: As measured before the start.
+        save_every: Seconds between two checkpoints.
         notes: What the user should know of the choices.
     """
 
@@ -86,6 +87,7 @@ class Plan:
     memory_format: str
     threads: int
     seconds_a_step: float
+    save_every: float
     notes: tuple[str, ...] = ()
 
     @property
@@ -115,7 +117,7 @@ class Plan:
             f"{'s' if self.channels > 1 else ''}, on canvases of {self.canvas} px "
             f"({_bytes(store)} in memory)",
             f"task      {self.task} on {self.size} px" + (f" ({settings})" if settings else ""),
-            f"encoder   {self.encoder['name']}, {weights / 1e6:.2f} M weights, "
+            f"encoder   {self.encoder['alias']}, {weights / 1e6:.2f} M weights, "
             f"{encoder.dim} features{start}",
             f"steps     {self.steps:,} of {self.batch} pictures: {epochs:.3g} times through the "
             f"data, about {duration(self.steps * self.seconds_a_step)}",

@@ -20,7 +20,7 @@ from selfsight.augment.views import centre_view
 from selfsight.batch import Facts, LabelledImages, Needs
 from selfsight.data import Order, Pictures, Source, Survey, batch_at, open_data, read, survey
 from selfsight.encoders import Encoder, Recipe
-from selfsight.engine import cores, machine, resolve_device
+from selfsight.engine import Precision, cores, machine, resolve_device, threads
 from selfsight.errors import SelfsightError, UsageError
 from selfsight.plan import Plan
 from selfsight.probes.baseline import final_features, untrained_encoder
@@ -33,7 +33,7 @@ from selfsight.train import Batches, Training, measured_step
 from selfsight.verdict import Shape, judge_unlabelled
 
 PICTURES_JUDGED = 1000
-WORTH_BF16 = 0.95  # bf16 must take less than this share of f32's time
+WORTH_CHANGING = 0.95  # share of the plain way's time that another way must stay under
 PACKAGES = ("selfsight", "torch", "torchvision", "timm", "lightning-fabric")
 
 
@@ -180,6 +180,7 @@ def _draft(
         memory_format="channels_last",
         threads=torch.get_num_threads(),
         seconds_a_step=0.0,
+        save_every=settings.save_every,
         notes=notes,
     )
 
@@ -194,7 +195,7 @@ def _encoder(settings: Pretrain, size: int, channels: int, device: str) -> Encod
             name = settings.start.removeprefix("timm:")
             return encoders.build(name, size=size, channels=channels, pretrained=True)
         encoder = Run.open(settings.start).encoder()
-    if settings.encoder not in (None, encoder.recipe.name):
+    if settings.encoder not in (None, encoder.recipe.name, encoder.recipe.alias):
         raise UsageError(
             f"--from {settings.start} brings encoder {encoder.recipe.name!r}; leave --encoder out"
         )
@@ -235,21 +236,37 @@ def batches_of(pictures: Pictures, of: Plan, needs: Needs) -> Batches:
 
 
 def _measured(settings: Pretrain, draft: Plan, task: nn.Module, batches: Batches) -> Plan:
-    """Choose precision by measurement, then the steps."""
-    precision = draft.precision
-    seconds = measured_step(task, batches, draft, precision)
+    """Choose precision and threads by measurement, then the steps.
+
+    Fewer digits, and fewer threads, must pay. One thread can be faster than all where other work
+    shares the cores, since threads that wait for each other then wait for that work too.
+    """
+
+    def timed(precision: Precision, count: int) -> tuple[float, Precision, int]:
+        return measured_step(task, batches, draft, precision, count), precision, count
+
+    chosen = timed("bf16" if settings.precision == "bf16" else "f32", draft.threads)
     if settings.precision == "auto":
-        in_bf16 = measured_step(task, batches, draft, "bf16")
-        if in_bf16 < WORTH_BF16 * seconds:
-            precision, seconds = "bf16", in_bf16
+        chosen = _better(chosen, timed("bf16", draft.threads))
+    if draft.device == "cpu" and draft.threads > 1:
+        chosen = _better(chosen, timed(chosen[1], 1))
+    seconds, precision, used = chosen
     steps = plan.step_count(settings, draft.samples, draft.batch, draft.device, seconds)
     return dataclasses.replace(
         draft,
         precision=precision,
+        threads=used,
         steps=steps,
         warmup=round(plan.WARM_UP_SHARE * steps),
         seconds_a_step=seconds,
     )
+
+
+def _better(
+    plain: tuple[float, Precision, int], other: tuple[float, Precision, int]
+) -> tuple[float, Precision, int]:
+    """Take the other way of computing if it saves enough."""
+    return other if other[0] < WORTH_CHANGING * plain[0] else plain
 
 
 def _resumed(run: Run) -> Run:
@@ -263,7 +280,6 @@ def _resumed(run: Run) -> Run:
             f"{of.data} holds other pictures than when {run.path} began, so it cannot go on as it "
             f"was; start a new run from its weights with --from {run.path}"
         )
-    torch.set_num_threads(of.threads)
     task, _ = _built(of)
     needs = _needs(type(task))
     return _trained(run, _Begun(of, task, pictures, batches_of(pictures, of, needs)))
@@ -287,7 +303,7 @@ def _say_what_differs(kept: dict[str, Any], of: Plan) -> None:
 
 def _trained(run: Run, begun: _Begun) -> Run:
     """Train to the end and write what can be said without labels."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), threads(begun.plan.threads):
         torch.manual_seed(begun.plan.seed)
         training = Training(begun.task, begun.batches, begun.plan, run)
         training.resume()

@@ -61,8 +61,10 @@ class Pretrain:
     """How the rate falls: along a cosine, or to a tenth at 60 and 80 %."""
     clip: Real = None
     """Longest gradient, as a Euclidean norm. Default: none for sgd, 1 for adamw."""
+    save_every: Annotated[float, arg(metavar="SECONDS")] = 60.0
+    """Seconds between two checkpoints; one is written at the end in any case."""
     precision: Literal["auto", "f32", "bf16"] = "auto"
-    """auto measures whether bf16 is faster here."""
+    """auto measures whether bf16 is faster here. Weights are f32 in any case."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train."""
     resume: Annotated[str | None, arg(metavar="RUN")] = None
@@ -79,6 +81,7 @@ class Pretrain:
         for name in ("minutes", "rate", "clip"):
             _above_zero(name, getattr(self, name))
         _at_least("decay", self.decay, 0)
+        _at_least("save-every", self.save_every, 0)
         _at_least("seed", self.seed, 0)
         lengths = [n for n in ("minutes", "epochs", "samples") if getattr(self, n) is not None]
         if len(lengths) > 1:

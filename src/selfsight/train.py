@@ -20,14 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from selfsight import encoders
-from selfsight.engine import Engine, Precision
+from selfsight.engine import Engine, Precision, threads
 from selfsight.errors import SelfsightError, Stopped
 from selfsight.plan import Plan, make_optimizer, rate_factor
 from selfsight.progress import Bar
 from selfsight.run import Run
 from selfsight.score import Score
 
-SECONDS_BETWEEN_CHECKPOINTS = 60.0
 MEASURED_STEPS, MEASURED_SECONDS = 7, 3.0
 
 Batches = Callable[[int], Any]  # step -> batch
@@ -155,7 +154,7 @@ class Training:
                 self._advance()
                 if self.step % self.plan.log_every == 0 or self.step == self.plan.steps:
                     self._log(bar)
-                due = time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS
+                due = time.monotonic() - saved >= self.plan.save_every
                 if due or interruption.asked or self.step == self.plan.steps:
                     self.save()
                     saved = time.monotonic()
@@ -221,18 +220,30 @@ class Training:
         return f"{loss} {metrics} {pace}"
 
 
-def measured_step(task: nn.Module, batches: Batches, plan: Plan, precision: Precision) -> float:
-    """Time a training step on a copy of the task: -> seconds, the median of a few.
+def measured_step(
+    task: nn.Module, batches: Batches, plan: Plan, precision: Precision, count: int
+) -> float:
+    """Time a training step on a copy of the task.
 
     No weight, statistic or draw of the run is touched.
+
+    Args:
+        task: What would be trained.
+        batches: Gives the batch of a step.
+        plan: How, but for the following.
+        precision: To compute in.
+        count: Processor threads to use.
+
+    Returns:
+        Seconds, the median of a few steps.
     """
     engine = Engine(plan.device, precision)
     twin = copy.deepcopy(task).train()
     optimizer = make_optimizer(twin, plan)
     engine.prepare(twin, optimizer)
     times: list[float] = []
-    with torch.random.fork_rng():
-        while len(times) < MEASURED_STEPS and (len(times) < 3 or sum(times) < MEASURED_SECONDS):
+    with torch.random.fork_rng(), threads(count):
+        while len(times) < MEASURED_STEPS and (len(times) < 2 or sum(times) < MEASURED_SECONDS):
             begun = time.perf_counter()
             engine.update(engine.score(batches(len(times))).loss, clip=plan.clip)
             engine.wait()

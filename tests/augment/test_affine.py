@@ -1,4 +1,4 @@
-"""Affine: crops by hand, against torchvision's antialiased ones, and nothing from beyond the edge."""
+"""Affine: crops by hand and against torchvision's, and nothing from beyond the edge."""
 
 from pathlib import Path
 

@@ -116,7 +116,7 @@ def test_stored_bytes_give_the_crops_of_their_fractions() -> None:
 
     assert from_bytes.dtype == torch.float32
     assert torch.allclose(from_bytes, crop_and_flip(Images.of(stored / 255), 16), atol=1e-6)
-    assert 0 <= from_bytes.min()
+    assert from_bytes.min() >= 0
     assert from_bytes.max() <= 1 + 1e-6
 
 

@@ -112,7 +112,7 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_the_generator_alike() -
 
 @torch.no_grad()
 @pytest.mark.parametrize("channels", [1, 3, 4])
-@pytest.mark.parametrize("name", ["small", "convnext_atto", "vit_tiny_patch16_224"])
+@pytest.mark.parametrize("name", ["small", "vit_tiny_patch16_224"])
 def test_pictures_may_have_any_channels(name: str, channels: int, tmp_path: Path) -> None:
     encoder = built(name, channels=channels)
     pictures = torch.rand(2, channels, SIDE, SIDE)
@@ -147,9 +147,9 @@ def test_examples_are_known_to_timm() -> None:
 
 
 def test_an_unknown_encoder_lists_close_matches() -> None:
-    with pytest.raises(UsageError, match="unknown encoder 'resnet81'; did you mean .*resnet18"):
+    with pytest.raises(UsageError, match=r"unknown encoder 'resnet81'; did you mean .*resnet18"):
         build("resnet81", size=SIDE)
-    with pytest.raises(UsageError, match="unknown encoder 'smal'; did you mean .*small"):
+    with pytest.raises(UsageError, match=r"unknown encoder 'smal'; did you mean .*small"):
         build("smal", size=SIDE)
 
 

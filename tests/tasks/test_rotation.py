@@ -77,3 +77,15 @@ def test_loss_is_the_cross_entropy_of_the_definition() -> None:
         ]
         costs.append(math.log(sum(math.exp(z) for z in logits)) - logits[turn])
     assert found.item() == pytest.approx(sum(costs) / len(costs), rel=1e-5)  # float32 logits
+
+
+def test_crops_of_a_landscape_picture_are_not_squeezed() -> None:
+    across = torch.arange(24.0).expand(24, 24) / 24  # rises by 1/24 a pixel to the right
+    canvas = torch.stack([across, across.T, torch.zeros(24, 24)]).expand(16, 3, 24, 24)
+    batch = Images.of(canvas.contiguous())._replace(extent=torch.tensor([12, 24]).expand(16, 2))
+
+    upright = rotation().hide(batch)[0][:16]
+
+    right = (upright[:, 0, 4, 5] - upright[:, 0, 4, 4]).abs()
+    down = upright[:, 1, 5, 4] - upright[:, 1, 4, 4]
+    torch.testing.assert_close(right, down)

@@ -82,8 +82,12 @@ def _points(matrix: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 def _inside(points: Tensor, limit: Tensor, scale: Tensor) -> Tensor:
     """Keep points between the centres of the picture's outermost whole pixels on its copy."""
-    last = (limit[:, None, None] * scale).floor().clamp(min=1.0) - 0.5
-    return torch.minimum(points.clamp(min=0.5), last)
+    length = limit[:, None, None] * scale
+    whole = length.floor().clamp(min=1.0)
+    # A last pixel that is only partly picture is not looked at; as much is left out at the other
+    # end, so that a picture and its half turn lose the same.
+    first = 0.5 + (length - whole).clamp(min=0.0)
+    return torch.minimum(torch.maximum(points, first.minimum(whole - 0.5)), whole - 0.5)
 
 
 def _atlas(images: Tensor, levels: int) -> tuple[Tensor, Tensor]:

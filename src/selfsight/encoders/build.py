@@ -66,6 +66,7 @@ def build(
         SelfsightError: If the pretrained weights cannot be fetched.
     """
     arguments = dict(arguments or {})
+    alias = name
     if name == DEFAULT:
         name, arguments = SMALL[0], {**SMALL[1], **arguments}
     if not timm.is_model(name):
@@ -77,7 +78,7 @@ def build(
     mean, deviation = (0.5,) * channels, (0.25,) * channels
     if pretrained and entry is not None and channels == 3:
         mean, deviation = tuple(entry.mean), tuple(entry.std)
-    recipe = Recipe(name, arguments, channels, size, mean, deviation)
+    recipe = Recipe(alias, name, arguments, channels, size, mean, deviation)
     return _assembled(recipe, pretrained=pretrained)
 
 

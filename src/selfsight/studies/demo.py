@@ -40,12 +40,11 @@ QUESTION = (
 )
 
 
-def demo(*, out: str = "./selfsight-demo", json: bool = False) -> dict[str, Any]:
+def demo(*, out: str = "./selfsight-demo") -> dict[str, Any]:
     """Do the whole job on photographs that come with the packages.
 
     Args:
         out: Where it goes; an unfinished demo there goes on, a finished one is made again.
-        json: Has no meaning here; on the command line it prints the record alone.
 
     Returns:
         The probe's record, with the places of what was drawn.
@@ -53,7 +52,7 @@ def demo(*, out: str = "./selfsight-demo", json: bool = False) -> dict[str, Any]
     Raises:
         SelfsightError: If `out` holds something else.
     """
-    return demo_as(Demo(out=out, json=json))
+    return demo_as(Demo(out=out))
 
 
 def demo_as(settings: Demo) -> dict[str, Any]:

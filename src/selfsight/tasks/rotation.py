@@ -57,8 +57,11 @@ class Rotation(nn.Module):
         """Crop, then turn every crop all four ways: -> pictures (4B, C, S, S), turns (4B,).
 
         All four turns of a picture share a batch: the paper found single random turns weaker.
+        Boxes are square: in a landscape picture wide boxes fit more often than tall ones, and how
+        crops are squeezed would tell an upright picture from a lying one.
         """
-        crops = crop_and_flip(batch, self.size, scale=(self.least_scale, 1.0))
+        scale = (self.least_scale, 1.0)
+        crops = crop_and_flip(batch, self.size, scale=scale, ratio=(1.0, 1.0))
         turns = torch.arange(TURNS, device=crops.device).repeat_interleave(len(crops))
         return turn_all_ways(crops), turns
 
