@@ -113,7 +113,7 @@ def file_instead_of_folder(folder: Path) -> str:
         (missing, "there is no file or folder"),
         (text_named_jpg, "a.jpg"),
         (truncated_jpeg, "000.jpg"),
-        (tiny_pictures, "8 px"),
+        (tiny_pictures, "under 8 pixels"),
         (bomb, "bomb.png"),
         (parquet_without_images, "image"),
         (file_instead_of_folder, "data"),

@@ -117,7 +117,7 @@ class Plan:
             f"{'s' if self.channels > 1 else ''}, on canvases of {self.canvas} px "
             f"({_bytes(store)} in memory)",
             f"task      {self.task} on {self.size} px" + (f" ({settings})" if settings else ""),
-            f"encoder   {self.encoder['alias']}, {weights / 1e6:.2f} M weights, "
+            f"encoder   {self.encoder['name']}, {weights / 1e6:.2f} M weights, "
             f"{encoder.dim} features{start}",
             f"steps     {self.steps:,} of {self.batch} pictures: {epochs:.3g} times through the "
             f"data, about {duration(self.steps * self.seconds_a_step)}",

@@ -195,7 +195,8 @@ def _encoder(settings: Pretrain, size: int, channels: int, device: str) -> Encod
             name = settings.start.removeprefix("timm:")
             return encoders.build(name, size=size, channels=channels, pretrained=True)
         encoder = Run.open(settings.start).encoder()
-    if settings.encoder not in (None, encoder.recipe.name, encoder.recipe.alias):
+    asked = settings.encoder
+    if asked is not None and encoders.OWN.get(asked, asked) != encoder.recipe.name:
         raise UsageError(
             f"--from {settings.start} brings encoder {encoder.recipe.name!r}; leave --encoder out"
         )
@@ -320,7 +321,7 @@ def _trained(run: Run, begun: _Begun) -> Run:
 
 def _loads_by(task: nn.Module) -> str:
     name = cast(Encoder, task.encoder).recipe.name
-    if name in encoders.OWN:
+    if name in encoders.OWN.values():
         return "with timm after `import selfsight.encoders`"
     return "with timm alone, as encoder.json says"
 

@@ -14,7 +14,7 @@ from selfsight.encoders import DEFAULT, EXAMPLES, Encoder, build, from_recipe, l
 from selfsight.errors import SelfsightError, UsageError
 
 SIDE = 32
-ARCHITECTURES = ("small", "resnet18", "convnext_atto", "vit_tiny_patch16_224")
+ARCHITECTURES = ("resnet18", "convnext_atto", "vit_tiny_patch16_224")
 
 # What a stranger with timm does, on the files of the folder named.
 TIMM_ALONE = """

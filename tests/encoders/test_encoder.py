@@ -7,13 +7,13 @@ from selfsight.encoders import Encoder, Recipe, build
 
 SIDE = 32
 LAYERS = {
-    "small": ("act1", "layer1", "layer2", "layer3", "layer4"),
+    "small": ("stem", "stages.0", "stages.1", "stages.2"),
     "resnet18": ("act1", "layer1", "layer2", "layer3", "layer4"),
     "convnext_atto": ("stages.0", "stages.1", "stages.2", "stages.3"),
     "vit_tiny_patch16_224": ("blocks.2", "blocks.5", "blocks.8", "blocks.11"),
 }
 STRIDES = {
-    "small": (2, 4, 8, 16, 32),
+    "small": (2, 4, 8, 16),
     "resnet18": (2, 4, 8, 16, 32),
     "convnext_atto": (4, 8, 16, 32),
     "vit_tiny_patch16_224": (16, 16, 16, 16),
@@ -29,7 +29,7 @@ def encoder(request: pytest.FixtureRequest) -> Encoder:
 
 def name_of(encoder: Encoder) -> str:
     """Give the name that an encoder was asked by."""
-    return "small" if "stem_width" in encoder.recipe.arguments else encoder.recipe.name
+    return "small" if encoder.recipe.name == "selfsight_small" else encoder.recipe.name
 
 
 def test_every_stage_is_named_and_of_transformers_every_third_block(encoder: Encoder) -> None:

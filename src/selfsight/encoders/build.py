@@ -19,9 +19,8 @@ from selfsight.encoders import small
 from selfsight.encoders.encoder import Encoder, Recipe, named_layers
 from selfsight.errors import SelfsightError, UsageError, unknown_name
 
-DEFAULT = "small"  # stands for SMALL up to 128 px on a processor
-SMALL = small.RECIPE
-OWN: frozenset[str] = frozenset()
+DEFAULT = "small"
+OWN = {DEFAULT: small.NAME}  # our names for what is registered with timm under longer ones
 EXAMPLES = {
     DEFAULT: "the default for small pictures on a processor",
     "resnet18": "the default on a GPU and past 128 px",
@@ -66,11 +65,9 @@ def build(
         SelfsightError: If the pretrained weights cannot be fetched.
     """
     arguments = dict(arguments or {})
-    alias = name
-    if name == DEFAULT:
-        name, arguments = SMALL[0], {**SMALL[1], **arguments}
+    name = OWN.get(name, name)
     if not timm.is_model(name):
-        raise unknown_name("encoder", name, [DEFAULT, *timm.list_models()])
+        raise unknown_name("encoder", name, [*OWN, *timm.list_models()])
     arguments |= {"num_classes": 0, "in_chans": channels}
     entry = timm.get_pretrained_cfg(name)
     if entry is not None and entry.fixed_input_size:
@@ -78,7 +75,7 @@ def build(
     mean, deviation = (0.5,) * channels, (0.25,) * channels
     if pretrained and entry is not None and channels == 3:
         mean, deviation = tuple(entry.mean), tuple(entry.std)
-    recipe = Recipe(alias, name, arguments, channels, size, mean, deviation)
+    recipe = Recipe(name, arguments, channels, size, mean, deviation)
     return _assembled(recipe, pretrained=pretrained)
 
 

@@ -17,7 +17,6 @@ class Recipe:
     """How to build an encoder again: what `encoder.json` holds.
 
     Attributes:
-        alias: What it was asked as: the timm name, or a name of ours such as "small".
         name: The architecture's timm name.
         arguments: Keyword arguments for `timm.create_model`.
         channels: Channels of the pictures it takes.
@@ -27,7 +26,6 @@ class Recipe:
         layers: The named layers, input to output: timm's module names.
     """
 
-    alias: str
     name: str
     arguments: dict[str, Any]
     channels: int
