@@ -23,7 +23,6 @@ PROCESSOR_SIDES, GPU_SIDES = (32, 96), (32, 224)
 SMALL_UP_TO = 128  # the small encoder's largest pictures, in pixels
 WARM_UP_SHARE = 0.05  # of the steps
 ROWS_LOGGED = 200
-CROP_LEAST_SCALE = 0.2  # where a task does not say
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from selfsight.progress import Bar, console
 from selfsight.run import Run
 from selfsight.settings import Pretrain
 from selfsight.tasks import load_task
-from selfsight.tasks.describe import parsed_settings
+from selfsight.tasks.describe import parsed_settings, settings_of
 from selfsight.train import Batches, Training, measured_step
 from selfsight.verdict import Shape, judge_unlabelled
 
@@ -106,7 +106,7 @@ def _begun(settings: Pretrain, chosen: dict[str, Any], source: Source, device: s
     size = plan.side_of_pictures(settings.size, known.longer_side, device)
     if size < needs.least_side:
         raise UsageError(f"{settings.task[0]} needs --size {needs.least_side} or more, got {size}")
-    scale = chosen.get("least_scale", plan.CROP_LEAST_SCALE)
+    scale = {**settings_of(settings.task[0]), **chosen}.get("least_scale", 1.0)
     canvas = plan.side_of_canvas(size, known.longest, scale)
     pictures = _read(source, canvas, settings.limit)
     draft = _draft(settings, chosen, known, pictures, size, canvas, device)

@@ -73,7 +73,7 @@ class Bar:
     def __call__(self, done: int, text: str = "") -> None:
         """Say how many units are done, and something about them."""
         if self._live:
-            self._bar.update(self._task, completed=done, text=text)
+            self._bar.update(self._task, completed=done, text=text or self._pace(done))
             return
         now = time.monotonic()
         if done >= self.total or now - self._spoken >= SECONDS_BETWEEN_LINES:
@@ -81,9 +81,15 @@ class Bar:
             self.console.print(f"{self.title}: {self._line(done, now)} {text}".rstrip())
 
     def _line(self, done: int, now: float) -> str:
-        rate = max(done - self._first, 1) / max(now - self._start, 1e-9)
-        left = (self.total - done) / rate
-        return f"{done:,}/{self.total:,} {self.unit}, {duration(left)} left"
+        left = (self.total - done) / self._rate(done, now)
+        return f"{done:,}/{self.total:,} {self.unit}, {self._pace(done)}, {duration(left)} left"
+
+    def _rate(self, done: int, now: float) -> float:
+        return max(done - self._first, 1) / max(now - self._start, 1e-9)
+
+    def _pace(self, done: int) -> str:
+        rate = self._rate(done, time.monotonic())
+        return f"{rate:,.0f} a second" if rate >= 10 else f"{rate:.2g} a second"
 
 
 def duration(seconds: float) -> str:

@@ -98,7 +98,7 @@ def _collapse(trained: Shape, untrained: Shape) -> tuple[str, ...]:
             f"The spread of the normalised features is {trained.spread:.4f}, under "
             f"{SPREAD_SHARE:.0%} of the untrained network's {untrained.spread:.4f}."
         )
-    if trained.rank < LEAST_RANK:
+    if trained.rank < LEAST_RANK <= untrained.rank:  # two pictures have no rank to lose
         reasons.append(
             f"The features' effective rank is {trained.rank:.2f}, under {LEAST_RANK:g}: "
             "they use hardly more than one direction."

@@ -5,7 +5,7 @@ import torch
 from sklearn.linear_model import Ridge
 from torch import Tensor
 
-from selfsight.probes.linear import STRENGTHS, Equations, LinearProbe, Moments
+from selfsight.probes.linear import STRENGTHS, Equations, FewRows, LinearProbe, Moments
 
 
 def planted(rows: int, features: int, classes: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -198,3 +198,16 @@ def test_misuse_is_refused() -> None:
     probe.add(torch.zeros(2, 3), torch.tensor([0, 1]), torch.tensor([True, True]))
     with pytest.raises(ValueError, match="got 2 of 2"):
         probe.solve()
+
+
+def test_fewer_rows_than_features_give_the_same_map() -> None:
+    generator = torch.Generator().manual_seed(3)
+    x, y = torch.randn(12, 40, generator=generator) + 5, torch.arange(12) % 3
+    x[:, 7] = 2.0  # a constant feature takes no part in either form
+    moments = Moments(x.mean(dim=0), 3)
+    moments.add(x, y)
+
+    many, few = Equations.of(moments).solve(0.1), FewRows.of(Labelled(x, y), 3).solve(0.1)
+
+    torch.testing.assert_close(few.weight, many.weight, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(few.mean, many.mean)

@@ -2,7 +2,7 @@
 
 A 3 x 3 convolution of stride 2 and three stages of one residual block each (He et al., "Deep
 Residual Learning for Image Recognition", CVPR 2016, https://arxiv.org/abs/1512.03385, figure 2
-left), each stage twice as coarse and twice as wide: strides 2, 4, 8, 16. There is no max-pooling,
+left), each stage twice as coarse: strides 2, 4, 8, 16. There is no max-pooling,
 which would leave a picture of 32 pixels a map of 8 x 8 after one convolution. Widths are multiples
 of 32, which is what a processor's bf16 units take at a time.
 
@@ -35,7 +35,7 @@ class SelfsightSmall(nn.Module):
         in_chans: int = 3,
         num_classes: int = 1000,
         stem: int = 32,
-        widths: tuple[int, ...] = (64, 128, 256),
+        widths: tuple[int, ...] = (64, 128, 128),
     ) -> None:
         super().__init__()
         self.stem = nn.Sequential(

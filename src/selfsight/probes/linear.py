@@ -32,6 +32,12 @@ Were c zero, a feature of mean 1000 and deviation 0.01 would lose all its digits
 A - S S'/n; c is therefore the mean of the first rows folded.
 
 Moments add up: those of the rows held out, joined to the rest, give the last fit on all rows.
+
+With fewer rows than features the same W comes from an n x n system. Let Z (n, F) hold the z_i and
+Y (n, K) the y_i - q, so that R = Z'Z / n and C = Z'Y / n. From (Z'Z/n + s I) Z' = Z' (ZZ'/n + s I)
+follows
+
+    W = Z' a / n   where   (Z Z' / n + s I) a = Y.
 """
 
 from dataclasses import dataclass
@@ -105,9 +111,7 @@ class Equations:
         mean = moments.shift + moments.sum / n
         left = torch.addr(moments.gram, moments.sum, moments.sum, alpha=-1 / n).div_(n)
         right = (moments.cross - torch.outer(moments.sum, moments.by_class) / n) / n
-        deviation = left.diagonal().clamp(min=0).sqrt()
-        varies = deviation > CONSTANT * mean.abs().clamp(min=CONSTANT)
-        scale = torch.where(varies, 1 / deviation, 0.0)
+        scale = _scale(left.diagonal().clamp(min=0).sqrt(), mean)
         left.mul_(scale).mul_(scale[:, None])
         return cls(left, right * scale[:, None], mean, scale, moments.by_class / n)
 
@@ -127,6 +131,50 @@ class Equations:
 
 
 @dataclass(frozen=True)
+class FewRows:
+    """The same fit from fewer rows than features: (Z Z' / n + s I) a = Y.
+
+    Attributes:
+        rows: Z (n, F), standardised.
+        target: Y (n, K), centred one-hot classes.
+        mean: m (F,).
+        scale: The diagonal of D (F,), 0 where a feature is constant.
+        shares: q (K,), each class's share of the rows.
+    """
+
+    rows: Tensor
+    target: Tensor
+    mean: Tensor
+    scale: Tensor
+    shares: Tensor
+
+    @classmethod
+    def of(cls, known: Labelled, classes: int) -> "FewRows":
+        """Standardise rows x (n, F) and centre their classes y (n,)."""
+        x = known.x.double()
+        mean, deviation = x.mean(dim=0), x.std(dim=0, correction=0)
+        scale = _scale(deviation, mean)
+        chosen = torch.nn.functional.one_hot(known.y, classes).double()
+        shares = chosen.mean(dim=0)
+        return cls((x - mean) * scale, chosen - shares, mean, scale, shares)
+
+    def solve(self, strength: float, *, number: torch.dtype = torch.float64) -> "LinearMap":
+        """Find W for one strength above 0; so small a system is solved in float64 throughout."""
+        count = len(self.rows)
+        ridged = self.rows @ self.rows.T / count
+        ridged.diagonal().add_(strength)
+        answer = torch.cholesky_solve(self.target, torch.linalg.cholesky(ridged))
+        weight = self.rows.T @ answer / count * self.scale[:, None]
+        return LinearMap(self.mean.float(), weight.float(), self.shares.float())
+
+
+def _scale(deviation: Tensor, mean: Tensor) -> Tensor:
+    """Give 1 / deviation, and 0 where a feature is constant up to rounding."""
+    varies = deviation > CONSTANT * mean.abs().clamp(min=CONSTANT)
+    return torch.where(varies, 1 / deviation, 0.0)
+
+
+@dataclass(frozen=True)
 class LinearMap:
     """x -> (x - mean) weight + bias, with mean (F,), weight (F, K) and bias (K,)."""
 
@@ -137,6 +185,11 @@ class LinearMap:
     def __call__(self, x: Tensor) -> Tensor:
         """Map features (B, F) to class numbers (B,) int64."""
         return ((x - self.mean) @ self.weight + self.bias).argmax(dim=1)
+
+
+def _joined(parts: list[Labelled]) -> Labelled:
+    """Set batches of rows one below the other."""
+    return Labelled(torch.cat([part.x for part in parts]), torch.cat([part.y for part in parts]))
 
 
 class LinearProbe:
@@ -188,7 +241,7 @@ class LinearProbe:
 
     def _fold(self) -> None:
         """Fold the waiting rows into the moments."""
-        x, y = (torch.cat(parts) for parts in zip(*self._waiting, strict=True))
+        x, y = _joined(self._waiting)
         if self._moments is None:
             shift = x.mean(dim=0, dtype=torch.float64).float()
             self._moments = Moments(shift, self.classes)
@@ -201,24 +254,38 @@ class LinearProbe:
         Raises:
             ValueError: If nothing was held out, or everything was.
         """
-        if self._waiting_count > 0:
-            self._fold()
-        moments = self._moments
-        if moments is None or self._held_count == 0:
-            seen = self._held_count + (0 if moments is None else moments.count)
+        fitting = self._waiting_count + (self._moments.count if self._moments else 0)
+        if fitting == 0 or self._held_count == 0:
+            seen = self._held_count + fitting
             raise ValueError(
                 f"some rows must be held out and some not, got {self._held_count} of {seen}"
             )
-        held = Labelled(*(torch.cat(parts) for parts in zip(*self._held, strict=True)))
-        equations = Equations.of(moments)
+        held = _joined(self._held)
+        if self._moments is None and fitting + self._held_count < self.features:
+            rows = _joined(self._waiting)
+            self._choose(FewRows.of(rows, self.classes), held)
+            whole = FewRows.of(_joined([rows, held]), self.classes)
+        else:
+            whole = self._solved_by_moments(held)
+        self._map = whole.solve(self.strength)
+        self._moments, self._waiting, self._held = None, [], []
+
+    def _solved_by_moments(self, held: Labelled) -> Equations:
+        """Choose the strength on the folded rows, then join those held out to them."""
+        if self._waiting_count > 0:
+            self._fold()
+        assert self._moments is not None  # there are rows, and all of them are folded
+        self._choose(Equations.of(self._moments), held)
+        self._moments.add(*held)
+        return Equations.of(self._moments)
+
+    def _choose(self, equations: Equations | FewRows, held: Labelled) -> None:
+        """Keep the strength that answers the rows held out best."""
         for strength in STRENGTHS:
             candidate = equations.solve(strength, number=torch.float32)
             accuracy = float((candidate(held.x) == held.y).float().mean())
             if accuracy >= self.validation:
                 self.validation, self.strength = accuracy, strength
-        moments.add(*held)
-        self._map = Equations.of(moments).solve(self.strength)
-        self._moments, self._held = None, []
 
     def predict(self, x: Tensor) -> Tensor:
         """Answer features (B, F) with class numbers (B,) int64.

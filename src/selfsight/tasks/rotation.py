@@ -36,13 +36,15 @@ class Rotation(nn.Module):
         encoder: Maps pictures (B, C, S, S) in [0, 1] to features (B, D).
         dim: Width D of those features.
         size: Side S of the crop that is turned, in pixels.
-        least_scale: Least share of the picture's area that a crop keeps, in (0, 1].
+        least_scale: Least share of the picture's area that a crop keeps, in (0, 1]. Small boxes
+            often do not show which way is up; in short trainings on CIFAR-10, 0.2 learned less
+            than 0.5, and 0.5 less than 0.8.
     """
 
     needs = Needs(batch=Images)
 
     def __init__(
-        self, encoder: nn.Module, dim: int, *, size: int, least_scale: float = 0.2
+        self, encoder: nn.Module, dim: int, *, size: int, least_scale: float = 0.7
     ) -> None:
         super().__init__()
         if not 0 < least_scale <= 1:
