@@ -1,10 +1,10 @@
 """Encoders: which small network learns most from rotation in a given time, in one run.
 
-Every candidate trains on the same steps of CIFAR-10 at 32 px, bf16, and is then probed by layer with
-the linear probe beside itself untrained. Training is interleaved with nothing, so the seconds are
-those of a busy or an idle machine alike; the step's time beside the default's is the figure to read.
+Every candidate trains on the same steps of CIFAR-10 at 32 px in bf16, and is then probed by layer
+with the linear probe, beside itself untrained. What a step takes beside the others' is what to read:
+seconds alone are those of a machine that may be busy.
 
-Run: python benchmarks/encoders.py [STEPS] [NAME ...]   (SELFSIGHT_DATA names the folder of cifar10/)
+Run: python benchmarks/encoders.py [STEPS] [NAME ...]   (SELFSIGHT_DATA names cifar10's folder)
 """
 
 import json

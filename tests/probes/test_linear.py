@@ -5,6 +5,7 @@ import torch
 from sklearn.linear_model import Ridge
 from torch import Tensor
 
+from selfsight.probes.features import Labelled
 from selfsight.probes.linear import STRENGTHS, Equations, FewRows, LinearProbe, Moments
 
 
