@@ -1,7 +1,7 @@
 """Encoders: which small network learns most from rotation in a given time, in one run.
 
 Every candidate trains on the same steps of CIFAR-10 at 32 px in bf16, and is then probed by layer
-with the linear probe, beside itself untrained. What a step takes beside the others' is what to read:
+with the linear probe, beside itself untrained. Read what a step takes beside the others':
 seconds alone are those of a machine that may be busy.
 
 Run: python benchmarks/encoders.py [STEPS] [NAME ...]   (SELFSIGHT_DATA names cifar10's folder)

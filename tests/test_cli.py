@@ -17,6 +17,9 @@ from PIL import Image
 
 from selfsight.cli import main
 
+pytestmark = pytest.mark.slow  # whole trainings, in processes of their own
+
+
 SHORT = ["--task", "rotation", "--samples", "16", "--batch", "8", "--size", "16"]
 SHORT += ["--precision", "f32", "--encoder", "test_resnet"]
 

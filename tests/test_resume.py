@@ -16,6 +16,8 @@ from selfsight.errors import SelfsightError, Stopped
 from selfsight.run import Run
 from selfsight.train import Training
 
+pytestmark = pytest.mark.slow  # whole trainings, in processes of their own
+
 KILLS = 10
 SETTINGS = {"encoder": "small", "size": 16, "batch": 8, "precision": "f32", "save_every": 0.0}
 
