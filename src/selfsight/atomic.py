@@ -31,6 +31,21 @@ def write_bytes(path: Path, content: bytes) -> None:
         ) from error
 
 
+def folder(path: Path) -> Path:
+    """Make a folder where there is none: -> the same path.
+
+    Raises:
+        SelfsightError: If it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SelfsightError(
+            f"{path} cannot be made a folder: {error.strerror or error}; name another place"
+        ) from error
+    return path
+
+
 def write_text(path: Path, content: str) -> None:
     """Write a text file as `write_bytes` does, in UTF-8."""
     write_bytes(path, content.encode())

@@ -2,16 +2,17 @@
 
 import contextlib
 import logging
-import os
 import platform
 import warnings
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from selfsight.data.reading import processors
 from selfsight.errors import SelfsightError
 from selfsight.score import Score
 
@@ -103,17 +104,21 @@ def threads(count: int) -> Generator[None]:
         torch.set_num_threads(before)
 
 
-def cores() -> int:
-    """Count the processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _processor() -> str:
+    """Name the processor's model where the system tells, else its kind."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def machine(device: str) -> dict[str, Any]:
     """Describe the machine, for records."""
     facts: dict[str, Any] = {
-        "processor": platform.processor() or platform.machine(),
+        "processor": _processor(),
         "system": platform.system(),
-        "cores": cores(),
+        "cores": processors(),
         "threads": torch.get_num_threads(),
     }
     if device == "cuda":

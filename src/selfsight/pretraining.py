@@ -4,6 +4,7 @@ Everything random about the weights comes from the seed, so the network before i
 built again: that is the untrained network every probe compares with.
 """
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Sequence
@@ -18,14 +19,16 @@ from torch import nn
 from selfsight import encoders, plan
 from selfsight.augment.views import centre_view
 from selfsight.batch import Facts, LabelledImages, Needs
-from selfsight.data import Order, Pictures, Source, Survey, batch_at, open_data, read, survey
+from selfsight.data import Order, Pictures, Source, Survey, batch_at, open_data, split, survey
+from selfsight.data.reading import processors
 from selfsight.encoders import Encoder, Recipe
-from selfsight.engine import Precision, cores, machine, resolve_device, threads
+from selfsight.engine import Precision, machine, resolve_device, threads
 from selfsight.errors import SelfsightError, UsageError
 from selfsight.plan import Plan
-from selfsight.probes.baseline import final_features, untrained_encoder
-from selfsight.progress import Bar, console
-from selfsight.run import Run
+from selfsight.probes.baseline import final_features, some_rows, untrained_encoder
+from selfsight.progress import console
+from selfsight.reading import read_aloud
+from selfsight.run import SETTINGS, Run
 from selfsight.settings import Pretrain
 from selfsight.tasks import load_task
 from selfsight.tasks.describe import parsed_settings, settings_of
@@ -64,12 +67,13 @@ def pretrain_as(settings: Pretrain) -> Run:
     name = settings.task[0]
     chosen = parsed_settings(name, settings.set)
     device = resolve_device(settings.device)
-    source = open_data(cast(str, settings.data)).train
+    source = _source(cast(str, settings.data), name)
     run = Run.create(settings.out or _free_place(name, source.name))
     try:
         begun = _begun(settings, chosen, source, device)
     except BaseException:
-        run.path.rmdir()  # nothing is in it yet
+        with contextlib.suppress(OSError):
+            run.path.rmdir()  # nothing is in it yet
         raise
     run.write_settings(
         {
@@ -108,9 +112,9 @@ def _begun(settings: Pretrain, chosen: dict[str, Any], source: Source, device: s
         raise UsageError(f"{settings.task[0]} needs --size {needs.least_side} or more, got {size}")
     scale = {**settings_of(settings.task[0]), **chosen}.get("least_scale", 1.0)
     canvas = plan.side_of_canvas(size, known.longest, scale)
-    pictures = _read(source, canvas, settings.limit)
+    pictures = read_aloud(source, side=canvas, limit=settings.limit, listed_in=SETTINGS)
     draft = _draft(settings, chosen, known, pictures, size, canvas, device)
-    task, recipe = _built(draft)
+    task, recipe = built(draft)
     draft = dataclasses.replace(draft, encoder=recipe.to_json())
     say("measuring a step", style="dim")
     batches = batches_of(pictures, draft, needs)
@@ -125,18 +129,15 @@ def _needs(task_class: type[nn.Module]) -> Needs:
     return cast(Any, task_class).needs
 
 
-def _read(source: Source, canvas: int, limit: int | None) -> Pictures:
-    """Decode with progress, and say what was skipped."""
-    count = min(len(source), limit or len(source))
-    with Bar("reading", count) as bar:
-        pictures = read(source, side=canvas, limit=limit, progress=lambda done, _: bar(done))
-    if pictures.skipped:
-        first = pictures.skipped[0]
-        console().print(
-            f"skipped {len(pictures.skipped)} of {count} pictures, the first: {first.title}: "
-            f"{first.reason}; settings.json lists them all"
-        )
-    return pictures
+def _source(data: str, task: str) -> Source:
+    """Open what is trained on: the training part.
+
+    A task that learns from labels leaves out what a probe of the same data would be tested on.
+    """
+    parts = open_data(data)
+    if _needs(load_task(task)).labels and parts.test is None and parts.train.labels is not None:
+        return split(parts.train)[0]
+    return parts.train
 
 
 def _draft(
@@ -152,9 +153,16 @@ def _draft(
     channels = pictures.images.shape[1]
     samples = len(pictures)
     batch, notes = plan.batch_size(settings.batch, samples, device)
+    if known.shortest != known.longest:
+        sides = f"{known.shortest} to {known.longest} px"
+        notes += (f"pictures of mixed sizes, the longer side {sides}, are scaled to fit",)
     facts = Facts(samples, len(pictures.classes), channels, size, batch)
     derive = getattr(load_task(settings.task[0]), "derive", None)
     derived = cast(dict[str, Any], derive(facts)) if derive else {}
+    if chosen.get("classes", facts.classes) < facts.classes:
+        raise UsageError(
+            f"classes must be at least the {facts.classes} of the data, got {chosen['classes']}"
+        )
     encoder = _encoder(settings, size, channels, device)
     return Plan(
         data=cast(str, settings.data),
@@ -200,6 +208,11 @@ def _encoder(settings: Pretrain, size: int, channels: int, device: str) -> Encod
         raise UsageError(
             f"--from {settings.start} brings encoder {encoder.recipe.name!r}; leave --encoder out"
         )
+    if encoder.recipe.arguments.get("img_size") not in (None, size):
+        raise UsageError(
+            f"--from {settings.start} takes pictures of {encoder.recipe.size} px only; give "
+            f"--size {encoder.recipe.size}"
+        )
     if encoder.recipe.channels != channels:
         raise SelfsightError(
             f"--from {settings.start} takes pictures of {encoder.recipe.channels} channels, and "
@@ -208,7 +221,7 @@ def _encoder(settings: Pretrain, size: int, channels: int, device: str) -> Encod
     return encoder
 
 
-def _built(of: Plan) -> tuple[nn.Module, Recipe]:
+def built(of: Plan) -> tuple[nn.Module, Recipe]:
     """Build encoder and task with the seed's weights, or those of the run's start."""
     with torch.random.fork_rng():
         torch.manual_seed(of.seed)
@@ -274,14 +287,18 @@ def _resumed(run: Run) -> Run:
     """Go on with a run from its last checkpoint."""
     kept = run.settings
     of = Plan.from_json(kept["plan"])
+    resolve_device(of.device)
     _say_what_differs(kept, of)
-    pictures = _read(open_data(of.data).train, of.canvas, of.limit)
+    pictures = read_aloud(
+        _source(of.data, of.task), side=of.canvas, limit=of.limit, listed_in=SETTINGS
+    )
     if pictures.fingerprint != of.fingerprint:
         raise SelfsightError(
             f"{of.data} holds other pictures than when {run.path} began, so it cannot go on as it "
             f"was; start a new run from its weights with --from {run.path}"
         )
-    task, _ = _built(of)
+    begun_already = run.load_checkpoint() is not None  # its weights replace those of the start
+    task, _ = built(dataclasses.replace(of, start=None) if begun_already else of)
     needs = _needs(type(task))
     return _trained(run, _Begun(of, task, pictures, batches_of(pictures, of, needs)))
 
@@ -296,8 +313,10 @@ def _say_what_differs(kept: dict[str, Any], of: Plan) -> None:
     ]
     if kept["machine"]["processor"] != now["machine"]["processor"]:
         differing.append("the processor is another")
-    if of.threads > cores():
-        differing.append(f"{of.threads} threads share {cores()} cores")
+    if of.threads > processors():
+        differing.append(f"{of.threads} threads share {processors()} cores")
+    if of.device == "cuda":
+        differing.append("a GPU adds numbers up in no fixed order")
     if differing:
         console().print(f"the resumed run may differ in its last bits: {'; '.join(differing)}")
 
@@ -308,6 +327,8 @@ def _trained(run: Run, begun: _Begun) -> Run:
         torch.manual_seed(begun.plan.seed)
         training = Training(begun.task, begun.batches, begun.plan, run)
         training.resume()
+        if begun.plan.start and training.step == 0:
+            training.save()  # what it starts from may be gone when it is resumed
         if training.step >= begun.plan.steps and run.result("pretrain") is not None:
             console().print(f"{run.path} is finished; there is nothing to go on with")
             return run
@@ -331,8 +352,7 @@ def _judged(run: Run, begun: _Begun, training: Training) -> dict[str, Any]:
     of, rows = begun.plan, training.rows
     last = rows[-max(1, len(rows) // 20) :]
     means = {key: sum(row[key] for row in last) / len(last) for key in last[0]}
-    index = torch.arange(len(begun.pictures))[:: max(1, len(begun.pictures) // PICTURES_JUDGED)]
-    seen = begun.pictures.rows(index[:PICTURES_JUDGED])
+    seen = begun.pictures.rows(some_rows(len(begun.pictures), PICTURES_JUDGED))
     views = centre_view(seen.images, seen.extent, of.size)
     trained = Shape.of(final_features(cast(Encoder, begun.task.encoder), views))
     fresh = untrained_encoder(Recipe.from_json(of.encoder), of.seed, views, device=of.device)

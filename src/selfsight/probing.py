@@ -5,6 +5,7 @@ labelled pictures.
 """
 
 import dataclasses
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from selfsight import atomic, encoders
-from selfsight.data import Pictures, Source, open_data, read, split
+from selfsight.data import Pictures, Source, open_data, split
+from selfsight.data.source import same_classes
 from selfsight.encoders import Encoder
 from selfsight.engine import machine, resolve_device
 from selfsight.errors import SelfsightError, UsageError
@@ -23,19 +25,20 @@ from selfsight.plan import Plan
 from selfsight.probes.baseline import (
     final_features,
     kept_answers,
+    some_rows,
     untrained_encoder,
     untrained_seeds,
 )
 from selfsight.probes.features import Network, Pixels
 from selfsight.probes.measure import Answers, Kind, measure_one
 from selfsight.probes.record import result_record
-from selfsight.progress import Bar
+from selfsight.progress import Bar, console
+from selfsight.reading import read_aloud
 from selfsight.run import Run
 from selfsight.settings import Probe
 from selfsight.verdict import Shape, judge_unlabelled
 
 DRAWS = 3
-DEFAULT_SIZE = 224  # for timm:NAME where timm does not say
 UNLABELLED_JUDGED = 1000  # pictures
 
 
@@ -75,9 +78,10 @@ def probe_as(settings: Probe) -> dict[str, Any] | list[dict[str, Any]]:
         records = [_unlabelled(name, subject, train) for name in names]
     else:
         assert test is not None  # `_pictures` splits what is labelled
+        _say_of_lone_pictures(test)
         records = [_labelled(cast(Kind, name), settings, subject, train, test) for name in names]
     for record in records:
-        atomic.write_json(subject.out / f"{record['probe']}.json", record)
+        atomic.write_json(_place(subject, record), record)
     return records[0] if len(records) == 1 else records
 
 
@@ -109,8 +113,9 @@ class _Subject:
 def _subject(settings: Probe) -> _Subject:
     device = resolve_device(settings.device)
     if settings.run.startswith("timm:"):
-        out, size = Path(settings.out or "results"), settings.size or DEFAULT_SIZE
-        encoder = encoders.build(settings.run.removeprefix("timm:"), size=size, pretrained=True)
+        name, out = settings.run.removeprefix("timm:"), Path(settings.out or "results")
+        size = settings.size or encoders.usual_size(name)
+        encoder = encoders.build(name, size=size, pretrained=True)
         subject = _Subject(settings.run, encoder, size, settings.seed, None, None, out, device)
     else:
         run = Run.open(settings.run)
@@ -126,14 +131,24 @@ def _subject(settings: Probe) -> _Subject:
             out,
             device,
         )
-    try:
-        subject.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SelfsightError(
-            f"{subject.out} cannot be made a folder for results: {error.strerror or error}; "
-            "name another with --out"
-        ) from error
+    fixed = subject.encoder.recipe.arguments.get("img_size")
+    if fixed not in (None, subject.size):
+        raise UsageError(f"{subject.name} takes pictures of {fixed} px only; leave --size out")
+    atomic.folder(subject.out)
     return subject
+
+
+def _place(subject: _Subject, record: dict[str, Any]) -> Path:
+    """Name the file of a record: PROBE.json, with the network's and data's names where taken."""
+    place = subject.out / f"{record['probe']}.json"
+    if not place.exists():
+        return place
+    about = ("run", "data", "test")
+    kept = json.loads(place.read_text()).get("settings", {})
+    if all(kept.get(key) == record["settings"].get(key) for key in about):
+        return place  # measured anew
+    names = [Path(subject.name.replace(":", "-")).name, Path(record["settings"]["data"]).stem]
+    return subject.out / f"{'-'.join([record['probe'], *names])}.json"
 
 
 def _pictures(settings: Probe, subject: _Subject) -> tuple[Pictures, Pictures | None]:
@@ -146,6 +161,8 @@ def _pictures(settings: Probe, subject: _Subject) -> tuple[Pictures, Pictures | 
     if settings.test is not None:
         other = open_data(settings.test)
         test = other.test or other.train
+        if train.labels is not None and test.labels is not None:
+            test = same_classes(train, test)
     if test is None and train.labels is not None:
         train, test = split(train)
     if test is not None and train.labels is not None and test.labels is None:
@@ -156,14 +173,22 @@ def _pictures(settings: Probe, subject: _Subject) -> tuple[Pictures, Pictures | 
 
 
 def _read(source: Source, subject: _Subject) -> Pictures:
-    with Bar("reading", len(source)) as bar:
-        return read(
-            source,
-            side=subject.size,
-            fit="square",
-            channels=subject.encoder.recipe.channels,
-            progress=lambda done, _: bar(done),
-        )
+    return read_aloud(
+        source,
+        side=subject.size,
+        fit="square",
+        channels=subject.encoder.recipe.channels,
+        listed_in="the record",
+    )
+
+
+def _say_of_lone_pictures(test: Pictures) -> None:
+    """Say which classes have no picture to be tested on."""
+    assert test.labels is not None  # only labelled pictures are probed
+    counts = test.labels.bincount(minlength=len(test.classes)).tolist()
+    untested = [name for name, count in zip(test.classes, counts, strict=True) if count == 0]
+    if untested:
+        console().print(f"no test picture for {', '.join(untested)}: too few of them are there")
 
 
 def _labelled(
@@ -175,8 +200,7 @@ def _labelled(
     recipe = subject.encoder.recipe
 
     def answers(title: str, network: Network) -> Answers:
-        total = min(len(train), settings.labels * draws) + len(test)
-        with Bar(title, total) as bar:
+        with Bar(title, len(train) + len(test)) as bar:
             return measure_one(
                 network,
                 train,
@@ -186,7 +210,7 @@ def _labelled(
                 draws=draws,
                 seed=settings.seed,
                 device=subject.device,
-                progress=lambda _, done, total: bar(done),
+                progress=lambda _, done, total: bar(done, total=total),
             )
 
     described = {
@@ -239,7 +263,12 @@ def _told(
         "test": None if test is None else test.name,
         "size": subject.size,
         "view": "the largest centred square, scaled by area",
-        "skipped": len(train.skipped) + (0 if test is None else len(test.skipped)),
+        "skipped": [
+            dataclasses.asdict(picture)
+            for part in (train, test)
+            if part is not None
+            for picture in part.skipped
+        ],
         "encoder": subject.encoder.recipe.to_json(),
     }
 
@@ -252,7 +281,7 @@ def _unlabelled(kind: str, subject: _Subject, pictures: Pictures) -> dict[str, A
             "sort fifty pictures into one folder a class"
         )
     begun = time.monotonic()
-    images = pictures.images[:: max(1, len(pictures) // UNLABELLED_JUDGED)][:UNLABELLED_JUDGED]
+    images = pictures.images[some_rows(len(pictures), UNLABELLED_JUDGED)]
     fresh = untrained_encoder(subject.encoder.recipe, subject.seed, images, device=subject.device)
     verdict = judge_unlabelled(
         Shape.of(final_features(subject.encoder.to(subject.device), images)),
@@ -268,7 +297,12 @@ def _unlabelled(kind: str, subject: _Subject, pictures: Pictures) -> dict[str, A
         "verdict": verdict.word,
         "reasons": list(verdict.reasons),
         "seconds": round(time.monotonic() - begun, 1),
-        "settings": {"run": subject.name, "data": pictures.name, "size": subject.size},
+        "settings": {
+            "run": subject.name,
+            "data": pictures.name,
+            "test": None,
+            "size": subject.size,
+        },
         "machine": machine(subject.device),
     }
 

@@ -21,7 +21,7 @@ SECONDS_BETWEEN_LINES = 20.0
 
 def console() -> Console:
     """Give the console that everything but results goes to: standard error."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 
 class Bar:
@@ -70,8 +70,11 @@ class Bar:
         self._first = done
         self._bar.update(self._task, completed=done)
 
-    def __call__(self, done: int, text: str = "") -> None:
-        """Say how many units are done, and something about them."""
+    def __call__(self, done: int, text: str = "", *, total: int | None = None) -> None:
+        """Say how many units are done, something about them, and of how many if that changed."""
+        if total is not None and total != self.total:
+            self.total = total
+            self._bar.update(self._task, total=total)
         if self._live:
             self._bar.update(self._task, completed=done, text=text or self._pace(done))
             return

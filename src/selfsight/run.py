@@ -45,7 +45,7 @@ class Run:
         run = cls(path)
         try:
             run.path.mkdir(parents=True, exist_ok=True)
-            taken = any(run.path.iterdir())
+            taken = any(path.suffix != ".part" for path in run.path.iterdir())
         except OSError as error:
             raise SelfsightError(
                 f"{path} cannot be made a run's directory: {error.strerror or error}; "
@@ -78,11 +78,18 @@ class Run:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What was asked and derived."""
+        """What was asked and derived.
+
+        Raises:
+            SelfsightError: If the file is damaged, or of another program.
+        """
         try:
-            return json.loads((self.path / SETTINGS).read_text())
-        except (OSError, json.JSONDecodeError) as error:
+            kept = json.loads((self.path / SETTINGS).read_text())
+        except (OSError, ValueError) as error:
             raise SelfsightError(f"{self.path / SETTINGS} cannot be read: {error}") from error
+        if not isinstance(kept, dict) or "plan" not in kept:
+            raise SelfsightError(f"{self.path} is no run: its {SETTINGS} is of something else")
+        return cast(dict[str, Any], kept)
 
     def write_settings(self, content: dict[str, Any]) -> None:
         """Keep what was asked and derived."""
@@ -116,13 +123,14 @@ class Run:
             ) from error
 
     def metrics(self) -> list[dict[str, float]]:
-        """Read the logged steps, oldest first; a row that a kill cut short is left out."""
+        """Read the logged steps, oldest first."""
         path = self.path / METRICS
         if not path.exists():
             return []
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file))
-        return [{k: float(v) for k, v in row.items()} for row in rows if None not in row.values()]
+        whole = ("step", "samples")
+        return [{k: int(v) if k in whole else float(v) for k, v in row.items()} for row in rows]
 
     def write_metrics(self, rows: list[dict[str, float]]) -> None:
         """Keep the logged steps."""
@@ -141,16 +149,13 @@ class Run:
 
     def write_result(self, name: str, record: dict[str, Any]) -> Path:
         """Keep a measured result: -> where."""
-        folder = self.path / "results"
-        folder.mkdir(parents=True, exist_ok=True)
-        atomic.write_json(folder / f"{name}.json", record)
-        return folder / f"{name}.json"
+        path = atomic.folder(self.path / "results") / f"{name}.json"
+        atomic.write_json(path, record)
+        return path
 
     def picture(self, name: str) -> Path:
         """Name the place of a picture to be drawn."""
-        folder = self.path / "pictures"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{name}.png"
+        return atomic.folder(self.path / "pictures") / f"{name}.png"
 
 
 def load(path: str | Path) -> Encoder:

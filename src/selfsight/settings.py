@@ -4,7 +4,8 @@ Values are checked here, before anything heavy is loaded. None means: derived, a
 plan.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
 from typing import Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
@@ -26,7 +27,7 @@ class Pretrain:
     """Learn from pictures without their labels; a run comes out."""
 
     data: Annotated[Positional[str | None], arg(metavar="[DATA]")] = None
-    """A folder of pictures, a .parquet or .npz file, or: photos, digits."""
+    """A folder of pictures, a .parquet or .npz file, or: photos, digits, crops."""
     task: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME")] = ()
     """The pretext task; `selfsight tasks` lists them."""
     out: Place = None
@@ -44,7 +45,7 @@ class Pretrain:
     samples: Number = None
     """Length as pictures drawn."""
     limit: Number = None
-    """Use only so many pictures, evenly chosen."""
+    """Use only so many pictures, chosen at random and the same every time."""
     size: Number = None
     """Side of the pictures the encoder sees, in pixels. Default: from the data, 32 to 96."""
     batch: Number = None
@@ -82,21 +83,30 @@ class Pretrain:
             _above_zero(name, getattr(self, name))
         _at_least("decay", self.decay, 0)
         _at_least("save-every", self.save_every, 0)
-        _at_least("seed", self.seed, 0)
+        _is_seed(self.seed)
         lengths = [n for n in ("minutes", "epochs", "samples") if getattr(self, n) is not None]
         if len(lengths) > 1:
             raise UsageError(f"one length is enough, got {' and '.join(lengths)}")
         if self.resume is None:
             self._check_what_is_new()
-        elif self.data is not None or self.task or lengths:
+        else:
+            self._check_nothing_else()
+
+    def _check_nothing_else(self) -> None:
+        given = [
+            "DATA" if field.name == "data" else f"--{field.name.replace('_', '-')}"
+            for field in fields(self)
+            if field.name not in ("resume", "json") and getattr(self, field.name) != field.default
+        ]
+        if given:
             raise UsageError(
-                "--resume takes all its settings from the run; leave the others out, "
+                f"--resume takes all its settings from the run; leave {', '.join(given)} out, "
                 "or start a new run from its weights with --from"
             )
 
     def _check_what_is_new(self) -> None:
         if self.data is None:
-            raise UsageError("pretrain needs DATA: a folder, a file, or one of photos, digits")
+            raise UsageError("pretrain needs DATA: a folder, a file, or photos, digits, crops")
         if len(self.task) != 1:
             raise UsageError(
                 f"pretrain needs one --task, got {len(self.task)}; `selfsight tasks` lists them"
@@ -118,7 +128,7 @@ class Probe:
     labels: int = 10_000
     """How many labels to learn from; all, if there are fewer."""
     seed: int = 0
-    """Seed of the draws of labels and of the untrained networks."""
+    """Seed of the draws of labels."""
     quick: bool = False
     """One draw and one untrained network instead of three."""
     size: Number = None
@@ -135,7 +145,7 @@ class Probe:
             if name not in PROBES:
                 raise unknown_name("probe", name, PROBES)
         _at_least("labels", self.labels, 2)
-        _at_least("seed", self.seed, 0)
+        _is_seed(self.seed)
         _at_least("size", self.size, 8)
 
 
@@ -178,6 +188,11 @@ def _at_least(name: str, value: float | None, least: float) -> None:
         raise UsageError(f"--{name} must be at least {least}, got {value}")
 
 
+def _is_seed(value: int) -> None:
+    if not 0 <= value < 2**63:
+        raise UsageError(f"--seed must be at least 0 and below 2^63, got {value}")
+
+
 def _above_zero(name: str, value: float | None) -> None:
-    if value is not None and not value > 0:
-        raise UsageError(f"--{name} must be above 0, got {value}")
+    if value is not None and not 0 < value < math.inf:
+        raise UsageError(f"--{name} must be above 0 and finite, got {value}")

@@ -117,12 +117,17 @@ class Training:
         self.rows = [row for row in self.run.metrics() if row["step"] <= self.step]
 
     def save(self) -> None:
-        """Write the checkpoint, the metrics and the encoder, if the training is sound.
+        """Write the encoder, the metrics and then the checkpoint, if the training is sound.
+
+        The checkpoint comes last: a kill between the three leaves an older checkpoint, from which
+        the others are written again.
 
         Raises:
-            SelfsightError: If the loss is no longer a number; nothing is written then.
+            SelfsightError: If a loss or a weight is no longer a number; nothing is written then.
         """
         self._check_sound()
+        if not all(v.isfinite().all() for v in self.task.state_dict().values()):
+            raise self._unsound("a weight")
         on_gpu = self.engine.device.type == "cuda"
         state = {
             "step": self.step,
@@ -135,9 +140,9 @@ class Training:
             "sums": self.tally.sums,
             "count": self.tally.count,
         }
+        encoders.save(self.task.encoder, self.run.path)  # pyright: ignore[reportArgumentType] -- every task's contract
         self.run.write_metrics(self.rows)
         self.run.save_checkpoint(state)
-        encoders.save(self.task.encoder, self.run.path)  # pyright: ignore[reportArgumentType] -- every task's contract
 
     def go(self) -> None:
         """Train to the plan's last step.
@@ -183,15 +188,19 @@ class Training:
         means = self.tally.means()
         broken = [name for name, value in means.items() if not math.isfinite(value)]
         if broken:
-            raise SelfsightError(
-                f"{' and '.join(broken)} stopped being a number near step {self.step:,}; the last "
-                f"checkpoint is intact. Start anew with a lower --rate (it was {self.plan.rate:g})"
-                " or with --clip 1"
-            )
+            raise self._unsound(" and ".join(broken))
+
+    def _unsound(self, what: str) -> SelfsightError:
+        return SelfsightError(
+            f"{what} stopped being a number near step {self.step:,}; the last checkpoint is "
+            f"intact. Start anew with a lower --rate (it was {self.plan.rate:g}) or with --clip 1"
+        )
 
     def _log(self, bar: Bar) -> None:
         """Add a row of metrics, and show it."""
-        self.engine.wait()
+        begun = time.perf_counter()
+        self.engine.wait()  # a GPU may still be at work on the steps that are counted
+        self.seconds += time.perf_counter() - begun
         self._check_sound()
         plan, means = self.plan, self.tally.means()
         samples = self.step * plan.batch
@@ -215,9 +224,11 @@ class Training:
     def _shown(self, means: dict[str, float], row: dict[str, float]) -> str:
         blind = getattr(self.task, "blind", None)
         loss = f"loss {means['loss']:.3f}" + (f" (blind {blind:.3f})" if blind else "")
-        metrics = " ".join(f"{k} {v:.3f}" for k, v in means.items() if k != "loss")
+        chance = getattr(self.task, "chance", None)
+        guess = f" (guess {chance:.3f})" if chance else ""
+        metrics = " ".join(f"{k} {v:.3f}{guess}" for k, v in means.items() if k != "loss")
         pace = f"{row['samples_per_second']:,.0f} pictures/s, waiting {row['waiting']:.1%}"
-        return f"{loss} {metrics} {pace}"
+        return f"{loss}, {metrics}, {pace}"
 
 
 def measured_step(

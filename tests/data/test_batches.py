@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from selfsight.batch import LabelledImages
-from selfsight.data import Order, Pictures, batch_at, open_data, read, rows_of_step
+from selfsight.data import Order, Pictures, batch_at, open_data, read
 from selfsight.errors import SelfsightError, UsageError
 
 
@@ -17,14 +17,14 @@ def digits() -> Pictures:
 
 
 def test_an_epoch_shows_every_sample_once() -> None:
-    steps = [rows_of_step(12, 4, step, seed=0) for step in range(3)]
+    steps = [Order(12, 4, 0).at(step) for step in range(3)]
 
     assert [epoch for epoch, _ in steps] == [0, 0, 0]
     assert torch.cat([rows for _, rows in steps]).sort().values.tolist() == list(range(12))
 
 
 def test_the_remainder_of_an_epoch_is_dropped() -> None:
-    steps = [rows_of_step(10, 4, step, seed=0) for step in range(4)]
+    steps = [Order(10, 4, 0).at(step) for step in range(4)]
 
     assert [epoch for epoch, _ in steps] == [0, 0, 1, 1]
     assert all(len(rows) == 4 for _, rows in steps)
@@ -32,9 +32,7 @@ def test_the_remainder_of_an_epoch_is_dropped() -> None:
 
 
 def test_epochs_and_seeds_differ_in_order() -> None:
-    orders = [
-        rows_of_step(50, 50, step, seed)[1].tolist() for step, seed in ((0, 0), (1, 0), (0, 1))
-    ]
+    orders = [Order(50, 50, seed).at(step)[1].tolist() for step, seed in ((0, 0), (1, 0), (0, 1))]
 
     assert len({tuple(order) for order in orders}) == 3
 
@@ -44,7 +42,7 @@ def test_a_remembered_order_equals_a_fresh_one() -> None:
 
     for step in (0, 1, 2, 7, 3, 0):  # back and forth, as a resume would
         epoch, rows = order.at(step)
-        again = rows_of_step(20, 6, step, seed=3)
+        again = Order(20, 6, 3).at(step)
         assert epoch == again[0]
         assert torch.equal(rows, again[1])
 
@@ -52,7 +50,7 @@ def test_a_remembered_order_equals_a_fresh_one() -> None:
 @pytest.mark.parametrize("batch", [0, 11])
 def test_a_batch_beyond_the_data_is_refused(batch: int) -> None:
     with pytest.raises(UsageError, match="between 1 and the 10 samples"):
-        rows_of_step(10, batch, 0, seed=0)
+        Order(10, batch, 0).at(0)
 
 
 def test_a_batch_holds_the_rows_asked_for(digits: Pictures) -> None:

@@ -4,7 +4,7 @@
 which ones a step sees and `batch_at` makes the batch. `split` keeps a share for testing.
 """
 
-from selfsight.data.batches import Order, batch_at, rows_of_step
+from selfsight.data.batches import Order, batch_at
 from selfsight.data.decode import Header, Unreadable
 from selfsight.data.embedded import EMBEDDED
 from selfsight.data.opening import open_data
@@ -26,7 +26,6 @@ __all__ = [
     "batch_at",
     "open_data",
     "read",
-    "rows_of_step",
     "split",
     "survey",
 ]

@@ -5,6 +5,7 @@ Plain: `images` and perhaps `labels`. MedMNIST: `train_images`, `train_labels`, 
 """
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -85,7 +86,7 @@ def _loaded(path: Path) -> Mapping[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise SelfsightError(
             f"{path} cannot be read as an .npz file of numbers: {error}"
         ) from error

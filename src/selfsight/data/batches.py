@@ -49,21 +49,6 @@ class Order:
         return epoch, self._order[place * self.batch : (place + 1) * self.batch]
 
 
-def rows_of_step(count: int, batch: int, step: int, seed: int) -> tuple[int, Tensor]:
-    """Tell the epoch of a step and its samples: -> epoch, (batch,) int64.
-
-    Args:
-        count: Samples there are.
-        batch: Samples a step sees, 1 to `count`.
-        step: Steps done before, from 0.
-        seed: The run's seed.
-
-    Raises:
-        UsageError: If `batch` is outside its range.
-    """
-    return Order(count, batch, seed).at(step)
-
-
 def batch_at(
     pictures: Pictures,
     index: Tensor,

@@ -43,6 +43,7 @@ class Survey:
 
     Attributes:
         longer_side: Median of the pictures' longer sides, in pixels.
+        shortest: Least of them.
         longest: Greatest of them.
         channels: 1 if every picture looked at is grey, else 3.
         count: Pictures in the source.
@@ -50,6 +51,7 @@ class Survey:
     """
 
     longer_side: int
+    shortest: int
     longest: int
     channels: int
     count: int
@@ -79,7 +81,7 @@ def survey(source: Source, at_most: int = 1000) -> Survey:
         raise SelfsightError(_none_readable(source.name, failed))
     longer, channels = zip(*looked, strict=True)
     median = int(statistics.median_low(longer))
-    return Survey(median, max(longer), max(channels), count, len(looked))
+    return Survey(median, min(longer), max(longer), max(channels), count, len(looked))
 
 
 def read(

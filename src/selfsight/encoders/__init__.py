@@ -4,7 +4,16 @@
 architectures are registered with timm when this package is imported.
 """
 
-from selfsight.encoders.build import DEFAULT, EXAMPLES, OWN, build, from_recipe, load, save
+from selfsight.encoders.build import (
+    DEFAULT,
+    EXAMPLES,
+    OWN,
+    build,
+    from_recipe,
+    load,
+    save,
+    usual_size,
+)
 from selfsight.encoders.encoder import Encoder, Recipe
 
 __all__ = [
@@ -17,4 +26,5 @@ __all__ = [
     "from_recipe",
     "load",
     "save",
+    "usual_size",
 ]

@@ -43,6 +43,12 @@ _DAMAGE = (
 )
 
 
+def usual_size(name: str) -> int:
+    """Tell the side of the pictures that timm's weights of this name were trained on, in pixels."""
+    entry = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    return entry.input_size[-1] if entry is not None else 224
+
+
 def build(
     name: str = DEFAULT,
     *,

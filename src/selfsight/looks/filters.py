@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from selfsight.encoders import Encoder
+from selfsight.looks.figure import save_figure
 
 ACROSS = 8  # filters a row
 GAP = 1  # pixels between filters
@@ -56,4 +57,4 @@ def draw_filters(trained: Encoder, untrained: Encoder, path: Path) -> None:
         axis.imshow(tiled(as_pictures(first_filters(encoder))).numpy(), interpolation="nearest")
         axis.set_title(f"first layer, {name}")
         axis.set_axis_off()
-    figure.savefig(path)
+    save_figure(figure, path)

@@ -13,6 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from selfsight.looks.figure import save_figure
+
 SAME, OTHER, QUERY = "#2a9d3a", "#d1495b", "#222222"
 SEEN = 5  # neighbours a block
 
@@ -71,7 +73,7 @@ def draw_neighbours(
                 if row == 0 and place == rows.shape[1] // 2:
                     axis.set_title(name, fontsize=9)
                 column += 1
-    figure.savefig(path, bbox_inches="tight")
+    save_figure(figure, path)
 
 
 def _ratios(found: Mapping[str, Tensor]) -> Sequence[float]:

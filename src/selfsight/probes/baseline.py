@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from selfsight import encoders
 from selfsight.augment.views import as_float
+from selfsight.draws import Draws
 from selfsight.encoders import Encoder, Recipe
 from selfsight.errors import SelfsightError
 from selfsight.probes.measure import Answers
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 INITIALISATIONS = 3
 OTHER_SEEDS = (1_000_001, 1_000_002)  # of the untrained networks besides the run's own
+REVISION = 2  # of how baselines are computed: another one makes kept answers useless
 CALIBRATED_ON, BATCH = 2048, 256  # pictures
 
 
@@ -48,7 +50,7 @@ def untrained_encoder(recipe: Recipe, seed: int, images: Tensor, *, device: str 
     Args:
         recipe: The architecture.
         seed: Of the weights: a run's own seed gives the weights it began with.
-        images: (N, C, S, S) training pictures, uint8 or float in [0, 1]; evenly spaced ones
+        images: (N, C, S, S) training pictures, uint8 or float in [0, 1]; some of them
             are taken.
         device: Where it is to be.
     """
@@ -56,9 +58,16 @@ def untrained_encoder(recipe: Recipe, seed: int, images: Tensor, *, device: str 
         torch.manual_seed(seed)
         encoder = encoders.from_recipe(recipe)
     encoder.to(device)
-    chosen = images[:: max(1, len(images) // CALIBRATED_ON)][:CALIBRATED_ON]
-    calibrate(encoder, chosen)
+    calibrate(encoder, images[some_rows(len(images), CALIBRATED_ON)])
     return encoder.eval()
+
+
+def some_rows(count: int, most: int) -> Tensor:
+    """Choose rows in random order, the same every time: -> (at most `most`,) int64.
+
+    Not the first ones, and not in their order: pictures lie sorted by class.
+    """
+    return Draws(0, 0, torch.arange(count)).order("some rows")[:most]
 
 
 @torch.no_grad()
@@ -97,6 +106,7 @@ def kept_answers(
     """
     whole = {
         **described,
+        "revision": REVISION,
         "data": [train.fingerprint, test.fingerprint],
         "versions": [version(name) for name in ("selfsight", "torch", "timm")],
     }

@@ -10,6 +10,7 @@ Legend: R draws, L layers, N training pictures, T test pictures, F features, K c
 import os
 import time
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 Kind = Literal["linear", "knn"]
 Progress = Callable[[str, int, int], None]  # network's name, pictures seen, pictures to see
 
+DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error)
 SHAPED = 2048  # test pictures whose final features tell of collapse
 
 
@@ -94,7 +96,7 @@ class Answers:
                     int(labels),
                     seconds,
                 )
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, TypeError, KeyError, EOFError, *DAMAGED_ZIP) as error:
             raise SelfsightError(
                 f"saved answers must be a .npz file of selfsight, got {path} ({error}); "
                 "delete it, and they are computed anew"

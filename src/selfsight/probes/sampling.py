@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from selfsight.draws import Draws
+from selfsight.errors import UsageError
 
 HELD_OUT_SHARE = 5  # one in so many
 HELD_OUT_MOST = 5000  # past this the standard error of an accuracy is under 0.7 points
@@ -50,11 +51,11 @@ def choose_labelled(labels: Tensor, count: int, *, seed: int, draw: int) -> tupl
         at most `HELD_OUT_MOST`. A class's only picture is held out last.
 
     Raises:
-        ValueError: If count is below the number of classes, or there are fewer than 2 pictures.
+        UsageError: If count is below the number of classes, or there are fewer than 2 pictures.
     """
     present = len(labels.unique())
     if len(labels) < 2 or count < max(2, present):
-        raise ValueError(
+        raise UsageError(
             f"labels must be at least 2 and one a class, got {min(count, len(labels))} for "
             f"{present} classes; label more pictures"
         )

@@ -30,7 +30,7 @@ def card(name: str) -> dict[str, Any]:
         "modality": row.modality,
         **{word.lower(): words[word] for word in WORDS},
         "reference": paragraphs[1],
-        "blind": words["Scored"] if row.blind else None,
+        "blind": words["Scored"].rpartition("; ")[2] if row.blind else None,
         "settings": settings_of(name),
     }
 

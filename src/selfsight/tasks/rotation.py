@@ -54,6 +54,7 @@ class Rotation(nn.Module):
         self.size = size
         self.least_scale = least_scale
         self.blind = math.log(TURNS)
+        self.chance = 1 / TURNS
 
     def hide(self, batch: Images) -> tuple[Tensor, Tensor]:
         """Crop, then turn every crop all four ways: -> pictures (4B, C, S, S), turns (4B,).

@@ -51,6 +51,7 @@ class Supervised(nn.Module):
         self.size = size
         self.least_scale = least_scale
         self.blind = math.log(classes)
+        self.chance = 1 / classes
 
     @classmethod
     def derive(cls, facts: Facts) -> dict[str, Any]:

@@ -1,0 +1,42 @@
+"""Filters: zero is grey, the strongest weight spans the range, and the sheet is a picture."""
+
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from selfsight.encoders import build
+from selfsight.looks.filters import ACROSS, GAP, as_pictures, draw_filters, first_filters, tiled
+
+
+def test_zero_is_grey_and_the_strongest_weight_black_or_white() -> None:
+    filters = torch.tensor([0.0, 2.0, -1.0]).view(1, 3, 1, 1)
+
+    assert as_pictures(filters).flatten().tolist() == [0.5, 1.0, 0.25]
+
+
+def test_filters_for_one_channel_are_drawn_in_grey() -> None:
+    picture = as_pictures(torch.tensor([[1.0, -1.0]]).view(1, 1, 1, 2))
+
+    assert picture.shape == (1, 3, 1, 2)
+    assert picture[0, :, 0, 0].tolist() == [1.0, 1.0, 1.0]
+
+
+def test_an_all_zero_filter_does_not_divide_by_zero() -> None:
+    assert as_pictures(torch.zeros(2, 3, 3, 3)).eq(0.5).all()
+
+
+def test_tiles_stand_in_rows_with_gaps() -> None:
+    sheet = tiled(torch.zeros(ACROSS + 1, 3, 4, 5))
+
+    assert sheet.shape == (2 * (4 + GAP) + GAP, ACROSS * (5 + GAP) + GAP, 3)
+    assert sheet[0].eq(1).all()  # the gap above is white
+    assert sheet[-2, -2].eq(1).all()  # and so is what no filter fills
+
+
+def test_the_sheet_is_a_picture(tmp_path: Path) -> None:
+    encoder = build("small", size=16)
+    draw_filters(encoder, encoder, tmp_path / "filters.png")
+
+    assert first_filters(encoder).shape == (32, 3, 3, 3)
+    assert Image.open(tmp_path / "filters.png").size > (300, 200)

@@ -1,0 +1,93 @@
+"""Probing: baselines are computed once, test parts are found, and several probes give a list."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import selfsight
+from selfsight.cli import main
+from selfsight.encoders import Recipe
+from selfsight.errors import SelfsightError
+from selfsight.plan import Plan
+from selfsight.pretraining import built
+from selfsight.probes.baseline import untrained_encoder
+from selfsight.run import Run
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    out = tmp_path_factory.mktemp("runs") / "digits"
+    return selfsight.pretrain("digits", "rotation", samples=64, size=16, out=str(out), seed=5)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SELFSIGHT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "baselines"
+
+
+def numbers(record: object) -> dict[str, object]:
+    assert isinstance(record, dict)
+    return {key: value for key, value in record.items() if key != "seconds"}
+
+
+def test_baselines_are_kept_and_give_the_same_record(run: Run, cache: Path) -> None:
+    first = selfsight.probe(run, "digits", labels=100)
+    kept = sorted(cache.iterdir())
+    times = [path.stat().st_mtime_ns for path in kept]
+    second = selfsight.probe(run, "digits", labels=100)
+
+    assert len(kept) == 4  # three initialisations and the pixels
+    assert [path.stat().st_mtime_ns for path in kept] == times
+    assert numbers(first) == numbers(second)
+
+
+def test_damaged_baselines_are_computed_anew(run: Run, cache: Path) -> None:
+    first = selfsight.probe(run, "digits", labels=50, quick=True)
+    for path in cache.iterdir():
+        path.write_bytes(path.read_bytes()[:100])
+
+    assert numbers(selfsight.probe(run, "digits", labels=50, quick=True)) == numbers(first)
+
+
+def test_the_untrained_network_is_the_one_the_run_began_with(run: Run) -> None:
+    plan = Plan.from_json(run.settings["plan"])
+    began = built(plan)[0].get_submodule("encoder")
+    pictures = torch.zeros(4, 1, 16, 16, dtype=torch.uint8)
+    fresh = untrained_encoder(Recipe.from_json(plan.encoder), plan.seed, pictures)
+
+    assert all(a.equal(b) for a, b in zip(began.parameters(), fresh.parameters(), strict=True))
+
+
+def test_several_probes_give_a_list_and_a_file_each(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["probe", str(run.path), "digits", "--probe", "linear", "--probe", "knn"]
+    assert main([*words, "--labels", "60", "--quick", "--json"]) == 0
+    records = json.loads(capsys.readouterr().out)
+
+    assert [record["probe"] for record in records] == ["linear", "knn"]
+    assert run.result("linear") == records[0]
+    assert run.result("knn") == records[1]
+
+
+def test_the_table_names_every_layer_and_the_pixels(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["probe", str(run.path), "--labels", "60", "--quick"]) == 0
+    shown = capsys.readouterr().out
+
+    assert all(name in shown for name in ("stem", "stages.2", "pixels", "own best layer"))
+
+
+def test_pretrained_weights_without_a_network_get_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+    with pytest.raises(SelfsightError, match="could not be fetched"):
+        selfsight.probe("timm:resnet18", "digits", out=str(tmp_path / "results"))
