@@ -24,7 +24,7 @@ from torchvision.io import ImageReadMode
 
 from selfsight.data import open_data, read
 from selfsight.data.folder import picture_paths
-from selfsight.data.reading import processors
+from selfsight.machine import processors
 
 SIDE = 96
 REPEATS = 7

@@ -18,7 +18,8 @@ HEAVY = ("torch", "numpy", "timm", "lightning_fabric", "matplotlib")
 
 # The house of DESIGN.md. What serves all may be imported by everything, and imports only its like.
 SERVE_ALL = {
-    "errors", "settings", "batch", "draws", "score", "atomic", "progress", "encoders", "verdict",
+    "errors", "settings", "batch", "draws", "score", "atomic", "progress", "machine", "encoders",
+    "verdict",
 }  # fmt: skip
 LEFT_TO_RIGHT = (
     {"data"},
@@ -27,7 +28,7 @@ LEFT_TO_RIGHT = (
     {"run"},
     {"probes"},
     {"plan", "train"},
-    {"pretraining", "probing"},
+    {"reading", "pretraining", "probing"},
     {"looks"},
     {"studies"},
 )

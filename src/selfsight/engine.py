@@ -2,17 +2,14 @@
 
 import contextlib
 import logging
-import platform
 import warnings
 from collections.abc import Generator
-from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from selfsight.data.reading import processors
 from selfsight.errors import SelfsightError
 from selfsight.score import Score
 
@@ -102,25 +99,3 @@ def threads(count: int) -> Generator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _processor() -> str:
-    """Name the processor's model where the system tells, else its kind."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def machine(device: str) -> dict[str, Any]:
-    """Describe the machine, for records."""
-    facts: dict[str, Any] = {
-        "processor": _processor(),
-        "system": platform.system(),
-        "cores": processors(),
-        "threads": torch.get_num_threads(),
-    }
-    if device == "cuda":
-        facts["gpu"] = torch.cuda.get_device_name()
-    return facts

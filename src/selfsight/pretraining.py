@@ -16,13 +16,12 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from selfsight import encoders, plan
+from selfsight import encoders, machine, plan
 from selfsight.augment.views import centre_view
 from selfsight.batch import Facts, LabelledImages, Needs
 from selfsight.data import Order, Pictures, Source, Survey, batch_at, open_data, split, survey
-from selfsight.data.reading import processors
 from selfsight.encoders import Encoder, Recipe
-from selfsight.engine import Precision, machine, resolve_device, threads
+from selfsight.engine import Precision, resolve_device, threads
 from selfsight.errors import SelfsightError, UsageError
 from selfsight.plan import Plan
 from selfsight.probes.baseline import final_features, some_rows, untrained_encoder
@@ -313,8 +312,8 @@ def _say_what_differs(kept: dict[str, Any], of: Plan) -> None:
     ]
     if kept["machine"]["processor"] != now["machine"]["processor"]:
         differing.append("the processor is another")
-    if of.threads > processors():
-        differing.append(f"{of.threads} threads share {processors()} cores")
+    if of.threads > machine.processors():
+        differing.append(f"{of.threads} threads share {machine.processors()} cores")
     if of.device == "cuda":
         differing.append("a GPU adds numbers up in no fixed order")
     if differing:
@@ -381,7 +380,10 @@ def _judged(run: Run, begun: _Begun, training: Training) -> dict[str, Any]:
 
 
 def _circumstances(device: str) -> dict[str, Any]:
-    return {"versions": {name: version(name) for name in PACKAGES}, "machine": machine(device)}
+    return {
+        "versions": {name: version(name) for name in PACKAGES},
+        "machine": machine.described(device),
+    }
 
 
 def _free_place(task: str, data: str) -> str:

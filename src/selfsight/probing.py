@@ -15,11 +15,11 @@ from typing import Any, cast
 from rich.console import Console
 from rich.table import Table
 
-from selfsight import atomic, encoders
+from selfsight import atomic, encoders, machine
 from selfsight.data import Pictures, Source, open_data, split
 from selfsight.data.source import same_classes
 from selfsight.encoders import Encoder
-from selfsight.engine import machine, resolve_device
+from selfsight.engine import resolve_device
 from selfsight.errors import SelfsightError, UsageError
 from selfsight.plan import Plan
 from selfsight.probes.baseline import (
@@ -249,7 +249,7 @@ def _labelled(
         seed=settings.seed,
         seconds=round(time.monotonic() - begun, 1),
         settings=_told(settings, subject, train, test),
-        machine=machine(subject.device),
+        machine=machine.described(subject.device),
     )
 
 
@@ -303,7 +303,7 @@ def _unlabelled(kind: str, subject: _Subject, pictures: Pictures) -> dict[str, A
             "test": None,
             "size": subject.size,
         },
-        "machine": machine(subject.device),
+        "machine": machine.described(subject.device),
     }
 
 

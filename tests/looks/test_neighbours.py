@@ -27,6 +27,7 @@ def test_the_sheet_is_a_picture_with_green_and_red_frames(tmp_path: Path) -> Non
     labels = torch.tensor([0, 0, 1, 1])
     draw_neighbours(bank, bank[:1], found, path, bank_labels=labels, query_labels=torch.tensor([0]))
 
-    seen = {pixel for _, pixel in Image.open(path).convert("RGB").getcolors(1 << 20) or []}
+    with Image.open(path) as sheet:
+        seen = {pixel for _, pixel in sheet.convert("RGB").getcolors(1 << 20) or []}
     assert (0x2A, 0x9D, 0x3A) in seen
     assert (0xD1, 0x49, 0x5B) in seen

@@ -5,7 +5,6 @@ grey to colour when the first colour picture turns up. Unreadable pictures are s
 when there are many the data is not what the user thinks it is, and reading stops with a sentence.
 """
 
-import os
 import statistics
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from selfsight import machine
 from selfsight.data.decode import LEAST_SIDE, TooSmall, Unreadable
 from selfsight.data.pictures import Pictures, Skipped, fingerprint_of
 from selfsight.data.scaling import Fit, fitted, with_channels
@@ -27,7 +27,6 @@ from selfsight.errors import SelfsightError, UsageError
 
 MOST_SKIPPED = 0.1  # share of unreadable pictures past which reading fails
 SHARE_OF_MEMORY = 0.25  # of the machine's, unless the caller says otherwise
-MEMORY_UNKNOWN = 8 << 30  # bytes; taken for the machine's where the system does not tell
 HEADERS_FOR_CHANNELS = 32  # a first guess only: the store turns to colour when it must
 AT_ONCE = 8  # pictures a thread takes at a time, so that handing over costs little
 AHEAD = 4  # bundles a thread may be ahead of the writer, which bounds what is in flight
@@ -112,7 +111,7 @@ def read(
     """
     _check(side, fit, channels, limit)
     rows = _chosen(len(source), limit)
-    memory = memory if memory is not None else int(machine_memory() * SHARE_OF_MEMORY)
+    memory = memory if memory is not None else int(machine.memory() * SHARE_OF_MEMORY)
     first_guess = channels or _guessed_channels(source)
     store = _Store(len(rows), first_guess, side, memory)
     failed: list[_Failure] = []
@@ -177,7 +176,7 @@ def _in_parallel(
 ) -> Iterator[tuple[int, Tensor | Unreadable]]:
     """Map over rows in threads, in order, with a bounded number of results in flight."""
     bundles = (rows[k : k + AT_ONCE] for k in range(0, len(rows), AT_ONCE))
-    workers = processors()
+    workers = machine.processors()
 
     def worked(bundle: list[int]) -> list[tuple[int, Tensor | Unreadable]]:
         return [work(i) for i in bundle]
@@ -285,18 +284,3 @@ def _listed(failed: list[_Failure]) -> str:
     lines = [f"  {title}: {reason}" for title, reason in failed[:LISTED]]
     rest = len(failed) - LISTED
     return "\n".join([*lines, f"  and {rest} more"] if rest > 0 else lines)
-
-
-def processors() -> int:
-    """Count the processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def machine_memory() -> int:
-    """Tell the machine's memory in bytes."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return MEMORY_UNKNOWN
