@@ -88,7 +88,7 @@ def test_what_cannot_be_set_is_said(task: str, pair: str, sentence: str) -> None
 
 
 def test_settings_have_the_constructors_defaults() -> None:
-    assert settings_of("rotation") == {"least_scale": 0.2}
+    assert settings_of("rotation") == {"least_scale": 0.7}
     assert settings_of("supervised") == {"classes": None, "least_scale": 0.2}
 
 
