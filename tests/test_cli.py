@@ -168,21 +168,32 @@ def test_a_directory_that_is_no_run_gets_a_sentence(
 
 def test_a_full_disk_keeps_the_last_checkpoint(made: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    words = ["pretrain", str(made / "photos"), *SHORT, "--out", str(run)]
-    limit = 100_000  # bytes a file; the checkpoint needs more, the settings do not
-    done = subprocess.run(
-        [sys.executable, "-m", "selfsight", *words],
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-        check=False,
-    )
-    assert done.returncode == 1, done.stderr
-    assert "could not be written" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not list(run.glob("*.part"))
+    words = ["pretrain", str(made / "photos"), *SHORT, "--save-every", "0", "--out", str(run)]
+    limit = 100_000  # bytes a file; a checkpoint needs more, the settings do not
+
+    def on_a_full_disk(words: list[str]) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "selfsight", *words],
+            capture_output=True,
+            text=True,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+            check=False,
+        )
+        assert done.returncode == 1, done.stderr
+        assert "could not be written" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert not list(run.glob("*.part"))
+
+    on_a_full_disk(words)
     assert not (run / "checkpoint.pt").exists()
     assert main(["pretrain", "--resume", str(run)]) == 0  # with room again
+    before = (run / "checkpoint.pt").read_bytes()
+
+    settings = json.loads((run / "settings.json").read_text())
+    settings["plan"]["steps"] += 2  # more to do, and the disk is full again
+    (run / "settings.json").write_text(json.dumps(settings))
+    on_a_full_disk(["pretrain", "--resume", str(run)])
+    assert (run / "checkpoint.pt").read_bytes() == before
 
 
 def test_a_loss_that_is_no_number_stops_the_run(
