@@ -67,7 +67,7 @@ def pretrain_as(settings: Pretrain) -> Run:
     chosen = parsed_settings(name, settings.set)
     device = resolve_device(settings.device)
     source = _source(cast(str, settings.data), name)
-    run = Run.create(settings.out or _free_place(name, source.name))
+    run = Run.create(settings.out or _free_place(name, cast(str, settings.data)))
     try:
         begun = _begun(settings, chosen, source, device)
     except BaseException:

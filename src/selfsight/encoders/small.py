@@ -6,7 +6,7 @@ left), each stage twice as coarse: strides 2, 4, 8, 16. There is no max-pooling,
 which would leave a picture of 32 pixels a map of 8 x 8 after one convolution. Widths are multiples
 of 32, which is what a processor's bf16 units take at a time.
 
-timm's own architectures were measured against it; `docs/results/encoders.md` keeps the table.
+timm's own architectures were measured against it; `docs/results/README.md` keeps the table.
 """
 
 from itertools import pairwise
