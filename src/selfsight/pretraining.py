@@ -67,12 +67,15 @@ def pretrain_as(settings: Pretrain) -> Run:
     chosen = parsed_settings(name, settings.set)
     device = resolve_device(settings.device)
     source = _source(cast(str, settings.data), name)
-    run = Run.create(settings.out or _free_place(name, cast(str, settings.data)))
+    place = Path(settings.out or _free_place(name, cast(str, settings.data)))
+    ours = not place.exists()
+    run = Run.create(place)
     try:
         begun = _begun(settings, chosen, source, device)
     except BaseException:
-        with contextlib.suppress(OSError):
-            run.path.rmdir()  # nothing is in it yet
+        if ours:
+            with contextlib.suppress(OSError):
+                place.rmdir()  # nothing is in it yet
         raise
     run.write_settings(
         {
