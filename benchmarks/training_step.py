@@ -15,10 +15,11 @@ import time
 import torch
 from torch import Tensor
 
+from selfsight.batch import Images
 from selfsight.data import Order, batch_at
 from selfsight.data.pictures import Pictures
 from selfsight.encoders import build
-from selfsight.engine import Engine, resolve_device
+from selfsight.engine import Engine, Precision, resolve_device
 from selfsight.plan import parameter_groups, side_of_canvas
 from selfsight.score import Score
 from selfsight.tasks.rotation import Rotation
@@ -49,7 +50,7 @@ class Ready(torch.nn.Module):
         return self.task.score(self.task.predict(turned), turns)
 
 
-def measured(size: int, device: str, precision: str) -> dict[str, object]:
+def measured(size: int, device: str, precision: Precision) -> dict[str, object]:
     """Time whole steps and bare ones in turn: -> the figures of one size."""
     encoder = build("small", size=size)
     task = Rotation(encoder, encoder.dim, size=size)
@@ -57,7 +58,7 @@ def measured(size: int, device: str, precision: str) -> dict[str, object]:
     order = Order(STORED, BATCH, 0)
     engines = []
     for module in (task, Ready(task)):
-        engine = Engine(device, precision)  # pyright: ignore[reportArgumentType]
+        engine = Engine(device, precision)
         groups = parameter_groups(task, 5e-4)
         engine.prepare(module, torch.optim.SGD(groups, lr=0.01, momentum=0.9, fused=True))
         engines.append(engine)
@@ -67,7 +68,9 @@ def measured(size: int, device: str, precision: str) -> dict[str, object]:
         return batch_at(pictures, rows, seed=0, epoch=epoch, labels=False, device=device)
 
     with torch.no_grad():
-        turned, turns = task.hide(batch(0))  # pyright: ignore[reportArgumentType]
+        ready = batch(0)
+        assert isinstance(ready, Images)  # no labels were asked for
+        turned, turns = task.hide(ready)
     times: dict[str, list[float]] = {"whole": [], "bare": [], "data": []}
     for step in range(REPEATS[size]):
         begun = time.perf_counter()
@@ -99,7 +102,8 @@ def measured(size: int, device: str, precision: str) -> dict[str, object]:
 def main() -> None:
     """Print a line a size and precision, and all of it as JSON."""
     device = resolve_device("auto")
-    rows = [measured(size, device, p) for size in REPEATS for p in ("f32", "bf16")]
+    precisions: tuple[Precision, ...] = ("f32", "bf16")
+    rows = [measured(size, device, p) for size in REPEATS for p in precisions]
     for row in rows:
         print(
             f"{row['size']:3} px {row['precision']}: whole {row['whole_ms']} ms, networks alone "

@@ -22,7 +22,7 @@ from selfsight.settings import Pretrain
 
 
 def asked(**settings: object) -> Pretrain:
-    return Pretrain(data="photos", task=("rotation",), **settings)  # pyright: ignore[reportArgumentType]
+    return Pretrain(data="photos", task=("rotation",), **settings)  # pyright: ignore[reportArgumentType] -- any settings
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from selfsight.encoders import DEFAULT, Encoder
+from selfsight.encoders.encoder import batch_norms
 from selfsight.engine import Precision
 from selfsight.errors import UsageError
 from selfsight.progress import duration
@@ -177,8 +178,7 @@ def optimization(settings: Pretrain, encoder: Encoder, batch: int) -> dict[str, 
     AdamW. Rates grow linearly with the batch up to a ceiling (Goyal et al., "Accurate, Large
     Minibatch SGD", 2017, https://arxiv.org/abs/1706.02677, section 2.1).
     """
-    normalised = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in encoder.modules())  # pyright: ignore[reportPrivateUsage] -- torch's own base of all of them
-    optimizer = settings.optimizer or ("sgd" if normalised else "adamw")
+    optimizer = settings.optimizer or ("sgd" if batch_norms(encoder) else "adamw")
     sgd = optimizer == "sgd"
     rate = min(0.1, 0.1 * batch / 64) if sgd else min(2e-3, 1e-3 * batch / 64)
     return {

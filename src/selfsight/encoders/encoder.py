@@ -105,6 +105,11 @@ class Encoder(nn.Module):
         return width, channels, strides
 
 
+def batch_norms(encoder: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:  # pyright: ignore[reportPrivateUsage] -- torch's own base of all of them
+    """Find every batch normalisation, timm's own among them."""
+    return [m for m in encoder.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]  # pyright: ignore[reportPrivateUsage] -- as above
+
+
 def named_layers(model: nn.Module) -> tuple[str, ...]:
     """Choose the layers to tap: every stage; of transformers every third block and the last."""
     entries = _feature_info(model)

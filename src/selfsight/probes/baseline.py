@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from selfsight import encoders
 from selfsight.augment.views import as_float
 from selfsight.draws import Draws
 from selfsight.encoders import Encoder, Recipe
+from selfsight.encoders.encoder import batch_norms
 from selfsight.errors import SelfsightError
 from selfsight.probes.measure import Answers
 
@@ -73,7 +74,7 @@ def some_rows(count: int, most: int) -> Tensor:
 @torch.no_grad()
 def calibrate(encoder: Encoder, images: Tensor) -> None:
     """Set batch-norm statistics to the averages over these pictures (N, C, S, S)."""
-    norms = [m for m in encoder.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]  # pyright: ignore[reportPrivateUsage] -- torch's own base of all of them
+    norms = batch_norms(encoder)
     if not norms:
         return
     encoder.eval()
