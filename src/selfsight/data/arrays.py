@@ -4,9 +4,10 @@ Plain: `images` and perhaps `labels`. MedMNIST: `train_images`, `train_labels`, 
 `val` and `test`; the validation part stands in only where there is no test part.
 """
 
+import hashlib
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from selfsight.data.decode import Header, usable
-from selfsight.data.source import Parts, Source, numbered, same_classes
+from selfsight.data.source import Parts, Source, numbered, same_classes, stamp_of
 from selfsight.errors import SelfsightError
 
 
@@ -54,6 +55,14 @@ class Arrays(Source):
         self.header(i)
         pixels = torch.from_numpy(self._images[i].copy()).permute(2, 0, 1)
         return _over_white(pixels) if len(pixels) == 4 else pixels
+
+    def stamp(self) -> Iterator[str]:
+        """Stamp the file, or the pixels themselves where there is none."""
+        path = Path(self.name)
+        if path.is_file():
+            yield stamp_of(path)
+        else:
+            yield hashlib.sha256(np.ascontiguousarray(self._images).data).hexdigest()
 
 
 def _over_white(pixels: Tensor) -> Tensor:

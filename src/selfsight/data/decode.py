@@ -77,12 +77,14 @@ class Header:
     Attributes:
         height: In pixels, upright.
         width: In pixels, upright.
-        channels: 1 for grey, 3 for colour.
+        channels: 1 for grey, 3 for colour, else as many as the picture has.
+        bits: 8 or 16, of a sample as it will be decoded.
     """
 
     height: int
     width: int
     channels: int
+    bits: int = 8
 
 
 def usable(height: int, width: int) -> None:

@@ -1,6 +1,6 @@
 """Embedded: sample pictures that come with scikit-image and scikit-learn. No network."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import BinaryIO
@@ -10,7 +10,7 @@ import torch
 
 from selfsight.data.arrays import Arrays
 from selfsight.data.crops import crops_of
-from selfsight.data.source import EncodedSource, Parts
+from selfsight.data.source import EncodedSource, Parts, stamp_of
 from selfsight.errors import SelfsightError
 
 # Photographs, in colour and grey; drawings, test patterns and documents are left out.
@@ -64,6 +64,10 @@ class Photographs(EncodedSource):
     def opened(self, i: int) -> BinaryIO:
         """Open its bytes for reading."""
         return self._paths[i].open("rb")
+
+    def stamp(self) -> Iterator[str]:
+        """Stamp every file."""
+        return map(stamp_of, self._paths)
 
 
 def _package(name: str) -> Path:

@@ -1,12 +1,13 @@
 """Folder: pictures in a folder and its subfolders, whose names may be classes."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from torch import Tensor
 
-from selfsight.data.source import EncodedSource, numbered
+from selfsight.data.source import EncodedSource, numbered, stamp_of
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
@@ -35,6 +36,10 @@ class Folder(EncodedSource):
     def opened(self, i: int) -> BinaryIO:
         """Open its bytes for reading."""
         return open(os.path.join(self.root, self.paths[i]), "rb")
+
+    def stamp(self) -> Iterator[str]:
+        """Stamp every file."""
+        return (stamp_of(self.root / path) for path in self.paths)
 
 
 def picture_paths(root: Path) -> tuple[str, ...]:

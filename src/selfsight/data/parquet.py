@@ -6,6 +6,7 @@ The layout is that of Hugging Face: `image` is a struct with `bytes`, `label` a 
 
 import io
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 from torch import Tensor
 
 from selfsight.data.decode import Unreadable
-from selfsight.data.source import EncodedSource, numbered
+from selfsight.data.source import EncodedSource, numbered, stamp_of
 from selfsight.errors import SelfsightError
 
 GROUPS_HELD = 2  # row groups kept in memory: the one being read, and its neighbour
@@ -60,6 +61,10 @@ class ParquetTable(EncodedSource):
         if not value.is_valid:
             raise Unreadable("the row holds no bytes")
         return io.BytesIO(value.as_buffer())
+
+    def stamp(self) -> Iterator[str]:
+        """Stamp the file."""
+        yield stamp_of(Path(self.name))
 
     def _group(self, group: int) -> Any:
         """Return a row group's column of pictures, from memory if it was used lately."""

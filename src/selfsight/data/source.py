@@ -4,9 +4,11 @@ Every form of data (a folder, a table, arrays, embedded samples) is a `Source`: 
 each with a title, a cheap header and pixels on demand, and perhaps a class.
 """
 
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO
 
 import torch
@@ -46,11 +48,15 @@ class Source(ABC):
 
     @abstractmethod
     def decode(self, i: int) -> Tensor:
-        """Decode picture i, upright: -> (C, H, W) uint8 with C 1 or 3.
+        """Decode picture i, upright: -> (C, H, W) uint8 or uint16.
 
         Raises:
             Unreadable: If it cannot be decoded.
         """
+
+    @abstractmethod
+    def stamp(self) -> Iterator[str]:
+        """Tell this data from other or changed data without decoding: paths, sizes, times."""
 
     def subset(self, rows: Tensor) -> "Source":
         """Keep the pictures of `rows` (M,) int64, in that order."""
@@ -76,7 +82,7 @@ class EncodedSource(Source):
             return header_of(file)
 
     def decode(self, i: int) -> Tensor:
-        """Give its pixels: -> (C, H, W) uint8."""
+        """Give its pixels: -> (C, H, W) uint8 or uint16."""
         with reasons(), self.opened(i) as file:
             return decoded(file)
 
@@ -105,8 +111,19 @@ class View(Source):
         return self.base.header(self.index[i])
 
     def decode(self, i: int) -> Tensor:
-        """Give its pixels: -> (C, H, W) uint8."""
+        """Give its pixels: -> (C, H, W) uint8 or uint16."""
         return self.base.decode(self.index[i])
+
+    def stamp(self) -> Iterator[str]:
+        """Stamp the base, and which of its pictures are here."""
+        yield from self.base.stamp()
+        yield ",".join(map(str, self.index))
+
+
+def stamp_of(path: Path) -> str:
+    """Stamp a file: its path, size in bytes and time of change."""
+    status = os.stat(path)
+    return f"{os.path.abspath(path)} {status.st_size} {status.st_mtime_ns}"
 
 
 @dataclass(frozen=True)
