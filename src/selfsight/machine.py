@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+# What a control group may use (Linux, versions 2 and 1).
+CONTAINER_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 MEMORY_UNKNOWN = 8 << 30  # bytes; taken for the machine's where the system does not tell
 
 
@@ -19,11 +21,33 @@ def processors() -> int:
 
 
 def memory() -> int:
-    """Tell the machine's memory in bytes."""
+    """Tell the memory this process may use, in bytes: the machine's, or its container's if less."""
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
-        return MEMORY_UNKNOWN
+        whole = MEMORY_UNKNOWN
+    for place in CONTAINER_LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # not there, or "max"
+            whole = min(whole, int(Path(place).read_text()))
+    return whole
+
+
+def cache_folder() -> Path:
+    """Name the folder for what can be computed again: $SELFSIGHT_CACHE, else under the home."""
+    place = os.environ.get("SELFSIGHT_CACHE")
+    return Path(place) if place else Path.home() / ".cache" / "selfsight"
+
+
+def size_in_words(count: float) -> str:
+    """Write a number of bytes for people.
+
+    >>> size_in_words(3_200_000_000)
+    '3.2 GB'
+    """
+    for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= scale:
+            return f"{count / scale:.1f} {unit}"
+    return f"{count:.0f} bytes"
 
 
 def described(device: str) -> dict[str, Any]:

@@ -1,8 +1,14 @@
-"""Reading aloud: pictures are decoded with progress, and what was skipped is said."""
+"""Reading aloud: pictures are decoded with progress; what was skipped or slow is said."""
 
-from selfsight.data import Pictures, Source, read
+from collections.abc import Sequence
+
+from selfsight import machine
+from selfsight.data import Pictures, Skipped, Source, Streamed, read
+from selfsight.data.canvases import Storage
 from selfsight.data.scaling import Fit
 from selfsight.progress import Bar, console
+
+MOST_WAITING = 0.05  # share of a training's time that waiting for data may take unremarked
 
 
 def read_aloud(
@@ -13,6 +19,7 @@ def read_aloud(
     fit: Fit = "canvas",
     channels: int | None = None,
     limit: int | None = None,
+    storage: Storage | None = None,
 ) -> Pictures:
     """Decode the pictures of a source, as `selfsight.data.read` does, and say how it goes.
 
@@ -23,6 +30,7 @@ def read_aloud(
         fit: "canvas" or "square".
         channels: 1, 3, or None for what the pictures have.
         limit: How many at most.
+        storage: Where to keep them; None for the first place they fit.
 
     Raises:
         SelfsightError: If the pictures do not fit into memory, or too many cannot be read.
@@ -35,12 +43,44 @@ def read_aloud(
             fit=fit,
             channels=channels,
             limit=limit,
+            storage=storage,
             progress=lambda done, _: bar(done),
         )
-    if pictures.skipped:
-        first = pictures.skipped[0]
+    say_skipped(pictures.skipped, count, listed_in)
+    return pictures
+
+
+def say_skipped(skipped: Sequence[Skipped], count: int, listed_in: str) -> None:
+    """Say that pictures were skipped, if any were."""
+    if skipped:
+        first = skipped[0]
         console().print(
-            f"skipped {len(pictures.skipped)} of {count} pictures, the first: {first.title}: "
+            f"skipped {len(skipped)} of {count} pictures, the first: {first.title}: "
             f"{first.reason}; {listed_in} lists them all"
         )
-    return pictures
+
+
+def told_of_waiting(pictures: Pictures, share: float) -> str | None:
+    """Say what held a training up, and what to change, if it waited for data.
+
+    Args:
+        pictures: What it learned from.
+        share: Of its time spent waiting for them, in [0, 1].
+    """
+    if share <= MOST_WAITING:
+        return None
+    waited = f"training waited for data {share:.0%} of its time"
+    if isinstance(pictures.images, Streamed):
+        pace = pictures.images.pace()
+        limit = "the disk" if pace.waiting > 0.5 else "decoding"
+        size = machine.size_in_words(pictures.images.wanted.bytes)
+        return (
+            f"{waited}; the limit is {limit}: a core gets {pace.pictures:,.0f} pictures a second. "
+            f"Decode once with --storage map (needs {size} of disk), or store the pictures smaller"
+        )
+    if pictures.storage == "map":
+        return (
+            f"{waited}; the limit is the disk of {machine.cache_folder()}. Name a faster one with "
+            "SELFSIGHT_CACHE, or take fewer pictures with --limit so that they fit into memory"
+        )
+    return f"{waited}; the limit is memory: try a smaller --size or fewer other programs"

@@ -138,7 +138,7 @@ def test_too_large_a_store_says_how_much_and_what_to_do(tmp_path: Path) -> None:
     many(tmp_path, 4, broken=0)
 
     with pytest.raises(SelfsightError, match=r"1\.0 kB.*1000 bytes|1\.0 kB.*1\.0 kB.*--limit"):
-        read(open_data(tmp_path).train, side=16, memory=1000)  # needs 4 x 256
+        read(open_data(tmp_path).train, side=16, memory=1000, storage="memory")  # needs 4 x 256
 
 
 def test_a_limit_takes_the_same_pictures_from_all_over(tmp_path: Path) -> None:
@@ -170,7 +170,8 @@ def test_progress_counts_to_the_end(tmp_path: Path) -> None:
     [
         ({"side": 7}, "side must be at least 8"),
         ({"side": 16, "fit": "fill"}, "fit must be"),
-        ({"side": 16, "channels": 2}, "channels must be"),
+        ({"side": 16, "channels": 0}, "channels must be"),
+        ({"side": 16, "storage": "tape"}, "storage must be"),
         ({"side": 16, "limit": 0}, "limit must be"),
     ],
 )

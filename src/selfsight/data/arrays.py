@@ -1,41 +1,59 @@
-"""Arrays: decoded pictures in an .npz file, plain or with MedMNIST's keys.
+"""Arrays: decoded pictures in .npz and .npy files, plain or with MedMNIST's keys.
 
 Plain: `images` and perhaps `labels`. MedMNIST: `train_images`, `train_labels`, and the same for
-`val` and `test`; the validation part stands in only where there is no test part.
+`val` and `test`; the validation part stands in only where there is no test part. The keys are
+names inside an .npz file, or of .npy files in a folder. An .npy file is mapped, not loaded.
 """
 
 import hashlib
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from selfsight.data.decode import Header, usable
+from selfsight.data.classes import numbered_words
+from selfsight.data.decode import Header, Unreadable, usable
+from selfsight.data.samples import REMEDY, as_picture, as_samples
 from selfsight.data.source import Parts, Source, numbered, same_classes, stamp_of
 from selfsight.errors import SelfsightError
 
+MOST_CHANNELS = 64  # past this, a last axis is taken for one of space
+FEW_CHANNELS = 32  # up to this, a second axis before two of space is taken for channels
+ROWS_CHECKED = 16  # of floats, at opening; each picture is checked again when it is decoded
+KEYS = ("images", "train_images")
+
 
 class Arrays(Source):
-    """Pictures held as one array.
+    """Pictures held, or mapped, as one array.
 
     Args:
         name: Where they come from.
-        images: (N, H, W) or (N, H, W, C) uint8, C 1, 3, or 4 with opacity last.
+        images: (N, H, W) or (N, H, W, C), any C: uint8, uint16, bool, or float in [0, 1].
         classes: K class names; () when unlabelled.
         labels: (N,) int64 class numbers, or None.
+        files: What they are read from, for the stamp; the pixels themselves where there is none.
+        key: Which of the arrays in these files they are, for the stamp.
     """
 
     def __init__(
-        self, name: str, images: np.ndarray, classes: tuple[str, ...], labels: Tensor | None
+        self,
+        name: str,
+        images: np.ndarray,
+        classes: tuple[str, ...],
+        labels: Tensor | None,
+        *,
+        files: tuple[Path, ...] = (),
+        key: str = "",
     ) -> None:
         self.name = name
         self.classes = classes
         self.labels = labels
         self._images = images if images.ndim == 4 else images[..., None]  # (N, H, W, C)
+        self._files = files
+        self._key = key
 
     def __len__(self) -> int:
         return len(self._images)
@@ -45,30 +63,23 @@ class Arrays(Source):
         return f"row {i}"
 
     def header(self, i: int) -> Header:
-        """Tell its size and channels."""
+        """Tell its size, channels and depth."""
         height, width, channels = self._images.shape[1:]
-        usable(height, width)
-        return Header(height, width, 1 if channels == 1 else 3)
+        bits = 16 if self._images.dtype.kind == "f" or self._images.dtype.itemsize == 2 else 8
+        usable(height, width, channels, bits)
+        return Header(height, width, channels, bits)
 
     def decode(self, i: int) -> Tensor:
-        """Give its pixels: -> (C, H, W) uint8."""
+        """Give its pixels: -> (C, H, W) uint8 or uint16."""
         self.header(i)
-        pixels = torch.from_numpy(self._images[i].copy()).permute(2, 0, 1)
-        return _over_white(pixels) if len(pixels) == 4 else pixels
+        return as_picture(as_samples(np.array(self._images[i])))
 
     def stamp(self) -> Iterator[str]:
-        """Stamp the file, or the pixels themselves where there is none."""
-        path = Path(self.name)
-        if path.is_file():
-            yield stamp_of(path)
-        else:
+        """Stamp the files, or the pixels themselves where there are none."""
+        yield from map(stamp_of, self._files)
+        yield self._key
+        if not self._files:
             yield hashlib.sha256(np.ascontiguousarray(self._images).data).hexdigest()
-
-
-def _over_white(pixels: Tensor) -> Tensor:
-    """Lay a picture with an opacity channel on white paper: (4, H, W) -> (3, H, W) uint8."""
-    colour, opacity = pixels[:3].float(), pixels[3:].float() / 255
-    return (colour * opacity + 255 * (1 - opacity)).round().to(torch.uint8)
 
 
 def open_arrays(path: Path) -> Parts:
@@ -77,48 +88,144 @@ def open_arrays(path: Path) -> Parts:
     Raises:
         SelfsightError: If it is damaged, holds objects, or arrays of another kind than named above.
     """
-    held = _loaded(path)
-    if "images" in held:
-        return Parts(_part(path, held, ""), None)
-    if "train_images" not in held:
+    # Opened here: numpy leaves the file open where it is no archive.
+    with _reading(path), path.open("rb") as opened:
+        held = np.load(opened, allow_pickle=False)
+        if isinstance(held, np.ndarray):
+            raise SelfsightError(f"{path} is a single array; call it .npy, not .npz.")
+        with held:
+
+            def load(key: str) -> np.ndarray:
+                with _reading(path):
+                    return held[key]
+
+            return _parts(path, held.files, load, lambda key: (path,))
+
+
+def open_array(path: Path) -> Parts:
+    """Map the pictures of one .npy file, unlabelled.
+
+    Raises:
+        SelfsightError: If it is damaged or no array of pictures.
+    """
+    images = _mapped(path)
+    _check(str(path), images)
+    return Parts(Arrays(str(path), images, (), None, files=(path,)), None)
+
+
+def open_array_folder(root: Path) -> Parts | None:
+    """Map the .npy files of a folder, named by the keys above; None where there are none."""
+    keys = [path.stem for path in sorted(root.glob("*.npy")) if not path.name.startswith(".")]
+    if not any(key in keys for key in KEYS):
+        return None
+
+    def files(key: str) -> tuple[Path, ...]:
+        return (root / f"{key}.npy",)
+
+    return _parts(root, keys, lambda key: _mapped(files(key)[0]), files)
+
+
+class _reading:
+    """Turn what numpy raises on damaged files into a sentence."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        if isinstance(error, MemoryError):
+            raise SelfsightError(
+                f"{self.path} holds more than fits in memory; save its arrays as .npy files in a "
+                "folder, which are mapped and not loaded."
+            ) from error
+        if isinstance(
+            error,
+            ValueError
+            | TypeError
+            | OSError
+            | EOFError
+            | KeyError
+            | SyntaxError
+            | RuntimeError
+            | NotImplementedError
+            | zipfile.BadZipFile
+            | zlib.error,
+        ):
+            raise SelfsightError(
+                f"{self.path} cannot be read as arrays of numbers: {error}"
+            ) from error
+
+
+def _mapped(path: Path) -> np.ndarray:
+    with _reading(path):
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def _parts(
+    path: Path,
+    keys: Collection[str],
+    load: Callable[[str], np.ndarray],
+    files: Callable[[str], tuple[Path, ...]],
+) -> Parts:
+    """Find the parts among the keys, and read them."""
+
+    def part(prefix: str) -> Source:
+        key, named = f"{prefix}images", f"{prefix}labels"
+        images = load(key)
+        _check(f"`{key}` of {path}", images)
+        labels = load(named) if named in keys else None
+        classes, numbers = _labels(path, labels, len(images), named)
+        return Arrays(str(path), images, classes, numbers, files=files(key), key=key)
+
+    if "images" in keys:
+        return Parts(part(""), None)
+    if "train_images" not in keys:
         raise SelfsightError(
             f"an .npz file needs `images` or `train_images`; {path} has "
-            f"{', '.join(held) or 'nothing'}."
+            f"{', '.join(keys) or 'nothing'}."
         )
-    train = _part(path, held, "train_")
-    other = next((p for p in ("test_", "val_") if f"{p}images" in held), None)
-    return Parts(train, same_classes(train, _part(path, held, other)) if other else None)
+    train = part("train_")
+    other = next((p for p in ("test_", "val_") if f"{p}images" in keys), None)
+    return Parts(train, same_classes(train, part(other)) if other else None)
 
 
-def _loaded(path: Path) -> Mapping[str, np.ndarray]:
-    """Load every array; never unpickles."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
-    except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+def _check(what: str, images: np.ndarray) -> None:
+    """Refuse arrays that are no pictures, with the line of numpy that makes them some."""
+    kind = images.dtype.kind
+    if kind not in "bf" and not (kind == "u" and images.dtype.itemsize <= 2):
         raise SelfsightError(
-            f"{path} cannot be read as an .npz file of numbers: {error}"
-        ) from error
-
-
-def _part(path: Path, held: Mapping[str, np.ndarray], prefix: str) -> Source:
-    """Check and wrap one part."""
-    key = f"{prefix}images"
-    images = held[key]
-    if images.dtype != np.uint8:
-        raise SelfsightError(
-            f"pictures in arrays must be uint8 for now; `{key}` of {path} is {images.dtype}. "
-            "Scale it to 0..255 and convert it."
+            f"pictures in arrays must be uint8, uint16, bool or float in [0, 1]; {what} is "
+            f"{images.dtype}. Scale it to one of these and convert it."
         )
-    if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[-1] not in (1, 3, 4)):
+    if images.ndim not in (3, 4):
         raise SelfsightError(
-            f"pictures in arrays must be (N, H, W) or (N, H, W, C) with 1, 3 or 4 channels for "
-            f"now; `{key}` of {path} is {images.shape}."
+            "pictures in arrays must be (N, H, W) or (N, H, W, C), channels last; "
+            f"{what} is {images.shape}."
+        )
+    if images.ndim == 4 and images.shape[1] <= FEW_CHANNELS and images.shape[3] > MOST_CHANNELS:
+        raise SelfsightError(
+            f"pictures in arrays must be (N, H, W, C), channels last; {what} is {images.shape}, "
+            "which looks like channels first. Save images.transpose(0, 2, 3, 1)."
         )
     if not images.size:
-        raise SelfsightError(f"`{key}` of {path} is empty; give a file with pictures in it.")
-    classes, labels = _labels(path, held.get(f"{prefix}labels"), len(images), f"{prefix}labels")
-    return Arrays(str(path), images, classes, labels)
+        raise SelfsightError(f"{what} is empty; give a file with pictures in it.")
+    if kind == "f":
+        _check_range(what, images)
+
+
+def _check_range(what: str, images: np.ndarray) -> None:
+    """Refuse floats outside [0, 1], by some pictures evenly spaced."""
+    rows = np.unique(np.linspace(0, len(images) - 1, ROWS_CHECKED).astype(int))
+    some = images[rows]
+    try:
+        for picture in some:
+            as_samples(picture)
+    except Unreadable as error:
+        raise SelfsightError(
+            f"floating-point pictures in arrays must lie in [0, 1]; {what} has "
+            f"{some.min():g} to {some.max():g}. For each picture, {REMEDY}."
+        ) from error
 
 
 def _labels(
@@ -132,4 +239,5 @@ def _labels(
             f"labels must be one whole number or word a picture, ({count},) or ({count}, 1); "
             f"`{key}` of {path} is {labels.dtype} {labels.shape}."
         )
-    return numbered(labels.ravel().tolist())
+    values = labels.ravel().tolist()
+    return numbered_words(values) if labels.dtype.kind == "U" else numbered(values)

@@ -4,6 +4,10 @@ Epoch e goes once through all samples in an order drawn from the seed and e alon
 batch follows from its number: a resumed run needs no state to go on where it stopped.
 """
 
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Generic, TypeVar
+
 import torch
 from torch import Tensor
 
@@ -11,6 +15,8 @@ from selfsight.batch import Images, LabelledImages
 from selfsight.data.pictures import Pictures
 from selfsight.draws import Draws
 from selfsight.errors import SelfsightError, UsageError
+
+T = TypeVar("T")
 
 
 class Order:
@@ -71,19 +77,48 @@ def batch_at(
     Raises:
         SelfsightError: If classes are asked for and there are none.
     """
-    here = index.to(device, non_blocking=True)
-    images = Images(
-        pictures.images.index_select(0, index).to(device, non_blocking=True),
-        pictures.extent.index_select(0, index).to(device, non_blocking=True),
-        here,
-        Draws(seed, epoch, here),
-    )
-    if not labels:
-        return images
-    if pictures.labels is None:
+    if labels and pictures.labels is None:
         raise SelfsightError(
             f"this task needs a class for every picture, and {pictures.name} has none; sort the "
             "pictures into a subfolder a class, or give data with labels."
         )
-    chosen = pictures.labels.index_select(0, index).to(device, non_blocking=True)
+    taken = pictures.taken(index)
+    here = index.to(device, non_blocking=True)
+    images = Images(
+        taken.images.to(device, non_blocking=True),
+        taken.extent.to(device, non_blocking=True),
+        here,
+        Draws(seed, epoch, here),  # of the picture that was meant, whichever stands in for it
+    )
+    if not labels or pictures.labels is None:
+        return images
+    chosen = pictures.labels.index_select(0, taken.rows.cpu()).to(device, non_blocking=True)
     return LabelledImages(*images, chosen)
+
+
+class Ahead(Generic[T]):
+    """Batches made before they are asked for, in a thread of their own, always the next few.
+
+    Args:
+        make: Makes the batch of a step, the same one whenever it is asked.
+        steps: Batches to be ahead.
+    """
+
+    def __init__(self, make: Callable[[int], T], steps: int = 3) -> None:
+        self._make, self._steps = make, steps
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ahead")
+        self._waiting: dict[int, Future[T]] = {}
+
+    def __call__(self, step: int) -> T:
+        """Give the batch of a step."""
+        asked = range(step, step + 1 + self._steps)
+        for other in self._waiting.keys() - set(asked):
+            self._waiting.pop(other).cancel()
+        for other in asked:
+            if other not in self._waiting:
+                self._waiting[other] = self._thread.submit(self._make, other)
+        return self._waiting.pop(step).result()
+
+    def close(self) -> None:
+        """Stop making batches."""
+        self._thread.shutdown(wait=True, cancel_futures=True)

@@ -1,16 +1,16 @@
-"""Decode: bytes become an upright uint8 picture, or a reason why not.
+"""Decode: bytes become an upright picture of 8 or 16 bits, or a reason why not.
 
 Size, mode and orientation are read first, so a file that would unpack to gigabytes is refused
 before a pixel is decoded. Plain JPEGs are then decoded by torchvision, which is a quarter faster
 than Pillow and lets other threads run. Everything else is Pillow's, PNG included: a PNG with one
-damaged byte ends torchvision's decoder, and with it the process, in a segmentation fault.
+damaged byte ends torchvision's decoder, and with it the process, in a segmentation fault. Where
+Pillow alone would lose depth or channels, `deep` and `tiff_pixels` see to it.
 
 torchvision 0.29 announces that its decoders will go. Its operator is called, not the function
 that warns at every picture; where there is no such operator Pillow decodes JPEGs too.
 """
 
 import io
-from dataclasses import dataclass
 from typing import BinaryIO, cast
 
 import numpy as np
@@ -26,25 +26,43 @@ from PIL.WebPImagePlugin import WebPImageFile
 from torch import Tensor
 from torchvision.io import ImageReadMode  # this import also registers torch.ops.image
 
-from selfsight.data.jpeg import ORIENTATION, JpegFacts, jpeg_facts
+from selfsight.data.deep import deep_channels, deep_png, deepest_value, scaled_ppm
+from selfsight.data.header import LEAST_SIDE, Header, TooSmall, Unreadable, usable
+from selfsight.data.jpeg import ORIENTATION, JpegFacts, jpeg_facts, orientation_of
+from selfsight.data.samples import REMEDY, SIXTEEN_BIT, as_picture, as_samples
+from selfsight.data.tiff import (
+    FLOAT,
+    WHITE_IS_ZERO,
+    TiffFacts,
+    for_tifffile,
+    tiff_facts,
+)
+from selfsight.data.tiff import SIGNATURES as TIFF_SIGNATURES
+from selfsight.data.tiff_pixels import decode_tiff, silence_libtiff
 
-LEAST_SIDE = 8  # pixels; no task has a crop smaller than this
-MOST_PIXELS = 178_000_000  # half a gigabyte in colour; Pillow's own limit for a certain bomb
+__all__ = ["LEAST_SIDE", "Header", "TooSmall", "Unreadable", "decoded", "header_of", "reasons"]
+
 HEADER_BYTES = 1 << 16  # enough for all that precedes the pixels of most JPEGs
 GREY_MODES = ("1", "L", "LA", "La", "I", "F")
-SIXTEEN_BIT = 65535
+TWELVE_BIT = 4095
 UNCHANGED: int = ImageReadMode.UNCHANGED.value  # grey stays grey
+
+
+class _QuietJpeg(JpegImageFile):
+    """A JPEG whose EXIF Pillow leaves alone: it would warn on stderr where that is damaged."""
+
+    def _read_dpi_from_exif(self) -> None:
+        """Leave the resolution in print unknown."""
+
 
 # Called by name, not through Image.open: that warns on stderr about pictures past half of our
 # limit, follows JPEGs into their second pictures, and knows formats that run other programs.
 FORMATS: tuple[tuple[bytes, type[ImageFile.ImageFile]], ...] = (
-    (b"\xff\xd8", JpegImageFile),
+    (b"\xff\xd8", _QuietJpeg),
     (b"\x89PNG\r\n\x1a\n", PngImageFile),
     (b"GIF8", GifImageFile),
     (b"RIFF", WebPImageFile),
     (b"BM", BmpImageFile),
-    (b"II*\0", TiffImageFile),
-    (b"MM\0*", TiffImageFile),
     *((b"P%d" % kind, PpmImageFile) for kind in range(1, 7)),
 )
 LONGEST_SIGNATURE = max(len(signature) for signature, _ in FORMATS)
@@ -62,45 +80,6 @@ TURNS = {
 UPRIGHT = (False, False, False)
 
 
-class Unreadable(Exception):
-    """A picture that is skipped; the message is the reason, in words."""
-
-
-class TooSmall(Unreadable):
-    """A picture with a side too short for any task."""
-
-
-@dataclass(frozen=True)
-class Header:
-    """What is known of a picture before it is decoded.
-
-    Attributes:
-        height: In pixels, upright.
-        width: In pixels, upright.
-        channels: 1 for grey, 3 for colour, else as many as the picture has.
-        bits: 8 or 16, of a sample as it will be decoded.
-    """
-
-    height: int
-    width: int
-    channels: int
-    bits: int = 8
-
-
-def usable(height: int, width: int) -> None:
-    """Refuse sizes that no task can use, or that would fill the memory.
-
-    Raises:
-        Unreadable: If a side is under `LEAST_SIDE` or there are more than `MOST_PIXELS`.
-    """
-    if min(height, width) < LEAST_SIDE:
-        raise TooSmall(f"{width} x {height} pixels: a side is under {LEAST_SIDE}")
-    if height * width > MOST_PIXELS:
-        raise Unreadable(
-            f"{width} x {height} pixels: more than {MOST_PIXELS // 1_000_000} million, not decoded"
-        )
-
-
 def header_of(file: BinaryIO) -> Header:
     """Read a picture's header.
 
@@ -109,20 +88,24 @@ def header_of(file: BinaryIO) -> Header:
     """
     with reasons():
         if facts := _plain_jpeg(file.read(HEADER_BYTES)):
-            turn, height, width = _turned(facts.orientation), facts.height, facts.width
             grey = facts.components == 1
-        else:
+            return _header(facts.height, facts.width, 1 if grey else 3, 8, facts.orientation)
+        file.seek(0)
+        if _is_tiff(file):
+            facts = tiff_facts(file)
+            if for_tifffile(facts):
+                return _header_of_tiff(facts)
             file.seek(0)
-            picture = _begun(file)
-            turn, height, width = _turn(picture), picture.height, picture.width
-            grey = _is_grey(picture)
-        usable(height, width)
-        upright = (width, height) if turn[0] else (height, width)
-        return Header(*upright, 1 if grey else 3)
+        picture = _begun(file)
+        channels = 1 if _is_grey(picture) else 3
+        bits = _bits(picture)
+        return _header(picture.height, picture.width, channels, bits, _orientation(picture))
 
 
 def decoded(file: BinaryIO) -> Tensor:
-    """Decode a picture and turn it upright: -> (C, H, W) uint8, C 1 or 3.
+    """Decode a picture and turn it upright: -> (C, H, W) uint8 or uint16.
+
+    C is 1 or 3, but for TIFFs of other channels.
 
     Raises:
         Unreadable: If it is no picture, damaged, too small or too large.
@@ -133,12 +116,59 @@ def decoded(file: BinaryIO) -> Tensor:
             usable(facts.height, facts.width)
             encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
             pixels = cast(Tensor, torch.ops.image.decode_jpeg(encoded, UNCHANGED))
-            return _upright(pixels, _turned(facts.orientation))
+            return _upright(pixels, facts.orientation)
+        if _is_tiff(io.BytesIO(data)):
+            return _decoded_tiff(data)
         picture = _begun(io.BytesIO(data))
-        usable(picture.height, picture.width)
+        bits = _bits(picture)
+        usable(picture.height, picture.width, 1 if _is_grey(picture) else 3, bits)
+        if deep_channels(picture):
+            picture.load()  # checks the file, and finds the orientation behind the pixels
+            return _upright(as_picture(deep_png(data)), _orientation(picture))
+        if greatest := deepest_value(picture):
+            return as_picture(scaled_ppm(picture, data, greatest))
         picture.load()
         # Only now is a PNG's EXIF, which may stand behind the pixels, known for certain.
-        return _upright(_pixels(picture), _turned(picture.getexif().get(ORIENTATION, 1)))
+        return _upright(_pixels(picture), _orientation(picture, loaded=True))
+
+
+def _header(height: int, width: int, channels: int, bits: int, orientation: int) -> Header:
+    """Check a size, and turn it upright."""
+    usable(height, width, channels, bits)
+    swap = TURNS.get(orientation, UPRIGHT)[0]
+    return Header(*((width, height) if swap else (height, width)), channels, bits)
+
+
+def _is_tiff(file: BinaryIO) -> bool:
+    """Look at the first bytes, and go back."""
+    start = file.read(4)
+    file.seek(0)
+    return start in TIFF_SIGNATURES
+
+
+def _header_of_tiff(facts: TiffFacts) -> Header:
+    return _header(facts.height, facts.width, facts.channels, facts.decoded_bits, facts.orientation)
+
+
+def _decoded_tiff(data: bytes) -> Tensor:
+    """Decode a TIFF with the library that keeps it whole: -> (C, H, W) uint8 or uint16."""
+    facts = tiff_facts(io.BytesIO(data))
+    if for_tifffile(facts):
+        _header_of_tiff(facts)  # checks the size
+        return _upright(as_picture(decode_tiff(data, facts)), facts.orientation)
+    silence_libtiff()
+    picture = TiffImageFile(io.BytesIO(data))
+    usable(picture.height, picture.width, 1 if _is_grey(picture) else 3, _bits(picture))
+    picture.load()  # turns it upright too
+    pixels = _pixels(picture)
+    if pixels.dtype == torch.uint16 and facts.kind != FLOAT:
+        values = pixels.numpy()
+        if facts.bits == 12:
+            values = np.rint(values * (SIXTEEN_BIT / TWELVE_BIT)).astype(np.uint16)
+        if facts.photometric == WHITE_IS_ZERO:  # Pillow sees to this for 8 bits only
+            values = SIXTEEN_BIT - values
+        return torch.from_numpy(values)
+    return pixels
 
 
 class reasons:
@@ -178,49 +208,57 @@ def _begun(file: BinaryIO) -> ImageFile.ImageFile:
     file.seek(0)
     if not start:
         raise Unreadable("the file is empty")
+    if start[:4] in TIFF_SIGNATURES:
+        return TiffImageFile(file)
     for signature, opener in FORMATS:
         if start.startswith(signature):
             return opener(file)
     raise Unreadable("not a picture in JPEG, PNG, GIF, WebP, BMP, TIFF or PPM format")
 
 
-def _turn(picture: ImageFile.ImageFile) -> tuple[bool, bool, bool]:
-    """Look up how an undecoded picture must be turned."""
-    if isinstance(picture, TiffImageFile):  # Pillow turns these itself
-        return UPRIGHT
-    if isinstance(picture, PngImageFile) and "exif" not in picture.info:
-        return UPRIGHT  # else getexif would decode the whole picture to look behind it
-    return _turned(picture.getexif().get(ORIENTATION, 1))
+def _bits(picture: ImageFile.ImageFile) -> int:
+    """Tell the depth that a picture will be decoded to: 8 or 16."""
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;16") or deep_channels(picture):
+        return 16
+    return 16 if (deepest_value(picture) or 0) > 255 else 8
 
 
-def _turned(orientation: int) -> tuple[bool, bool, bool]:
-    return TURNS.get(orientation, UPRIGHT)
+def _orientation(picture: ImageFile.ImageFile, *, loaded: bool = False) -> int:
+    """Look up EXIF's orientation, 1 (upright) to 8, of what Pillow does not turn itself."""
+    if isinstance(picture, TiffImageFile):
+        return 1
+    exif = picture.info.get("exif")
+    if isinstance(exif, bytes):  # by hand: Pillow warns on stderr of damaged EXIF
+        return orientation_of(exif.removeprefix(b"Exif\0\0"))
+    if isinstance(picture, PngImageFile) and not loaded:
+        return 1  # getexif would decode the whole picture to look behind it
+    return picture.getexif().get(ORIENTATION, 1)
 
 
-def _upright(pixels: Tensor, turn: tuple[bool, bool, bool]) -> Tensor:
-    """Swap axes, turn upside down and mirror as asked: (C, H, W) or (C, W, H) -> (C, H, W)."""
-    swap, upside_down, mirror = turn
+def _upright(pixels: Tensor, orientation: int) -> Tensor:
+    """Swap axes, turn upside down and mirror: (C, H, W) or (C, W, H) -> (C, H, W)."""
+    swap, upside_down, mirror = TURNS.get(orientation, UPRIGHT)
     pixels = pixels.transpose(1, 2) if swap else pixels
     axes = [axis for axis, asked in ((1, upside_down), (2, mirror)) if asked]
     return pixels.flip(axes) if axes else pixels
 
 
 def _is_grey(picture: ImageFile.ImageFile) -> bool:
-    return picture.mode in GREY_MODES or picture.mode.startswith("I;16")
+    grey = picture.mode in GREY_MODES or picture.mode.startswith("I;16")
+    return grey or deep_channels(picture) == 2
 
 
 def _pixels(picture: Image.Image) -> Tensor:
-    """Bring a loaded picture of any mode to 8-bit grey or RGB: -> (C, H, W) uint8."""
+    """Bring a loaded picture of any mode to grey or RGB: -> (C, H, W) uint8 or uint16."""
     if picture.mode == "F" or picture.mode.startswith("I"):
-        return _from_sixteen_bits(np.array(picture))
+        return as_picture(_deep_grey(picture))
     if picture.mode == "1":
         picture = picture.convert("L")
     elif "transparency" in picture.info or picture.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
         picture = _over_white(picture)
     elif picture.mode not in ("L", "RGB"):
         picture = picture.convert("RGB")
-    pixels = torch.from_numpy(np.array(picture))
-    return pixels[None] if pixels.dim() == 2 else pixels.permute(2, 0, 1)
+    return as_picture(np.array(picture))
 
 
 def _over_white(picture: Image.Image) -> Image.Image:
@@ -233,9 +271,13 @@ def _over_white(picture: Image.Image) -> Image.Image:
     return Image.alpha_composite(white, picture).convert(mode)
 
 
-def _from_sixteen_bits(values: np.ndarray) -> Tensor:
-    """Scale [0, 65535] to [0, 255]: (H, W) -> (1, H, W) uint8."""
-    if values.dtype.kind == "f" or values.min() < 0 or values.max() > SIXTEEN_BIT:
-        raise Unreadable("pixels of 32 bits, whose range is unknown; save it with 8 or 16 bits")
-    scaled = (values.astype(np.uint32) * 255 + SIXTEEN_BIT // 2) // SIXTEEN_BIT
-    return torch.from_numpy(scaled.astype(np.uint8))[None]
+def _deep_grey(picture: Image.Image) -> np.ndarray:
+    """Take the samples of a grey picture of more than 8 bits: -> (H, W) uint16."""
+    values = np.array(picture)
+    if values.dtype.kind == "i":  # also how Pillow holds 16 bits of some files
+        if values.min() < 0 or values.max() > SIXTEEN_BIT:
+            raise Unreadable(f"negative pixels, or of 32 bits, whose range is unknown; {REMEDY}")
+        values = values.astype(np.uint16)
+    values = as_samples(values)
+    key = picture.info.get("transparency")
+    return np.where(values == key, np.uint16(SIXTEEN_BIT), values) if key is not None else values

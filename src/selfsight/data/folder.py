@@ -7,7 +7,8 @@ from typing import BinaryIO
 
 from torch import Tensor
 
-from selfsight.data.source import EncodedSource, numbered, stamp_of
+from selfsight.data.classes import numbered_words
+from selfsight.data.source import EncodedSource, stamp_of
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
@@ -71,4 +72,4 @@ def _classes(paths: tuple[str, ...]) -> tuple[tuple[str, ...], Tensor | None]:
     firsts = [path.split("/")[0] for path in paths if "/" in path]
     if len(firsts) < len(paths) or len(set(firsts)) < 2:
         return (), None
-    return numbered(firsts)
+    return numbered_words(firsts)

@@ -54,12 +54,12 @@ def jpeg_facts(data: bytes) -> JpegFacts | None:
             width = int.from_bytes(data[body + 3 : body + 5], "big")
             frame = (height, width, data[body + 5], data[body])
         elif marker == APP1 and data[body : body + 6] == b"Exif\0\0":
-            orientation = _orientation(data[body + 6 : at + 2 + length])
+            orientation = orientation_of(data[body + 6 : at + 2 + length])
         at += 2 + length
     return None
 
 
-def _orientation(tiff: bytes) -> int:
+def orientation_of(tiff: bytes) -> int:
     """Find the orientation in the first directory of EXIF's TIFF structure; 1 if it is not there.
 
     A slice past the end is empty and reads as 0, so damaged EXIF needs no care.

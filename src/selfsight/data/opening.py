@@ -1,29 +1,46 @@
 """Opening: from what the user typed to a source of pictures, or a sentence why not.
 
-A path is looked at before the embedded names, so a folder of one's own called `photos` is found.
+A path is looked at before any name, so a folder of one's own called `photos` or `cifar10` is found.
 """
 
+import difflib
 from collections.abc import Callable
 from pathlib import Path
 
-from selfsight.data.arrays import open_arrays
+from selfsight.data.arrays import open_array, open_array_folder, open_arrays
 from selfsight.data.embedded import EMBEDDED
 from selfsight.data.folder import Folder, is_picture_name, picture_paths
+from selfsight.data.idx import is_idx, open_idx, open_idx_folder
+from selfsight.data.lists import open_list
+from selfsight.data.named import NAMED, open_named
 from selfsight.data.parquet import ParquetTable
+from selfsight.data.photo import open_photo
+from selfsight.data.shards import (
+    has_braces,
+    open_braces,
+    open_shard,
+    open_shard_folder,
+    refuse_compressed,
+)
 from selfsight.data.source import Parts, Source, same_classes
 from selfsight.errors import SelfsightError
 
-SUPPORTED = "a folder of pictures, a .parquet file or an .npz file"
+SUPPORTED = (
+    "a folder of pictures, a .parquet, .npz or .npy file, a .csv or .txt list of pictures, "
+    "MNIST's idx3-ubyte files, or .tar shards"
+)
+PHOTO = "photo:"  # before the path of a photograph whose crops are the data
 TEST_PARTS = ("test", "val")  # the first that is there
 
 
 def open_data(where: str | Path) -> Parts:
-    """Open a data set by path or embedded name.
+    """Open a data set by path or name.
 
     Args:
-        where: A folder of pictures, perhaps with `train/` and `test/` (or `val/`) in it; a
-            .parquet or .npz file, or a folder with one of these or with `train.*` and `test.*`;
-            `photos` or `digits`.
+        where: A folder of pictures, perhaps with `train/` and `test/` (or `val/`) in it; a file of
+            a form in `SUPPORTED`, or a folder with one of these, or with `train` and `test` ones;
+            several shards, `shards-{0000..0003}.tar`; `photo:FILE` for crops of one photograph; a
+            name in `EMBEDDED` or `NAMED`.
 
     Returns:
         The training part, and the test part if the data has one.
@@ -31,21 +48,35 @@ def open_data(where: str | Path) -> Parts:
     Raises:
         SelfsightError: If there is nothing of the kind.
     """
-    path = Path(where)
+    path, name = Path(where), str(where)
     if path.is_dir():
         return _open_folder(path)
     if path.is_file():
         return _open_file(path)
-    if str(where) in EMBEDDED:
-        return EMBEDDED[str(where)]()
-    raise SelfsightError(
-        f"there is no file or folder {str(where)!r}, and no embedded data of that name; "
-        f"embedded: {', '.join(sorted(EMBEDDED))}. Give the path of {SUPPORTED}."
+    if has_braces(name):
+        return open_braces(name)
+    if name.startswith(PHOTO):
+        return open_photo(Path(name.removeprefix(PHOTO)))
+    if name in EMBEDDED:
+        return EMBEDDED[name]()
+    if name in NAMED:
+        return open_named(name)
+    raise SelfsightError(_nothing_called(name))
+
+
+def _nothing_called(name: str) -> str:
+    """Say what names there are, and which of them is close."""
+    close = difflib.get_close_matches(name, [*EMBEDDED, *NAMED], n=3, cutoff=0.6)
+    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    return (
+        f"there is no file or folder {name!r}, and no data of that name; "
+        f"embedded: {', '.join(sorted(EMBEDDED))}; fetched by torchvision: "
+        f"{', '.join(sorted(NAMED))}.{hint} Give one of these, or the path of {SUPPORTED}."
     )
 
 
 def _open_folder(root: Path) -> Parts:
-    """Look for parts, then pictures, then a single file of pictures."""
+    """Look for parts, then pictures, then files of many pictures."""
     train, test = (
         _part(root, "train"),
         next(filter(None, (_part(root, p) for p in TEST_PARTS)), None),
@@ -54,6 +85,14 @@ def _open_folder(root: Path) -> Parts:
         return _joined(_whole(train), _whole(test) if test else None)
     if paths := picture_paths(root):
         return Parts(Folder(root, paths), None)
+    return _open_files_of(root)
+
+
+def _open_files_of(root: Path) -> Parts:
+    """Look in a folder for files that hold many pictures each."""
+    for opener in FOLDER_OPENERS:
+        if parts := opener(root):
+            return parts
     files = _tables(root)
     by_name = {file.stem: file for file in files}
     other = next((by_name[part] for part in TEST_PARTS if part in by_name), None)
@@ -80,10 +119,7 @@ def _whole(path: Path) -> Source:
     """Open a part's folder, which has no parts of its own."""
     if paths := picture_paths(path):
         return Folder(path, paths)
-    files = _tables(path)
-    if len(files) != 1:
-        raise SelfsightError(_nothing_in(path, files))
-    return _open_file(files[0]).train
+    return _open_files_of(path).train
 
 
 def _joined(train: Source, test: Source | None) -> Parts:
@@ -93,7 +129,9 @@ def _joined(train: Source, test: Source | None) -> Parts:
 def _tables(root: Path) -> list[Path]:
     """List the files directly in a folder that hold many pictures each."""
     return sorted(
-        path for path in root.iterdir() if path.suffix in OPENERS and not path.name.startswith(".")
+        path
+        for path in root.iterdir()
+        if path.suffix.lower() in TABLES and not path.name.startswith(".")
     )
 
 
@@ -110,6 +148,9 @@ def _nothing_in(root: Path, files: list[Path]) -> str:
 
 def _open_file(path: Path) -> Parts:
     """Open a file by its suffix."""
+    if is_idx(path):
+        return open_idx(path)
+    refuse_compressed(path)
     opener = OPENERS.get(path.suffix.lower())
     if opener:
         return opener(path)
@@ -124,4 +165,17 @@ def _open_table(path: Path) -> Parts:
     return Parts(ParquetTable(path), None)
 
 
-OPENERS: dict[str, Callable[[Path], Parts]] = {".parquet": _open_table, ".npz": open_arrays}
+OPENERS: dict[str, Callable[[Path], Parts]] = {
+    ".parquet": _open_table,
+    ".npz": open_arrays,
+    ".npy": open_array,
+    ".csv": open_list,
+    ".txt": open_list,
+    ".tar": open_shard,
+}
+TABLES = (".parquet", ".npz", ".npy")  # looked for in folders; lists there are often notes
+FOLDER_OPENERS: tuple[Callable[[Path], Parts | None], ...] = (
+    open_array_folder,
+    open_idx_folder,
+    open_shard_folder,
+)

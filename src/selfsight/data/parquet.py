@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import Tensor
 
+from selfsight.data.classes import numbered_words
 from selfsight.data.decode import Unreadable
 from selfsight.data.source import EncodedSource, numbered, stamp_of
 from selfsight.errors import SelfsightError
@@ -116,7 +117,8 @@ def _labels(file: pq.ParquetFile, name: str) -> tuple[tuple[str, ...], Tensor | 
             f"column `{columns[0]}` must hold a whole number or a word in every row; {name} has "
             f"{_first_odd(values)!r}. Fill it in, or rename the column to go without labels."
         )
-    classes, labels = numbered(values)
+    words = bool(values) and type(values[0]) is str
+    classes, labels = numbered_words(values) if words else numbered(values)
     if len(columns) == 2 and all(type(v) is str for v in table["class"]):
         named = dict(zip(labels.tolist(), table["class"], strict=True))
         if len(set(named.values())) == len(classes):

@@ -1,10 +1,18 @@
-"""Pictures: decoded and kept in memory, ready to be batched."""
+"""Pictures: decoded, on canvases of one size, ready to be batched."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from torch import Tensor
+
+from selfsight.data.canvases import Canvases, Storage, Taken
+from selfsight.data.scaling import WHITE
+
+HASHED_AT_ONCE = 512  # pictures
+LEAST_DEVIATION = 1e-4  # a channel that is the same everywhere must not be divided by 0
 
 
 @dataclass(frozen=True)
@@ -25,17 +33,20 @@ class Pictures:
     """Pictures on square canvases.
 
     Attributes:
-        images: (N, C, S, S) uint8; a picture lies top left on its canvas, black beyond it.
+        images: (N, C, S, S) uint8 or uint16; a picture lies top left on its canvas, black beyond
+            it. A tensor, or what is indexed like one by a tensor of rows.
         extent: (N, 2) int64, height and width of the picture on its canvas, in pixels, at least 1.
         labels: (N,) int64 class numbers from 0, or None when unlabelled.
         classes: K class names; () when unlabelled.
         titles: N names for messages.
         skipped: The pictures that could not be read; these are not among the N.
         name: Where the pictures come from.
-        fingerprint: Hexadecimal hash of images, extents and labels: another one, other data.
+        fingerprint: Hexadecimal hash of images, extents and labels: another one, other data. Of
+            streamed pictures it is that of their files.
+        storage: Where they are kept.
     """
 
-    images: Tensor
+    images: Tensor | Canvases
     extent: Tensor
     labels: Tensor | None
     classes: tuple[str, ...]
@@ -43,13 +54,30 @@ class Pictures:
     skipped: tuple[Skipped, ...]
     name: str
     fingerprint: str
+    storage: Storage = "memory"
 
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def bits(self) -> int:
+        """Depth of a sample, 8 or 16."""
+        return 8 if self.images.dtype == torch.uint8 else 16
+
+    def taken(self, rows: Tensor) -> Taken:
+        """Fetch the pictures of `rows` (B,) int64, in that order, to where the images are."""
+        if isinstance(self.images, Canvases):
+            return self.images.taken(rows)
+        rows = rows.to(self.images.device, non_blocking=True)
+        return Taken(
+            self.images.index_select(0, rows),
+            self.extent.to(rows.device).index_select(0, rows),
+            rows,
+        )
+
     def rows(self, index: Tensor) -> "Pictures":
-        """Keep the pictures of `index` (M,) int64, in that order."""
-        images, extent = self.images[index], self.extent[index]
+        """Keep the pictures of `index` (M,) int64, in that order, in memory."""
+        images, extent, index = self.taken(index)
         labels = None if self.labels is None else self.labels[index]
         return replace(
             self,
@@ -58,13 +86,54 @@ class Pictures:
             labels=labels,
             titles=tuple(self.titles[i] for i in index.tolist()),
             fingerprint=fingerprint_of(images, extent, labels),
+            storage="memory",
         )
 
+    def statistics(self, rows: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Measure the pictures of `rows`, channel by channel, in [0, 1]: -> means, deviations."""
+        images, extent, _ = self.taken(rows)
+        values = images.double() / WHITE[images.dtype]
+        area = extent.prod(dim=1).sum()  # beyond it a canvas is black, which adds nothing
+        mean = values.sum(dim=(0, 2, 3)) / area
+        square = values.square().sum(dim=(0, 2, 3)) / area
+        deviation = (square - mean.square()).clamp(min=LEAST_DEVIATION**2).sqrt()
+        return tuple(mean.tolist()), tuple(deviation.tolist())
 
-def fingerprint_of(images: Tensor, extent: Tensor, labels: Tensor | None) -> str:
+
+class Digest:
+    """A hash of what a task can see of the data, taken piece by piece.
+
+    Args:
+        shape: (N, C, S, S) of all images.
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._hash = hashlib.sha256(repr(tuple(shape)).encode())
+
+    def add(self, part: np.ndarray) -> None:
+        """Go on with the next images."""
+        self._hash.update(np.ascontiguousarray(part).data)
+
+    def finished(self, extent: Tensor, labels: Tensor | None) -> str:
+        """End with extents and labels: -> 32 hexadecimal digits."""
+        self.add(extent.cpu().numpy())
+        if labels is not None:
+            self.add(labels.cpu().numpy())
+        return self._hash.hexdigest()[:32]
+
+
+def fingerprint_of(images: Tensor | Canvases, extent: Tensor, labels: Tensor | None) -> str:
     """Hash what a task can see of the data: -> 32 hexadecimal digits."""
-    digest = hashlib.sha256(repr(tuple(images.shape)).encode())
-    for part in (images, extent, labels):
-        if part is not None:
-            digest.update(np.ascontiguousarray(part.cpu().numpy()).data)
-    return digest.hexdigest()[:32]
+    digest = Digest(tuple(images.shape))
+    for part in _pieces(images):
+        digest.add(part)
+    return digest.finished(extent, labels)
+
+
+def _pieces(images: Tensor | Canvases) -> Iterator[np.ndarray]:
+    """Go through all images in order, some at a time where they are not in memory."""
+    if isinstance(images, Tensor):
+        yield images.cpu().numpy()
+    else:
+        for rows in torch.arange(len(images)).split(HASHED_AT_ONCE):
+            yield images[rows].numpy()

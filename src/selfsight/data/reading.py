@@ -1,39 +1,39 @@
-"""Reading: a source is decoded once, in parallel, into one tensor.
+"""Reading: a source becomes pictures on canvases, in memory, on the disk, or decoded as needed.
 
-Threads decode and scale; this thread alone writes into the store, so the store may change from
-grey to colour when the first colour picture turns up. Unreadable pictures are skipped and listed;
-when there are many the data is not what the user thinks it is, and reading stops with a sentence.
+What fits into a quarter of memory is decoded once and kept there; what fits on half of the free
+disk becomes a memory map in the cache folder; the rest is streamed. All three give a step the same
+pictures. Unreadable pictures are skipped and listed.
 """
 
+import shutil
 import statistics
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
-from itertools import islice
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from selfsight import machine
-from selfsight.data.decode import LEAST_SIDE, TooSmall, Unreadable
+from selfsight.data.canvases import DTYPES, Form, Storage
+from selfsight.data.decode import LEAST_SIDE, Unreadable
+from selfsight.data.decoding import Wanted, workers
+from selfsight.data.mapping import mapped
 from selfsight.data.pictures import Pictures, Skipped, fingerprint_of
-from selfsight.data.scaling import Fit, fitted, with_channels
+from selfsight.data.scaling import Fit
+from selfsight.data.skipping import Failure, judge, none_readable
 from selfsight.data.source import Source
+from selfsight.data.streaming import Streamed, looked_at
 from selfsight.draws import Draws
 from selfsight.errors import SelfsightError, UsageError
 
-MOST_SKIPPED = 0.1  # share of unreadable pictures past which reading fails
 SHARE_OF_MEMORY = 0.25  # of the machine's, unless the caller says otherwise
-HEADERS_FOR_CHANNELS = 32  # a first guess only: the store turns to colour when it must
-AT_ONCE = 8  # pictures a thread takes at a time, so that handing over costs little
-AHEAD = 4  # bundles a thread may be ahead of the writer, which bounds what is in flight
-LISTED = 10  # unreadable pictures that a message names
+SHARE_OF_DISK = 0.5  # of what is free where the cache folder is
+HEADERS_FOR_FORM = 32  # a first guess only: pictures turn to colour, or deeper, when they must
 
-
-_Failure = tuple[str, Unreadable]  # a title, and why it could not be read
+Progress = Callable[[int, int], None] | None  # called with pictures done and pictures in all
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,9 @@ class Survey:
         longer_side: Median of the pictures' longer sides, in pixels.
         shortest: Least of them.
         longest: Greatest of them.
-        channels: 1 if every picture looked at is grey, else 3.
+        channels: 1 if every picture looked at is grey, 3 with colour among them; else what most
+            of them have.
+        bits: Greatest depth of a sample, 8 or 16.
         count: Pictures in the source.
         looked: Headers that could be read.
     """
@@ -53,6 +55,7 @@ class Survey:
     shortest: int
     longest: int
     channels: int
+    bits: int
     count: int
     looked: int
 
@@ -68,19 +71,35 @@ def survey(source: Source, at_most: int = 1000) -> Survey:
         SelfsightError: If none of them can be read.
     """
     count = len(source)
-    looked: list[tuple[int, int]] = []  # longer side, channels
-    failed: list[_Failure] = []
+    longer: list[int] = []
+    forms: list[Form] = []
+    failed: list[Failure] = []
     for i in np.unique(np.linspace(0, count - 1, min(at_most, count)).astype(int)).tolist():
         try:
             header = source.header(i)
-            looked.append((max(header.height, header.width), header.channels))
+            longer.append(max(header.height, header.width))
+            forms.append(Form(header.channels, header.bits))
         except Unreadable as error:
-            failed.append((source.title(i), error))
-    if not looked:
-        raise SelfsightError(_none_readable(source.name, failed))
-    longer, channels = zip(*looked, strict=True)
-    median = int(statistics.median_low(longer))
-    return Survey(median, min(longer), max(longer), max(channels), count, len(looked))
+            failed.append(Failure(source.title(i), error))
+    if not longer:
+        raise SelfsightError(none_readable(source.name, failed))
+    return Survey(
+        statistics.median_low(longer),
+        min(longer),
+        max(longer),
+        _channels(forms),
+        max(form.bits for form in forms),
+        count,
+        len(longer),
+    )
+
+
+def _channels(forms: list[Form]) -> int:
+    """Choose the channels for all: grey becomes colour; other numbers have no way to each other."""
+    counts = Counter(form.channels for form in forms)
+    if counts.keys() <= {1, 3}:
+        return max(counts)
+    return counts.most_common(1)[0][0]
 
 
 def read(
@@ -91,54 +110,80 @@ def read(
     channels: int | None = None,
     limit: int | None = None,
     memory: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    storage: Storage | None = None,
+    progress: Progress = None,
 ) -> Pictures:
-    """Decode the pictures of a source into memory.
+    """Read the pictures of a source.
 
     Args:
         source: The pictures.
         side: Side of the square canvas, in pixels.
         fit: "canvas" keeps the whole picture, shrunk to fit and never enlarged, top left;
             "square" the largest centred square, shrunk or enlarged to fill.
-        channels: 1 turns colour to grey, 3 repeats grey; None is 1 if all are grey, else 3.
+        channels: 1 turns colour to grey, 3 repeats grey; None keeps what they have, with grey
+            turned to colour where both occur.
         limit: Keep this many, spread evenly over the source and the same ones every time.
-        memory: Most bytes to keep; by default a quarter of the machine's memory.
+        memory: Most bytes to keep in memory; by default a quarter of the machine's.
+        storage: Where to keep them; by default the first that they fit of memory, map and stream.
         progress: Called with pictures done and pictures in all.
 
     Raises:
         UsageError: If an argument is outside its range.
         SelfsightError: If the pictures do not fit, or too many cannot be read.
     """
-    _check(side, fit, channels, limit)
-    rows = _chosen(len(source), limit)
+    _check(side, fit, channels, limit, storage)
+    wanted = Wanted(
+        source, _chosen(len(source), limit).tolist(), side, fit, channels, _form(source, channels)
+    )
     memory = memory if memory is not None else int(machine.memory() * SHARE_OF_MEMORY)
-    first_guess = channels or _guessed_channels(source)
-    store = _Store(len(rows), first_guess, side, memory)
-    failed: list[_Failure] = []
-    kept: list[int] = []
-    work = partial(_read_one, source, side=side, fit=fit, channels=channels)
-    for done, (i, result) in enumerate(_in_parallel(work, rows.tolist()), start=1):
-        if isinstance(result, Unreadable):
-            failed.append((source.title(i), result))
-        else:
-            store.add(result)
-            kept.append(i)
-        if progress:
-            progress(done, len(rows))
-    _judge(source.name, failed, len(rows))
-    return _collected(source, store, kept, failed)
+    chosen = storage or fitting(wanted.bytes, memory, held=source.held)
+    if chosen == "memory":
+        try:
+            return _in_memory(wanted, memory, progress)
+        except Full:
+            if storage == "memory":
+                raise
+            chosen = "map"  # they proved larger than the first headers promised
+    return _from_map(wanted, progress) if chosen == "map" else _from_stream(wanted, progress)
 
 
-def _check(side: int, fit: str, channels: int | None, limit: int | None) -> None:
+def fitting(needed: int, memory: int, *, held: bool = False) -> Storage:
+    """Choose where pictures are kept: the first place they fit.
+
+    Args:
+        needed: Bytes of all canvases.
+        memory: Most bytes to keep in memory.
+        held: Whether they are cut from what is in memory already, so that storing wins nothing.
+    """
+    if held:
+        return "stream"
+    if needed <= memory:
+        return "memory"
+    return "map" if needed <= SHARE_OF_DISK * _free_disk() else "stream"
+
+
+def _free_disk() -> int:
+    """Tell the bytes that are free where the cache folder is, or would be."""
+    place = machine.cache_folder().absolute()
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free
+
+
+def _check(
+    side: int, fit: str, channels: int | None, limit: int | None, storage: str | None
+) -> None:
     """Refuse arguments outside their range."""
     if side < LEAST_SIDE:
         raise UsageError(f"side must be at least {LEAST_SIDE} pixels, got {side}")
-    if fit not in ("canvas", "square"):
+    if fit not in get_args(Fit):
         raise UsageError(f"fit must be 'canvas' or 'square', got {fit!r}")
-    if channels not in (None, 1, 3):
-        raise UsageError(f"channels must be 1, 3 or None, got {channels}")
+    if channels is not None and channels < 1:
+        raise UsageError(f"channels must be at least 1, or None, got {channels}")
     if limit is not None and limit < 1:
         raise UsageError(f"limit must be at least 1 picture, got {limit}")
+    if storage is not None and storage not in get_args(Storage):
+        raise UsageError(f"storage must be memory, map or stream, got {storage!r}")
 
 
 def _chosen(count: int, limit: int | None) -> Tensor:
@@ -152,135 +197,122 @@ def _chosen(count: int, limit: int | None) -> Tensor:
     return Draws(0, 0, every).order("limit")[:limit].sort().values
 
 
-def _guessed_channels(source: Source) -> int:
+def _form(source: Source, channels: int | None) -> Form:
     """Guess from a few headers; any error is left for the reading to report."""
     try:
-        return survey(source, HEADERS_FOR_CHANNELS).channels
+        known = survey(source, HEADERS_FOR_FORM)
+        return Form(channels or known.channels, known.bits)
     except SelfsightError:
-        return 1
+        return Form(channels or 1, 8)
 
 
-def _read_one(
-    source: Source, i: int, *, side: int, fit: Fit, channels: int | None
-) -> tuple[int, Tensor | Unreadable]:
-    """Decode and scale one picture: -> its row, and (C, h, w) uint8 or why not."""
-    try:
-        pixels = fitted(source.decode(i), side, fit)
-    except Unreadable as error:
-        return i, error
-    return i, with_channels(pixels, channels) if channels else pixels
+def _in_memory(wanted: Wanted, memory: int, progress: Progress) -> Pictures:
+    """Decode once, into one tensor."""
+    store = _Store(len(wanted.rows), wanted.form, wanted.side, memory)
+    failed: list[Failure] = []
+    kept: list[int] = []
+    with workers() as pool:
+        for done, (row, result) in enumerate(wanted.decoded(wanted.rows, pool), start=1):
+            try:
+                if isinstance(result, Unreadable):
+                    raise result
+                store.add(result)
+                kept.append(row)
+            except Unreadable as reason:
+                failed.append(wanted.failure(row, reason))
+            if progress:
+                progress(done, len(wanted.rows))
+    judge(wanted.source.name, failed, len(wanted.rows))
+    images, extent = store.images[: len(kept)], store.extent[: len(kept)]
+    empty = Pictures(images, extent, None, (), (), (), "", "")
+    read = _described(empty, wanted.source, kept, failed)
+    return replace(read, fingerprint=fingerprint_of(images, extent, read.labels))
 
 
-def _in_parallel(
-    work: Callable[[int], tuple[int, Tensor | Unreadable]], rows: list[int]
-) -> Iterator[tuple[int, Tensor | Unreadable]]:
-    """Map over rows in threads, in order, with a bounded number of results in flight."""
-    bundles = (rows[k : k + AT_ONCE] for k in range(0, len(rows), AT_ONCE))
-    workers = machine.processors()
+def _from_map(wanted: Wanted, progress: Progress) -> Pictures:
+    """Decode once, onto the disk, unless that was done before."""
+    found = mapped(wanted, progress)
+    plain = Pictures(
+        found.canvases, found.extent, None, (), (), (), "", found.fingerprint, storage="map"
+    )
+    return _described(plain, wanted.source, found.kept, found.failed)
 
-    def worked(bundle: list[int]) -> list[tuple[int, Tensor | Unreadable]]:
-        return [work(i) for i in bundle]
 
-    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-        waiting = deque(pool.submit(worked, b) for b in islice(bundles, workers * AHEAD))
-        while waiting:
-            yield from waiting.popleft().result()
-            waiting.extend(pool.submit(worked, b) for b in islice(bundles, 1))
+def _from_stream(wanted: Wanted, progress: Progress) -> Pictures:
+    """Read the headers, and decode nothing yet."""
+    known = looked_at(wanted, progress)
+    streamed = Streamed(replace(wanted, rows=known.kept, form=known.form))
+    plain = Pictures(
+        streamed, known.extent, None, (), (), (), "", streamed.fingerprint, storage="stream"
+    )
+    return _described(plain, wanted.source, known.kept, known.failed)
+
+
+def _described(plain: Pictures, source: Source, kept: list[int], failed: list[Failure]) -> Pictures:
+    """Add what the source knows of the pictures that were kept, and those that were not."""
+    return replace(
+        plain,
+        labels=None if source.labels is None else source.labels[torch.tensor(kept)],
+        classes=source.classes,
+        titles=tuple(source.title(row) for row in kept),
+        skipped=tuple(Skipped(title, str(reason)) for title, reason in failed),
+        name=source.name,
+    )
+
+
+class Full(SelfsightError):
+    """More pictures than memory may hold."""
 
 
 class _Store:
-    """One tensor filled from the front, grey until a colour picture comes.
+    """One tensor filled from the front, widened when a picture needs it.
 
     Args:
         count: Most pictures there can be.
-        channels: 1 or 3.
+        form: What they have, as far as is known.
         side: Side of the canvas, in pixels.
         memory: Most bytes the tensor may take.
     """
 
-    def __init__(self, count: int, channels: int, side: int, memory: int) -> None:
-        self.memory = memory
-        self.images = self._allocated(count, channels, side)
+    def __init__(self, count: int, form: Form, side: int, memory: int) -> None:
+        self.memory, self.form, self.side = memory, form, side
+        self.images = self._allocated(count)
         self.extent = torch.zeros(count, 2, dtype=torch.int64)
         self.filled = 0
 
     def add(self, pixels: Tensor) -> None:
-        """Place a picture (C, h, w) top left on the next canvas."""
-        if len(pixels) > self.images.shape[1]:
-            self._promote()
-        pixels = with_channels(pixels, self.images.shape[1])
+        """Place a picture (C, h, w) top left on the next canvas.
+
+        Raises:
+            Unreadable: If it has channels that do not go with those before it.
+        """
+        needed = self.form.joined(Form.of(pixels))
+        if needed != self.form:
+            self._widen(needed)
+        pixels = self.form.brought(pixels)
         height, width = pixels.shape[1:]
         self.extent[self.filled, 0], self.extent[self.filled, 1] = height, width
         # numpy, not torch: a copy this small is not worth waking a team of threads for
         self.images.numpy()[self.filled, :, :height, :width] = pixels.numpy()
         self.filled += 1
 
-    def _promote(self) -> None:
-        """Turn the grey pictures so far to colour."""
-        count, _, side, _ = self.images.shape
-        grey = self.images
-        self.images = self._allocated(count, 3, side)
-        self.images[: self.filled] = grey[: self.filled]
+    def _widen(self, form: Form) -> None:
+        """Bring the pictures so far to another form."""
+        narrow, self.form = self.images, form
+        self.images = self._allocated(len(narrow))
+        for i in range(self.filled):
+            self.images[i] = form.brought(narrow[i])
 
-    def _allocated(self, count: int, channels: int, side: int) -> Tensor:
+    def _allocated(self, count: int) -> Tensor:
         """Allocate black canvases, if they fit."""
-        needed = count * channels * side * side
+        channels, bits = self.form
+        needed = count * self.form.bytes_each(self.side)
         if needed > self.memory:
-            raise SelfsightError(
-                f"{count} pictures of {channels} x {side} x {side} bytes need {_size(needed)}, and "
-                f"{_size(self.memory)} of memory may be used. Take fewer pictures with --limit or "
-                "a smaller --size."
+            raise Full(
+                f"{count} pictures of {channels} x {self.side} x {self.side} samples of {bits} "
+                f"bits need {machine.size_in_words(needed)}, and "
+                f"{machine.size_in_words(self.memory)} of memory may be used. Keep them on the "
+                "disk with --storage map, or take fewer with --limit or smaller ones with --size."
             )
-        return torch.zeros(count, channels, side, side, dtype=torch.uint8)
-
-
-def _size(count: int) -> str:
-    """Write a number of bytes for people."""
-    for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if count >= scale:
-            return f"{count / scale:.1f} {unit}"
-    return f"{count} bytes"
-
-
-def _collected(source: Source, store: _Store, kept: list[int], failed: list[_Failure]) -> Pictures:
-    """Put together what was read."""
-    images, extent = store.images[: len(kept)], store.extent[: len(kept)]
-    labels = None if source.labels is None else source.labels[torch.tensor(kept)]
-    return Pictures(
-        images=images,
-        extent=extent,
-        labels=labels,
-        classes=source.classes,
-        titles=tuple(source.title(i) for i in kept),
-        skipped=tuple(Skipped(title, str(reason)) for title, reason in failed),
-        name=source.name,
-        fingerprint=fingerprint_of(images, extent, labels),
-    )
-
-
-def _judge(name: str, failed: list[_Failure], count: int) -> None:
-    """Stop when too many pictures could not be read."""
-    if len(failed) == count:
-        raise SelfsightError(_none_readable(name, failed))
-    if len(failed) > MOST_SKIPPED * count:
-        raise SelfsightError(
-            f"{len(failed)} of {count} pictures in {name} cannot be read, and at most "
-            f"{MOST_SKIPPED:.0%} may be skipped. Repair or remove them:\n{_listed(failed)}"
-        )
-
-
-def _none_readable(name: str, failed: list[_Failure]) -> str:
-    """Say that nothing could be read, and why."""
-    if all(isinstance(reason, TooSmall) for _, reason in failed):
-        return (
-            f"no usable picture in {name}: all {len(failed)} looked at have a side under "
-            f"{LEAST_SIDE} pixels. Give larger pictures."
-        )
-    return f"no readable picture in {name}: give other files, or repair these.\n{_listed(failed)}"
-
-
-def _listed(failed: list[_Failure]) -> str:
-    """List the first unreadable pictures with their reasons, a line each."""
-    lines = [f"  {title}: {reason}" for title, reason in failed[:LISTED]]
-    rest = len(failed) - LISTED
-    return "\n".join([*lines, f"  and {rest} more"] if rest > 0 else lines)
+        shape = (count, channels, self.side, self.side)
+        return torch.zeros(shape, dtype=DTYPES[bits])

@@ -1,8 +1,8 @@
 """Scaling: a decoded picture fitted to the square it will be stored in.
 
-Both ways use torch's antialiased bilinear filter on uint8, whose fast path wants pixels stored
-together (channels last), as decoders give them. Crops are copied by numpy: torch would start a
-team of threads for each copy, inside every thread that already decodes.
+Both ways use torch's antialiased bilinear filter, on uint8 where pixels have 8 bits: its fast path
+wants them stored together (channels last), as decoders give them. Crops are copied by numpy: torch
+would start a team of threads for each copy, inside every thread that already decodes.
 """
 
 from typing import Literal
@@ -12,8 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from selfsight.data.decode import Unreadable
+
 Fit = Literal["canvas", "square"]
 
+WHITE = {torch.uint8: 255, torch.uint16: 65535}  # the brightest value of a sample
 LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue in grey (ITU-R BT.601)
 
 
@@ -21,30 +24,36 @@ def fitted(pixels: Tensor, side: int, fit: Fit) -> Tensor:
     """Scale a picture for storage.
 
     Args:
-        pixels: (C, H, W) uint8.
+        pixels: (C, H, W) uint8 or uint16.
         side: Side of the square, in pixels.
         fit: "canvas": the whole picture, shrunk to fit, never enlarged. "square": the largest
             centred square, shrunk or enlarged to fill.
 
     Returns:
-        (C, h, w) uint8: h and w at most `side`, at least 1; both equal `side` for "square".
+        (C, h, w) as deep as before, h and w as `fitted_size` tells.
     """
-    height, width = pixels.shape[1:]
     if fit == "square":
-        return _scaled(_centred_square(pixels), side, side)
+        pixels = _centred_square(pixels)
+    return _scaled(pixels, *fitted_size(*pixels.shape[1:], side, fit))
+
+
+def fitted_size(height: int, width: int, side: int, fit: Fit) -> tuple[int, int]:
+    """Tell a picture's size on its canvas: height and width at most `side`, at least 1."""
+    if fit == "square":
+        return side, side
     longer = max(height, width)
     if longer <= side:
-        return pixels
-    return _scaled(
-        pixels, max(1, round(height * side / longer)), max(1, round(width * side / longer))
-    )
+        return height, width
+    return max(1, round(height * side / longer)), max(1, round(width * side / longer))
 
 
 def _scaled(pixels: Tensor, height: int, width: int) -> Tensor:
     """Scale to (C, height, width), each new pixel a mean over the area it covers."""
     if pixels.shape[1:] == (height, width):
         return pixels
-    return F.interpolate(pixels[None], size=(height, width), mode="bilinear", antialias=True)[0]
+    values = pixels if pixels.dtype == torch.uint8 else pixels.float()
+    scaled = F.interpolate(values[None], size=(height, width), mode="bilinear", antialias=True)[0]
+    return scaled if pixels.dtype == torch.uint8 else scaled.round().to(pixels.dtype)
 
 
 def _centred_square(pixels: Tensor) -> Tensor:
@@ -57,11 +66,24 @@ def _centred_square(pixels: Tensor) -> Tensor:
 
 
 def with_channels(pixels: Tensor, channels: int) -> Tensor:
-    """Turn colour to grey or repeat grey: (C, H, W) uint8 -> (channels, H, W) uint8."""
+    """Turn colour to grey or repeat grey: (C, H, W) -> (channels, H, W), as deep as before.
+
+    Raises:
+        Unreadable: If that is not what is asked: between other numbers of channels there is no way.
+    """
     if len(pixels) == channels:
         return pixels
+    if {len(pixels), channels} != {1, 3}:
+        raise Unreadable(f"{len(pixels)} channels, and {channels} are needed")
     if channels == 3:
         return pixels.expand(3, -1, -1)
     red, green, blue = pixels.float()
     grey = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
-    return grey.round().to(torch.uint8)[None]
+    return grey.round().to(pixels.dtype)[None]
+
+
+def with_bits(pixels: Tensor, bits: int) -> Tensor:
+    """Spread samples of 8 bits over 16, black to black and white to white, where 16 are asked."""
+    if bits == 8 or pixels.dtype == torch.uint16:
+        return pixels
+    return (pixels.int() * (WHITE[torch.uint16] // WHITE[torch.uint8])).to(torch.uint16)

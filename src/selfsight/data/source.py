@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from selfsight.data.decode import Header, decoded, header_of, reasons
+from selfsight.data.scaling import Fit, fitted
 from selfsight.errors import SelfsightError
 
 
@@ -25,11 +26,13 @@ class Source(ABC):
         name: Where they come from, as the user wrote it.
         classes: K class names in the order of their numbers; () when unlabelled.
         labels: (N,) int64 class numbers from 0, or None when unlabelled.
+        held: Whether its pixels are in memory already, so that nothing is won by storing them.
     """
 
     name: str
     classes: tuple[str, ...]
     labels: Tensor | None
+    held: bool = False
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -53,6 +56,14 @@ class Source(ABC):
         Raises:
             Unreadable: If it cannot be decoded.
         """
+
+    def scaled(self, i: int, side: int, fit: Fit) -> Tensor:
+        """Decode picture i and scale it for storage, as `fitted` does.
+
+        Raises:
+            Unreadable: If it cannot be decoded.
+        """
+        return fitted(self.decode(i), side, fit)
 
     @abstractmethod
     def stamp(self) -> Iterator[str]:
@@ -98,6 +109,7 @@ class View(Source):
         self.name = base.name
         self.classes = classes
         self.labels = labels
+        self.held = base.held
 
     def __len__(self) -> int:
         return len(self.index)
@@ -114,6 +126,10 @@ class View(Source):
         """Give its pixels: -> (C, H, W) uint8 or uint16."""
         return self.base.decode(self.index[i])
 
+    def scaled(self, i: int, side: int, fit: Fit) -> Tensor:
+        """Decode and scale picture i."""
+        return self.base.scaled(self.index[i], side, fit)
+
     def stamp(self) -> Iterator[str]:
         """Stamp the base, and which of its pictures are here."""
         yield from self.base.stamp()
@@ -122,7 +138,10 @@ class View(Source):
 
 def stamp_of(path: Path) -> str:
     """Stamp a file: its path, size in bytes and time of change."""
-    status = os.stat(path)
+    try:
+        status = os.stat(path)
+    except OSError:
+        return f"{os.path.abspath(path)} is not there"
     return f"{os.path.abspath(path)} {status.st_size} {status.st_mtime_ns}"
 
 

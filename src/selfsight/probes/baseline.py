@@ -8,16 +8,14 @@ are kept in the cache folder under a hash of all that they depend on.
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from selfsight import encoders
+from selfsight import encoders, machine
 from selfsight.augment.views import as_float
 from selfsight.draws import Draws
 from selfsight.encoders import Encoder, Recipe
@@ -32,12 +30,6 @@ INITIALISATIONS = 3
 OTHER_SEEDS = (1_000_001, 1_000_002)  # of the untrained networks besides the run's own
 REVISION = 2  # of how baselines are computed: another one makes kept answers useless
 CALIBRATED_ON, BATCH = 2048, 256  # pictures
-
-
-def cache_folder() -> Path:
-    """Name the folder for what can be computed again: $SELFSIGHT_CACHE, else under the home."""
-    place = os.environ.get("SELFSIGHT_CACHE")
-    return Path(place) if place else Path.home() / ".cache" / "selfsight"
 
 
 def untrained_seeds(seed: int, *, quick: bool) -> tuple[int, ...]:
@@ -112,7 +104,7 @@ def kept_answers(
         "versions": [version(name) for name in ("selfsight", "torch", "timm")],
     }
     key = hashlib.blake2b(json.dumps(whole, sort_keys=True).encode(), digest_size=16).hexdigest()
-    path = cache_folder() / "baselines" / f"{key}.npz"
+    path = machine.cache_folder() / "baselines" / f"{key}.npz"
     if path.exists():
         try:
             return Answers.load(path)

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from selfsight.augment.views import as_float
+
 MOST = 2048  # features a layer; its Gram matrix then takes 32 MB in float64
 
 
@@ -109,8 +111,7 @@ def _maps(
     network: Network, images: Tensor, device: torch.device, precision: str
 ) -> dict[str, Tensor]:
     """Run one batch of stored pictures: (B, C, S, S) -> each layer's map."""
-    pictures = images.to(device, non_blocking=True)
-    pictures = pictures.float() / 255 if images.dtype == torch.uint8 else pictures.float()
+    pictures = as_float(images.to(device, non_blocking=True)).float()
     pictures = pictures.contiguous(memory_format=torch.channels_last)
     with torch.autocast(device.type, torch.bfloat16, enabled=precision.startswith("bf16")):
         return network.layers(pictures)

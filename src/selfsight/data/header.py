@@ -1,0 +1,56 @@
+"""Header: what is known of a picture before it is decoded, and why one is not decoded at all.
+
+The limits hold for every form of data: a size read from a header is checked before pixels are
+decoded, so a small file cannot fill the memory.
+"""
+
+from dataclasses import dataclass
+
+LEAST_SIDE = 8  # pixels; no task has a crop smaller than this
+MOST_PIXELS = 178_000_000  # half a gigabyte in colour; Pillow's own limit for a certain bomb
+MOST_BYTES = 3 * MOST_PIXELS  # of a decoded picture, whatever its channels and depth
+
+
+class Unreadable(Exception):
+    """A picture that is skipped; the message is the reason, in words."""
+
+
+class TooSmall(Unreadable):
+    """A picture with a side too short for any task."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What is known of a picture before it is decoded.
+
+    Attributes:
+        height: In pixels, upright.
+        width: In pixels, upright.
+        channels: 1 for grey, 3 for colour, else as many as the picture has.
+        bits: 8 or 16, of a sample as it will be decoded.
+    """
+
+    height: int
+    width: int
+    channels: int
+    bits: int = 8
+
+
+def usable(height: int, width: int, channels: int = 3, bits: int = 8) -> None:
+    """Refuse sizes that no task can use, or that would fill the memory.
+
+    Raises:
+        Unreadable: If a side is under `LEAST_SIDE`, or there are more than `MOST_PIXELS` or
+            `MOST_BYTES`.
+    """
+    if min(height, width) < LEAST_SIDE:
+        raise TooSmall(f"{width} x {height} pixels: a side is under {LEAST_SIDE}")
+    if height * width > MOST_PIXELS:
+        raise Unreadable(
+            f"{width} x {height} pixels: more than {MOST_PIXELS // 1_000_000} million, not decoded"
+        )
+    if height * width * channels * bits // 8 > MOST_BYTES:
+        raise Unreadable(
+            f"{width} x {height} pixels of {channels} channels of {bits} bits: more than "
+            f"{MOST_BYTES // 1_000_000} million bytes, not decoded"
+        )

@@ -1,0 +1,239 @@
+"""Shards: tar files by their samples, classes and parts; cut, compressed and odd ones too."""
+
+import io
+import json
+import tarfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from selfsight.data import open_data
+from selfsight.data.source import Source
+from selfsight.errors import SelfsightError
+
+
+def png(value: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("L", (9, 8), value).save(file, "PNG")
+    return file.getvalue()
+
+
+def shard(path: Path, members: dict[str, bytes | str], *, mode: str = "w") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, mode) as tar:  # pyright: ignore[reportCallIssue, reportArgumentType]
+        for name, content in members.items():
+            data = content.encode() if isinstance(content, str) else content
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+def labelled(*pairs: tuple[int, str]) -> dict[str, bytes | str]:
+    members: dict[str, bytes | str] = {}
+    for k, (value, label) in enumerate(pairs):
+        members[f"{k:04d}.png"], members[f"{k:04d}.cls"] = png(value), label
+    return members
+
+
+def values(source: Source) -> list[int]:
+    return [int(source.decode(i)[0, 0, 0]) for i in range(len(source))]
+
+
+def classes_of(source: Source) -> list[str]:
+    assert source.labels is not None
+    return [source.classes[k] for k in source.labels.tolist()]
+
+
+def test_samples_are_grouped_by_what_stands_before_the_first_dot(tmp_path: Path) -> None:
+    members: dict[str, bytes | str] = {
+        "a/1.cls": "10",
+        "a/1.txt": "a caption",
+        "a/1.png": png(11),
+        "a/1.seg.png": png(99),
+        "b/1.mask.png": png(22),
+        "b/1.cls": "9\n",
+        "a/notes": "no suffix",
+        "c/3.txt": "no picture",
+        ".hidden.png": png(77),
+    }
+
+    source = open_data(shard(tmp_path / "x.tar", members)).train
+
+    assert [source.title(i) for i in range(len(source))] == ["a/1.png", "b/1.mask.png"]
+    assert values(source) == [11, 22]
+    assert classes_of(source) == ["10", "9"]
+    assert source.classes == ("9", "10")
+    assert source.header(0).channels == 1
+
+
+@pytest.mark.parametrize("key", ["label", "cls"])
+@pytest.mark.parametrize("label", ["dog", 7])
+def test_classes_may_stand_in_json(tmp_path: Path, key: str, label: str | int) -> None:
+    members = {"1.json": json.dumps({"width": 9, key: label}), "1.png": png(1)}
+
+    assert open_data(shard(tmp_path / "x.tar", members)).train.classes == (str(label),)
+
+
+def test_json_without_a_class_is_no_label(tmp_path: Path) -> None:
+    members = {"1.png": png(1), "1.json": '{"width": 9}'}
+
+    assert open_data(shard(tmp_path / "x.tar", members)).train.labels is None
+
+
+@pytest.mark.parametrize(
+    ("members", "sentence"),
+    [
+        ({"1.png": b"", "1.cls": "5", "2.png": b""}, r"none for 2\.png"),
+        ({"1.png": b"", "1.json": '{"label": [1]}'}, r"whole number or a word, not \[1\]"),
+        ({"1.png": b"", "1.json": "{"}, r"class of 1\.png .* cannot be read"),
+        ({"1.png": b"", "1.json": "[" * 100_000}, r"class of 1\.png .* cannot be read"),
+        ({"1.png": b"", "1.cls": b"\xff"}, r"class of 1\.png .* cannot be read"),
+        ({"1.txt": "x"}, "holds no pictures"),
+    ],
+)
+def test_odd_samples_are_refused_by_name(
+    tmp_path: Path, members: dict[str, bytes | str], sentence: str
+) -> None:
+    with pytest.raises(SelfsightError, match=sentence):
+        open_data(shard(tmp_path / "x.tar", members))
+
+
+def test_shards_are_named_by_braces(tmp_path: Path) -> None:
+    for k in range(8, 12):
+        shard(tmp_path / f"s-{k:03d}.tar", {"1.png": png(k)})
+
+    source = open_data(f"{tmp_path}/s-{{009..011}}.tar").train
+
+    assert values(source) == [9, 10, 11]
+    assert len(set(source.stamp())) == 3
+
+
+@pytest.mark.parametrize(
+    ("pattern", "sentence"),
+    [
+        ("{0..2}.tar", "3 shards, of which 3 are not there"),
+        ("{5..2}.tar", "goes up"),
+        ("{0..99999999999}.tar", "at most 100000"),
+        ("{0..999}{0..999}.tar", "names 1000000"),
+        ("{0..2}.tar.gz", "uncompressed tar"),
+    ],
+)
+def test_braces_that_name_nothing_are_refused(pattern: str, sentence: str) -> None:
+    with pytest.raises(SelfsightError, match=sentence):
+        open_data(pattern)
+
+
+def test_a_folder_has_parts_by_the_names_of_shards(tmp_path: Path) -> None:
+    shard(tmp_path / "train-1.tar", labelled((1, "a"), (2, "b")))
+    shard(tmp_path / "train-2.tar", labelled((3, "c")))
+    shard(tmp_path / "val-1.tar", labelled((4, "b")))
+
+    parts = open_data(tmp_path)
+
+    assert parts.test is not None
+    assert values(parts.train) == [1, 2, 3]
+    assert values(parts.test) == [4]
+    assert parts.test.classes == ("a", "b", "c")
+    assert classes_of(parts.test) == ["b"]
+
+
+def test_a_folder_has_parts_by_its_subfolders(tmp_path: Path) -> None:
+    shard(tmp_path / "train/0.tar", labelled((1, "a"), (2, "b")))
+    shard(tmp_path / "test/0.tar", labelled((4, "b")))
+
+    parts = open_data(tmp_path)
+
+    assert parts.test is not None
+    assert (values(parts.train), values(parts.test)) == ([1, 2], [4])
+
+
+def test_shards_of_other_names_are_one_part(tmp_path: Path) -> None:
+    shard(tmp_path / "trains.tar", {"1.png": png(1)})
+    shard(tmp_path / "planes.tar", {"1.png": png(2)})
+
+    parts = open_data(tmp_path)
+
+    assert parts.test is None
+    assert values(parts.train) == [2, 1]
+
+
+@pytest.mark.parametrize("name", ["x.tar.gz", "x.tgz"])
+def test_a_compressed_shard_is_told_to_be_unpacked(tmp_path: Path, name: str) -> None:
+    path = shard(tmp_path / name, {"1.png": png(1)}, mode="w:gz")
+
+    for place in (path, tmp_path):
+        with pytest.raises(SelfsightError, match="Unpack it once, with gunzip"):
+            open_data(place)
+
+
+def test_a_compressed_tar_called_tar_is_refused(tmp_path: Path) -> None:
+    path = shard(tmp_path / "x.tar", {"1.png": png(1)}, mode="w:gz")
+
+    with pytest.raises(SelfsightError, match="give an uncompressed tar"):
+        open_data(path)
+
+
+def test_of_a_shard_cut_short_the_whole_samples_are_kept(tmp_path: Path) -> None:
+    path = shard(tmp_path / "x.tar", labelled((1, "a"), (2, "b"), (3, "c")))
+    whole = path.read_bytes()
+    # Each member is a header and a block: 0.png 0.cls 1.png 1.cls 2.png 2.cls
+    for kept, expected in ((512 * 12, [1, 2, 3]), (512 * 9 + 10, [1, 2]), (512 * 5, [1])):
+        path.write_bytes(whole[:kept])
+
+        source = open_data(path).train
+
+        assert values(source) == expected
+        assert classes_of(source) == ["a", "b", "c"][: len(expected)]
+
+
+def test_a_shard_cut_before_its_first_picture_ends_is_refused(tmp_path: Path) -> None:
+    path = shard(tmp_path / "x.tar", labelled((1, "a")))
+    path.write_bytes(path.read_bytes()[:530])
+
+    with pytest.raises(SelfsightError, match="no picture lies whole in it"):
+        open_data(path)
+
+
+def test_after_a_damaged_header_nothing_is_taken(tmp_path: Path) -> None:
+    path = shard(tmp_path / "x.tar", labelled((1, "a"), (2, "b"), (3, "c")))
+    damaged = bytearray(path.read_bytes())
+    damaged[512 * 8 : 512 * 8 + 100] = b"\xff" * 100  # the header of 2.png
+    path.write_bytes(damaged)
+
+    assert values(open_data(path).train) == [1]  # of 1 it is not known whether all is there
+
+
+def test_a_negative_size_does_not_go_round_for_ever(tmp_path: Path) -> None:
+    path = shard(tmp_path / "x.tar", labelled((1, "a"), (2, "b")))
+    damaged = bytearray(path.read_bytes())
+    header = tarfile.TarInfo("0001.png")
+    header.size = -1024
+    damaged[512 * 4 : 512 * 5] = header.tobuf(tarfile.GNU_FORMAT)[:512]
+    path.write_bytes(damaged)
+
+    assert values(open_data(path).train) == [1]
+
+
+def test_links_are_not_followed(tmp_path: Path) -> None:
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, "w") as tar:
+        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
+            info = tarfile.TarInfo("1.png")
+            info.type, info.linkname = kind, "/etc/hostname"
+            tar.addfile(info)
+
+    with pytest.raises(SelfsightError, match="holds no pictures"):
+        open_data(path)
+
+
+def test_threads_read_the_same_shard_at_once(tmp_path: Path) -> None:
+    members: dict[str, bytes | str] = {f"{k}.png": png(k) for k in range(200)}
+    source = open_data(shard(tmp_path / "x.tar", members)).train
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda i: int(source.decode(i)[0, 0, 0]), range(200)))
+
+    assert found == list(range(200))
