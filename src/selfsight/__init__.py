@@ -9,20 +9,34 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from selfsight.embedding import embed
     from selfsight.errors import SelfsightError, UsageError
+    from selfsight.neighbouring import neighbours
     from selfsight.pretraining import pretrain
     from selfsight.probing import probe
     from selfsight.run import Run, load
     from selfsight.studies.demo import demo
 
-__all__ = ["Run", "SelfsightError", "UsageError", "demo", "load", "pretrain", "probe"]
+__all__ = [
+    "Run",
+    "SelfsightError",
+    "UsageError",
+    "demo",
+    "embed",
+    "load",
+    "neighbours",
+    "pretrain",
+    "probe",
+]
 
 _HOMES = {
     "Run": "selfsight.run",
     "SelfsightError": "selfsight.errors",
     "UsageError": "selfsight.errors",
     "demo": "selfsight.studies.demo",
+    "embed": "selfsight.embedding",
     "load": "selfsight.run",
+    "neighbours": "selfsight.neighbouring",
     "pretrain": "selfsight.pretraining",
     "probe": "selfsight.probing",
 }

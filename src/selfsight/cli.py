@@ -33,6 +33,12 @@ VERBS: dict[str, Verb] = {
         settings.Pretrain, "selfsight.pretraining:recorded", "selfsight.pretraining:show"
     ),
     "probe": Verb(settings.Probe, "selfsight.probing:probe_as", "selfsight.probing:show"),
+    "neighbours": Verb(
+        settings.Neighbours,
+        "selfsight.neighbouring:neighbours_as",
+        "selfsight.neighbouring:show",
+    ),
+    "embed": Verb(settings.Embed, "selfsight.embedding:embed_as", "selfsight.embedding:show"),
     "tasks": Verb(settings.Tasks, "selfsight.listing:tasks", "selfsight.listing:show_tasks"),
     "encoders": Verb(
         settings.Encoders, "selfsight.listing:encoders", "selfsight.listing:show_encoders"

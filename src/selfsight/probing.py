@@ -8,21 +8,19 @@ import dataclasses
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from rich.console import Console
 from rich.table import Table
 
-from selfsight import atomic, encoders, machine
+from selfsight import atomic, machine
 from selfsight.data import Pictures, Source, open_data, split
+from selfsight.data.reading import fitting
 from selfsight.data.source import same_classes
-from selfsight.encoders import Encoder
-from selfsight.engine import resolve_device
 from selfsight.errors import SelfsightError, UsageError
-from selfsight.plan import Plan
 from selfsight.probes.baseline import (
+    CALIBRATED_ON,
     final_features,
     kept_answers,
     some_rows,
@@ -32,10 +30,12 @@ from selfsight.probes.baseline import (
 from selfsight.probes.features import Network, Pixels
 from selfsight.probes.measure import Answers, Kind, measure_one
 from selfsight.probes.record import result_record
+from selfsight.probes.sampling import choose_labelled
 from selfsight.progress import Bar, console
 from selfsight.reading import read_aloud
 from selfsight.run import Run
 from selfsight.settings import Probe
+from selfsight.subject import Subject, subject_of
 from selfsight.verdict import Shape, judge_unlabelled
 
 DRAWS = 3
@@ -71,7 +71,10 @@ def probe(
 
 def probe_as(settings: Probe) -> dict[str, Any] | list[dict[str, Any]]:
     """Probe as the settings say; see `probe`."""
-    subject = _subject(settings)
+    subject = subject_of(
+        settings.run, size=settings.size, seed=settings.seed, device=settings.device
+    )
+    out = subject.results(settings.out)
     train, test = _pictures(settings, subject)
     names = settings.probe or ("linear",)
     if train.labels is None:
@@ -81,66 +84,13 @@ def probe_as(settings: Probe) -> dict[str, Any] | list[dict[str, Any]]:
         _say_of_lone_pictures(test)
         records = [_labelled(cast(Kind, name), settings, subject, train, test) for name in names]
     for record in records:
-        atomic.write_json(_place(subject, record), record)
+        atomic.write_json(_place(out, subject, record), record)
     return records[0] if len(records) == 1 else records
 
 
-@dataclass(frozen=True)
-class _Subject:
-    """What is probed.
-
-    Attributes:
-        name: As it was asked.
-        encoder: The network.
-        size: Side of the pictures it gets, in pixels.
-        seed: Of its first weights.
-        data: What it was trained on, if known.
-        pretext: The record of its training, if there is one.
-        out: Where results go.
-        device: Where to compute.
-    """
-
-    name: str
-    encoder: Encoder
-    size: int
-    seed: int
-    data: str | None
-    pretext: dict[str, Any] | None
-    out: Path
-    device: str
-
-
-def _subject(settings: Probe) -> _Subject:
-    device = resolve_device(settings.device)
-    if settings.run.startswith("timm:"):
-        name, out = settings.run.removeprefix("timm:"), Path(settings.out or "results")
-        size = settings.size or encoders.usual_size(name)
-        encoder = encoders.build(name, size=size, pretrained=True)
-        subject = _Subject(settings.run, encoder, size, settings.seed, None, None, out, device)
-    else:
-        run = Run.open(settings.run)
-        of = Plan.from_json(run.settings["plan"])
-        out = Path(settings.out) if settings.out else run.path / "results"
-        subject = _Subject(
-            settings.run,
-            run.encoder(),
-            settings.size or of.size,
-            of.seed,
-            of.data,
-            run.result("pretrain"),
-            out,
-            device,
-        )
-    fixed = subject.encoder.recipe.arguments.get("img_size")
-    if fixed not in (None, subject.size):
-        raise UsageError(f"{subject.name} takes pictures of {fixed} px only; leave --size out")
-    atomic.folder(subject.out)
-    return subject
-
-
-def _place(subject: _Subject, record: dict[str, Any]) -> Path:
+def _place(out: Path, subject: Subject, record: dict[str, Any]) -> Path:
     """Name the file of a record: PROBE.json, with the network's and data's names where taken."""
-    place = subject.out / f"{record['probe']}.json"
+    place = out / f"{record['probe']}.json"
     if not place.exists():
         return place
     about = ("run", "data", "test")
@@ -148,10 +98,10 @@ def _place(subject: _Subject, record: dict[str, Any]) -> Path:
     if all(kept.get(key) == record["settings"].get(key) for key in about):
         return place  # measured anew
     names = [Path(subject.name.replace(":", "-")).name, Path(record["settings"]["data"]).stem]
-    return subject.out / f"{'-'.join([record['probe'], *names])}.json"
+    return out / f"{'-'.join([record['probe'], *names])}.json"
 
 
-def _pictures(settings: Probe, subject: _Subject) -> tuple[Pictures, Pictures | None]:
+def _pictures(settings: Probe, subject: Subject) -> tuple[Pictures, Pictures | None]:
     """Read training and test pictures as the network sees them."""
     data = settings.data or subject.data
     if data is None:
@@ -169,15 +119,28 @@ def _pictures(settings: Probe, subject: _Subject) -> tuple[Pictures, Pictures | 
         raise SelfsightError(f"{test.name} has no labels, so nothing can be tested on it")
     if test is not None and train.labels is None:
         test = None
-    return _read(train, subject), None if test is None else _read(test, subject)
+    most = max(DRAWS * settings.labels, CALIBRATED_ON)
+    return _read(train, subject, most), None if test is None else _read(test, subject)
 
 
-def _read(source: Source, subject: _Subject) -> Pictures:
+def _read(source: Source, subject: Subject, most: int | None = None) -> Pictures:
+    """Read pictures as the network sees them, to be gone through several times.
+
+    Labelled ones are never streamed: one that breaks would be answered for by another. Where they
+    do not fit into memory, and more are there than the draws could use, `most` of them are taken.
+    """
+    channels = subject.encoder.recipe.channels
+    fits = fitting(len(source) * channels * subject.size**2 * 2) == "memory"
+    if not fits and most is not None and source.labels is not None and most < len(source):
+        most = max(most, len(source.classes))
+        rows, _ = choose_labelled(source.labels, most, seed=0, draw=0)
+        source = source.subset(rows.sort().values)
     return read_aloud(
         source,
         side=subject.size,
         fit="square",
-        channels=subject.encoder.recipe.channels,
+        channels=channels,
+        storage=None if fits or source.labels is None else "map",
         listed_in="the record",
     )
 
@@ -192,7 +155,7 @@ def _say_of_lone_pictures(test: Pictures) -> None:
 
 
 def _labelled(
-    kind: Kind, settings: Probe, subject: _Subject, train: Pictures, test: Pictures
+    kind: Kind, settings: Probe, subject: Subject, train: Pictures, test: Pictures
 ) -> dict[str, Any]:
     """Probe the network and what stands beside it: -> the record."""
     begun = time.monotonic()
@@ -254,7 +217,7 @@ def _labelled(
 
 
 def _told(
-    settings: Probe, subject: _Subject, train: Pictures, test: Pictures | None
+    settings: Probe, subject: Subject, train: Pictures, test: Pictures | None
 ) -> dict[str, Any]:
     """Keep what was asked and derived, for the record."""
     return {
@@ -273,7 +236,7 @@ def _told(
     }
 
 
-def _unlabelled(kind: str, subject: _Subject, pictures: Pictures) -> dict[str, Any]:
+def _unlabelled(kind: str, subject: Subject, pictures: Pictures) -> dict[str, Any]:
     """Say what can be said without labels."""
     if subject.pretext is None:
         raise SelfsightError(

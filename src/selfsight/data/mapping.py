@@ -83,7 +83,7 @@ class Mapped(Canvases):
         with self._lock:
             for place in rows.argsort().tolist():  # in the order of the file
                 self._file.seek(int(rows[place]) * self._each)
-                if self._file.readinto(memoryview(raw[place])) != self._each:
+                if self._file.readinto(raw[place].data) != self._each:
                     raise SelfsightError(
                         f"{self.path} has been cut short; take away {self.path.parent}, and it "
                         "will be written anew"

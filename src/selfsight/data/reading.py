@@ -135,7 +135,7 @@ def read(
     wanted = Wanted(
         source, _chosen(len(source), limit).tolist(), side, fit, channels, _form(source, channels)
     )
-    memory = memory if memory is not None else int(machine.memory() * SHARE_OF_MEMORY)
+    memory = memory if memory is not None else _memory()
     chosen = storage or fitting(wanted.bytes, memory, held=source.held)
     if chosen == "memory":
         try:
@@ -147,17 +147,22 @@ def read(
     return _from_map(wanted, progress) if chosen == "map" else _from_stream(wanted, progress)
 
 
-def fitting(needed: int, memory: int, *, held: bool = False) -> Storage:
+def _memory() -> int:
+    """Tell the most bytes to keep in memory."""
+    return int(machine.memory() * SHARE_OF_MEMORY)
+
+
+def fitting(needed: int, memory: int | None = None, *, held: bool = False) -> Storage:
     """Choose where pictures are kept: the first place they fit.
 
     Args:
         needed: Bytes of all canvases.
-        memory: Most bytes to keep in memory.
+        memory: Most bytes to keep in memory; by default a quarter of the machine's.
         held: Whether they are cut from what is in memory already, so that storing wins nothing.
     """
     if held:
         return "stream"
-    if needed <= memory:
+    if needed <= (_memory() if memory is None else memory):
         return "memory"
     return "map" if needed <= SHARE_OF_DISK * _free_disk() else "stream"
 

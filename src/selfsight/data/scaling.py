@@ -34,7 +34,8 @@ def fitted(pixels: Tensor, side: int, fit: Fit) -> Tensor:
     """
     if fit == "square":
         pixels = _centred_square(pixels)
-    return _scaled(pixels, *fitted_size(*pixels.shape[1:], side, fit))
+    _, height, width = pixels.shape
+    return _scaled(pixels, *fitted_size(height, width, side, fit))
 
 
 def fitted_size(height: int, width: int, side: int, fit: Fit) -> tuple[int, int]:

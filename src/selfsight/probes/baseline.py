@@ -25,6 +25,7 @@ from selfsight.probes.measure import Answers
 
 if TYPE_CHECKING:
     from selfsight.data import Pictures
+    from selfsight.data.canvases import Canvases
 
 INITIALISATIONS = 3
 OTHER_SEEDS = (1_000_001, 1_000_002)  # of the untrained networks besides the run's own
@@ -37,13 +38,15 @@ def untrained_seeds(seed: int, *, quick: bool) -> tuple[int, ...]:
     return (seed,) if quick else (seed, *OTHER_SEEDS)[:INITIALISATIONS]
 
 
-def untrained_encoder(recipe: Recipe, seed: int, images: Tensor, *, device: str = "cpu") -> Encoder:
+def untrained_encoder(
+    recipe: Recipe, seed: int, images: "Tensor | Canvases", *, device: str = "cpu"
+) -> Encoder:
     """Build an encoder with fresh weights and statistics of these pictures.
 
     Args:
         recipe: The architecture.
         seed: Of the weights: a run's own seed gives the weights it began with.
-        images: (N, C, S, S) training pictures, uint8 or float in [0, 1]; some of them
+        images: (N, C, S, S) training pictures as stored, or float in [0, 1]; some of them
             are taken.
         device: Where it is to be.
     """

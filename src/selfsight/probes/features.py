@@ -9,13 +9,16 @@ Legend: B batch, C channels, S side in pixels, h w side of a layer's map, F feat
 import math
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selfsight.augment.views import as_float
+
+if TYPE_CHECKING:
+    from selfsight.data.canvases import Canvases
 
 MOST = 2048  # features a layer; its Gram matrix then takes 32 MB in float64
 
@@ -119,7 +122,7 @@ def _maps(
 
 def stream_maps(
     network: Network,
-    images: Tensor,
+    images: "Tensor | Canvases",
     rows: Tensor,
     *,
     batch: int = 512,
@@ -132,7 +135,7 @@ def stream_maps(
 
     Args:
         network: The frozen network; moved to `device`, in evaluation mode while this runs.
-        images: (N, C, S, S), uint8 in [0, 255] or float in [0, 1].
+        images: (N, C, S, S) as stored, of 8 or 16 bits, or float in [0, 1].
         rows: (M,) int64, which pictures, and in which order.
         batch: Pictures at a time.
         device: Where the network runs and the maps stay.
@@ -152,7 +155,7 @@ def stream_maps(
 
 def stream_features(
     network: Network,
-    images: Tensor,
+    images: "Tensor | Canvases",
     rows: Tensor,
     *,
     most: int = MOST,

@@ -1,0 +1,196 @@
+"""Embeddings: a file of features, a row a picture, there whole or not at all.
+
+Parquet is written in row groups as the features come, so memory stays bounded; .npz keeps them all
+and writes at the end. What the features are of stands in the schema's metadata, or in the arrays.
+"""
+
+import contextlib
+import io
+from abc import ABC, abstractmethod
+from collections.abc import Generator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from selfsight import atomic
+from selfsight.errors import SelfsightError
+
+ROWS_A_GROUP = 4096  # of Parquet
+UNLABELLED = -1  # the class number of a picture without a class, where others have one
+
+
+class Rows(NamedTuple):
+    """Some rows of the file.
+
+    Attributes:
+        paths: B titles.
+        split: The part they are of; None where the data has none.
+        labels: (B,) int64 class numbers, None where no picture has a class.
+        classes: Their names, "" for none; None likewise.
+        features: (B, D) float32.
+    """
+
+    paths: list[str]
+    split: str | None
+    labels: Tensor | None
+    classes: list[str] | None
+    features: Tensor
+
+
+class EmbeddingFile(ABC):
+    """A file of embeddings that is there whole or not at all, as a context.
+
+    Args:
+        path: Where it goes.
+        about: What is kept with it: network, layer, size, data.
+    """
+
+    def __init__(self, path: Path, about: dict[str, str]) -> None:
+        self.path, self.about = path, about
+        self.count = self.features = 0
+        self.splits: dict[str, int] = {}
+
+    def __enter__(self) -> "EmbeddingFile":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.finish()
+        else:
+            self.give_up()
+
+    def add(self, rows: Rows) -> None:
+        """Write some rows."""
+        if not len(rows.features):
+            return
+        self.count, self.features = self.count + len(rows.features), rows.features.shape[1]
+        if rows.split is not None:
+            self.splits[rows.split] = self.splits.get(rows.split, 0) + len(rows.features)
+        self.write(rows)
+
+    @abstractmethod
+    def write(self, rows: Rows) -> None:
+        """Take some rows."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Put the file in its place."""
+
+    @abstractmethod
+    def give_up(self) -> None:
+        """Leave nothing behind."""
+
+
+class ParquetFile(EmbeddingFile):
+    """Row groups are written beside the place as they fill, and the file is renamed at the end."""
+
+    def __init__(self, path: Path, about: dict[str, str]) -> None:
+        super().__init__(path, about)
+        self._part = path.with_name(f"{path.name}.part")
+        self._writer: pq.ParquetWriter | None = None
+        self._waiting: list[pa.RecordBatch] = []
+
+    def write(self, rows: Rows) -> None:
+        """Keep rows until a row group is full."""
+        self._waiting.append(_batch(rows, self.about))
+        if sum(len(batch) for batch in self._waiting) >= ROWS_A_GROUP:
+            self._flush()
+
+    def finish(self) -> None:
+        """Write what is left, close and rename."""
+        self._flush()
+        with self._told():
+            if self._writer is not None:
+                self._writer.close()
+            self._part.replace(self.path)
+
+    def give_up(self) -> None:
+        """Close and take away what was written."""
+        with contextlib.suppress(OSError, pa.ArrowException):
+            if self._writer is not None:
+                self._writer.close()
+        with contextlib.suppress(OSError):
+            self._part.unlink(missing_ok=True)
+
+    def _flush(self) -> None:
+        if not self._waiting:
+            return
+        table = pa.Table.from_batches(self._waiting)
+        self._waiting = []
+        with self._told():
+            self._writer = self._writer or pq.ParquetWriter(self._part, table.schema)
+            self._writer.write_table(table)
+
+    @contextlib.contextmanager
+    def _told(self) -> Generator[None]:
+        """Turn a full disk and its like into a sentence."""
+        try:
+            yield
+        except (OSError, pa.ArrowException) as error:
+            self.give_up()
+            raise SelfsightError(
+                f"{self.path} could not be written: {getattr(error, 'strerror', None) or error}; "
+                "make room, or name another place with --out"
+            ) from error
+
+
+class NpzFile(EmbeddingFile):
+    """Everything is kept and written at the end."""
+
+    def __init__(self, path: Path, about: dict[str, str]) -> None:
+        super().__init__(path, about)
+        self._rows: list[Rows] = []
+
+    def write(self, rows: Rows) -> None:
+        """Keep rows."""
+        self._rows.append(rows)
+
+    def finish(self) -> None:
+        """Put all rows together and write them."""
+        kept = self._rows
+        arrays: dict[str, Any] = {
+            "embedding": torch.cat([rows.features for rows in kept]).numpy(),
+            "path": np.array([path for rows in kept for path in rows.paths]),
+        }
+        if kept[0].labels is not None:
+            labels = [rows.labels for rows in kept if rows.labels is not None]
+            arrays["label"] = torch.cat(labels).numpy()
+            arrays["class"] = np.array([name for rows in kept for name in rows.classes or []])
+        if kept[0].split is not None:
+            arrays["split"] = np.array([rows.split for rows in kept for _ in rows.paths])
+        buffer = io.BytesIO()
+        arrays |= {key: np.array(value) for key, value in self.about.items()}
+        np.savez(buffer, **arrays)
+        atomic.write_bytes(self.path, buffer.getvalue())
+
+    def give_up(self) -> None:
+        """Forget the rows."""
+        self._rows.clear()
+
+
+def _batch(rows: Rows, about: dict[str, str]) -> pa.RecordBatch:
+    """Bring rows to Arrow: `embedding` is a list of fixed size D."""
+    width = rows.features.shape[1]
+    flat = pa.array(rows.features.contiguous().numpy().ravel())
+    columns: dict[str, Any] = {"path": pa.array(rows.paths)}
+    if rows.split is not None:
+        columns["split"] = pa.array([rows.split] * len(rows.paths))
+    if rows.labels is not None:
+        columns["label"] = pa.array(rows.labels.numpy())
+        columns["class"] = pa.array(rows.classes)
+    columns["embedding"] = pa.FixedSizeListArray.from_arrays(flat, width)
+    batch = pa.RecordBatch.from_pydict(columns)
+    return batch.replace_schema_metadata(
+        {f"selfsight.{key}": value for key, value in about.items()}
+    )

@@ -1,0 +1,160 @@
+"""Subject: a network that is asked something, as the user names it, and what it says of pictures.
+
+A run brings its encoder, the size of its pictures, its seed and its data; `timm:NAME` brings timm's
+weights at the size they were trained on.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from selfsight import atomic, encoders
+from selfsight.augment.views import as_float
+from selfsight.data.canvases import Canvases
+from selfsight.encoders import Encoder
+from selfsight.engine import resolve_device
+from selfsight.errors import UsageError, unknown_name
+from selfsight.plan import Plan
+from selfsight.probes.features import Network, Pixels, evaluating, pooled
+from selfsight.run import Run
+
+BATCH = 256  # pictures
+TIMM = "timm:"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network that is asked something.
+
+    Attributes:
+        name: As it was asked.
+        encoder: The network.
+        size: Side of the pictures it gets, in pixels.
+        seed: Of its first weights.
+        data: What it was trained on, if known.
+        pretext: The record of its training, if there is one.
+        run: The run it is of, None for timm's networks.
+        device: Where to compute.
+    """
+
+    name: str
+    encoder: Encoder
+    size: int
+    seed: int
+    data: str | None
+    pretext: dict[str, Any] | None
+    run: Run | None
+    device: str
+
+    @property
+    def channels(self) -> int:
+        """Channels of the pictures it takes."""
+        return self.encoder.recipe.channels
+
+    def results(self, out: str | None = None) -> Path:
+        """Make the folder for results: `out` where asked, RUN/results, or ./results."""
+        if out is None:
+            return atomic.folder(self.run.path / "results" if self.run else Path("results"))
+        return atomic.folder(Path(out))
+
+
+def subject_of(
+    name: str, *, size: int | None = None, seed: int = 0, device: str = "auto"
+) -> Subject:
+    """Load what the user named.
+
+    Args:
+        name: A run's path, or "timm:NAME".
+        size: Side of the pictures it is to see; by default the run's, or timm's own.
+        seed: Of a fresh network of the same kind, where no run says one.
+        device: "auto", "cpu" or "cuda".
+
+    Raises:
+        UsageError: If timm has no such network, or the network takes another size only.
+        SelfsightError: If there is no such run, or weights are missing or damaged.
+    """
+    where = resolve_device(device)
+    if name.startswith(TIMM):
+        plain = name.removeprefix(TIMM)
+        side = size or encoders.usual_size(plain)
+        encoder = encoders.build(plain, size=side, pretrained=True)
+        subject = Subject(name, encoder, side, seed, None, None, None, where)
+    else:
+        run = Run.open(name)
+        of = Plan.from_json(run.settings["plan"])
+        encoder, pretext = run.encoder(), run.result("pretrain")
+        subject = Subject(name, encoder, size or of.size, of.seed, of.data, pretext, run, where)
+    fixed = subject.encoder.recipe.arguments.get("img_size")
+    if fixed not in (None, subject.size):
+        raise UsageError(f"{name} takes pictures of {fixed} px only; leave --size out")
+    return subject
+
+
+def check_layer(encoder: Encoder, layer: str | None) -> None:
+    """Refuse a layer that the encoder does not name.
+
+    Raises:
+        UsageError: With the layers there are, all of them.
+    """
+    if layer is not None and layer not in encoder.layer_names:
+        error = unknown_name("layer", layer, encoder.layer_names)
+        raise UsageError(f"{error}; its layers: {', '.join(encoder.layer_names)}")
+
+
+def encoded(
+    network: Encoder | Pixels,
+    images: Tensor | Canvases,
+    rows: Tensor,
+    *,
+    size: int,
+    layer: str | None = None,
+    change: Callable[[Tensor], Tensor] | None = None,
+    device: str = "cpu",
+    batch: int = BATCH,
+) -> Iterator[Tensor]:
+    """Yield what a frozen network says of pictures, one vector each, batch by batch.
+
+    Args:
+        network: The network; moved to `device`.
+        images: Stored pictures, whole numbers or floats in [0, 1].
+        rows: (M,) int64, which pictures, and in which order.
+        size: Side S of what the network sees, in pixels; other pictures are scaled by area.
+        layer: A named layer, averaged over its map; None for the network's own pooled features.
+        change: Applied to the pictures (B, C, S, S) in [0, 1] before the network sees them.
+        device: Where to compute.
+        batch: Pictures at a time.
+
+    Yields:
+        (B, D) float32 on the processor.
+    """
+    network.to(device)
+    with evaluating(network):
+        for chunk in rows.split(batch):
+            pictures = seen(images, chunk, size, device=device)
+            yield _said(network, change(pictures) if change else pictures, layer)
+
+
+@torch.inference_mode()
+def _said(network: Encoder | Pixels, pictures: Tensor, layer: str | None) -> Tensor:
+    """Run one batch (B, C, S, S): -> (B, D) float32 on the processor."""
+    pictures = pictures.contiguous(memory_format=torch.channels_last)
+    if layer is None:
+        said = network(pictures).float()
+    else:
+        whole: Network = network
+        said = pooled(whole.layers(pictures)[layer], most=1)
+    return said.cpu()
+
+
+def seen(images: Tensor | Canvases, rows: Tensor, size: int, *, device: str = "cpu") -> Tensor:
+    """Bring stored pictures to what a network sees: -> (B, C, size, size) float32 in [0, 1]."""
+    pictures = as_float(images[rows].to(device))
+    if pictures.shape[-1] == size:
+        return pictures
+    scaled = F.interpolate(pictures, size=(size, size), mode="bilinear", antialias=True)
+    return scaled.clamp(0, 1)
