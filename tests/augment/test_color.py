@@ -5,20 +5,22 @@ import math
 
 import pytest
 import torch
+from scipy.stats import kstest, uniform
 from torch import Tensor
 from torchvision.transforms.v2 import functional as reference
 
-from selfsight.augment import ColorJitter, jitter_colors
+from selfsight.augment import ColorJitter, jitter_colors, solarise
 from selfsight.augment.color import (
     LUMA,
     YIQ,
-    _say_that_colors_stay,  # pyright: ignore[reportPrivateUsage] -- it forgets between tests
     color_matrices,
     composed,
     recolored,
+    say_that_colors_stay,
 )
 from selfsight.batch import Images
 from selfsight.draws import Draws
+from selfsight.errors import UsageError
 
 # The BT.601 weights here have three digits, torchvision's have four.
 DIGITS = 1e-3
@@ -196,7 +198,7 @@ def test_autocast_changes_no_colour() -> None:
 def test_other_channels_come_back_untouched_and_it_is_said_once(
     channels: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    _say_that_colors_stay.cache_clear()
+    say_that_colors_stay.cache_clear()
     crops = torch.rand(2, channels, 4, 4)
 
     with caplog.at_level(logging.WARNING, logger="selfsight"):
@@ -205,3 +207,75 @@ def test_other_channels_come_back_untouched_and_it_is_said_once(
 
     said = f"colours are not changed: that needs 3 channels, and the pictures have {channels}"
     assert caplog.messages == [said]
+
+
+def test_factors_wider_than_one_start_at_zero_and_stay_evenly_spread() -> None:
+    batch = Images.of(torch.zeros(3000, 3, 2, 2))
+    jitter = ColorJitter(1.5, 0, 0, 0, share=1, grey=0)
+
+    factors = color_matrices(torch.full((3000, 3), 0.5), batch, jitter, "view")[:, 0, 0]
+
+    assert kstest(factors.numpy(), uniform(0, 2.5).cdf).pvalue > 1e-3
+
+
+def test_solarising_inverts_from_the_threshold_on() -> None:
+    crops = torch.tensor([0.0, 0.25, 0.5, 0.75, 1.0]).expand(2, 1, 5, 5)
+
+    found = solarise(crops, Images.of(crops), share=1)
+
+    assert torch.equal(found[0, 0, 0], torch.tensor([0.0, 0.25, 0.5, 0.25, 0.0]))
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.5, 1.0])
+def test_solarising_is_torchvisions(threshold: float) -> None:
+    crops = torch.rand(3, 3, 8, 8)
+
+    found = solarise(crops, Images.of(crops), share=1, threshold=threshold)
+
+    assert torch.equal(found, reference.solarize(crops, threshold))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
+def test_a_share_of_the_pictures_is_solarised(share: float) -> None:
+    crops = torch.full((3000, 1, 2, 2), 0.75)
+
+    changed = solarise(crops, Images.of(crops), share=share)[:, 0, 0, 0] == 0.25
+
+    assert changed.float().mean() == pytest.approx(share, abs=0.03 * (0 < share < 1))
+
+
+def test_strength_scales_all_four_changes() -> None:
+    assert ColorJitter.of_strength(1) == ColorJitter()
+    assert ColorJitter.of_strength(0.5) == ColorJitter(0.4, 0.4, 0.4, 0.1)
+
+
+def test_only_grey_changes_no_other_picture() -> None:
+    crops = soft(2000, 2)
+
+    found = jitter_colors(crops, Images.of(crops), ColorJitter.only_grey(0.66))
+
+    greyed = (found.amax(dim=1) - found.amin(dim=1)).amax(dim=(1, 2)) < 1e-6
+    assert greyed.float().mean() == pytest.approx(0.66, abs=0.04)
+    assert torch.allclose(found[~greyed], crops[~greyed], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"brightness": -0.1}, "brightness must be at least 0, got -0.1"),
+        ({"contrast": math.nan}, "contrast must be at least 0, got nan"),
+        ({"saturation": math.inf}, "saturation must be at least 0, got inf"),
+        ({"hue": 0.6}, "hue must be a share of a turn, from 0 to 0.5, got 0.6"),
+        ({"share": 1.2}, "share must be a share of the pictures, from 0 to 1, got 1.2"),
+        ({"grey": -1.0}, "grey must be a share of the pictures, from 0 to 1, got -1.0"),
+    ],
+)
+def test_strengths_outside_their_ranges_are_refused(setting: dict[str, float], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        jitter_colors(soft(), Images.of(soft()), ColorJitter()._replace(**setting))
+
+
+@pytest.mark.parametrize(("share", "threshold"), [(1.5, 0.5), (0.5, -0.1)])
+def test_solarising_outside_its_ranges_is_refused(share: float, threshold: float) -> None:
+    with pytest.raises(UsageError, match="must be from 0 to 1, got"):
+        solarise(soft(), Images.of(soft()), share=share, threshold=threshold)

@@ -1,6 +1,21 @@
 """Augmentation: on whole batches, on the device, a different draw for every sample."""
 
-from selfsight.augment.color import ColorJitter, jitter_colors
-from selfsight.augment.views import crop_and_flip
+from selfsight.augment.blur import blur
+from selfsight.augment.color import ColorJitter, jitter_colors, solarise
+from selfsight.augment.patches import colors_dropped, colors_projected, resampled, standardised
+from selfsight.augment.recipe import Recipe, augmented
+from selfsight.augment.views import random_view
 
-__all__ = ["ColorJitter", "crop_and_flip", "jitter_colors"]
+__all__ = [
+    "ColorJitter",
+    "Recipe",
+    "augmented",
+    "blur",
+    "colors_dropped",
+    "colors_projected",
+    "jitter_colors",
+    "random_view",
+    "resampled",
+    "solarise",
+    "standardised",
+]

@@ -2,16 +2,25 @@
 
 A matrix (2, 3) takes a point of the result, in pixels from its top left corner, to the point of the
 canvas it shows. Pixel centres lie at halves. Where the result is coarser than the canvas, it is
-sampled from a copy reduced by 2, 4, ..., so that nothing is skipped: the copies lie side by side in
-one atlas (Williams, "Pyramidal Parametrics", SIGGRAPH 1983, https://doi.org/10.1145/800059.801126),
-and a picture that needs another copy only looks elsewhere in it.
+sampled from a copy reduced by 2, 4, ..., so that nothing is skipped (Williams, "Pyramidal
+Parametrics", SIGGRAPH 1983, https://doi.org/10.1145/800059.801126). A copy is made of those
+pictures alone that look at it.
 """
 
-import math
+from collections import Counter
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+# A copy reduced by r serves results r * SWITCH / 2 to r * SWITCH times coarser than the canvas.
+# Of the values between sqrt 2 and 2, this one lies nearest torchvision's antialiased resize at
+# reductions from 1 to 4 (benchmarks/augmentation.py prints the errors).
+SWITCH = 1.7
+# Canvas values, all channels counted, that a processor brings to float at a time: they and what is
+# made of them then stay in its cache, and in memory that it has already been given.
+AT_A_TIME = 2**22
+FULL = {torch.uint8: 255, torch.uint16: 65535}  # what 1 is stored as
 
 
 def crop_matrix(box: Tensor, flipped: Tensor, size: int) -> Tensor:
@@ -34,69 +43,111 @@ def crop_matrix(box: Tensor, flipped: Tensor, size: int) -> Tensor:
     return torch.stack([across, down], dim=1)
 
 
+def turned(matrix: Tensor, angle: Tensor, shear: Tensor, size: int) -> Tensor:
+    """Turn and shear what a matrix shows, about the centre of the result.
+
+    The picture on the result is sheared along x, then turned clockwise, as by torchvision's
+    `affine(angle, shear=[shear, 0])`: R(angle) [[1, -tan shear], [0, 1]]. A matrix goes from the
+    result to the canvas, so the inverse of that comes before it.
+
+    Args:
+        matrix: (B, 2, 3) from points of the result to points of the canvas.
+        angle: (B,) in radians.
+        shear: (B,) in radians, below a quarter turn.
+        size: Side S of the result, in pixels.
+
+    Returns:
+        (B, 2, 3).
+    """
+    cosine, sine, slant = angle.cos(), angle.sin(), shear.tan()
+    first = torch.stack([cosine - slant * sine, sine + slant * cosine], dim=1)
+    back = torch.stack([first, torch.stack([-sine, cosine], dim=1)], dim=1)  # (B, 2, 2)
+    middle = torch.full((len(matrix), 2, 1), size / 2, device=matrix.device)
+    moved = torch.cat([back, middle - back @ middle], dim=2)  # p -> middle + back (p - middle)
+    linear, offset = matrix[:, :, :2], matrix[:, :, 2:]
+    return linear @ moved + F.pad(offset, (2, 0))
+
+
 def sample(images: Tensor, extent: Tensor, matrix: Tensor, size: int) -> Tensor:
     """Look at each canvas through its matrix.
 
     Args:
-        images: (B, C, H, H) float32 canvases.
+        images: (B, C, H, H) canvases, float32 in [0, 1], or uint8 or uint16 of full range.
         extent: (B, 2) height and width of the picture on its canvas; what lies beyond repeats
             the picture's edge.
         matrix: (B, 2, 3) from points of the result to points of the canvas, both in pixels.
         size: Side S of the result, in pixels.
 
     Returns:
-        (B, C, S, S) float32 in the range of `images`.
+        (B, C, S, S) float32 in [0, 1].
     """
-    side = images.shape[-1]
-    levels = 1 + max(0, round(math.log2(side / size)))  # the whole canvas on one result
-    level, scale = _level(matrix, levels)
-    x, y = _points(matrix, size)  # (B, S, S) in canvas pixels
-    x = _inside(x * scale, extent[:, 1], scale)
-    y = _inside(y * scale, extent[:, 0], scale)
-    atlas, offsets = _atlas(images, levels)
-    x = x + offsets[level][:, None, None]
-    height, width = atlas.shape[-2:]
-    grid = torch.stack([x * (2 / width) - 1, y * (2 / height) - 1], dim=-1)
-    return F.grid_sample(atlas, grid, padding_mode="border", align_corners=False)
+    step = at_a_time(images)
+    if len(images) <= step:
+        return _sampled(images, extent, matrix, size)
+    crops = torch.empty(*images.shape[:2], size, size, device=images.device)
+    for start in range(0, len(images), step):
+        rows = slice(start, start + step)
+        crops[rows] = _sampled(images[rows], extent[rows], matrix[rows], size)
+    return crops
 
 
-def _level(matrix: Tensor, levels: int) -> tuple[Tensor, Tensor]:
-    """Choose the copy whose pixels are nearest in size to the result's: number and scale."""
+def _sampled(images: Tensor, extent: Tensor, matrix: Tensor, size: int) -> Tensor:
+    """Look at all canvases at the level that most need, and again at those that need another."""
+    level = _level(matrix)
+    ranked = Counter(level.tolist()).most_common()
+    crops = _looked_at(images, extent, matrix, size, ranked[0][0] if ranked else 0)
+    for number, _ in ranked[1:]:
+        rows = (level == number).nonzero()[:, 0]
+        some = images.index_select(0, rows)
+        crops.index_copy_(0, rows, _looked_at(some, extent[rows], matrix[rows], size, number))
+    return crops
+
+
+def _looked_at(images: Tensor, extent: Tensor, matrix: Tensor, size: int, level: int) -> Tensor:
+    """Look at canvases halved `level` times: as `sample`."""
+    copy = _reduced(images.float(), 2**level)
+    grid = _grid(extent, matrix, 2**level, copy.shape[-1], size)
+    crops = F.grid_sample(copy, grid, padding_mode="border", align_corners=False)
+    return crops.div_(FULL[images.dtype]) if images.dtype in FULL else crops
+
+
+def at_a_time(images: Tensor) -> int:
+    """Say how many canvases (B, C, H, H) to work on at a time: all of them on a GPU."""
+    return max(1, len(images) if images.is_cuda else AT_A_TIME // max(1, images[0:1].numel()))
+
+
+def _level(matrix: Tensor) -> Tensor:
+    """Choose how often each canvas is halved before it is looked at: -> (B,) int64."""
     # Canvas pixels a pixel of the result spans, from its area: the square root of |det|.
     a, b = matrix[:, 0, 0], matrix[:, 0, 1]
     c, d = matrix[:, 1, 0], matrix[:, 1, 1]
     span = (a * d - b * c).abs().clamp(min=1e-12).sqrt()
-    level = span.log2().round().clamp(0, levels - 1)
-    return level.long(), torch.exp2(-level)[:, None, None]
+    return (span * (2 / SWITCH)).log2().floor().clamp(min=0).long()
 
 
-def _points(matrix: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Take every pixel centre of the result through the matrix: -> x and y, each (B, S, S)."""
+def _reduced(images: Tensor, by: int) -> Tensor:
+    """Take means over squares of `by` pixels; the last of a line may be only partly picture."""
+    return F.avg_pool2d(images, by, ceil_mode=True) if by > 1 else images
+
+
+def _grid(extent: Tensor, matrix: Tensor, by: int, side: int, size: int) -> Tensor:
+    """Give the points to look at on copies reduced by `by`: -> (B, S, S, 2), in [-1, 1].
+
+    Points are kept between the centres of the picture's outermost whole pixels on its copy.
+    """
     centre = torch.arange(size, device=matrix.device) + 0.5
-    row = matrix[:, :, :, None, None]  # (B, 2, 3, 1, 1)
-    across, down = centre[None, None, :], centre[None, :, None]
-    x = row[:, 0, 0] * across + row[:, 0, 1] * down + row[:, 0, 2]
-    y = row[:, 1, 0] * across + row[:, 1, 1] * down + row[:, 1, 2]
-    return x, y
-
-
-def _inside(points: Tensor, limit: Tensor, scale: Tensor) -> Tensor:
-    """Keep points between the centres of the picture's outermost whole pixels on its copy."""
-    length = limit[:, None, None] * scale
+    # From here on in the units of `grid_sample`, where a copy goes from -1 to 1.
+    unit = 2 / (by * side)
+    across = (matrix[:, :, :1] * centre + matrix[:, :, 2:]) * unit - 1  # (B, 2, S)
+    down = matrix[:, :, 1:2] * centre * unit
+    points = across[:, :, None, :] + down[:, :, :, None]  # (B, 2, S, S)
+    length = extent.flip(1) / by  # (B, 2) width and height
     whole = length.floor().clamp(min=1.0)
     # A last pixel that is only partly picture is not looked at; as much is left out at the other
     # end, so that a picture and its half turn lose the same.
-    first = 0.5 + (length - whole).clamp(min=0.0)
-    return torch.minimum(torch.maximum(points, first.minimum(whole - 0.5)), whole - 0.5)
-
-
-def _atlas(images: Tensor, levels: int) -> tuple[Tensor, Tensor]:
-    """Lay the canvas and its reduced copies side by side: -> atlas, where each copy begins."""
-    copies, starts = [images], [0]
-    for _ in range(levels - 1):
-        starts.append(starts[-1] + copies[-1].shape[-1])
-        copies.append(F.avg_pool2d(copies[-1], 2, ceil_mode=True))
-    side = images.shape[-1]
-    padded = [F.pad(copy, (0, 0, 0, side - copy.shape[-2])) for copy in copies]
-    atlas = torch.cat(padded, dim=-1) if levels > 1 else images
-    return atlas, torch.tensor(starts, device=images.device, dtype=torch.float32)
+    last = whole - 0.5
+    first = (0.5 + (length - whole).clamp(min=0.0)).minimum(last)
+    low, high = ((end * (2 / side) - 1)[:, :, None, None] for end in (first, last))
+    # `clamp` between two tensors is several times slower than these two on a processor.
+    points = torch.minimum(torch.maximum(points, low), high)
+    return points.permute(0, 2, 3, 1)

@@ -2,7 +2,8 @@
 
 Each of them is an affine map of a colour (r, g, b, 1), so all of them together are one, and a batch
 is recoloured by one batched matrix product. Given up for that: the random order of the operations,
-and the clamping between them; the result is clamped once.
+and the clamping between them; the result is clamped once. `ColorJitter.exact` asks for the slower
+path of `ordered.py`, which gives up neither.
 
     brightness b     x -> b x
     contrast c       x -> c x + (1 - c) m,  m the mean grey of the picture as it is by then
@@ -24,7 +25,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from selfsight.augment.ordered import greyed, one_after_another
 from selfsight.batch import Images, LabelledImages
+from selfsight.errors import UsageError
 
 LUMA = (0.299, 0.587, 0.114)
 # Rows Y, I, Q of the NTSC colour space.
@@ -35,12 +38,14 @@ class ColorJitter(NamedTuple):
     """How strongly colours are changed.
 
     Attributes:
-        brightness: Factors come from [1 - brightness, 1 + brightness], never below 0.
+        brightness: Factors come evenly from [1 - brightness, 1 + brightness], never below 0.
         contrast: Likewise.
         saturation: Likewise.
         hue: Shares of a full turn come from [-hue, hue], at most 0.5.
         share: Share of pictures that are changed at all, in [0, 1].
         grey: Share of pictures that lose their colour, in [0, 1].
+        exact: Whether the four changes come one after another in a random order, as torchvision's,
+            instead of as one matrix.
     """
 
     brightness: float = 0.8
@@ -49,6 +54,17 @@ class ColorJitter(NamedTuple):
     hue: float = 0.2
     share: float = 0.8
     grey: float = 0.2
+    exact: bool = False
+
+    @classmethod
+    def of_strength(cls, strength: float) -> "ColorJitter":
+        """Scale all four changes as the paper does: 1 for photographs, 0.5 for CIFAR-10."""
+        return cls(0.8 * strength, 0.8 * strength, 0.8 * strength, min(0.2 * strength, 0.5))
+
+    @classmethod
+    def only_grey(cls, share: float) -> "ColorJitter":
+        """Change no colour, and let a share of pictures lose theirs."""
+        return cls(0, 0, 0, 0, share=0, grey=share)
 
 
 def jitter_colors(
@@ -64,13 +80,51 @@ def jitter_colors(
 
     Returns:
         (B, C, S, S) float32 in [0, 1].
+
+    Raises:
+        UsageError: If a strength or a share is outside its range.
     """
+    _check(jitter)
     if crops.shape[1] != 3:
-        _say_that_colors_stay(crops.shape[1])
+        say_that_colors_stay(crops.shape[1])
         return crops
     with torch.autocast(crops.device.type, enabled=False):
+        if jitter.exact:
+            return _jittered_in_order(crops, batch, jitter, name)
         matrix = color_matrices(crops.mean(dim=(2, 3)), batch, jitter, name)
         return recolored(crops, matrix)
+
+
+def solarise(
+    crops: Tensor,
+    batch: Images | LabelledImages,
+    *,
+    share: float = 0.2,
+    threshold: float = 0.5,
+    name: str = "view",
+) -> Tensor:
+    """Invert what is bright in some of the pictures: x -> 1 - x from the threshold on.
+
+    Args:
+        crops: (B, C, S, S) float32 in [0, 1].
+        batch: Whose draws decide.
+        share: Share of pictures that are changed, in [0, 1].
+        threshold: Least value that is inverted, in [0, 1].
+        name: Which view this is: another name draws other pictures.
+
+    Returns:
+        (B, C, S, S) float32 in [0, 1].
+
+    Raises:
+        UsageError: If the share or the threshold is outside [0, 1].
+    """
+    for what, value in (("solarise", share), ("threshold", threshold)):
+        if not 0 <= value <= 1:
+            raise UsageError(f"{what} must be from 0 to 1, got {value}")
+    if share == 0:
+        return crops
+    chosen = batch.draws.uniform(f"{name}/solarise", 1)[:, :, None, None] < share
+    return torch.where(chosen & (crops >= threshold), 1 - crops, crops)
 
 
 def recolored(crops: Tensor, matrix: Tensor) -> Tensor:
@@ -83,15 +137,57 @@ def color_matrices(
     mean: Tensor, batch: Images | LabelledImages, jitter: ColorJitter, name: str
 ) -> Tensor:
     """Draw a matrix for every picture from its mean colour (B, 3): -> (B, 3, 4)."""
-    drawn = batch.draws.uniform(f"{name}/colors", 6)
-    strengths = torch.tensor(jitter[:3], device=mean.device)
-    factors = (1 + strengths * (2 * drawn[:, :3] - 1)).clamp(min=0)
-    angles = 2 * math.pi * jitter.hue * (2 * drawn[:, 3] - 1)
-    changed = composed(mean, factors, angles)
+    drawn = _drawn(batch, jitter, name)
+    changed = composed(mean, drawn.strengths[:, :3], 2 * math.pi * drawn.strengths[:, 3])
     still = torch.eye(3, 4, device=mean.device).expand_as(changed)
-    matrix = torch.where((drawn[:, 4] < jitter.share)[:, None, None], changed, still)
+    matrix = torch.where(drawn.changed[:, None, None], changed, still)
     grey = _luma(mean)[None, None, :] @ matrix  # (B, 1, 4)
-    return torch.where((drawn[:, 5] < jitter.grey)[:, None, None], grey.expand_as(matrix), matrix)
+    return torch.where(drawn.greyed[:, None, None], grey.expand_as(matrix), matrix)
+
+
+class _Drawn(NamedTuple):
+    """Factors of brightness, contrast, saturation and a turn of hue (B, 4); who is changed (B,)."""
+
+    strengths: Tensor
+    changed: Tensor
+    greyed: Tensor
+
+
+def _drawn(batch: Images | LabelledImages, jitter: ColorJitter, name: str) -> _Drawn:
+    """Draw what happens to every picture; both paths take it from here."""
+    drawn = batch.draws.uniform(f"{name}/colors", 6)
+    most = torch.tensor([1 + s for s in jitter[:3]] + [jitter.hue], device=drawn.device)
+    least = [max(0.0, 1 - s) for s in jitter[:3]] + [-jitter.hue]
+    low = torch.tensor(least, device=drawn.device)
+    strengths = low + (most - low) * drawn[:, :4]
+    return _Drawn(strengths, drawn[:, 4] < jitter.share, drawn[:, 5] < jitter.grey)
+
+
+def _jittered_in_order(
+    crops: Tensor, batch: Images | LabelledImages, jitter: ColorJitter, name: str
+) -> Tensor:
+    """Change colours by torchvision's operations, in each picture's own order."""
+    drawn = _drawn(batch, jitter, name)
+    order = batch.draws.uniform(f"{name}/order", 4).argsort(dim=1)
+    nothing = torch.full_like(order, -1)
+    order = torch.where(drawn.changed[:, None], order, nothing)
+    changed = one_after_another(crops, drawn.strengths, order)
+    rows = drawn.greyed.nonzero()[:, 0]
+    return changed.index_copy(0, rows, greyed(changed.index_select(0, rows)))
+
+
+def _check(jitter: ColorJitter) -> None:
+    """Refuse strengths and shares outside their ranges; written so that NaN is refused too."""
+    for what in ("brightness", "contrast", "saturation"):
+        value = getattr(jitter, what)
+        if not 0 <= value < math.inf:
+            raise UsageError(f"{what} must be at least 0, got {value}")
+    if not 0 <= jitter.hue <= 0.5:
+        raise UsageError(f"hue must be a share of a turn, from 0 to 0.5, got {jitter.hue}")
+    for what in ("share", "grey"):
+        value = getattr(jitter, what)
+        if not 0 <= value <= 1:
+            raise UsageError(f"{what} must be a share of the pictures, from 0 to 1, got {value}")
 
 
 def composed(mean: Tensor, factors: Tensor, angles: Tensor) -> Tensor:
@@ -109,7 +205,9 @@ def composed(mean: Tensor, factors: Tensor, angles: Tensor) -> Tensor:
     eye = torch.eye(3, device=mean.device)
     bright, contrast, saturation = factors[:, :, None, None].unbind(dim=1)  # each (B, 1, 1)
     # The mean grey after the change of brightness is b m, so contrast adds (1 - c) b m.
-    offset = ((1 - contrast[:, 0]) * bright[:, 0] * (mean @ luma)[:, None]).expand(-1, 3)
+    offset = ((1 - contrast[:, 0]) * bright[:, 0] * (mean * luma).sum(dim=1, keepdim=True)).expand(
+        -1, 3
+    )
     grey = luma.expand(3, 3)  # each row gives the luma
     turned = _hue_turn(angles) @ (saturation * eye + (1 - saturation) * grey)  # (B, 3, 3)
     # Grey stays grey under saturation and hue, so the offset passes through unchanged.
@@ -123,7 +221,8 @@ def _hue_turn(angles: Tensor) -> Tensor:
     zero, one = torch.zeros_like(cosine), torch.ones_like(cosine)
     rows = [one, zero, zero, zero, cosine, -sine, zero, sine, cosine]
     turn = torch.stack(rows, dim=1).view(-1, 3, 3)
-    return torch.linalg.inv(yiq) @ turn @ yiq
+    # Expanded, or the whole batch would become one product, whose rounding depends on its size.
+    return torch.linalg.inv(yiq).expand_as(turn) @ turn @ yiq.expand_as(turn)
 
 
 def _luma(like: Tensor) -> Tensor:
@@ -131,7 +230,8 @@ def _luma(like: Tensor) -> Tensor:
 
 
 @functools.cache
-def _say_that_colors_stay(channels: int) -> None:
+def say_that_colors_stay(channels: int) -> None:
+    """Warn, once for a number of channels, that a change of colours does nothing."""
     logging.getLogger("selfsight").warning(
         "colours are not changed: that needs 3 channels, and the pictures have %d", channels
     )

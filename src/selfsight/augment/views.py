@@ -11,42 +11,84 @@ import math
 import torch
 from torch import Tensor
 
-from selfsight.augment.affine import crop_matrix, sample
+from selfsight.augment.affine import FULL, crop_matrix, sample, turned
 from selfsight.batch import Images, LabelledImages
+from selfsight.errors import UsageError
 
 TRIES = 10
 
 
-def crop_and_flip(
+def random_view(
     batch: Images | LabelledImages,
     size: int,
     *,
     scale: tuple[float, float] = (0.2, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    flip: float = 0.5,
+    degrees: float = 0.0,
+    shear: float = 0.0,
     name: str = "view",
 ) -> Tensor:
-    """Cut a random box out of every picture, scale it, and mirror half of them.
+    """Cut a random box out of every picture, scale it, and mirror, turn and shear it.
+
+    All of it is one matrix and one sampling. Turning and shearing are about the crop's centre. What
+    then comes into sight from beyond the box is the picture where there is more of it, and its
+    repeated edge where there is not: no black corner tells the angle. The repeated edge can, so
+    with `degrees` or `shear` a task must not ask for the angle.
 
     Args:
         batch: Pictures (B, C, H, H) on their canvases.
         size: Side S of the crops, in pixels.
         scale: Least and greatest share of the picture's area, in (0, 1].
         ratio: Least and greatest width over height.
+        flip: Share of pictures mirrored left to right, in [0, 1].
+        degrees: Angles come from [-degrees, degrees], at most 180.
+        shear: Angles by which upright lines lean come from [-shear, shear] degrees, below 90.
         name: Which view this is: another name draws another box.
 
     Returns:
         (B, C, S, S) float32 in [0, 1], on the batch's device.
+
+    Raises:
+        UsageError: If a setting is outside its range.
     """
+    _check(size, scale, ratio, flip, degrees, shear)
     with torch.autocast(batch.images.device.type, enabled=False):
-        extent = batch.extent.float()
         box = random_boxes(batch, scale, ratio, name)
-        flipped = batch.draws.uniform(f"{name}/flip", 1)[:, 0] < 0.5
-        return sample(as_float(batch.images), extent, crop_matrix(box, flipped, size), size)
+        flipped = batch.draws.uniform(f"{name}/flip", 1)[:, 0] < flip
+        matrix = crop_matrix(box, flipped, size)
+        if degrees or shear:
+            drawn = (2 * batch.draws.uniform(f"{name}/turn", 2) - 1) * (math.pi / 180)
+            matrix = turned(matrix, degrees * drawn[:, 0], shear * drawn[:, 1], size)
+        return sample(batch.images, batch.extent.float(), matrix, size)
 
 
 def as_float(images: Tensor) -> Tensor:
-    """Bring stored pictures to float32 in [0, 1]."""
-    return images.float() / 255 if images.dtype == torch.uint8 else images
+    """Bring stored pictures, of 8 or 16 bits or float32 already, to float32 in [0, 1]."""
+    return images.float() / FULL[images.dtype] if images.dtype in FULL else images
+
+
+def _check(
+    size: int,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+    flip: float,
+    degrees: float,
+    shear: float,
+) -> None:
+    """Refuse settings outside their ranges; written so that NaN is refused too."""
+    if size < 1:
+        raise UsageError(f"a view's side must be at least 1 pixel, got {size}")
+    if not 0 < scale[0] <= scale[1] <= 1:
+        raise UsageError(f"scale must be shares of the area, 0 < least <= most <= 1, got {scale}")
+    if not 0 < ratio[0] <= ratio[1] < math.inf:
+        raise UsageError(f"ratio must be two numbers, 0 < least <= most, got {ratio}")
+    if not 0 <= flip <= 1:
+        raise UsageError(f"flip must be a share of the pictures, from 0 to 1, got {flip}")
+    if not 0 <= degrees <= 180:
+        raise UsageError(f"degrees must be from 0 to 180, got {degrees}")
+    if not 0 <= shear < 90:
+        raise UsageError(f"shear must be from 0 to below 90 degrees, got {shear}")
 
 
 def random_boxes(
@@ -78,7 +120,7 @@ def centre_view(images: Tensor, extent: Tensor, size: int) -> Tensor:
     """Look at the largest centred square of every picture, as evaluation does.
 
     Args:
-        images: (B, C, H, H) canvases, uint8 in [0, 255] or float32 in [0, 1].
+        images: (B, C, H, H) canvases, float32 in [0, 1], or uint8 or uint16 of full range.
         extent: (B, 2) height and width of the picture on its canvas, in pixels.
         size: Side S of the view, in pixels.
 
@@ -88,4 +130,4 @@ def centre_view(images: Tensor, extent: Tensor, size: int) -> Tensor:
     side = extent.float().amin(dim=1, keepdim=True)  # (B, 1)
     box = torch.cat([(extent - side) / 2, side, side], dim=1)
     matrix = crop_matrix(box, torch.zeros_like(side[:, 0], dtype=torch.bool), size)
-    return sample(as_float(images), extent.float(), matrix, size)
+    return sample(images, extent.float(), matrix, size)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from selfsight.augment.views import crop_and_flip
+from selfsight.augment.views import random_view
 from selfsight.batch import Images, Needs
 from selfsight.score import Score
 
@@ -64,7 +64,7 @@ class Rotation(nn.Module):
         crops are squeezed would tell an upright picture from a lying one.
         """
         scale = (self.least_scale, 1.0)
-        crops = crop_and_flip(batch, self.size, scale=scale, ratio=(1.0, 1.0))
+        crops = random_view(batch, self.size, scale=scale, ratio=(1.0, 1.0))
         turns = torch.arange(TURNS, device=crops.device).repeat_interleave(len(crops))
         return turn_all_ways(crops), turns
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from selfsight.augment.views import crop_and_flip
+from selfsight.augment.views import random_view
 from selfsight.batch import Facts, LabelledImages, Needs
 from selfsight.score import Score
 
@@ -60,7 +60,7 @@ class Supervised(nn.Module):
 
     def hide(self, batch: LabelledImages) -> tuple[Tensor, Tensor]:
         """Crop and flip, and set the labels apart: -> pictures (B, C, S, S), classes (B,)."""
-        return crop_and_flip(batch, self.size, scale=(self.least_scale, 1.0)), batch.labels
+        return random_view(batch, self.size, scale=(self.least_scale, 1.0)), batch.labels
 
     def predict(self, crops: Tensor) -> Tensor:
         """Guess the class: (B, C, S, S) -> logits (B, K)."""

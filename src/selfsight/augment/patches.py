@@ -1,0 +1,175 @@
+"""Patches: what keeps a task on tiles of a picture from being solved by a shortcut.
+
+Tiles give themselves away by their brightness, by the lens, whose red, green and blue images differ
+in size (chromatic aberration), and by how pixelated they are. The cures, from Doersch, Gupta,
+Efros, "Unsupervised Visual Representation Learning by Context Prediction", ICCV 2015,
+https://arxiv.org/abs/1505.05192, and Noroozi, Favaro, "Unsupervised Learning of Visual
+Representations by Solving Jigsaw Puzzles", ECCV 2016, https://arxiv.org/abs/1603.09246:
+
+    standardised        brightness and contrast    every tile to mean 0 and deviation 1
+    colors_dropped      the lens                   one channel kept, the others noise
+    colors_projected    the lens                   without the green-magenta axis
+    resampled           pixelation                 some tiles shrunk and enlarged again
+
+Tiles are (B, C, h, w), or (B, N, C, h, w) where a picture has N of them, each with its own draws.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from selfsight.augment.color import say_that_colors_stay
+from selfsight.batch import Images, LabelledImages
+from selfsight.errors import UsageError
+
+GREY_LEVEL = 1 / 255
+# Doersch et al. shrink patches of 96 x 96 pixels to 100 or more.
+LEAST_PIXELS = 100 / 96**2
+
+
+def standardised(
+    tiles: Tensor,
+    *,
+    over: Literal["channel", "tile"] = "channel",
+    least_deviation: float = GREY_LEVEL,
+) -> Tensor:
+    """Bring every tile to mean 0 and standard deviation 1.
+
+    Args:
+        tiles: (..., C, h, w) float32.
+        over: "channel": every channel of a tile by itself. "tile": all channels together, which
+            keeps their relation; after `colors_dropped` the noise would else become a signal.
+        least_deviation: A flatter tile is divided by this instead: what is left of a plain sky is
+            rounding, which is not worth enlarging.
+
+    Returns:
+        (..., C, h, w) float32.
+
+    Raises:
+        UsageError: If `over` is neither.
+    """
+    if over not in ("channel", "tile"):
+        raise UsageError(f"tiles are standardised over 'channel' or 'tile', got {over!r}")
+    over_dims = (-2, -1) if over == "channel" else (-3, -2, -1)
+    with torch.autocast(tiles.device.type, enabled=False):
+        centred = tiles - tiles.mean(dim=over_dims, keepdim=True)
+        deviation = centred.square().mean(dim=over_dims, keepdim=True).sqrt()
+        return centred / deviation.clamp(min=least_deviation)
+
+
+def colors_dropped(
+    tiles: Tensor,
+    batch: Images | LabelledImages,
+    *,
+    noise: float = GREY_LEVEL,
+    name: str = "patches",
+) -> Tensor:
+    """Keep one random channel of every tile, and put noise into the others.
+
+    Args:
+        tiles: (B, C, h, w) or (B, N, C, h, w) float32 in [0, 1]. One channel comes back unchanged.
+        batch: Whose draws decide.
+        noise: Width of the even noise, around the mean of the kept channel.
+        name: Another name draws other channels and other noise.
+
+    Returns:
+        Tiles of the same shape.
+    """
+    batched = tiles.reshape(len(tiles), -1, *tiles.shape[-3:])  # (B, N, C, h, w)
+    count, channels, height, width = batched.shape[1:]
+    if channels == 1:
+        return tiles
+    kept = (batch.draws.uniform(f"{name}/channel", count) * channels).long()  # (B, N)
+    kept = kept[:, :, None, None, None].expand(-1, -1, 1, height, width)
+    channel = batched.gather(2, kept)
+    drawn = batch.draws.uniform(f"{name}/noise", count * channels * height * width)
+    spread = noise * (drawn.view_as(batched) - 0.5)
+    filled = channel.mean(dim=(3, 4), keepdim=True) + spread
+    return filled.scatter(2, kept, channel).view_as(tiles)
+
+
+def colors_projected(tiles: Tensor) -> Tensor:
+    """Remove the green-magenta axis, along which lenses spread colours.
+
+    With a = (-1, 2, -1) a colour x becomes x - a (a . x) / (a . a): what it holds of a is gone, so
+    green no longer differs from the mean of red and blue. Greys stay.
+
+    Args:
+        tiles: (..., 3, h, w) float32 in [0, 1]. Without three channels they come back unchanged.
+
+    Returns:
+        (..., 3, h, w) float32 in [-1/6, 7/6]: clamping would put some of the axis back.
+    """
+    if tiles.shape[-3] != 3:
+        say_that_colors_stay(tiles.shape[-3])
+        return tiles
+    red, green, blue = tiles.unbind(dim=-3)
+    along = (2 * green - red - blue) / 6
+    return torch.stack([red + along, green - 2 * along, blue + along], dim=-3)
+
+
+def resampled(
+    tiles: Tensor,
+    batch: Images | LabelledImages,
+    *,
+    share: float = 1 / 3,
+    least: float = LEAST_PIXELS,
+    name: str = "patches",
+) -> Tensor:
+    """Shrink some tiles to a random number of pixels, and enlarge them again.
+
+    Shrinking is torch's antialiased bilinear filter, enlarging its plain one. Both are matrices on
+    the lines of a tile, so a tile X becomes M X M'.
+
+    Args:
+        tiles: (B, C, h, w) or (B, N, C, h, w) float32.
+        batch: Whose draws decide.
+        share: Share of tiles that are shrunk, in [0, 1].
+        least: Least share of a tile's pixels that it is shrunk to, in (0, 1]; the most is all.
+        name: Another name draws other tiles and sizes.
+
+    Returns:
+        Tiles of the same shape and range.
+
+    Raises:
+        UsageError: If a setting is outside its range.
+    """
+    if not 0 <= share <= 1:
+        raise UsageError(f"share must be a share of the tiles, from 0 to 1, got {share}")
+    if not 0 < least <= 1:
+        raise UsageError(f"least must be a share of a tile's pixels, 0 < least <= 1, got {least}")
+    flat = tiles.reshape(-1, *tiles.shape[-3:])  # (B N, C, h, w)
+    count = 1 if tiles.ndim == 4 else tiles.shape[1]
+    drawn = batch.draws.uniform(f"{name}/resampled", 2 * count).view(-1, 2)  # (B N, 2)
+    rows = (drawn[:, 0] < share).nonzero()[:, 0]
+    factor = (least + (1 - least) * drawn[rows, 1]).sqrt()  # of a side
+    with torch.autocast(tiles.device.type, enabled=False):
+        height, width = flat.shape[-2:]
+        down = shrunk_and_enlarged(height, (height * factor).round())[:, None]
+        across = shrunk_and_enlarged(width, (width * factor).round())[:, None]
+        changed = down @ flat.index_select(0, rows) @ across.mT
+        return flat.index_copy(0, rows, changed).view_as(tiles)
+
+
+def shrunk_and_enlarged(side: int, kept: Tensor) -> Tensor:
+    """Write shrinking a line to some of its pixels and enlarging it again as a matrix.
+
+    Args:
+        side: Pixels of the line.
+        kept: (n,) how many it is shrunk to, whole numbers; at least 1 is taken.
+
+    Returns:
+        (n, side, side) float32, rows sum to 1.
+    """
+    step = (side / kept.clamp(min=1))[:, None]  # (n, 1) pixels of the line under one of the shrunk
+    centre = torch.arange(side, device=kept.device) + 0.5
+    # A triangle as wide as the step around the middle of each shrunk pixel. There are fewer than
+    # `side` of those: further rows are not read.
+    apart = (centre - (centre * step)[:, :, None]) / step[:, :, None]  # (n, shrunk, side)
+    down = (1 - apart.abs()).clamp(min=0)
+    down = down / down.sum(dim=2, keepdim=True).clamp(min=1e-12)
+    # Enlarging weighs the two nearest shrunk pixels; beyond the outermost centre it is repeated.
+    place = (centre / step).clamp(min=0.5).minimum(side / step - 0.5)  # (n, side)
+    up = (1 - (place[:, :, None] - centre).abs()).clamp(min=0)  # (n, side, shrunk)
+    return up @ down
