@@ -27,9 +27,10 @@ LEFT_TO_RIGHT = (
     {"tasks"},
     {"run"},
     {"probes"},
-    {"plan", "train"},
-    {"reading", "pretraining", "probing"},
+    {"plan", "processes", "train", "pace", "tracking"},
+    {"reading", "subject", "pretraining", "probing"},
     {"looks"},
+    {"neighbouring", "embedding"},
     {"studies"},
 )
 PLACE = {name: place for place, names in enumerate(LEFT_TO_RIGHT) for name in names}

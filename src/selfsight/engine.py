@@ -1,6 +1,7 @@
 """Engine: devices and precision, by Lightning Fabric; nothing else in the house imports it."""
 
 import contextlib
+import copy
 import logging
 import warnings
 from collections.abc import Generator
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from selfsight.encoders import Encoder
 from selfsight.errors import SelfsightError
 from selfsight.score import Score
 
@@ -30,28 +32,70 @@ def resolve_device(asked: str) -> str:
     return asked
 
 
-class Engine:
-    """One device at one precision.
+def make_fabric(device: str, precision: Precision, *, devices: int = 1, nodes: int = 1) -> Any:
+    """Make Fabric, quietly; with several processes they are DDP's (gloo, or nccl on GPUs).
+
+    Gradients are then averaged over processes. Every parameter must be used in every step: a task
+    whose heads take turns would need DDP's `find_unused_parameters`.
 
     Args:
         device: "cpu" or "cuda".
         precision: "f32", or "bf16" for autocast with f32 weights.
+        devices: Processes on each node.
+        nodes: Machines.
+    """
+    from lightning_fabric import Fabric  # slow to load, and needed only to train
+
+    with warnings.catch_warnings(), _quiet("lightning_fabric"):
+        warnings.simplefilter("ignore")  # it remarks on a GPU that was not asked for
+        return Fabric(
+            accelerator=device,
+            devices=devices,
+            num_nodes=nodes,
+            strategy="ddp" if devices * nodes > 1 else "auto",
+            precision=cast(Any, _NAMES[precision]),
+        )
+
+
+def launch(fabric: Any) -> None:
+    """Join the processes of `make_fabric`; the first to ask also starts them."""
+    with warnings.catch_warnings(), _quiet("lightning_fabric"):
+        warnings.simplefilter("ignore")  # it remarks on thread counts
+        fabric.launch()
+
+
+class Engine:
+    """A device, and its like in other processes, at one precision.
+
+    Args:
+        device: "cpu" or "cuda".
+        precision: "f32", or "bf16" for autocast with f32 weights.
+        devices: Processes on each node; they must have been joined (`processes.joined`).
+        nodes: Machines.
+        compiled: Whether the task's encoders run through `torch.compile`.
     """
 
-    def __init__(self, device: str, precision: Precision) -> None:
-        from lightning_fabric import Fabric  # slow to load, and needed only to train
-
-        with warnings.catch_warnings(), _quiet("lightning_fabric"):
-            warnings.simplefilter("ignore")  # it remarks on a GPU that was not asked for
-            self._fabric = Fabric(
-                accelerator=device, devices=1, precision=cast(Any, _NAMES[precision])
-            )
-        self.device = self._fabric.device
+    def __init__(
+        self,
+        device: str,
+        precision: Precision,
+        *,
+        devices: int = 1,
+        nodes: int = 1,
+        compiled: bool = False,
+    ) -> None:
+        self._fabric = make_fabric(device, precision, devices=devices, nodes=nodes)
+        if devices * nodes > 1:
+            launch(self._fabric)
+        self._compiled = compiled
+        self.device = cast(torch.device, self._fabric.device)
 
     def prepare(self, task: nn.Module, optimizer: Optimizer) -> None:
         """Move a task to the device and wrap it; its parameters stay the same objects."""
         task.to(self.device)
         task.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] -- as documented
+        if self._compiled:
+            compile_encoders(task)
         self._task, self._optimizer = self._fabric.setup(task, optimizer, move_to_device=False)
         self._parameters = list(task.parameters())
 
@@ -76,6 +120,51 @@ class Engine:
         """Wait until the device has done what it was given."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+
+
+def compile_encoders(task: nn.Module) -> None:
+    """Let a task's encoders run through `torch.compile`, in place: no name in the state changes.
+
+    The rest of a task is left alone: its draws hash strings, which breaks the graph and would
+    compile anew every epoch, and the encoder is where the time goes.
+    """
+    for part in task.modules():
+        if isinstance(part, Encoder):
+            part.compile()
+
+
+def uncompile_encoders(task: nn.Module) -> None:
+    """Take `compile_encoders` back: pictures of another shape would be compiled for anew."""
+    for part in task.modules():
+        if isinstance(part, Encoder):
+            part._compiled_call_impl = None  # pyright: ignore[reportPrivateUsage] -- no public way
+
+
+def fault_of_compiling(
+    task: nn.Module, batch: Any, device: torch.device | str, precision: Precision
+) -> str | None:
+    """Try a compiled step, forward and backward, on a copy: -> None if it worked, else why not.
+
+    Args:
+        task: Its weights, statistics and gradients stay as they are.
+        batch: What it would be trained on, on the device.
+        device: Where to compute.
+        precision: To compute in.
+    """
+    twin = copy.deepcopy(task).train().to(device)
+    twin.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] -- as documented
+    compile_encoders(twin)
+    kind = torch.device(device).type
+    try:
+        with torch.random.fork_rng(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the compiler's remarks on this machine
+            with torch.autocast(kind, torch.bfloat16, enabled=precision == "bf16"):
+                loss = cast(Score, twin(batch)).loss
+            loss.backward()
+    except RuntimeError as error:  # no compiler, or one that fails: its errors have this base alone
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        return lines[0]
+    return None
 
 
 @contextlib.contextmanager

@@ -6,11 +6,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from selfsight.encoders import DEFAULT, EXAMPLES, build
+from selfsight.encoders import DEFAULT, EXAMPLES, build, fitting_size
 from selfsight.settings import Encoders, Tasks
 from selfsight.tasks.describe import card, cards
 
-LOOKED_AT = 64  # px, the side at which encoders are listed; those of fixed size take their own
+LOOKED_AT = 64  # px, the side at which encoders are listed, or the nearest they take
 
 
 def tasks(settings: Tasks) -> list[dict[str, Any]]:
@@ -41,7 +41,7 @@ def encoders(settings: Encoders) -> list[dict[str, Any]]:
 
 def _encoder(name: str) -> dict[str, Any]:
     with torch.random.fork_rng():
-        encoder = build(name, size=LOOKED_AT)
+        encoder = build(name, size=fitting_size(name, LOOKED_AT))
     return {
         "name": name,
         "timm": encoder.recipe.name,

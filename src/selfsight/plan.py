@@ -11,10 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from selfsight.data.canvases import Form, Storage
 from selfsight.encoders import DEFAULT, Encoder
 from selfsight.encoders.encoder import batch_norms
 from selfsight.engine import Precision
 from selfsight.errors import UsageError
+from selfsight.machine import cache_folder, size_in_words
 from selfsight.progress import duration
 from selfsight.settings import Pretrain
 
@@ -59,6 +61,14 @@ class Plan:
         seconds_a_step: As measured before the start.
         save_every: Seconds between two checkpoints.
         notes: What the user should know of the choices.
+        tile: Side of the tiles that pictures are cut into, in pixels; None for whole ones.
+        storage: Where decoded pictures are kept.
+        bits: Depth of a sample, 8 or 16.
+        devices: Processes on each node.
+        nodes: Machines.
+        compiled: Whether the encoder is compiled.
+        probe_every: Factor by which the steps grow at which the encoder is probed; None for never.
+        track: Names of what else is told the metrics.
     """
 
     data: str
@@ -89,11 +99,35 @@ class Plan:
     seconds_a_step: float
     save_every: float
     notes: tuple[str, ...] = ()
+    tile: int | None = None
+    storage: Storage = "memory"
+    bits: int = 8
+    devices: int = 1
+    nodes: int = 1
+    compiled: bool = False
+    probe_every: float | None = None
+    track: tuple[str, ...] = ()
 
     @property
     def log_every(self) -> int:
         """Steps between two rows of metrics.csv."""
         return max(1, self.steps // ROWS_LOGGED)
+
+    @property
+    def processes(self) -> int:
+        """How many processes train together."""
+        return self.devices * self.nodes
+
+    @property
+    def probe_steps(self) -> frozenset[int]:
+        """Steps at which the encoder is probed: none, the first row's, ever rarer, the last."""
+        if self.probe_every is None:
+            return frozenset()
+        steps, at = {0, self.steps}, float(self.log_every)
+        while at < self.steps:
+            steps.add(round(at / self.log_every) * self.log_every)
+            at *= self.probe_every
+        return frozenset(step for step in steps if step <= self.steps)
 
     def to_json(self) -> dict[str, Any]:
         """Give the plan as plain values."""
@@ -102,20 +136,28 @@ class Plan:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Plan":
         """Read back what `to_json` gave."""
-        tuples: dict[str, Any] = {key: tuple(values[key]) for key in ("classes", "notes")}
+        names = ("classes", "notes", "track")
+        tuples: dict[str, Any] = {key: tuple(values[key]) for key in names if key in values}
         return cls(**(values | tuples))
 
     def lines(self, encoder: Encoder) -> list[str]:
         """Say the plan, a line an aspect."""
         weights = sum(p.numel() for p in encoder.parameters())
         epochs = self.steps * self.batch / self.samples
-        store = self.samples * self.channels * self.canvas**2
+        store = self.samples * Form(self.channels, self.bits).bytes_each(self.canvas)
+        kept = {
+            "memory": f"{size_in_words(store)} in memory",
+            "map": f"{size_in_words(store)} on a memory map in {cache_folder()}",
+            "stream": "decoded anew for every step",
+        }
+        pictures = "pictures" if self.tile is None else f"tiles of {self.tile} px"
+        depth = "" if self.bits == 8 else f" of {self.bits} bits"
         settings = ", ".join(f"{k}={v}" for k, v in self.task_settings.items())
         start = f", weights from {self.start}" if self.start else ""
         lines = [
-            f"data      {self.samples:,} pictures, {self.channels} channel"
-            f"{'s' if self.channels > 1 else ''}, on canvases of {self.canvas} px "
-            f"({_bytes(store)} in memory)",
+            f"data      {self.samples:,} {pictures}, {self.channels} channel"
+            f"{'s' if self.channels > 1 else ''}{depth}, on canvases of {self.canvas} px "
+            f"({kept[self.storage]})",
             f"task      {self.task} on {self.size} px" + (f" ({settings})" if settings else ""),
             f"encoder   {self.encoder['name']}, {weights / 1e6:.2f} M weights, "
             f"{encoder.dim} features{start}",
@@ -124,13 +166,14 @@ class Plan:
             f"training  {self.optimizer}, rate {self.rate:.3g} by {self.schedule} after "
             f"{self.warmup} steps of warm-up, decay {self.decay:g}, "
             f"{'no clipping' if self.clip is None else f'clipped at {self.clip:g}'}",
-            f"machine   {self.device}, {self.precision}, {self.threads} threads",
+            f"machine   {self.device}, {self.precision}, {self.threads} threads"
+            + (f" in each of {self.processes} processes" if self.processes > 1 else "")
+            + (", compiled" if self.compiled else ""),
         ]
+        if self.processes > 1 and batch_norms(encoder):
+            own = self.batch // self.processes
+            lines.append(f"note      batch statistics are of each process's own {own} pictures")
         return lines + [f"note      {note}" for note in self.notes]
-
-
-def _bytes(count: float) -> str:
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
 
 
 def side_of_pictures(asked: int | None, longer_side: int, device: str) -> int:
@@ -169,6 +212,19 @@ def batch_size(asked: int | None, samples: int, device: str) -> tuple[int, tuple
         return wanted, ()
     note = f"the batch of {wanted} is lowered to the {samples} pictures there are"
     return samples, (note,) if asked else ()
+
+
+def shared_batch(batch: int, processes: int) -> tuple[int, tuple[str, ...]]:
+    """Lower a batch to a multiple of the processes that share it: -> batch, notes.
+
+    Raises:
+        UsageError: If there is not a picture for each.
+    """
+    if batch < processes:
+        raise UsageError(f"--batch must give each of {processes} processes a picture, got {batch}")
+    shared = batch // processes * processes
+    note = f"the batch of {batch} is lowered to {shared}, a multiple of {processes} processes"
+    return shared, (note,) if shared < batch else ()
 
 
 def optimization(settings: Pretrain, encoder: Encoder, batch: int) -> dict[str, Any]:

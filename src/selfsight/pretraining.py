@@ -7,7 +7,7 @@ built again: that is the untrained network every probe compares with.
 import contextlib
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,23 +19,39 @@ from torch import nn
 from selfsight import encoders, machine, plan
 from selfsight.augment.views import centre_view
 from selfsight.batch import Facts, LabelledImages, Needs
-from selfsight.data import Order, Pictures, Source, Survey, batch_at, open_data, split, survey
+from selfsight.data import (
+    Ahead,
+    Order,
+    Pictures,
+    Skipped,
+    Source,
+    Streamed,
+    Survey,
+    Tiles,
+    batch_at,
+    open_data,
+    split,
+    survey,
+)
 from selfsight.encoders import Encoder, Recipe
-from selfsight.engine import Precision, resolve_device, threads
+from selfsight.engine import resolve_device, threads
 from selfsight.errors import SelfsightError, UsageError
+from selfsight.pace import as_compiled, measured_plan
 from selfsight.plan import Plan
 from selfsight.probes.baseline import final_features, some_rows, untrained_encoder
+from selfsight.probes.curve import LABELS, TESTED, CurveProbe, few
+from selfsight.processes import ALONE, Processes, joined
 from selfsight.progress import console
-from selfsight.reading import read_aloud
+from selfsight.reading import read_aloud, say_skipped, told_of_waiting
 from selfsight.run import SETTINGS, Run
 from selfsight.settings import Pretrain
 from selfsight.tasks import load_task
 from selfsight.tasks.describe import parsed_settings, settings_of
-from selfsight.train import Batches, Training, measured_step
+from selfsight.tracking import Trackers, check_installed
+from selfsight.train import Batches, Training
 from selfsight.verdict import Shape, judge_unlabelled
 
 PICTURES_JUDGED = 1000
-WORTH_CHANGING = 0.95  # share of the plain way's time that another way must stay under
 PACKAGES = ("selfsight", "torch", "torchvision", "timm", "lightning-fabric")
 
 
@@ -61,30 +77,51 @@ def pretrain(data: str | None = None, task: str | Sequence[str] = (), **options:
 
 def pretrain_as(settings: Pretrain) -> Run:
     """Learn as the settings say; see `pretrain`."""
+    with _processes_of(settings) as processes:
+        return _pretrained(settings, processes)
+
+
+@contextlib.contextmanager
+def _processes_of(settings: Pretrain) -> Generator[Processes]:
+    """Join the processes that are asked for, or that a run to go on with had."""
+    devices, nodes, device = settings.devices, settings.nodes, settings.device
     if settings.resume is not None:
-        return _resumed(Run.open(settings.resume))
+        of = Plan.from_json(Run.open(settings.resume).settings["plan"])
+        devices, nodes, device = of.devices, of.nodes, of.device
+    with joined(devices, nodes, resolve_device(device)) as processes:
+        yield processes
+
+
+def _pretrained(settings: Pretrain, processes: Processes) -> Run:
+    """Learn as the settings say, together with other processes."""
+    if settings.resume is not None:
+        return _resumed(Run.open(settings.resume), processes)
     name = settings.task[0]
     chosen = parsed_settings(name, settings.set)
     device = resolve_device(settings.device)
-    source = _source(cast(str, settings.data), name)
+    source = _source(cast(str, settings.data), name, settings.tile)
+    check_installed(settings.track)
+    if settings.probe_every is not None:
+        _labelled(cast(str, settings.data))
     place = Path(settings.out or _free_place(name, cast(str, settings.data)))
-    ours = not place.exists()
-    run = Run.create(place)
+    ours = processes.leads and not place.exists()
+    run = Run(processes.told(Run.create(place).path if processes.leads else place))
     try:
-        begun = _begun(settings, chosen, source, device)
+        begun = _begun(settings, chosen, source, device, processes)
     except BaseException:
         if ours:
             with contextlib.suppress(OSError):
                 place.rmdir()  # nothing is in it yet
         raise
-    run.write_settings(
-        {
-            "asked": dataclasses.asdict(settings),
-            "plan": begun.plan.to_json(),
-            "skipped": [dataclasses.asdict(s) for s in begun.pictures.skipped],
-            **_circumstances(device),
-        }
-    )
+    if processes.leads:
+        run.write_settings(
+            {
+                "asked": dataclasses.asdict(settings),
+                "plan": begun.plan.to_json(),
+                "skipped": [dataclasses.asdict(s) for s in begun.pictures.skipped],
+                **_circumstances(device),
+            }
+        )
     return _trained(run, begun)
 
 
@@ -96,9 +133,16 @@ class _Begun:
     task: nn.Module
     pictures: Pictures
     batches: Batches
+    processes: Processes = ALONE
 
 
-def _begun(settings: Pretrain, chosen: dict[str, Any], source: Source, device: str) -> _Begun:
+def _begun(
+    settings: Pretrain,
+    chosen: dict[str, Any],
+    source: Source,
+    device: str,
+    processes: Processes,
+) -> _Begun:
     """Read the data, build the networks, measure a step, and plan."""
     say = console().print
     task_class = load_task(settings.task[0])
@@ -110,20 +154,27 @@ def _begun(settings: Pretrain, chosen: dict[str, Any], source: Source, device: s
         )
     known = survey(source)
     size = plan.side_of_pictures(settings.size, known.longer_side, device)
+    size = settings.size or _side_that_fits(settings, size, device)
     if size < needs.least_side:
         raise UsageError(f"{settings.task[0]} needs --size {needs.least_side} or more, got {size}")
     scale = {**settings_of(settings.task[0]), **chosen}.get("least_scale", 1.0)
     canvas = plan.side_of_canvas(size, known.longest, scale)
-    pictures = read_aloud(source, side=canvas, limit=settings.limit, listed_in=SETTINGS)
+    pictures = read_aloud(
+        source,
+        side=canvas,
+        limit=settings.limit,
+        storage=None if settings.storage == "auto" else settings.storage,
+        listed_in=SETTINGS,
+    )
     draft = _draft(settings, chosen, known, pictures, size, canvas, device)
     task, recipe = built(draft)
     draft = dataclasses.replace(draft, encoder=recipe.to_json())
     say("measuring a step", style="dim")
-    batches = batches_of(pictures, draft, needs)
-    final = _measured(settings, draft, task, batches)
+    batches = batches_of(pictures, draft, needs, processes=processes)
+    final = measured_plan(settings, draft, task, batches, processes=processes)
     for line in final.lines(cast(Encoder, task.encoder)):
         say(line)
-    return _Begun(final, task, pictures, batches)
+    return _Begun(final, task, pictures, batches, processes)
 
 
 def _needs(task_class: type[nn.Module]) -> Needs:
@@ -131,15 +182,16 @@ def _needs(task_class: type[nn.Module]) -> Needs:
     return cast(Any, task_class).needs
 
 
-def _source(data: str, task: str) -> Source:
-    """Open what is trained on: the training part.
+def _source(data: str, task: str, tile: int | None) -> Source:
+    """Open what is trained on: the training part, in tiles if asked.
 
     A task that learns from labels leaves out what a probe of the same data would be tested on.
     """
     parts = open_data(data)
-    if _needs(load_task(task)).labels and parts.test is None and parts.train.labels is not None:
-        return split(parts.train)[0]
-    return parts.train
+    source = parts.train
+    if _needs(load_task(task)).labels and parts.test is None and source.labels is not None:
+        source = split(source)[0]
+    return source if tile is None else Tiles(source, tile)
 
 
 def _draft(
@@ -155,6 +207,8 @@ def _draft(
     channels = pictures.images.shape[1]
     samples = len(pictures)
     batch, notes = plan.batch_size(settings.batch, samples, device)
+    batch, more = plan.shared_batch(batch, settings.devices * settings.nodes)
+    notes += more
     if known.shortest != known.longest:
         sides = f"{known.shortest} to {known.longest} px"
         notes += (f"pictures of mixed sizes, the longer side {sides}, are scaled to fit",)
@@ -165,7 +219,10 @@ def _draft(
         raise UsageError(
             f"classes must be at least the {facts.classes} of the data, got {chosen['classes']}"
         )
-    encoder = _encoder(settings, size, channels, device)
+    encoder = _encoder(settings, size, pictures, device)
+    notes += _told_of_channels(settings.start, channels)
+    if isinstance(pictures.images, Streamed):
+        notes += (_told_of_stream(pictures.images),)
     return Plan(
         data=cast(str, settings.data),
         limit=settings.limit,
@@ -192,18 +249,40 @@ def _draft(
         seconds_a_step=0.0,
         save_every=settings.save_every,
         notes=notes,
+        tile=settings.tile,
+        storage=pictures.storage,
+        bits=pictures.bits,
+        devices=settings.devices,
+        nodes=settings.nodes,
+        probe_every=settings.probe_every,
+        track=settings.track,
     )
 
 
-def _encoder(settings: Pretrain, size: int, channels: int, device: str) -> Encoder:
-    """Build the encoder that was asked for, with weights that do not matter yet."""
+def _told_of_stream(streamed: Streamed) -> str:
+    """Say what streaming can give."""
+    pace = streamed.pace()
+    disk = f", {pace.waiting:.0%} of that time waiting for the disk" if pace.waiting > 0.05 else ""
+    return f"streamed: a core decodes {pace.pictures:,.0f} pictures a second{disk}"
+
+
+def _encoder(settings: Pretrain, size: int, pictures: Pictures, device: str) -> Encoder:
+    """Build the encoder that was asked for, with weights that do not matter yet.
+
+    What the usual mean and deviation do not suit is standardised by its own.
+    """
+    channels = pictures.images.shape[1]
+    own: dict[str, Any] = {}
+    if pictures.bits > 8 or channels not in (1, 3):
+        rows = some_rows(len(pictures), PICTURES_JUDGED)
+        own["mean"], own["deviation"] = pictures.statistics(rows)
     with torch.random.fork_rng():
         if settings.start is None:
             name = plan.encoder_name(settings.encoder, size, device)
-            return encoders.build(name, size=size, channels=channels)
+            return encoders.build(name, size=size, channels=channels, **own)
         if settings.start.startswith("timm:"):
             name = settings.start.removeprefix("timm:")
-            return encoders.build(name, size=size, channels=channels, pretrained=True)
+            return encoders.build(name, size=size, channels=channels, pretrained=True, **own)
         encoder = Run.open(settings.start).encoder()
     asked = settings.encoder
     if asked is not None and encoders.OWN.get(asked, asked) != encoder.recipe.name:
@@ -215,12 +294,32 @@ def _encoder(settings: Pretrain, size: int, channels: int, device: str) -> Encod
             f"--from {settings.start} takes pictures of {encoder.recipe.size} px only; give "
             f"--size {encoder.recipe.size}"
         )
-    if encoder.recipe.channels != channels:
-        raise SelfsightError(
-            f"--from {settings.start} takes pictures of {encoder.recipe.channels} channels, and "
-            f"these have {channels}"
-        )
-    return encoder
+    return encoders.adapted(encoder, channels)
+
+
+def _side_that_fits(settings: Pretrain, side: int, device: str) -> int:
+    """Choose the side nearest to the data's that the encoder takes."""
+    start = settings.start
+    if start is None:
+        return encoders.fitting_size(plan.encoder_name(settings.encoder, side, device), side)
+    if start.startswith("timm:"):
+        return encoders.fitting_size(start.removeprefix("timm:"), side)
+    recipe = Run.open(start).encoder().recipe
+    return recipe.arguments.get("img_size") or encoders.fitting_size(recipe.name, side)
+
+
+def _told_of_channels(start: str | None, channels: int) -> tuple[str, ...]:
+    """Say that weights of a network for other channels are carried over."""
+    if start is None:
+        return ()
+    if start.startswith("timm:"):
+        before = encoders.usual_channels(start.removeprefix("timm:"))
+    else:
+        before = Run.open(start).encoder().recipe.channels
+    if before == channels:
+        return ()
+    plural = "s" if channels > 1 else ""
+    return (f"first convolution adapted from {before} to {channels} channel{plural}",)
 
 
 def built(of: Plan) -> tuple[nn.Module, Recipe]:
@@ -231,7 +330,8 @@ def built(of: Plan) -> tuple[nn.Module, Recipe]:
         pretrained = (of.start or "").startswith("timm:")
         encoder = encoders.from_recipe(recipe, pretrained=pretrained)
         if of.start and not pretrained:
-            encoder.load_state_dict(Run.open(of.start).encoder().state_dict())
+            begun = encoders.adapted(Run.open(of.start).encoder(), recipe.channels)
+            encoder.load_state_dict(begun.state_dict())
         try:
             task = load_task(of.task)(encoder, encoder.dim, size=of.size, **of.task_settings)
         except ValueError as error:
@@ -239,60 +339,62 @@ def built(of: Plan) -> tuple[nn.Module, Recipe]:
     return task, encoder.recipe
 
 
-def batches_of(pictures: Pictures, of: Plan, needs: Needs) -> Batches:
-    """Give the function from a step to its batch."""
+def batches_of(
+    pictures: Pictures, of: Plan, needs: Needs, *, processes: Processes = ALONE
+) -> Batches:
+    """Give the function from a step to its batch: of several processes, to this one's share."""
     order = Order(len(pictures), of.batch, of.seed)
     labels = needs.batch is LabelledImages
+    device = processes.placed(of.device)
 
     def at(step: int) -> Any:
         epoch, rows = order.at(step)
-        return batch_at(pictures, rows, seed=of.seed, epoch=epoch, labels=labels, device=of.device)
+        mine = processes.share(rows)
+        return batch_at(pictures, mine, seed=of.seed, epoch=epoch, labels=labels, device=device)
 
-    return at
+    return at if pictures.storage == "memory" else Ahead(at)
 
 
-def _measured(settings: Pretrain, draft: Plan, task: nn.Module, batches: Batches) -> Plan:
-    """Choose precision and threads by measurement, then the steps.
+def _labelled(data: str) -> tuple[Source, Source]:
+    """Open labelled pictures for `--probe-every`: -> a few to fit on, a few to test on."""
+    parts = open_data(data)
+    few(parts.train, LABELS)  # refuses what has no labels
+    train, test = (parts.train, parts.test) if parts.test is not None else split(parts.train)
+    return few(train, LABELS), few(test, TESTED)
 
-    Fewer digits, and fewer threads, must pay. One thread can be faster than all where other work
-    shares the cores, since threads that wait for each other then wait for that work too.
-    """
 
-    def timed(precision: Precision, count: int) -> tuple[float, Precision, int]:
-        return measured_step(task, batches, draft, precision, count), precision, count
-
-    chosen = timed("bf16" if settings.precision == "bf16" else "f32", draft.threads)
-    if settings.precision == "auto":
-        chosen = _better(chosen, timed("bf16", draft.threads))
-    if draft.device == "cpu" and draft.threads > 1:
-        chosen = _better(chosen, timed(chosen[1], 1))
-    seconds, precision, used = chosen
-    steps = plan.step_count(settings, draft.samples, draft.batch, draft.device, seconds)
-    return dataclasses.replace(
-        draft,
-        precision=precision,
-        threads=used,
-        steps=steps,
-        warmup=round(plan.WARM_UP_SHARE * steps),
-        seconds_a_step=seconds,
+def _curve_probe(begun: _Begun) -> CurveProbe | None:
+    """Read what `--probe-every` probes with, in the first process."""
+    of = begun.plan
+    if of.probe_every is None or not begun.processes.leads:
+        return None
+    train, test = (
+        read_aloud(
+            part,
+            side=of.size,
+            fit="square",
+            channels=of.channels,
+            storage="memory",
+            listed_in=SETTINGS,
+        )
+        for part in _labelled(of.data)
     )
+    return CurveProbe(train, test, device=begun.processes.placed(of.device))
 
 
-def _better(
-    plain: tuple[float, Precision, int], other: tuple[float, Precision, int]
-) -> tuple[float, Precision, int]:
-    """Take the other way of computing if it saves enough."""
-    return other if other[0] < WORTH_CHANGING * plain[0] else plain
-
-
-def _resumed(run: Run) -> Run:
+def _resumed(run: Run, processes: Processes) -> Run:
     """Go on with a run from its last checkpoint."""
     kept = run.settings
     of = Plan.from_json(kept["plan"])
     resolve_device(of.device)
+    check_installed(of.track)
     _say_what_differs(kept, of)
     pictures = read_aloud(
-        _source(of.data, of.task), side=of.canvas, limit=of.limit, listed_in=SETTINGS
+        _source(of.data, of.task, of.tile),
+        side=of.canvas,
+        limit=of.limit,
+        storage=of.storage,
+        listed_in=SETTINGS,
     )
     if pictures.fingerprint != of.fingerprint:
         raise SelfsightError(
@@ -301,8 +403,11 @@ def _resumed(run: Run) -> Run:
         )
     begun_already = run.load_checkpoint() is not None  # its weights replace those of the start
     task, _ = built(dataclasses.replace(of, start=None) if begun_already else of)
-    needs = _needs(type(task))
-    return _trained(run, _Begun(of, task, pictures, batches_of(pictures, of, needs)))
+    batches = batches_of(pictures, of, _needs(type(task)), processes=processes)
+    of, notes = as_compiled(of, task, batches, processes=processes)
+    for note in notes:
+        console().print(f"the resumed run may differ in its last bits: {note}")
+    return _trained(run, _Begun(of, task, pictures, batches, processes))
 
 
 def _say_what_differs(kept: dict[str, Any], of: Plan) -> None:
@@ -317,6 +422,8 @@ def _say_what_differs(kept: dict[str, Any], of: Plan) -> None:
         differing.append("the processor is another")
     if of.threads > machine.processors():
         differing.append(f"{of.threads} threads share {machine.processors()} cores")
+    if of.processes > 2:
+        differing.append("more than two processes add gradients up in no fixed order")
     if of.device == "cuda":
         differing.append("a GPU adds numbers up in no fixed order")
     if differing:
@@ -325,21 +432,62 @@ def _say_what_differs(kept: dict[str, Any], of: Plan) -> None:
 
 def _trained(run: Run, begun: _Begun) -> Run:
     """Train to the end and write what can be said without labels."""
-    with torch.random.fork_rng(), threads(begun.plan.threads):
-        torch.manual_seed(begun.plan.seed)
-        training = Training(begun.task, begun.batches, begun.plan, run)
+    of, leads = begun.plan, begun.processes.leads
+    trackers = Trackers.of(of.track if leads else (), run.path)
+    with torch.random.fork_rng(), threads(of.threads):
+        torch.manual_seed(of.seed + begun.processes.rank)
+        training = Training(
+            begun.task, begun.batches, of, run, processes=begun.processes, listener=trackers.row
+        )
         training.resume()
-        if begun.plan.start and training.step == 0:
+        if of.start and training.step == 0:
             training.save()  # what it starts from may be gone when it is resumed
-        if training.step >= begun.plan.steps and run.result("pretrain") is not None:
+        if training.step >= of.steps and run.result("pretrain") is not None:
             console().print(f"{run.path} is finished; there is nothing to go on with")
             return run
-        training.go()
-    record = _judged(run, begun, training)
+        training.probe = _curve_probe(begun)
+        trackers.begin(of.to_json(), training.step)
+        record = None
+        try:
+            training.go()
+            record = _judged(run, begun, training) if leads else None
+        finally:
+            _say_of_data(run, begun, training)
+            trackers.end(record)
+    if record is not None:
+        _concluded(run, begun, training, record)
+    return run
+
+
+def _concluded(run: Run, begun: _Begun, training: Training, record: dict[str, Any]) -> None:
+    """Write the record and the curve, and say what came out."""
+    if isinstance(training.probe, CurveProbe):
+        from selfsight.looks.curve import draw_curve  # it draws, which is slow to load
+
+        place = run.picture("probe-curve")
+        draw_curve(training.rows, place, chance=training.probe.chance)
+        console().print(f"drew {place}")
     run.write_result("pretrain", record)
     console().print(f"{record['verdict']}: {' '.join(record['reasons'])}")
     console().print(f"saved in {run.path}: encoder.safetensors loads {_loads_by(begun.task)}")
-    return run
+
+
+def _say_of_data(run: Run, begun: _Begun, training: Training) -> None:
+    """Say what the data held up, and list what proved unreadable on the way."""
+    pictures = begun.pictures
+    if isinstance(begun.batches, Ahead):
+        begun.batches.close()
+    if not begun.processes.leads:
+        return
+    if isinstance(pictures.images, Streamed) and pictures.images.failed:
+        late = [Skipped(f.title, str(f.reason)) for f in pictures.images.failed.values()]
+        say_skipped(late, len(pictures), SETTINGS)
+        kept = run.settings
+        listed = [*kept.get("skipped", ()), *map(dataclasses.asdict, late)]
+        run.write_settings({**kept, "skipped": list({s["title"]: s for s in listed}.values())})
+    told = told_of_waiting(pictures, training.waited / max(training.seconds, 1e-9))
+    if told:
+        console().print(told)
 
 
 def _loads_by(task: nn.Module) -> str:
@@ -353,7 +501,8 @@ def _judged(run: Run, begun: _Begun, training: Training) -> dict[str, Any]:
     """Say what can be said without labels: collapsed or unknown, and how far the task is solved."""
     of, rows = begun.plan, training.rows
     last = rows[-max(1, len(rows) // 20) :]
-    means = {key: sum(row[key] for row in last) / len(last) for key in last[0]}
+    common = [key for key in last[0] if all(key in row for row in last)]
+    means = {key: sum(row[key] for row in last) / len(last) for key in common}
     seen = begun.pictures.rows(some_rows(len(begun.pictures), PICTURES_JUDGED))
     views = centre_view(seen.images, seen.extent, of.size)
     trained = Shape.of(final_features(cast(Encoder, begun.task.encoder), views))
@@ -401,7 +550,10 @@ def _free_place(task: str, data: str) -> str:
 
 def recorded(settings: Pretrain) -> dict[str, Any]:
     """Learn as the settings say: -> the run's record."""
-    run = pretrain_as(settings)
+    with _processes_of(settings) as processes:
+        run = _pretrained(settings, processes)
+    if not processes.leads:
+        raise SystemExit(0)  # the first process tells
     record = run.result("pretrain")
     if record is None:
         raise SelfsightError(f"{run.path} ended without a record; go on with --resume {run.path}")

@@ -123,21 +123,25 @@ class Run:
             ) from error
 
     def metrics(self) -> list[dict[str, float]]:
-        """Read the logged steps, oldest first."""
+        """Read the logged steps, oldest first; a row has only the columns that it was given."""
         path = self.path / METRICS
         if not path.exists():
             return []
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file))
         whole = ("step", "samples")
-        return [{k: int(v) if k in whole else float(v) for k, v in row.items()} for row in rows]
+        return [
+            {k: int(v) if k in whole else float(v) for k, v in row.items() if v} for row in rows
+        ]
 
     def write_metrics(self, rows: list[dict[str, float]]) -> None:
-        """Keep the logged steps."""
+        """Keep the logged steps; what a row lacks is left empty, and probes' columns come last."""
         if not rows:
             return
         buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
+        names = dict.fromkeys(name for row in rows for name in row)
+        columns = sorted(names, key=lambda name: name.startswith("probe."))
+        writer = csv.DictWriter(buffer, fieldnames=columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         atomic.write_text(self.path / METRICS, buffer.getvalue())

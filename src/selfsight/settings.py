@@ -15,6 +15,7 @@ from selfsight.tasks import row_of
 
 PROBES = ("linear", "knn")
 DEVICES = ("auto", "cpu", "cuda")
+TRACKERS = ("tensorboard", "wandb", "mlflow")
 
 Number = Annotated[int | None, arg(metavar="N")]
 Real = Annotated[float | None, arg(metavar="X")]
@@ -46,6 +47,11 @@ class Pretrain:
     """Length as pictures drawn."""
     limit: Number = None
     """Use only so many pictures, chosen at random and the same every time."""
+    tile: Number = None
+    """Cut every picture into tiles of this side, in pixels, and learn from these."""
+    storage: Literal["auto", "memory", "map", "stream"] = "auto"
+    """Where decoded pictures are kept: in memory, on a memory map on the disk, or nowhere; auto
+    takes the first they fit."""
     size: Number = None
     """Side of the pictures the encoder sees, in pixels. Default: from the data, 32 to 96."""
     batch: Number = None
@@ -68,6 +74,19 @@ class Pretrain:
     """auto measures whether bf16 is faster here. Weights are f32 in any case."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train."""
+    devices: Annotated[int, arg(metavar="N")] = 1
+    """Processors' or GPUs' processes on each node; they share every batch."""
+    nodes: Annotated[int, arg(metavar="N")] = 1
+    """Machines, under torchrun or SLURM; they share a file system."""
+    strategy: Annotated[str, arg(metavar="NAME")] = "ddp"
+    """How several processes share the work: each has all weights, gradients are averaged."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Compile the encoder; auto measures whether that pays in long trainings on a GPU."""
+    probe_every: Annotated[float | None, arg(metavar="FACTOR")] = None
+    """Probe at steps that grow by this factor, before the first and after the last too; needs
+    labels, which only measure."""
+    track: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME")] = ()
+    """Write metrics to tensorboard, wandb or mlflow too, given once or more."""
     resume: Annotated[str | None, arg(metavar="RUN")] = None
     """Go on with an interrupted run, exactly; needs nothing else."""
     json: bool = False
@@ -76,9 +95,15 @@ class Pretrain:
     def __post_init__(self) -> None:
         for name in self.task:
             row_of(name)
-        for name in ("epochs", "samples", "limit", "batch"):
+        for name in ("epochs", "samples", "limit", "batch", "devices", "nodes"):
             _at_least(name, getattr(self, name), 1)
         _at_least("size", self.size, 8)
+        _at_least("tile", self.tile, 8)
+        _above_one("probe-every", self.probe_every)
+        _is_strategy(self.strategy)
+        for name in self.track:
+            if name not in TRACKERS:
+                raise unknown_name("tracker", name, TRACKERS)
         for name in ("minutes", "rate", "clip"):
             _above_zero(name, getattr(self, name))
         _at_least("decay", self.decay, 0)
@@ -150,6 +175,79 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class Neighbours:
+    """Draw which pictures a network takes for alike, and measure what that depends on."""
+
+    run: Annotated[Positional[str], arg(metavar="RUN|timm:NAME")]
+    """Whose neighbours."""
+    data: Annotated[Positional[str | None], arg(metavar="[DATA]")] = None
+    """Pictures to search among. Default: what the run was trained on."""
+    query: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="FILE")] = ()
+    """A picture to look for, given once or more. Default: chosen from DATA."""
+    patches: bool = False
+    """Search among patches cut from the pictures instead of whole ones."""
+    patch_size: Number = None
+    """Side of a patch, in pixels. Default: the network's, or half a picture that is smaller."""
+    against: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="RUN|timm:NAME")] = ()
+    """A further network beside the untrained one and the pixels, given once or more."""
+    count: int = 5
+    """Neighbours drawn a query."""
+    queries: int = 8
+    """Queries drawn."""
+    layer: Name = None
+    """A layer, averaged over its map. Default: the network's own pooled features."""
+    limit: Number = None
+    """Search among only so many pictures, chosen at random and the same every time."""
+    seed: int = 0
+    """Seed of the choice of queries and patches."""
+    out: Place = None
+    """The sheet, a .png, and beside it the record. Default: in RUN; for timm:NAME ./results."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute."""
+    json: bool = False
+    """Print the record alone on standard output."""
+
+    def __post_init__(self) -> None:
+        for name in ("count", "queries", "limit"):
+            _at_least(name, getattr(self, name), 1)
+        _at_least("patch-size", self.patch_size, 8)
+        _is_seed(self.seed)
+        if self.patch_size is not None and not self.patches:
+            raise UsageError("--patch-size is of patches; ask for these with --patches")
+        if self.out is not None:
+            _ends_with("out", self.out, (".png",))
+
+
+@dataclass(frozen=True)
+class Embed:
+    """Write the features of every picture to a file, with their names, classes and parts."""
+
+    run: Annotated[Positional[str], arg(metavar="RUN|timm:NAME")]
+    """The network."""
+    data: Annotated[Positional[str | None], arg(metavar="[DATA]")] = None
+    """The pictures. Default: what the run was trained on."""
+    out: Place = None
+    """The file, .parquet or .npz; one that is there is replaced."""
+    layer: Name = None
+    """A layer, averaged over its map. Default: the network's own pooled features."""
+    size: Number = None
+    """Side of the pictures. Default: the run's; for timm:NAME its own."""
+    limit: Number = None
+    """Only so many pictures of each part, chosen at random and the same every time."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute."""
+    json: bool = False
+    """Print the record alone on standard output."""
+
+    def __post_init__(self) -> None:
+        _at_least("size", self.size, 8)
+        _at_least("limit", self.limit, 1)
+        if self.out is None:
+            raise UsageError("embed needs --out FILE: a .parquet or an .npz file")
+        _ends_with("out", self.out, (".parquet", ".npz"))
+
+
+@dataclass(frozen=True)
 class Demo:
     """The whole job on photographs that come with the packages, in four minutes."""
 
@@ -186,6 +284,24 @@ class Encoders:
 def _at_least(name: str, value: float | None, least: float) -> None:
     if value is not None and not value >= least:
         raise UsageError(f"--{name} must be at least {least}, got {value}")
+
+
+def _ends_with(name: str, value: str, suffixes: tuple[str, ...]) -> None:
+    if not value.endswith(suffixes):
+        raise UsageError(f"--{name} must end with {' or '.join(suffixes)}, got {value}")
+
+
+def _above_one(name: str, value: float | None) -> None:
+    if value is not None and not 1 < value < math.inf:
+        raise UsageError(f"--{name} must be above 1 and finite, got {value}")
+
+
+def _is_strategy(name: str) -> None:
+    if name != "ddp":
+        raise UsageError(
+            f"--strategy must be ddp, got {name}: strategies that part the weights among "
+            "processes, as fsdp and deepspeed do, have no checkpoint here that resumes exactly"
+        )
 
 
 def _is_seed(value: int) -> None:

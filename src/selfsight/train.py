@@ -20,9 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from selfsight import encoders
-from selfsight.engine import Engine, Precision, threads
+from selfsight.encoders import Encoder
+from selfsight.engine import Engine, Precision, threads, uncompile_encoders
 from selfsight.errors import SelfsightError, Stopped
 from selfsight.plan import Plan, make_optimizer, rate_factor
+from selfsight.processes import ALONE, Processes
 from selfsight.progress import Bar
 from selfsight.run import Run
 from selfsight.score import Score
@@ -30,6 +32,8 @@ from selfsight.score import Score
 MEASURED_STEPS, MEASURED_SECONDS = 7, 3.0
 
 Batches = Callable[[int], Any]  # step -> batch
+Look = Callable[[Encoder], dict[str, float]]  # a probe of the encoder -> columns of metrics.csv
+Listener = Callable[[dict[str, float]], None]  # told every row of metrics.csv
 
 
 class Interruption:
@@ -76,6 +80,16 @@ class Tally:
             self.sums[name] = value if old is None else old + value
         self.count += 1
 
+    def over(self, processes: Processes) -> "Tally":
+        """Average the sums over processes."""
+        joint = Tally()
+        joint.count = self.count
+        if self.sums:
+            joint.sums = dict(
+                zip(self.sums, processes.mean(torch.stack([*self.sums.values()])), strict=True)
+            )
+        return joint
+
     def means(self) -> dict[str, float]:
         """Average what was counted in."""
         return {name: float(value) / self.count for name, value in self.sums.items()}
@@ -89,11 +103,31 @@ class Training:
         batches: Gives the batch of a step, the same one whenever it is asked.
         plan: How.
         run: Where everything is kept.
+        processes: Those that train together; the first one writes.
+        probe: Looks at the encoder at the plan's `probe_steps`, changing nothing of it.
+        listener: Is told every row of metrics.csv as it comes.
     """
 
-    def __init__(self, task: nn.Module, batches: Batches, plan: Plan, run: Run) -> None:
+    def __init__(
+        self,
+        task: nn.Module,
+        batches: Batches,
+        plan: Plan,
+        run: Run,
+        *,
+        processes: Processes = ALONE,
+        probe: Look | None = None,
+        listener: Listener | None = None,
+    ) -> None:
         self.task, self.batches, self.plan, self.run = task, batches, plan, run
-        self.engine = Engine(plan.device, plan.precision)
+        self.processes, self.probe, self.listener = processes, probe, listener
+        self.engine = Engine(
+            plan.device,
+            plan.precision,
+            devices=plan.devices,
+            nodes=plan.nodes,
+            compiled=plan.compiled,
+        )
         self.optimizer = make_optimizer(task, plan)
         self.engine.prepare(task, self.optimizer)
         self.step = 0
@@ -108,13 +142,17 @@ class Training:
             return
         self.task.load_state_dict(state["task"])
         self.optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["generator"])
+        torch.set_rng_state(self._own(state["generator"]))
         if self.engine.device.type == "cuda":
-            torch.cuda.set_rng_state(state["device_generator"])
+            torch.cuda.set_rng_state(self._own(state["device_generator"]))
         self.step, self.seconds, self.waited = state["step"], state["seconds"], state["waited"]
         self.tally.sums = {k: v.to(self.engine.device) for k, v in state["sums"].items()}
         self.tally.count = state["count"]
         self.rows = [row for row in self.run.metrics() if row["step"] <= self.step]
+
+    def _own(self, states: Tensor) -> Tensor:
+        """Find this process's state among those of all; a run of one process has kept only its."""
+        return states.reshape(self.processes.count, -1)[self.processes.rank].clone()
 
     def save(self) -> None:
         """Write the encoder, the metrics and then the checkpoint, if the training is sound.
@@ -128,18 +166,25 @@ class Training:
         self._check_sound()
         if not all(v.isfinite().all() for v in self.task.state_dict().values()):
             raise self._unsound("a weight")
-        on_gpu = self.engine.device.type == "cuda"
+        on_gpu, every = self.engine.device.type == "cuda", self.processes
+        joint = self.tally.over(every)
         state = {
             "step": self.step,
             "seconds": self.seconds,
             "waited": self.waited,
             "task": self.task.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "generator": torch.get_rng_state(),
-            "device_generator": torch.cuda.get_rng_state() if on_gpu else None,
-            "sums": self.tally.sums,
-            "count": self.tally.count,
+            "generator": every.gathered(torch.get_rng_state()),
+            "device_generator": every.gathered(torch.cuda.get_rng_state()) if on_gpu else None,
+            "sums": joint.sums,
+            "count": joint.count,
         }
+        if every.leads:
+            self._write(state)
+        every.wait()  # nobody goes before everything is written
+
+    def _write(self, state: dict[str, Any]) -> None:
+        """Write what is kept of the training."""
         encoders.save(self.task.encoder, self.run.path)  # pyright: ignore[reportArgumentType] -- every task's contract
         self.run.write_metrics(self.rows)
         self.run.save_checkpoint(state)
@@ -153,21 +198,52 @@ class Training:
         """
         saved = time.monotonic()
         self.task.train()
+        if self.step == 0 and 0 in self.plan.probe_steps and not self.rows:
+            self._tell({"step": 0, "epoch": 0.0, "samples": 0, "seconds": 0.0} | self._looked())
         with Interruption() as interruption, Bar("training", self.plan.steps, unit="steps") as bar:
             bar.begin_at(self.step)
             while self.step < self.plan.steps:
                 self._advance()
-                if self.step % self.plan.log_every == 0 or self.step == self.plan.steps:
+                last = self.step == self.plan.steps
+                if last or self.step % self.plan.log_every == 0:
                     self._log(bar)
-                due = time.monotonic() - saved >= self.plan.save_every
-                if due or interruption.asked or self.step == self.plan.steps:
+                due, asked = self._agreed(saved, interruption)
+                if last or due or asked:
                     self.save()
                     saved = time.monotonic()
-                if interruption.asked and self.step < self.plan.steps:
+                if asked and not last:
                     raise Stopped(
                         f"stopped at step {self.step:,} of {self.plan.steps:,}, and saved; "
                         f"go on with: selfsight pretrain --resume {self.run.path}"
                     )
+        uncompile_encoders(self.task)
+
+    def _agreed(self, saved: float, interruption: Interruption) -> tuple[bool, bool]:
+        """Decide with the other processes whether to save and whether to stop.
+
+        One process decides after every step; several ask each other about once a second, or as
+        often as they save.
+        """
+        due = self.processes.leads and time.monotonic() - saved >= self.plan.save_every
+        if self.processes.count > 1:
+            pause = min(1.0, self.plan.save_every) / max(self.plan.seconds_a_step, 1e-3)
+            if self.step % max(1, int(pause)):
+                return False, False
+            due, asked = self.processes.largest(due, interruption.asked)
+            return bool(due), bool(asked)
+        return due, interruption.asked
+
+    def _looked(self) -> dict[str, float]:
+        """Probe the encoder, in the first process; the others meet it at the next step."""
+        if self.probe is None or not self.processes.leads:
+            return {}
+        return self.probe(self.task.encoder)  # pyright: ignore[reportArgumentType] -- every task's contract
+
+    def _tell(self, row: dict[str, float]) -> None:
+        """Add a row of metrics."""
+        self.rows.append(row)
+        if self.listener is not None:
+            self.listener(row)
 
     def _advance(self) -> None:
         """Take one step."""
@@ -202,7 +278,7 @@ class Training:
         self.engine.wait()  # a GPU may still be at work on the steps that are counted
         self.seconds += time.perf_counter() - begun
         self._check_sound()
-        plan, means = self.plan, self.tally.means()
+        plan, means = self.plan, self.tally.over(self.processes).means()
         samples = self.step * plan.batch
         old = self.rows[-1] if self.rows else {"samples": 0, "seconds": 0.0}
         pace = (samples - old["samples"]) / max(self.seconds - old["seconds"], 1e-9)
@@ -217,9 +293,9 @@ class Training:
             "samples_per_second": round(pace, 1),
             "waiting": self.waited / max(self.seconds, 1e-9),
         }
-        self.rows.append(row)
         self.tally = Tally()
         bar(self.step, self._shown(means, row))
+        self._tell(row | self._looked() if self.step in plan.probe_steps else row)
 
     def _shown(self, means: dict[str, float], row: dict[str, float]) -> str:
         blind = getattr(self.task, "blind", None)
@@ -232,7 +308,14 @@ class Training:
 
 
 def measured_step(
-    task: nn.Module, batches: Batches, plan: Plan, precision: Precision, count: int
+    task: nn.Module,
+    batches: Batches,
+    plan: Plan,
+    precision: Precision,
+    count: int,
+    *,
+    compiled: bool = False,
+    processes: Processes = ALONE,
 ) -> float:
     """Time a training step on a copy of the task.
 
@@ -244,11 +327,15 @@ def measured_step(
         plan: How, but for the following.
         precision: To compute in.
         count: Processor threads to use.
+        compiled: Whether to compile the encoders, which must be known to work.
+        processes: Those that would train together; they measure together.
 
     Returns:
-        Seconds, the median of a few steps.
+        Seconds, the median of a few steps; of several processes the slowest's, in all of them.
     """
-    engine = Engine(plan.device, precision)
+    engine = Engine(
+        plan.device, precision, devices=plan.devices, nodes=plan.nodes, compiled=compiled
+    )
     twin = copy.deepcopy(task).train()
     optimizer = make_optimizer(twin, plan)
     engine.prepare(twin, optimizer)
@@ -258,5 +345,5 @@ def measured_step(
             begun = time.perf_counter()
             engine.update(engine.score(batches(len(times))).loss, clip=plan.clip)
             engine.wait()
-            times.append(time.perf_counter() - begun)
+            times += processes.largest(time.perf_counter() - begun)
     return statistics.median(times[1:])  # the first one sets things up

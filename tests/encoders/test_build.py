@@ -10,7 +10,16 @@ import pytest
 import safetensors.torch
 import torch
 
-from selfsight.encoders import DEFAULT, EXAMPLES, Encoder, build, from_recipe, load, save
+from selfsight.encoders import (
+    DEFAULT,
+    EXAMPLES,
+    OWN,
+    Encoder,
+    build,
+    from_recipe,
+    load,
+    save,
+)
 from selfsight.errors import SelfsightError, UsageError
 
 SIDE = 32
@@ -143,7 +152,8 @@ def test_a_recipe_builds_the_same_architecture() -> None:
 def test_examples_are_known_to_timm() -> None:
     import timm
 
-    assert all(name == DEFAULT or timm.is_model(name) for name in EXAMPLES)
+    assert all(timm.is_model(OWN.get(name, name)) for name in EXAMPLES)
+    assert all(timm.is_model(name) for name in OWN.values())
 
 
 def test_an_unknown_encoder_lists_close_matches() -> None:
@@ -156,6 +166,28 @@ def test_an_unknown_encoder_lists_close_matches() -> None:
 def test_a_size_that_does_not_fit_is_refused() -> None:
     with pytest.raises(UsageError, match="'vit_tiny_patch16_224' cannot be built for 3 x 9 x 9"):
         build("vit_tiny_patch16_224", size=9)
+
+
+def test_mean_and_deviation_that_are_given_stand_in_the_recipe() -> None:
+    encoder = build("small", size=SIDE, channels=2, mean=(0.1, 0.2), deviation=(0.3, 0.4))
+
+    assert (encoder.recipe.mean, encoder.recipe.deviation) == ((0.1, 0.2), (0.3, 0.4))
+    pictures = torch.tensor([0.1, 0.2]).view(1, 2, 1, 1).expand(1, 2, SIDE, SIDE)
+    encoder.eval()
+    assert torch.equal(encoder(pictures), encoder.model(torch.zeros(1, 2, SIDE, SIDE)))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"mean": (0.5,)}, "mean must hold a number for each of the 3 channels, got 1"),
+        ({"deviation": (1.0,) * 4}, "deviation must hold a number for each of the 3 channels"),
+        ({"deviation": (1.0, 0.0, 1.0)}, r"deviation must be above 0 in every channel, got 0\.0"),
+    ],
+)
+def test_statistics_that_do_not_fit_are_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        build("small", size=SIDE, **given)
 
 
 def test_an_empty_folder_holds_no_encoder(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from selfsight.encoders import Encoder, Recipe, build
+from selfsight.errors import UsageError
 
 SIDE = 32
 LAYERS = {
@@ -105,6 +106,24 @@ def test_a_new_encoder_is_ready_to_train() -> None:
     encoder = build("small", size=SIDE)
 
     assert all(module.training for module in encoder.modules())
+
+
+@pytest.mark.parametrize("side", [31, 32, 33, 100])
+def test_strides_do_not_hang_on_the_side(side: int) -> None:
+    encoder = build("resnet18", size=side)
+
+    assert tuple(encoder.layer_strides.values()) == STRIDES["resnet18"]
+
+
+def test_strides_other_than_timm_states_are_measured() -> None:
+    plain = build("resnet18", size=64, arguments={"output_stride": 8})
+
+    assert tuple(plain.layer_strides.values()) == (2, 4, 8, 8, 8)
+
+
+def test_layers_without_names_of_their_own_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"CrossVit lists parallel branches under one; try"):
+        build("crossvit_tiny_240", size=240)
 
 
 def test_a_recipe_comes_back_from_plain_values() -> None:

@@ -4,17 +4,20 @@
 architectures are registered with timm when this package is imported.
 """
 
+from selfsight.encoders.adapting import adapted
 from selfsight.encoders.build import (
     DEFAULT,
     EXAMPLES,
-    OWN,
     build,
     from_recipe,
     load,
     save,
+    usual_channels,
     usual_size,
 )
 from selfsight.encoders.encoder import Encoder, Recipe
+from selfsight.encoders.own import OWN
+from selfsight.encoders.sizes import fitting_size, size_step
 
 __all__ = [
     "DEFAULT",
@@ -22,9 +25,13 @@ __all__ = [
     "OWN",
     "Encoder",
     "Recipe",
+    "adapted",
     "build",
+    "fitting_size",
     "from_recipe",
     "load",
     "save",
+    "size_step",
+    "usual_channels",
     "usual_size",
 ]

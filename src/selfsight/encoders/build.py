@@ -15,16 +15,25 @@ import torch
 from safetensors import SafetensorError
 
 from selfsight.atomic import write_bytes, write_json
-from selfsight.encoders import small
-from selfsight.encoders.encoder import Encoder, Recipe, named_layers
+from selfsight.encoders import alexnet, small, small_stem  # noqa: F401  # pyright: ignore[reportUnusedImport] -- registers them with timm
+from selfsight.encoders.encoder import Encoder, Recipe, averaged, named_layers
+from selfsight.encoders.own import OWN
+from selfsight.encoders.sizes import (
+    fits,
+    nearest_sizes,
+    patch_side,
+    size_arguments,
+    size_step,
+)
 from selfsight.errors import SelfsightError, UsageError, unknown_name
 
 DEFAULT = "small"
-OWN = {DEFAULT: small.NAME}  # our names for what is registered with timm under longer ones
 EXAMPLES = {
     DEFAULT: "the default for small pictures on a processor",
     "resnet18": "the default on a GPU and past 128 px",
     "resnet50": "what most papers report",
+    "resnet18_small": "for pictures of 32 to 64 px on a GPU; also resnet34_small, resnet50_small",
+    "alexnet": "what the first papers report, with batch normalisation; 63 px or more",
     "convnext_atto": "a small modern convolutional network",
     "vit_tiny_patch16_224": "a small transformer",
 }
@@ -49,6 +58,12 @@ def usual_size(name: str) -> int:
     return entry.input_size[-1] if entry is not None else 224
 
 
+def usual_channels(name: str) -> int:
+    """Tell the channels of the pictures that timm's weights of this name were trained on."""
+    entry = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    return entry.input_size[0] if entry is not None else 3
+
+
 def build(
     name: str = DEFAULT,
     *,
@@ -56,33 +71,76 @@ def build(
     channels: int = 3,
     pretrained: bool = False,
     arguments: dict[str, Any] | None = None,
+    mean: tuple[float, ...] | None = None,
+    deviation: tuple[float, ...] | None = None,
 ) -> Encoder:
     """Build an encoder from a timm name, with fresh weights from torch's generator.
 
     Args:
-        name: "small", or any timm model's name.
+        name: "small" or another of ours, or any timm model's name.
         size: Side of the pictures it will see, in pixels.
         channels: Channels of those pictures.
-        pretrained: Fetch timm's weights, and standardise as they want it.
+        pretrained: Fetch timm's weights, the first convolution adapted to the channels, and
+            standardise as they want it.
         arguments: Further keyword arguments for `timm.create_model`.
+        mean: Subtracted from pictures in [0, 1], a number a channel; None for that of the
+            pretrained weights (their average if the channels are not their own), else 0.5.
+        deviation: Divides them afterwards, each above 0; None alike, else 0.25.
 
     Raises:
-        UsageError: If timm has no such model, or it cannot be built at this size.
+        UsageError: If timm has no such model, no weights for it where they were asked for, or it
+            cannot be built at this size.
+        ValueError: If there are not as many means or deviations as channels.
         SelfsightError: If the pretrained weights cannot be fetched.
     """
-    arguments = dict(arguments or {})
     name = OWN.get(name, name)
     if not timm.is_model(name):
-        raise unknown_name("encoder", name, [*OWN, *timm.list_models()])
-    arguments |= {"num_classes": 0, "in_chans": channels}
-    entry = timm.get_pretrained_cfg(name)
-    if entry is not None and entry.fixed_input_size:
-        arguments["img_size"] = size
-    mean, deviation = (0.5,) * channels, (0.25,) * channels
-    if pretrained and entry is not None and channels == 3:
-        mean, deviation = tuple(entry.mean), tuple(entry.std)
+        raise unknown_name("encoder", name, {*OWN, *timm.list_models()})
+    if pretrained and not _has_weights(name):
+        raise UsageError(
+            f"timm has no pretrained weights for {name!r}; start from random ones with "
+            "--encoder, or from another timm model"
+        )
+    arguments = {**(arguments or {}), "num_classes": 0, "in_chans": channels}
+    arguments |= size_arguments(name, size)
+    usual = _usual_statistics(name, channels, pretrained=pretrained)
+    mean, deviation = mean or usual[0], deviation or usual[1]
+    _refuse_statistics(mean, deviation, channels)
     recipe = Recipe(name, arguments, channels, size, mean, deviation)
-    return _assembled(recipe, pretrained=pretrained)
+    encoder = _assembled(recipe, pretrained=pretrained)
+    if size % patch_side(encoder.model):  # timm would leave the rim out without a word
+        raise _wrong_size(recipe)
+    return encoder
+
+
+def _has_weights(name: str) -> bool:
+    entry = timm.get_pretrained_cfg(name)
+    return entry is not None and bool(entry.has_weights)
+
+
+def _usual_statistics(
+    name: str, channels: int, *, pretrained: bool
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Give the mean and deviation that are used where none are asked for."""
+    entry = timm.get_pretrained_cfg(name)
+    if not pretrained or entry is None:
+        return (0.5,) * channels, (0.25,) * channels
+    mean, deviation = tuple(entry.mean), tuple(entry.std)
+    if channels != len(mean):
+        mean, deviation = averaged(mean, channels), averaged(deviation, channels)
+    return mean, deviation
+
+
+def _refuse_statistics(
+    mean: tuple[float, ...], deviation: tuple[float, ...], channels: int
+) -> None:
+    for word, values in (("mean", mean), ("deviation", deviation)):
+        if len(values) != channels:
+            raise ValueError(
+                f"{word} must hold a number for each of the {channels} channels, got {len(values)}"
+            )
+    if min(deviation) <= 0:
+        raise ValueError(f"deviation must be above 0 in every channel, got {min(deviation)}")
 
 
 def from_recipe(recipe: Recipe, *, pretrained: bool = False) -> Encoder:
@@ -93,15 +151,39 @@ def from_recipe(recipe: Recipe, *, pretrained: bool = False) -> Encoder:
 def _assembled(recipe: Recipe, *, pretrained: bool) -> Encoder:
     try:
         return _made(recipe, pretrained=pretrained)
-    except (AssertionError, TypeError, RuntimeError, AttributeError, ValueError) as error:
+    except UsageError:
+        raise
+    except OSError as error:
+        raise _cannot_fetch(recipe.name, error) from error
+    except Exception as error:  # networks of many authors refuse in as many ways
+        if not fits(recipe.name, recipe.arguments, recipe.size):
+            raise _wrong_size(recipe, error) from error
         if pretrained:
             raise _cannot_fetch(recipe.name, error) from error
         raise UsageError(
-            f"encoder {recipe.name!r} cannot be built for {recipe.channels} x {recipe.size} x "
-            f"{recipe.size} pictures: {error}; try another --size or --encoder"
+            f"encoder {recipe.name!r} cannot be built with {recipe.arguments}: "
+            f"{_first_line(error)}; try another --encoder"
         ) from error
-    except OSError as error:
-        raise _cannot_fetch(recipe.name, error) from error
+
+
+def _wrong_size(recipe: Recipe, error: Exception | None = None) -> UsageError:
+    step = size_step(recipe.name)
+    if recipe.size % step:
+        reason = f"the side must be a multiple of its patches' {step} px"
+    elif isinstance(error, ValueError):  # a sentence of ours or timm's, not a clash of shapes
+        reason = _first_line(error)
+    else:
+        reason = "its layers do not fit together at this side"
+    sides = nearest_sizes(recipe.name, recipe.arguments, recipe.size)
+    remedy = "give --size " + " or ".join(map(str, sides)) if sides else "try another --encoder"
+    return UsageError(
+        f"encoder {recipe.name!r} cannot be built for {recipe.channels} x {recipe.size} x "
+        f"{recipe.size} pictures: {reason}; {remedy}"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0].rstrip(" .:")
 
 
 def _made(recipe: Recipe, *, pretrained: bool = False) -> Encoder:
@@ -149,9 +231,8 @@ def load(folder: Path, *, stem: str = "encoder") -> Encoder:
             f"the encoder in {folder} could not be read: {error.strerror or error}"
         ) from error
     except _DAMAGE as error:
-        first = (str(error) or type(error).__name__).splitlines()[0]
         raise SelfsightError(
-            f"the encoder in {folder} is damaged: {first.rstrip(':')}; copy both files anew"
+            f"the encoder in {folder} is damaged: {_first_line(error)}; copy both files anew"
         ) from error
     return encoder.eval()
 

@@ -11,6 +11,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from selfsight.errors import UsageError
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -64,7 +66,6 @@ class Encoder(nn.Module):
         self.model = model
         self.recipe = recipe
         self.layer_names = recipe.layers
-        self._taps = _taps(model, recipe.layers)
         shape = (1, recipe.channels, 1, 1)
         self.register_buffer("mean", torch.tensor(recipe.mean).view(shape), persistent=False)
         self.register_buffer(
@@ -78,14 +79,7 @@ class Encoder(nn.Module):
 
     def layers(self, images: Tensor) -> dict[str, Tensor]:
         """Look into every named layer: pictures (B, C, S, S) in [0, 1] -> maps (B, C, h, w)."""
-        model = cast(Any, self.model)
-        maps: list[Tensor] = model.forward_intermediates(
-            self._standardised(images),
-            indices=self._taps,
-            intermediates_only=True,
-            output_fmt="NCHW",
-        )
-        return dict(zip(self.layer_names, maps, strict=True))
+        return look_into(self.model, self.layer_names, self._standardised(images))
 
     def _standardised(self, images: Tensor) -> Tensor:
         mean, deviation = cast(Tensor, self.mean), cast(Tensor, self.deviation)
@@ -94,12 +88,13 @@ class Encoder(nn.Module):
     @torch.no_grad()
     def _measured(self) -> tuple[int, dict[str, int], dict[str, int]]:
         """Run one grey picture through: timm's own figures are wrong for changed first strides."""
+        stated = {entry["module"]: entry["reduction"] for entry in _feature_info(self.model)}
         side = self.recipe.size
         grey = torch.full((1, self.recipe.channels, side, side), 0.5)
         self.eval()
         maps = self.layers(grey)
         channels = {name: m.shape[1] for name, m in maps.items()}
-        strides = {name: round(side / m.shape[-1]) for name, m in maps.items()}
+        strides = {name: _stride(side, m.shape[-1], stated[name]) for name, m in maps.items()}
         width = self(grey).shape[1]
         self.train()
         return width, channels, strides
@@ -111,9 +106,18 @@ def batch_norms(encoder: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:  #
 
 
 def named_layers(model: nn.Module) -> tuple[str, ...]:
-    """Choose the layers to tap: every stage; of transformers every third block and the last."""
+    """Choose the layers to tap: every stage; of transformers every third block and the last.
+
+    Raises:
+        UsageError: If parallel branches share a name, as in timm's CoaT and CrossViT.
+    """
     entries = _feature_info(model)
     names = tuple(entry["module"] for entry in entries)
+    if len(set(names)) < len(names):
+        raise UsageError(
+            f"an encoder's layers need names of their own, and {type(model).__name__} lists "
+            "parallel branches under one; try another --encoder"
+        )
     if len({entry["reduction"] for entry in entries}) > 1:
         return names
     last = len(names) - 1  # one stride throughout: a transformer
@@ -124,6 +128,34 @@ def _feature_info(model: nn.Module) -> list[dict[str, Any]]:
     """List what timm can tap, in the order in which `forward_intermediates` counts."""
     info = cast(Any, model).feature_info
     return info.info if hasattr(info, "info") else info
+
+
+def look_into(model: nn.Module, layers: tuple[str, ...], x: Tensor) -> dict[str, Tensor]:
+    """Look into the named layers of a timm model: standardised pictures -> maps (B, C, h, w)."""
+    maps: list[Tensor] = cast(Any, model).forward_intermediates(
+        x, indices=_taps(model, layers), intermediates_only=True, output_fmt="NCHW"
+    )
+    return dict(zip(layers, maps, strict=True))
+
+
+def averaged(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    """Give each of several channels the average of the values of others."""
+    return (sum(values) / len(values),) * channels
+
+
+def _stride(side: int, steps: int, stated: int) -> int:
+    """Tell a map's stride: the stated one if the map can come of it, else the measured one.
+
+    A side that is no multiple of the stride gives a step more or less than their quotient, and
+    layers without padding one less again: 224 pixels at AlexNet's stride of 16 give 13 steps.
+
+    >>> _stride(224, 13, 16), _stride(100, 7, 16), _stride(32, 4, 32)
+    (16, 16, 8)
+    """
+    whole = side // stated
+    if whole <= steps <= -(-side // stated) or 2 <= steps == whole - 1:
+        return stated
+    return round(side / steps)
 
 
 def _taps(model: nn.Module, layers: tuple[str, ...]) -> list[int]:

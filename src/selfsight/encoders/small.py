@@ -16,7 +16,9 @@ from timm.models import register_model
 from timm.models.resnet import BasicBlock, downsample_avg
 from torch import Tensor, nn
 
-NAME = "selfsight_small"
+from selfsight.encoders.own import OWN, for_the_class
+
+NAME = OWN["small"]
 __all__ = ["NAME", "SelfsightSmall", "selfsight_small"]
 
 
@@ -92,7 +94,4 @@ class SelfsightSmall(nn.Module):
 @register_model
 def selfsight_small(pretrained: bool = False, **arguments: Any) -> SelfsightSmall:
     """Build the small encoder, as `timm.create_model("selfsight_small", ...)` does."""
-    if pretrained:
-        raise RuntimeError("no pretrained weights of selfsight_small exist")
-    from_timm = ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir", "features_only")
-    return SelfsightSmall(**{k: v for k, v in arguments.items() if k not in from_timm})
+    return SelfsightSmall(**for_the_class(NAME, pretrained, arguments))
