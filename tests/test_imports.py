@@ -28,7 +28,7 @@ LEFT_TO_RIGHT = (
     {"run"},
     {"probes"},
     {"plan", "processes", "train", "pace", "tracking"},
-    {"reading", "subject", "pretraining", "probing"},
+    {"reading", "subject", "weights", "preparing", "pretraining", "probing"},
     {"looks"},
     {"neighbouring", "embedding"},
     {"studies"},

@@ -11,9 +11,9 @@ from selfsight.cli import main
 from selfsight.encoders import Recipe
 from selfsight.errors import SelfsightError
 from selfsight.plan import Plan
-from selfsight.pretraining import built
 from selfsight.probes.baseline import untrained_encoder
 from selfsight.run import Run
+from selfsight.weights import built
 
 pytestmark = pytest.mark.slow
 

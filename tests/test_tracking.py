@@ -70,13 +70,14 @@ def test_tensorboard_forgets_what_a_resume_tells_again(tmp_path: Path) -> None:
 def test_tensorboard_knows_the_settings_as_hyper_parameters(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+    from tensorboard.plugins.hparams import plugin_data_pb2
 
     told("tensorboard", tmp_path, 0, ROWS, RECORD)
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     content = events.PluginTagToContent("hparams")["_hparams_/session_start_info"]
-    known = HParamsPluginData.FromString(content).session_start_info.hparams
+    plugin: Any = plugin_data_pb2  # its classes are made when it is loaded
+    known = plugin.HParamsPluginData.FromString(content).session_start_info.hparams
 
     assert known["rate"].number_value == 0.1
     assert known["encoder.name"].string_value == "small"

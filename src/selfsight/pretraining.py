@@ -1,14 +1,9 @@
-"""Pretraining: the verb that makes a run: data, plan, training, and a first verdict.
-
-Everything random about the weights comes from the seed, so the network before its training can be
-built again: that is the untrained network every probe compares with.
-"""
+"""Pretraining: the verb that makes a run, or goes on with one: training, and a first verdict."""
 
 import contextlib
 import dataclasses
 import re
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
@@ -16,40 +11,27 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from selfsight import encoders, machine, plan
+from selfsight import encoders, machine
 from selfsight.augment.views import centre_view
-from selfsight.batch import Facts, LabelledImages, Needs
-from selfsight.data import (
-    Ahead,
-    Order,
-    Pictures,
-    Skipped,
-    Source,
-    Streamed,
-    Survey,
-    Tiles,
-    batch_at,
-    open_data,
-    split,
-    survey,
-)
+from selfsight.data import Ahead, Skipped, Source, Streamed, open_data, split
 from selfsight.encoders import Encoder, Recipe
 from selfsight.engine import resolve_device, threads
-from selfsight.errors import SelfsightError, UsageError
-from selfsight.pace import as_compiled, measured_plan
+from selfsight.errors import SelfsightError
+from selfsight.pace import as_compiled
 from selfsight.plan import Plan
+from selfsight.preparing import Prepared, batches_of, needs_of, prepared, source_of
 from selfsight.probes.baseline import final_features, some_rows, untrained_encoder
 from selfsight.probes.curve import LABELS, TESTED, CurveProbe, few
-from selfsight.processes import ALONE, Processes, joined
+from selfsight.processes import Processes, joined
 from selfsight.progress import console
 from selfsight.reading import read_aloud, say_skipped, told_of_waiting
 from selfsight.run import SETTINGS, Run
 from selfsight.settings import Pretrain
-from selfsight.tasks import load_task
-from selfsight.tasks.describe import parsed_settings, settings_of
+from selfsight.tasks.describe import parsed_settings
 from selfsight.tracking import Trackers, check_installed
-from selfsight.train import Batches, Training
+from selfsight.train import Training
 from selfsight.verdict import Shape, judge_unlabelled
+from selfsight.weights import built
 
 PICTURES_JUDGED = 1000
 PACKAGES = ("selfsight", "torch", "torchvision", "timm", "lightning-fabric")
@@ -59,7 +41,7 @@ def pretrain(data: str | None = None, task: str | Sequence[str] = (), **options:
     """Learn from pictures without their labels.
 
     Args:
-        data: A folder of pictures, a .parquet or .npz file, or "photos" or "digits".
+        data: Pictures in any form that `selfsight.data.open_data` opens.
         task: The pretext task's name; `selfsight.settings.Pretrain` lists the other options.
         **options: The verb's flags by name, `out` and `minutes` for two; `--from` is `start`.
 
@@ -99,7 +81,7 @@ def _pretrained(settings: Pretrain, processes: Processes) -> Run:
     name = settings.task[0]
     chosen = parsed_settings(name, settings.set)
     device = resolve_device(settings.device)
-    source = _source(cast(str, settings.data), name, settings.tile)
+    source = source_of(cast(str, settings.data), name, settings.tile)
     check_installed(settings.track)
     if settings.probe_every is not None:
         _labelled(cast(str, settings.data))
@@ -107,7 +89,7 @@ def _pretrained(settings: Pretrain, processes: Processes) -> Run:
     ours = processes.leads and not place.exists()
     run = Run(processes.told(Run.create(place).path if processes.leads else place))
     try:
-        begun = _begun(settings, chosen, source, device, processes)
+        begun = prepared(settings, chosen, source, device, processes)
     except BaseException:
         if ours:
             with contextlib.suppress(OSError):
@@ -125,236 +107,6 @@ def _pretrained(settings: Pretrain, processes: Processes) -> Run:
     return _trained(run, begun)
 
 
-@dataclass
-class _Begun:
-    """A training that is ready to go."""
-
-    plan: Plan
-    task: nn.Module
-    pictures: Pictures
-    batches: Batches
-    processes: Processes = ALONE
-
-
-def _begun(
-    settings: Pretrain,
-    chosen: dict[str, Any],
-    source: Source,
-    device: str,
-    processes: Processes,
-) -> _Begun:
-    """Read the data, build the networks, measure a step, and plan."""
-    say = console().print
-    task_class = load_task(settings.task[0])
-    needs = _needs(task_class)
-    if needs.labels and len(source.classes) < 2:
-        raise SelfsightError(
-            f"{settings.task[0]} learns from labels, and {source.name} has none; sort the pictures "
-            "into one folder a class, or choose another --task"
-        )
-    known = survey(source)
-    size = plan.side_of_pictures(settings.size, known.longer_side, device)
-    size = settings.size or _side_that_fits(settings, size, device)
-    if size < needs.least_side:
-        raise UsageError(f"{settings.task[0]} needs --size {needs.least_side} or more, got {size}")
-    scale = {**settings_of(settings.task[0]), **chosen}.get("least_scale", 1.0)
-    canvas = plan.side_of_canvas(size, known.longest, scale)
-    pictures = read_aloud(
-        source,
-        side=canvas,
-        limit=settings.limit,
-        storage=None if settings.storage == "auto" else settings.storage,
-        listed_in=SETTINGS,
-    )
-    draft = _draft(settings, chosen, known, pictures, size, canvas, device)
-    task, recipe = built(draft)
-    draft = dataclasses.replace(draft, encoder=recipe.to_json())
-    say("measuring a step", style="dim")
-    batches = batches_of(pictures, draft, needs, processes=processes)
-    final = measured_plan(settings, draft, task, batches, processes=processes)
-    for line in final.lines(cast(Encoder, task.encoder)):
-        say(line)
-    return _Begun(final, task, pictures, batches, processes)
-
-
-def _needs(task_class: type[nn.Module]) -> Needs:
-    """Ask a task's class what it needs of the data."""
-    return cast(Any, task_class).needs
-
-
-def _source(data: str, task: str, tile: int | None) -> Source:
-    """Open what is trained on: the training part, in tiles if asked.
-
-    A task that learns from labels leaves out what a probe of the same data would be tested on.
-    """
-    parts = open_data(data)
-    source = parts.train
-    if _needs(load_task(task)).labels and parts.test is None and source.labels is not None:
-        source = split(source)[0]
-    return source if tile is None else Tiles(source, tile)
-
-
-def _draft(
-    settings: Pretrain,
-    chosen: dict[str, Any],
-    known: Survey,
-    pictures: Pictures,
-    size: int,
-    canvas: int,
-    device: str,
-) -> Plan:
-    """Plan all but what needs a measurement."""
-    channels = pictures.images.shape[1]
-    samples = len(pictures)
-    batch, notes = plan.batch_size(settings.batch, samples, device)
-    batch, more = plan.shared_batch(batch, settings.devices * settings.nodes)
-    notes += more
-    if known.shortest != known.longest:
-        sides = f"{known.shortest} to {known.longest} px"
-        notes += (f"pictures of mixed sizes, the longer side {sides}, are scaled to fit",)
-    facts = Facts(samples, len(pictures.classes), channels, size, batch)
-    derive = getattr(load_task(settings.task[0]), "derive", None)
-    derived = cast(dict[str, Any], derive(facts)) if derive else {}
-    if chosen.get("classes", facts.classes) < facts.classes:
-        raise UsageError(
-            f"classes must be at least the {facts.classes} of the data, got {chosen['classes']}"
-        )
-    encoder = _encoder(settings, size, pictures, device)
-    notes += _told_of_channels(settings.start, channels)
-    if isinstance(pictures.images, Streamed):
-        notes += (_told_of_stream(pictures.images),)
-    return Plan(
-        data=cast(str, settings.data),
-        limit=settings.limit,
-        fingerprint=pictures.fingerprint,
-        samples=samples,
-        classes=pictures.classes if derived.get("classes") else (),
-        channels=channels,
-        canvas=canvas,
-        size=size,
-        task=settings.task[0],
-        task_settings={**derived, **chosen},
-        encoder=encoder.recipe.to_json(),
-        start=settings.start,
-        batch=batch,
-        steps=1,
-        seed=settings.seed,
-        **plan.optimization(settings, encoder, batch),
-        schedule=settings.schedule,
-        warmup=0,
-        device=device,
-        precision="bf16" if settings.precision == "bf16" else "f32",
-        memory_format="channels_last",
-        threads=torch.get_num_threads(),
-        seconds_a_step=0.0,
-        save_every=settings.save_every,
-        notes=notes,
-        tile=settings.tile,
-        storage=pictures.storage,
-        bits=pictures.bits,
-        devices=settings.devices,
-        nodes=settings.nodes,
-        probe_every=settings.probe_every,
-        track=settings.track,
-    )
-
-
-def _told_of_stream(streamed: Streamed) -> str:
-    """Say what streaming can give."""
-    pace = streamed.pace()
-    disk = f", {pace.waiting:.0%} of that time waiting for the disk" if pace.waiting > 0.05 else ""
-    return f"streamed: a core decodes {pace.pictures:,.0f} pictures a second{disk}"
-
-
-def _encoder(settings: Pretrain, size: int, pictures: Pictures, device: str) -> Encoder:
-    """Build the encoder that was asked for, with weights that do not matter yet.
-
-    What the usual mean and deviation do not suit is standardised by its own.
-    """
-    channels = pictures.images.shape[1]
-    own: dict[str, Any] = {}
-    if pictures.bits > 8 or channels not in (1, 3):
-        rows = some_rows(len(pictures), PICTURES_JUDGED)
-        own["mean"], own["deviation"] = pictures.statistics(rows)
-    with torch.random.fork_rng():
-        if settings.start is None:
-            name = plan.encoder_name(settings.encoder, size, device)
-            return encoders.build(name, size=size, channels=channels, **own)
-        if settings.start.startswith("timm:"):
-            name = settings.start.removeprefix("timm:")
-            return encoders.build(name, size=size, channels=channels, pretrained=True, **own)
-        encoder = Run.open(settings.start).encoder()
-    asked = settings.encoder
-    if asked is not None and encoders.OWN.get(asked, asked) != encoder.recipe.name:
-        raise UsageError(
-            f"--from {settings.start} brings encoder {encoder.recipe.name!r}; leave --encoder out"
-        )
-    if encoder.recipe.arguments.get("img_size") not in (None, size):
-        raise UsageError(
-            f"--from {settings.start} takes pictures of {encoder.recipe.size} px only; give "
-            f"--size {encoder.recipe.size}"
-        )
-    return encoders.adapted(encoder, channels)
-
-
-def _side_that_fits(settings: Pretrain, side: int, device: str) -> int:
-    """Choose the side nearest to the data's that the encoder takes."""
-    start = settings.start
-    if start is None:
-        return encoders.fitting_size(plan.encoder_name(settings.encoder, side, device), side)
-    if start.startswith("timm:"):
-        return encoders.fitting_size(start.removeprefix("timm:"), side)
-    recipe = Run.open(start).encoder().recipe
-    return recipe.arguments.get("img_size") or encoders.fitting_size(recipe.name, side)
-
-
-def _told_of_channels(start: str | None, channels: int) -> tuple[str, ...]:
-    """Say that weights of a network for other channels are carried over."""
-    if start is None:
-        return ()
-    if start.startswith("timm:"):
-        before = encoders.usual_channels(start.removeprefix("timm:"))
-    else:
-        before = Run.open(start).encoder().recipe.channels
-    if before == channels:
-        return ()
-    plural = "s" if channels > 1 else ""
-    return (f"first convolution adapted from {before} to {channels} channel{plural}",)
-
-
-def built(of: Plan) -> tuple[nn.Module, Recipe]:
-    """Build encoder and task with the seed's weights, or those of the run's start."""
-    with torch.random.fork_rng():
-        torch.manual_seed(of.seed)
-        recipe = Recipe.from_json(of.encoder)
-        pretrained = (of.start or "").startswith("timm:")
-        encoder = encoders.from_recipe(recipe, pretrained=pretrained)
-        if of.start and not pretrained:
-            begun = encoders.adapted(Run.open(of.start).encoder(), recipe.channels)
-            encoder.load_state_dict(begun.state_dict())
-        try:
-            task = load_task(of.task)(encoder, encoder.dim, size=of.size, **of.task_settings)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
-    return task, encoder.recipe
-
-
-def batches_of(
-    pictures: Pictures, of: Plan, needs: Needs, *, processes: Processes = ALONE
-) -> Batches:
-    """Give the function from a step to its batch: of several processes, to this one's share."""
-    order = Order(len(pictures), of.batch, of.seed)
-    labels = needs.batch is LabelledImages
-    device = processes.placed(of.device)
-
-    def at(step: int) -> Any:
-        epoch, rows = order.at(step)
-        mine = processes.share(rows)
-        return batch_at(pictures, mine, seed=of.seed, epoch=epoch, labels=labels, device=device)
-
-    return at if pictures.storage == "memory" else Ahead(at)
-
-
 def _labelled(data: str) -> tuple[Source, Source]:
     """Open labelled pictures for `--probe-every`: -> a few to fit on, a few to test on."""
     parts = open_data(data)
@@ -363,7 +115,7 @@ def _labelled(data: str) -> tuple[Source, Source]:
     return few(train, LABELS), few(test, TESTED)
 
 
-def _curve_probe(begun: _Begun) -> CurveProbe | None:
+def _curve_probe(begun: Prepared) -> CurveProbe | None:
     """Read what `--probe-every` probes with, in the first process."""
     of = begun.plan
     if of.probe_every is None or not begun.processes.leads:
@@ -390,7 +142,7 @@ def _resumed(run: Run, processes: Processes) -> Run:
     check_installed(of.track)
     _say_what_differs(kept, of)
     pictures = read_aloud(
-        _source(of.data, of.task, of.tile),
+        source_of(of.data, of.task, of.tile),
         side=of.canvas,
         limit=of.limit,
         storage=of.storage,
@@ -403,11 +155,11 @@ def _resumed(run: Run, processes: Processes) -> Run:
         )
     begun_already = run.load_checkpoint() is not None  # its weights replace those of the start
     task, _ = built(dataclasses.replace(of, start=None) if begun_already else of)
-    batches = batches_of(pictures, of, _needs(type(task)), processes=processes)
+    batches = batches_of(pictures, of, needs_of(type(task)), processes=processes)
     of, notes = as_compiled(of, task, batches, processes=processes)
     for note in notes:
         console().print(f"the resumed run may differ in its last bits: {note}")
-    return _trained(run, _Begun(of, task, pictures, batches, processes))
+    return _trained(run, Prepared(of, task, pictures, batches, processes))
 
 
 def _say_what_differs(kept: dict[str, Any], of: Plan) -> None:
@@ -430,7 +182,7 @@ def _say_what_differs(kept: dict[str, Any], of: Plan) -> None:
         console().print(f"the resumed run may differ in its last bits: {'; '.join(differing)}")
 
 
-def _trained(run: Run, begun: _Begun) -> Run:
+def _trained(run: Run, begun: Prepared) -> Run:
     """Train to the end and write what can be said without labels."""
     of, leads = begun.plan, begun.processes.leads
     trackers = Trackers.of(of.track if leads else (), run.path)
@@ -459,7 +211,7 @@ def _trained(run: Run, begun: _Begun) -> Run:
     return run
 
 
-def _concluded(run: Run, begun: _Begun, training: Training, record: dict[str, Any]) -> None:
+def _concluded(run: Run, begun: Prepared, training: Training, record: dict[str, Any]) -> None:
     """Write the record and the curve, and say what came out."""
     if isinstance(training.probe, CurveProbe):
         from selfsight.looks.curve import draw_curve  # it draws, which is slow to load
@@ -472,7 +224,7 @@ def _concluded(run: Run, begun: _Begun, training: Training, record: dict[str, An
     console().print(f"saved in {run.path}: encoder.safetensors loads {_loads_by(begun.task)}")
 
 
-def _say_of_data(run: Run, begun: _Begun, training: Training) -> None:
+def _say_of_data(run: Run, begun: Prepared, training: Training) -> None:
     """Say what the data held up, and list what proved unreadable on the way."""
     pictures = begun.pictures
     if isinstance(begun.batches, Ahead):
@@ -497,14 +249,14 @@ def _loads_by(task: nn.Module) -> str:
     return "with timm alone, as encoder.json says"
 
 
-def _judged(run: Run, begun: _Begun, training: Training) -> dict[str, Any]:
+def _judged(run: Run, begun: Prepared, training: Training) -> dict[str, Any]:
     """Say what can be said without labels: collapsed or unknown, and how far the task is solved."""
     of, rows = begun.plan, training.rows
     last = rows[-max(1, len(rows) // 20) :]
     common = [key for key in last[0] if all(key in row for row in last)]
     means = {key: sum(row[key] for row in last) / len(last) for key in common}
-    seen = begun.pictures.rows(some_rows(len(begun.pictures), PICTURES_JUDGED))
-    views = centre_view(seen.images, seen.extent, of.size)
+    images, extent, _ = begun.pictures.taken(some_rows(len(begun.pictures), PICTURES_JUDGED))
+    views = centre_view(images, extent, of.size)
     trained = Shape.of(final_features(cast(Encoder, begun.task.encoder), views))
     fresh = untrained_encoder(Recipe.from_json(of.encoder), of.seed, views, device=of.device)
     untrained = Shape.of(final_features(fresh, views))

@@ -20,7 +20,7 @@ def pictures(tmp_path: Path) -> Pictures:
 def test_rows_are_taken_in_the_order_asked(pictures: Pictures) -> None:
     some = pictures.rows(torch.tensor([4, 1, 1]))
 
-    assert torch.equal(some.images, pictures.images[[4, 1, 1]])
+    assert torch.equal(some.tensor, pictures.tensor[[4, 1, 1]])
     assert some.labels is not None
     assert some.labels.tolist() == [0, 1, 1]
     assert some.titles == ("row 4", "row 1", "row 1")
@@ -30,8 +30,8 @@ def test_rows_are_taken_in_the_order_asked(pictures: Pictures) -> None:
 
 def test_the_fingerprint_is_of_what_a_task_can_see(pictures: Pictures) -> None:
     everything = torch.arange(6)
-    other = replace(pictures, images=pictures.images.clone())
-    other.images[5, 2, 7, 8] += 1
+    other = replace(pictures, images=pictures.tensor.clone())
+    other.tensor[5, 2, 7, 8] += 1
     relabelled = replace(pictures, labels=torch.zeros(6, dtype=torch.int64))
 
     assert pictures.rows(everything).fingerprint == pictures.fingerprint

@@ -37,10 +37,10 @@ def test_pictures_lie_top_left_and_black_is_beyond(tmp_path: Path) -> None:
     assert found.images.shape == (2, 1, 32, 32)
     assert found.images.dtype == torch.uint8
     assert found.extent.tolist() == [[16, 32], [12, 8]]
-    assert found.images[0, 0, :16].eq(100).all()
-    assert found.images[0, 0, 16:].eq(0).all()
-    assert found.images[1, 0, :12, :8].eq(200).all()
-    assert found.images[1].sum() == 200 * 12 * 8
+    assert found.tensor[0, 0, :16].eq(100).all()
+    assert found.tensor[0, 0, 16:].eq(0).all()
+    assert found.tensor[1, 0, :12, :8].eq(200).all()
+    assert found.tensor[1].sum() == 200 * 12 * 8
 
 
 def test_squares_fill_their_canvas(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_squares_fill_their_canvas(tmp_path: Path) -> None:
     found = read(open_data(tmp_path).train, side=32, fit="square")
 
     assert found.extent.tolist() == [[32, 32], [32, 32]]
-    assert found.images[1].eq(200).all()
+    assert found.tensor[1].eq(200).all()
 
 
 def test_titles_labels_and_classes_follow_the_source(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_late_colour_picture_turns_the_store_to_colour(tmp_path: Path) -> None
 
     assert survey(source, at_most=2).channels == 1
     assert found.images.shape == (201, 3, 16, 16)
-    assert found.images[[0, 50, 51, 52, 200], :, 0, 0].tolist() == [
+    assert found.tensor[[0, 50, 51, 52, 200], :, 0, 0].tolist() == [
         [0, 0, 0],
         [50, 50, 50],
         [9, 8, 7],
@@ -89,8 +89,8 @@ def test_channels_can_be_forced(tmp_path: Path) -> None:
     colour(tmp_path / "2.png", (255, 0, 0))
     source = open_data(tmp_path).train
 
-    assert read(source, side=16, channels=1).images[:, :, 0, 0].tolist() == [[50], [76]]
-    assert read(source, side=16, channels=3).images[:, :, 0, 0].tolist() == [[50] * 3, [255, 0, 0]]
+    assert read(source, side=16, channels=1).tensor[:, :, 0, 0].tolist() == [[50], [76]]
+    assert read(source, side=16, channels=3).tensor[:, :, 0, 0].tolist() == [[50] * 3, [255, 0, 0]]
 
 
 def test_unreadable_pictures_are_skipped_and_listed(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_unreadable_pictures_are_skipped_and_listed(tmp_path: Path) -> None:
     assert [skipped.title for skipped in found.skipped] == ["small.png", "x000.jpg"]
     assert "side is under 8" in found.skipped[0].reason
     assert "not a picture" in found.skipped[1].reason
-    assert found.images[:, 0, 0, 0].tolist() == list(range(20))
+    assert found.tensor[:, 0, 0, 0].tolist() == list(range(20))
 
 
 def test_more_than_a_tenth_unreadable_stops_with_the_first_ten(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_limit_takes_the_same_pictures_from_all_over(tmp_path: Path) -> None:
 
     first, second = (read(source, side=16, limit=12) for _ in range(2))
 
-    values = first.images[:, 0, 0, 0].tolist()
+    values = first.tensor[:, 0, 0, 0].tolist()
     assert first.titles == second.titles
     assert len(first) == 12
     assert values == sorted(values)
@@ -204,7 +204,7 @@ def test_the_digits_are_read_as_they_are() -> None:
 
     assert found.images.shape == (1797, 1, 32, 32)
     assert found.extent.unique().tolist() == [8]
-    assert torch.equal(found.images[5, :, :8, :8], source.decode(5))
+    assert torch.equal(found.tensor[5, :, :8, :8], source.decode(5))
 
 
 def test_a_view_is_read_in_its_own_order(tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_a_view_is_read_in_its_own_order(tmp_path: Path) -> None:
 
     found = read(source.subset(torch.tensor([7, 2, 5])), side=16)
 
-    assert found.images[:, 0, 0, 0].tolist() == [7, 2, 5]
+    assert found.tensor[:, 0, 0, 0].tolist() == [7, 2, 5]
     assert found.titles == ("007.png", "002.png", "005.png")
 
 

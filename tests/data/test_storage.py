@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def everything(pictures: Pictures) -> Tensor:
-    return pictures.images[torch.arange(len(pictures))]
+    return pictures.tensor
 
 
 def maps(cache: Path) -> list[Path]:
@@ -68,7 +68,7 @@ def test_pictures_are_the_same_wherever_they_are_kept(
     rows = torch.tensor([7, 3, 39, 3])
     for one, two in zip(other.taken(rows), plain.taken(rows), strict=True):
         assert torch.equal(one, two)
-    assert torch.equal(other.rows(rows).images[:], plain.rows(rows).images[:])  # pyright: ignore[reportArgumentType] -- tensors: in memory
+    assert torch.equal(other.rows(rows).tensor, plain.rows(rows).tensor)
 
 
 def test_a_map_has_the_fingerprint_of_memory_and_a_stream_its_own(folder: Path) -> None:

@@ -11,7 +11,7 @@ import selfsight
 from selfsight.encoders import adapted
 from selfsight.errors import UsageError
 from selfsight.plan import Plan
-from selfsight.pretraining import built
+from selfsight.weights import built
 
 SIDE = 32
 BRIEF: dict[str, Any] = {"task": "rotation", "samples": 8, "batch": 8, "precision": "f32"}

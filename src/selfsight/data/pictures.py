@@ -64,6 +64,15 @@ class Pictures:
         """Depth of a sample, 8 or 16."""
         return 8 if self.images.dtype == torch.uint8 else 16
 
+    @property
+    def tensor(self) -> Tensor:
+        """All images as one tensor (N, C, S, S), fetched where they are not in memory."""
+        return (
+            self.images[torch.arange(len(self))]
+            if isinstance(self.images, Canvases)
+            else self.images
+        )
+
     def taken(self, rows: Tensor) -> Taken:
         """Fetch the pictures of `rows` (B,) int64, in that order, to where the images are."""
         if isinstance(self.images, Canvases):

@@ -105,14 +105,14 @@ def _drawn(run: Run) -> dict[str, Any]:
     draw_filters(trained, untrained, run.picture("filters"))
 
     def among(encoder: Encoder) -> torch.Tensor:
-        return nearest(final_features(encoder, train.images), final_features(encoder, test.images))
+        return nearest(final_features(encoder, train.tensor), final_features(encoder, test.tensor))
 
     found = {"trained": among(trained), "untrained": among(untrained)}
     labels = cast(torch.Tensor, train.labels), cast(torch.Tensor, test.labels)
     shown = torch.linspace(0, len(test) - 1, ROWS_SHOWN).long()
     draw_neighbours(
-        train.images,
-        test.images[shown],
+        train.tensor,
+        test.tensor[shown],
         {name: rows[shown] for name, rows in found.items()},
         run.picture("neighbours"),
         bank_labels=labels[0],

@@ -1,0 +1,194 @@
+"""Preparing: from what was asked to a training that is ready: data, networks, plan."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from selfsight import plan
+from selfsight.batch import Facts, LabelledImages, Needs
+from selfsight.data import (
+    Ahead,
+    Order,
+    Pictures,
+    Source,
+    Streamed,
+    Survey,
+    Tiles,
+    batch_at,
+    open_data,
+    split,
+    survey,
+)
+from selfsight.encoders import Encoder
+from selfsight.errors import SelfsightError, UsageError
+from selfsight.pace import measured_plan
+from selfsight.plan import Plan
+from selfsight.processes import ALONE, Processes
+from selfsight.progress import console
+from selfsight.reading import read_aloud
+from selfsight.run import SETTINGS
+from selfsight.settings import Pretrain
+from selfsight.tasks import load_task
+from selfsight.tasks.describe import settings_of
+from selfsight.train import Batches
+from selfsight.weights import built, initial_encoder, side_that_fits, told_of_channels
+
+
+@dataclass
+class Prepared:
+    """A training that is ready to go."""
+
+    plan: Plan
+    task: nn.Module
+    pictures: Pictures
+    batches: Batches
+    processes: Processes = ALONE
+
+
+def prepared(
+    settings: Pretrain,
+    chosen: dict[str, Any],
+    source: Source,
+    device: str,
+    processes: Processes,
+) -> Prepared:
+    """Read the data, build the networks, measure a step, and plan."""
+    say = console().print
+    task_class = load_task(settings.task[0])
+    needs = needs_of(task_class)
+    if needs.labels and len(source.classes) < 2:
+        raise SelfsightError(
+            f"{settings.task[0]} learns from labels, and {source.name} has none; sort the pictures "
+            "into one folder a class, or choose another --task"
+        )
+    known = survey(source)
+    size = plan.side_of_pictures(settings.size, known.longer_side, device)
+    size = settings.size or side_that_fits(settings, size, device)
+    if size < needs.least_side:
+        raise UsageError(f"{settings.task[0]} needs --size {needs.least_side} or more, got {size}")
+    scale = {**settings_of(settings.task[0]), **chosen}.get("least_scale", 1.0)
+    canvas = plan.side_of_canvas(size, known.longest, scale)
+    pictures = read_aloud(
+        source,
+        side=canvas,
+        limit=settings.limit,
+        storage=None if settings.storage == "auto" else settings.storage,
+        listed_in=SETTINGS,
+    )
+    draft = _draft(settings, chosen, known, pictures, size, canvas, device)
+    task, recipe = built(draft)
+    draft = dataclasses.replace(draft, encoder=recipe.to_json())
+    say("measuring a step", style="dim")
+    batches = batches_of(pictures, draft, needs, processes=processes)
+    final = measured_plan(settings, draft, task, batches, processes=processes)
+    for line in final.lines(cast(Encoder, task.encoder)):
+        say(line)
+    return Prepared(final, task, pictures, batches, processes)
+
+
+def needs_of(task_class: type[nn.Module]) -> Needs:
+    """Ask a task's class what it needs of the data."""
+    return cast(Any, task_class).needs
+
+
+def source_of(data: str, task: str, tile: int | None) -> Source:
+    """Open what is trained on: the training part, in tiles if asked.
+
+    A task that learns from labels leaves out what a probe of the same data would be tested on.
+    """
+    parts = open_data(data)
+    source = parts.train
+    if needs_of(load_task(task)).labels and parts.test is None and source.labels is not None:
+        source = split(source)[0]
+    return source if tile is None else Tiles(source, tile)
+
+
+def _draft(
+    settings: Pretrain,
+    chosen: dict[str, Any],
+    known: Survey,
+    pictures: Pictures,
+    size: int,
+    canvas: int,
+    device: str,
+) -> Plan:
+    """Plan all but what needs a measurement."""
+    channels = pictures.images.shape[1]
+    samples = len(pictures)
+    batch, notes = plan.batch_size(settings.batch, samples, device)
+    batch, more = plan.shared_batch(batch, settings.devices * settings.nodes)
+    notes += more
+    if known.shortest != known.longest:
+        sides = f"{known.shortest} to {known.longest} px"
+        notes += (f"pictures of mixed sizes, the longer side {sides}, are scaled to fit",)
+    facts = Facts(samples, len(pictures.classes), channels, size, batch)
+    derive = getattr(load_task(settings.task[0]), "derive", None)
+    derived = cast(dict[str, Any], derive(facts)) if derive else {}
+    if chosen.get("classes", facts.classes) < facts.classes:
+        raise UsageError(
+            f"classes must be at least the {facts.classes} of the data, got {chosen['classes']}"
+        )
+    encoder = initial_encoder(settings, size, pictures, device)
+    notes += told_of_channels(settings.start, channels)
+    if isinstance(pictures.images, Streamed):
+        notes += (_told_of_stream(pictures.images),)
+    return Plan(
+        data=cast(str, settings.data),
+        limit=settings.limit,
+        fingerprint=pictures.fingerprint,
+        samples=samples,
+        classes=pictures.classes if derived.get("classes") else (),
+        channels=channels,
+        canvas=canvas,
+        size=size,
+        task=settings.task[0],
+        task_settings={**derived, **chosen},
+        encoder=encoder.recipe.to_json(),
+        start=settings.start,
+        batch=batch,
+        steps=1,
+        seed=settings.seed,
+        **plan.optimization(settings, encoder, batch),
+        schedule=settings.schedule,
+        warmup=0,
+        device=device,
+        precision="bf16" if settings.precision == "bf16" else "f32",
+        memory_format="channels_last",
+        threads=torch.get_num_threads(),
+        seconds_a_step=0.0,
+        save_every=settings.save_every,
+        notes=notes,
+        tile=settings.tile,
+        storage=pictures.storage,
+        bits=pictures.bits,
+        devices=settings.devices,
+        nodes=settings.nodes,
+        probe_every=settings.probe_every,
+        track=settings.track,
+    )
+
+
+def _told_of_stream(streamed: Streamed) -> str:
+    """Say what streaming can give."""
+    pace = streamed.pace()
+    disk = f", {pace.waiting:.0%} of that time waiting for the disk" if pace.waiting > 0.05 else ""
+    return f"streamed: a core decodes {pace.pictures:,.0f} pictures a second{disk}"
+
+
+def batches_of(
+    pictures: Pictures, of: Plan, needs: Needs, *, processes: Processes = ALONE
+) -> Batches:
+    """Give the function from a step to its batch: of several processes, to this one's share."""
+    order = Order(len(pictures), of.batch, of.seed)
+    labels = needs.batch is LabelledImages
+    device = processes.placed(of.device)
+
+    def at(step: int) -> Any:
+        epoch, rows = order.at(step)
+        mine = processes.share(rows)
+        return batch_at(pictures, mine, seed=of.seed, epoch=epoch, labels=labels, device=device)
+
+    return at if pictures.storage == "memory" else Ahead(at)

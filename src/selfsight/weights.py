@@ -1,0 +1,95 @@
+"""Weights: the encoder a run begins with: fresh, timm's, or another run's.
+
+Everything random about them comes from the seed, so the network before its training can be built
+again: that is the untrained network every probe compares with.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from selfsight import encoders, plan
+from selfsight.data import Pictures
+from selfsight.encoders import Encoder, Recipe
+from selfsight.errors import UsageError
+from selfsight.plan import Plan
+from selfsight.probes.baseline import some_rows
+from selfsight.run import Run
+from selfsight.settings import Pretrain
+from selfsight.tasks import load_task
+
+LOOKED_AT = 1000  # pictures, for their mean and deviation
+
+
+def initial_encoder(settings: Pretrain, size: int, pictures: Pictures, device: str) -> Encoder:
+    """Build the encoder that was asked for, with weights that do not matter yet.
+
+    What the usual mean and deviation do not suit is standardised by its own.
+    """
+    channels = pictures.images.shape[1]
+    own: dict[str, Any] = {}
+    if pictures.bits > 8 or channels not in (1, 3):
+        rows = some_rows(len(pictures), LOOKED_AT)
+        own["mean"], own["deviation"] = pictures.statistics(rows)
+    with torch.random.fork_rng():
+        if settings.start is None:
+            name = plan.encoder_name(settings.encoder, size, device)
+            return encoders.build(name, size=size, channels=channels, **own)
+        if settings.start.startswith("timm:"):
+            name = settings.start.removeprefix("timm:")
+            return encoders.build(name, size=size, channels=channels, pretrained=True, **own)
+        encoder = Run.open(settings.start).encoder()
+    asked = settings.encoder
+    if asked is not None and encoders.OWN.get(asked, asked) != encoder.recipe.name:
+        raise UsageError(
+            f"--from {settings.start} brings encoder {encoder.recipe.name!r}; leave --encoder out"
+        )
+    if encoder.recipe.arguments.get("img_size") not in (None, size):
+        raise UsageError(
+            f"--from {settings.start} takes pictures of {encoder.recipe.size} px only; give "
+            f"--size {encoder.recipe.size}"
+        )
+    return encoders.adapted(encoder, channels)
+
+
+def side_that_fits(settings: Pretrain, side: int, device: str) -> int:
+    """Choose the side nearest to the data's that the encoder takes."""
+    start = settings.start
+    if start is None:
+        return encoders.fitting_size(plan.encoder_name(settings.encoder, side, device), side)
+    if start.startswith("timm:"):
+        return encoders.fitting_size(start.removeprefix("timm:"), side)
+    recipe = Run.open(start).encoder().recipe
+    return recipe.arguments.get("img_size") or encoders.fitting_size(recipe.name, side)
+
+
+def told_of_channels(start: str | None, channels: int) -> tuple[str, ...]:
+    """Say that weights of a network for other channels are carried over."""
+    if start is None:
+        return ()
+    if start.startswith("timm:"):
+        before = encoders.usual_channels(start.removeprefix("timm:"))
+    else:
+        before = Run.open(start).encoder().recipe.channels
+    if before == channels:
+        return ()
+    plural = "s" if channels > 1 else ""
+    return (f"first convolution adapted from {before} to {channels} channel{plural}",)
+
+
+def built(of: Plan) -> tuple[nn.Module, Recipe]:
+    """Build encoder and task with the seed's weights, or those of the run's start."""
+    with torch.random.fork_rng():
+        torch.manual_seed(of.seed)
+        recipe = Recipe.from_json(of.encoder)
+        pretrained = (of.start or "").startswith("timm:")
+        encoder = encoders.from_recipe(recipe, pretrained=pretrained)
+        if of.start and not pretrained:
+            begun = encoders.adapted(Run.open(of.start).encoder(), recipe.channels)
+            encoder.load_state_dict(begun.state_dict())
+        try:
+            task = load_task(of.task)(encoder, encoder.dim, size=of.size, **of.task_settings)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+    return task, encoder.recipe
