@@ -40,6 +40,8 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/decoding.py
 	$(BIN)/python benchmarks/linear_probe.py
+	$(BIN)/python benchmarks/augmentation.py
+	$(BIN)/python benchmarks/many_pictures.py
 
 clean:
 	rm -rf .venv build dist src/*.egg-info .pytest_cache .ruff_cache
