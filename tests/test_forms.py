@@ -274,3 +274,61 @@ def command(*words: str) -> "subprocess.CompletedProcess[str]":
         check=False,
         timeout=180,
     )
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory: pytest.TempPathFactory, photographs: Encoded) -> Path:
+    """A folder of a thousand damaged files, and one of them beside many more good ones."""
+    root = tmp_path_factory.mktemp("damaged")
+    files = list(FUZZ["damaged_files"](0, FUZZ["FILES"]))
+    for name, good in (("few", 9 * len(files)), ("many", len(files))):
+        (root / name / "b").mkdir(parents=True)
+        (root / name / "g").mkdir()
+        for number in range(good):
+            (root / name / "g" / f"{number:05d}.jpg").write_bytes(photographs[number % COUNT])
+        for number, (suffix, data) in enumerate(files):
+            (root / name / "b" / f"{number:04d}{suffix}").write_bytes(data)
+    return root
+
+
+def told(stderr: str) -> list[str]:
+    """Leave out what libjpeg prints by itself."""
+    return [line for line in stderr.splitlines() if not line.startswith(FUZZ["LIBJPEG"])]
+
+
+OURS = ("reading", "skipped ", "measuring a step", "training", "unknown:", "saved in")
+PLANNED = ("data ", "task ", "encoder ", "steps ", "machine ", "note ")
+
+
+@pytest.mark.parametrize("storage", EVERYWHERE)
+def test_up_to_a_tenth_of_damaged_files_is_skipped_counted_and_listed(
+    tmp_path: Path, damaged: Path, storage: str
+) -> None:
+    words = ["--task", "rotation", "--samples", "64", "--batch", "16", "--size", "32"]
+    words += ["--storage", storage, "--out", str(tmp_path / "run")]
+    done = command(str(damaged / "few"), *words)
+
+    lines = told(done.stderr)
+    assert done.returncode == 0, lines
+    assert [line for line in lines if line and not line.startswith((*OURS, *PLANNED))] == []
+    skipped = Run(tmp_path / "run").settings["skipped"]
+    assert 200 < len(skipped) < 1000
+    assert all(one["title"].startswith("b/") and one["reason"] for one in skipped)
+    (counted,) = [line for line in lines if line.startswith("skipped ")]
+    assert f"skipped {len(skipped)} of 10000 pictures" in counted
+
+
+@pytest.mark.parametrize("storage", EVERYWHERE)
+def test_more_than_a_tenth_of_damaged_files_ends_a_run_with_a_sentence(
+    tmp_path: Path, damaged: Path, storage: str
+) -> None:
+    words = ["--task", "rotation", "--samples", "64", "--batch", "16", "--size", "32"]
+    words += ["--storage", storage, "--out", str(tmp_path / "run")]
+    done = command(str(damaged / "many"), *words)
+
+    lines = told(done.stderr)
+    assert done.returncode == 1
+    assert any("of 2000 pictures in" in line and "may be skipped" in line for line in lines)
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert not (tmp_path / "run").exists()

@@ -40,6 +40,9 @@ VERBS: dict[str, Verb] = {
     ),
     "embed": Verb(settings.Embed, "selfsight.embedding:embed_as", "selfsight.embedding:show"),
     "tasks": Verb(settings.Tasks, "selfsight.listing:tasks", "selfsight.listing:show_tasks"),
+    "datasets": Verb(
+        settings.Datasets, "selfsight.listing:datasets", "selfsight.listing:show_datasets"
+    ),
     "encoders": Verb(
         settings.Encoders, "selfsight.listing:encoders", "selfsight.listing:show_encoders"
     ),

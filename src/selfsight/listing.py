@@ -6,8 +6,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from selfsight.data import EMBEDDED, FORMS, NAMED
+from selfsight.data.named import downloads
 from selfsight.encoders import DEFAULT, EXAMPLES, build, fitting_size
-from selfsight.settings import Encoders, Tasks
+from selfsight.settings import Datasets, Encoders, Tasks
 from selfsight.tasks.describe import card, cards
 
 LOOKED_AT = 64  # px, the side at which encoders are listed, or the nearest they take
@@ -31,6 +33,34 @@ def show_tasks(record: list[dict[str, Any]]) -> None:
             table.add_row("setting", f"--set {task['name']}.{name}=VALUE   default: {value}")
         console.print(table)
         console.print()
+
+
+def datasets(settings: Datasets) -> list[dict[str, Any]]:
+    """Describe what DATA may be: forms of files, and names."""
+    forms = [{"data": form, "kind": "form", "what": what} for form, what in FORMS.items()]
+    embedded = [
+        {"data": name, "kind": "embedded", "what": "comes with the packages"} for name in EMBEDDED
+    ]
+    named = [
+        {"data": name, "kind": "fetched", "what": f"{entry.kind} of torchvision"}
+        for name, entry in NAMED.items()
+    ]
+    return forms + embedded + named
+
+
+def show_datasets(record: list[dict[str, Any]]) -> None:
+    """Print the kinds of data for people."""
+    titles = {
+        "form": "what DATA may be",
+        "embedded": "names of data that needs no network",
+        "fetched": f"names of data that is fetched once, into {downloads()}",
+    }
+    for kind, title in titles.items():
+        table = Table(title=title, title_justify="left", show_header=False, box=None)
+        for row in record:
+            if row["kind"] == kind:
+                table.add_row(row["data"], row["what"])
+        Console().print(table, "")
 
 
 def encoders(settings: Encoders) -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ class Pretrain:
     """Learn from pictures without their labels; a run comes out."""
 
     data: Annotated[Positional[str | None], arg(metavar="[DATA]")] = None
-    """A folder of pictures, a .parquet or .npz file, or: photos, digits, crops."""
+    """Pictures: a folder, a file or list of them, or a name; `selfsight datasets` lists all."""
     task: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME")] = ()
     """The pretext task; `selfsight tasks` lists them."""
     out: Place = None
@@ -50,8 +50,7 @@ class Pretrain:
     tile: Number = None
     """Cut every picture into tiles of this side, in pixels, and learn from these."""
     storage: Literal["auto", "memory", "map", "stream"] = "auto"
-    """Where decoded pictures are kept: in memory, on a memory map on the disk, or nowhere; auto
-    takes the first they fit."""
+    """Where decoded pictures are kept: memory, a file on disk, nowhere. auto: where they fit."""
     size: Number = None
     """Side of the pictures the encoder sees, in pixels. Default: from the data, 32 to 96."""
     batch: Number = None
@@ -83,8 +82,7 @@ class Pretrain:
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile the encoder; auto measures whether that pays in long trainings on a GPU."""
     probe_every: Annotated[float | None, arg(metavar="FACTOR")] = None
-    """Probe at steps that grow by this factor, before the first and after the last too; needs
-    labels, which only measure."""
+    """Probe at the first step, the last, and between at steps that grow so; needs labels."""
     track: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME")] = ()
     """Write metrics to tensorboard, wandb or mlflow too, given once or more."""
     resume: Annotated[str | None, arg(metavar="RUN")] = None
@@ -131,7 +129,9 @@ class Pretrain:
 
     def _check_what_is_new(self) -> None:
         if self.data is None:
-            raise UsageError("pretrain needs DATA: a folder, a file, or photos, digits, crops")
+            raise UsageError(
+                "pretrain needs DATA: a folder, a file or a name; see `selfsight datasets`"
+            )
         if len(self.task) != 1:
             raise UsageError(
                 f"pretrain needs one --task, got {len(self.task)}; `selfsight tasks` lists them"
@@ -269,6 +269,14 @@ class Tasks:
     def __post_init__(self) -> None:
         if self.name is not None:
             row_of(self.name)
+
+
+@dataclass(frozen=True)
+class Datasets:
+    """List what DATA may be: forms of files, and names."""
+
+    json: bool = False
+    """Print the table alone on standard output."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ which ones a step sees and `batch_at` makes the batch. `split` keeps a share for
 from selfsight.data.batches import Ahead, Order, batch_at
 from selfsight.data.decode import Header, Unreadable
 from selfsight.data.embedded import EMBEDDED
-from selfsight.data.opening import open_data
+from selfsight.data.named import NAMED
+from selfsight.data.opening import FORMS, open_data
 from selfsight.data.pictures import Pictures, Skipped
 from selfsight.data.reading import Survey, read, survey
 from selfsight.data.source import Parts, Source
@@ -17,6 +18,8 @@ from selfsight.data.tiles import Tiles
 
 __all__ = [
     "EMBEDDED",
+    "FORMS",
+    "NAMED",
     "Ahead",
     "Header",
     "Order",

@@ -29,6 +29,19 @@ SUPPORTED = (
     "a folder of pictures, a .parquet, .npz or .npy file, a .csv or .txt list of pictures, "
     "MNIST's idx3-ubyte files, or .tar shards"
 )
+# What DATA may be, for people; names are in EMBEDDED and NAMED.
+FORMS = {
+    "a folder": "its pictures and those of its subfolders, which are classes if there are several; "
+    "train/ and test/ (or val/) are parts",
+    "FILE.csv": "a list with a header: column path (or the first), and perhaps label and split",
+    "FILE.txt": "a list, a path a line",
+    "FILE.parquet": "a column image with bytes (or a binary one), and perhaps label and class",
+    "FILE.npz": "arrays images and perhaps labels, or train_images, test_images, ... (MedMNIST)",
+    "FILE.npy": "an array (N, H, W) or (N, H, W, C), read from the disk as it is needed",
+    "*-idx3-ubyte[.gz]": "MNIST's files, or a folder of them",
+    "FILE.tar": "WebDataset's shards, one, a folder of them, or NAME-{0000..0009}.tar",
+    "photo:FILE": "crops of one photograph, always the same ones",
+}
 PHOTO = "photo:"  # before the path of a photograph whose crops are the data
 TEST_PARTS = ("test", "val")  # the first that is there
 

@@ -246,7 +246,7 @@ def _from_map(wanted: Wanted, progress: Progress) -> Pictures:
 def _from_stream(wanted: Wanted, progress: Progress) -> Pictures:
     """Read the headers, and decode nothing yet."""
     known = looked_at(wanted, progress)
-    streamed = Streamed(replace(wanted, rows=known.kept, form=known.form))
+    streamed = Streamed(replace(wanted, rows=known.kept, form=known.form), known.failed)
     plain = Pictures(
         streamed, known.extent, None, (), (), (), "", streamed.fingerprint, storage="stream"
     )

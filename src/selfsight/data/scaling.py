@@ -66,16 +66,25 @@ def _centred_square(pixels: Tensor) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(cut)).permute(2, 0, 1)
 
 
+def check_channels(have: int, need: int) -> None:
+    """Refuse numbers of channels between which there is no way, such as 13 and 3.
+
+    Raises:
+        Unreadable: With both.
+    """
+    if have != need and {have, need} != {1, 3}:
+        raise Unreadable(f"{have} channels, and {need} are needed")
+
+
 def with_channels(pixels: Tensor, channels: int) -> Tensor:
     """Turn colour to grey or repeat grey: (C, H, W) -> (channels, H, W), as deep as before.
 
     Raises:
         Unreadable: If that is not what is asked: between other numbers of channels there is no way.
     """
+    check_channels(len(pixels), channels)
     if len(pixels) == channels:
         return pixels
-    if {len(pixels), channels} != {1, 3}:
-        raise Unreadable(f"{len(pixels)} channels, and {channels} are needed")
     if channels == 3:
         return pixels.expand(3, -1, -1)
     red, green, blue = pixels.float()

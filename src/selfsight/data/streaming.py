@@ -6,7 +6,7 @@ the same, so that a run still follows from its seed; it is counted and listed li
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from selfsight.data.canvases import DTYPES, Canvases, Form, Taken
 from selfsight.data.decode import Header, Unreadable
 from selfsight.data.decoding import Wanted, workers
 from selfsight.data.pictures import Digest
-from selfsight.data.scaling import fitted_size
+from selfsight.data.scaling import check_channels, fitted_size
 from selfsight.data.skipping import Failure, judge
 
 PACED = 64  # pictures decoded to tell what a core can do
@@ -59,7 +59,7 @@ def looked_at(wanted: Wanted, progress: Callable[[int, int], None] | None) -> Lo
     Raises:
         SelfsightError: If too many cannot be read.
     """
-    form: Form | None = None
+    form = wanted.form  # of most pictures: the first may be damaged and claim anything
     kept: list[int] = []
     sizes: list[tuple[int, int]] = []
     failed: list[Failure] = []
@@ -70,8 +70,8 @@ def looked_at(wanted: Wanted, progress: Callable[[int, int], None] | None) -> Lo
                 try:
                     if isinstance(header, Unreadable):
                         raise header
-                    own = Form(wanted.channels or header.channels, header.bits)
-                    form = own if form is None else form.joined(own)
+                    check_channels(header.channels, wanted.channels or header.channels)
+                    form = form.joined(Form(wanted.channels or header.channels, header.bits))
                     kept.append(row)
                     sizes.append(fitted_size(header.height, header.width, wanted.side, wanted.fit))
                 except Unreadable as reason:
@@ -79,7 +79,6 @@ def looked_at(wanted: Wanted, progress: Callable[[int, int], None] | None) -> Lo
             if progress:
                 progress(len(kept) + len(failed), len(wanted.rows))
     judge(wanted.source.name, failed, len(wanted.rows))
-    assert form is not None  # else nothing was readable, which `judge` reports
     return Looked(form, kept, torch.tensor(sizes), failed)
 
 
@@ -95,13 +94,14 @@ class Streamed(Canvases):
 
     Args:
         wanted: The pictures, all of which seem to be readable.
+        before: Those that were seen not to be, which count when too many have failed.
 
     Attributes:
         failed: Those that proved unreadable so far, by their place in `wanted.rows`.
     """
 
-    def __init__(self, wanted: Wanted) -> None:
-        self.wanted = wanted
+    def __init__(self, wanted: Wanted, before: Sequence[Failure] = ()) -> None:
+        self.wanted, self._before = wanted, before
         channels, bits = wanted.form
         self.shape = (len(wanted.rows), channels, wanted.side, wanted.side)
         self.dtype = DTYPES[bits]
@@ -149,9 +149,14 @@ class Streamed(Canvases):
             except Unreadable as reason:
                 row = self.wanted.rows[place]
                 self.failed[place] = self.wanted.failure(row, reason)
-                judge(self.wanted.source.name, list(self.failed.values()), len(self))
+                self._judge()
             place = (place + 1) % len(self)
             result = self.wanted.decoded_one(self.wanted.rows[place])
+
+    def _judge(self) -> None:
+        """Stop when too many have failed, by their headers or since."""
+        every = [*self._before, *self.failed.values()]
+        judge(self.wanted.source.name, every, len(self._before) + len(self))
 
     def pace(self) -> Pace:
         """Decode some pictures, one after the other, to tell what the limit would be."""

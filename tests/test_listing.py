@@ -1,0 +1,24 @@
+"""Listing: what there is to choose from is all there."""
+
+import pytest
+
+from selfsight.cli import main
+from selfsight.data import EMBEDDED, NAMED
+from selfsight.data.opening import OPENERS
+from selfsight.listing import datasets
+from selfsight.settings import Datasets
+
+
+def test_every_name_and_every_form_of_file_is_listed() -> None:
+    listed = " ".join(row["data"] for row in datasets(Datasets()))
+
+    assert all(name in listed.split() for name in (*EMBEDDED, *NAMED))
+    assert all(f"FILE{suffix}" in listed for suffix in OPENERS)
+
+
+def test_the_list_of_data_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["datasets"]) == 0
+
+    printed = capsys.readouterr().out
+    assert "photo:FILE" in printed
+    assert "cifar10" in printed
