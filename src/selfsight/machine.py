@@ -1,6 +1,8 @@
 """The machine: what it has, for choices and for records."""
 
 import contextlib
+import ctypes
+import gc
 import os
 import platform
 from pathlib import Path
@@ -30,6 +32,13 @@ def memory() -> int:
         with contextlib.suppress(OSError, ValueError):  # not there, or "max"
             whole = min(whole, int(Path(place).read_text()))
     return whole
+
+
+def give_back_memory() -> None:
+    """Hand what was freed, but is kept for later by the C library, back to the system (glibc)."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def cache_folder() -> Path:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from torch import nn
 
-from selfsight import plan
+from selfsight import machine, plan
 from selfsight.engine import Precision, fault_of_compiling
 from selfsight.plan import Plan
 from selfsight.processes import ALONE, Processes
@@ -84,6 +84,7 @@ def measured_plan(
         seconds_a_step=way.seconds,
         notes=draft.notes + notes,
     )
+    machine.give_back_memory()  # else the training's peak would come on top of the measurement's
     return processes.told(final)
 
 
