@@ -12,6 +12,7 @@ from PIL import Image
 import selfsight
 from selfsight.cli import main
 from selfsight.data import open_data, read
+from selfsight.errors import UsageError
 
 pytestmark = pytest.mark.slow
 
@@ -127,3 +128,10 @@ def test_what_cannot_be_done_gets_a_sentence(
     assert main(["embed", str(home / "run"), *words]) == status
     assert said in " ".join(capsys.readouterr().err.replace("│", " ").split())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_features_never_go_over_the_pictures_or_among_them(home: Path) -> None:
+    for place in (home / "photos" / "new.parquet", home / "photos" / "train" / "a" / "x.npz"):
+        with pytest.raises(UsageError, match="would lie in the data"):
+            selfsight.embed(home / "run", out=place)
+        assert not place.exists()

@@ -56,10 +56,12 @@ def embed_as(settings: Embed) -> dict[str, Any]:
     if data is None:
         raise UsageError(f"embed {settings.run} needs DATA: the pictures")
     path = Path(str(settings.out))
+    _check_place(path, Path(data))
     atomic.folder(path.parent)
     if path.exists():
         console().print(f"{path} is replaced once everything is computed")
     parts = open_data(data)
+    subject = subject.seeing(parts.train, parts.test)
     about = {
         "network": subject.name,
         "layer": settings.layer or "pooled",
@@ -84,6 +86,13 @@ def embed_as(settings: Embed) -> dict[str, Any]:
         "settings": dataclasses.asdict(settings),
         "machine": machine.described(subject.device),
     }
+
+
+def _check_place(path: Path, data: Path) -> None:
+    """Refuse to write over, or among, the pictures themselves."""
+    whole = data.resolve()
+    if data.exists() and whole in (path.resolve(), *path.resolve().parents):
+        raise UsageError(f"--out {path} would lie in the data {data}; name another place")
 
 
 class _Part(NamedTuple):

@@ -58,6 +58,7 @@ def neighbours_as(settings: Neighbours) -> dict[str, Any]:
     check_layer(subject.encoder, settings.layer)
     sheet, place = _places(settings, subject)
     hall = open_hall(settings, subject)
+    subject = subject.seeing(hall.bank, hall.test, hall.files)
     bank, measured, drawn = hall.asked(subject.size, subject.channels)
     _check_enough(bank, drawn, settings.count)
     networks: dict[str, dict[str, Any]] = {}
@@ -98,6 +99,7 @@ def _seers(
     yield "untrained", Seer(fresh, size, settings.layer, device), recipe.channels
     for name in dict.fromkeys(settings.against):
         other = subject_of(name, seed=settings.seed, device=settings.device)
+        other = other.taking(bank.images.shape[1], bank.pictures.name)
         layer = settings.layer if settings.layer in other.encoder.layer_names else None
         yield name, Seer(other.encoder, other.size, layer, device), other.channels
     yield "pixels", Seer(Pixels(recipe.channels, size), size, None, device), recipe.channels

@@ -76,6 +76,7 @@ def prepared(
         side=canvas,
         limit=settings.limit,
         storage=None if settings.storage == "auto" else settings.storage,
+        processes=settings.devices,
         listed_in=SETTINGS,
     )
     draft = _draft(settings, chosen, known, pictures, size, canvas, device)

@@ -126,7 +126,7 @@ def _curve_probe(begun: Prepared) -> CurveProbe | None:
             side=of.size,
             fit="square",
             channels=of.channels,
-            storage="memory",
+            steady=True,
             listed_in=SETTINGS,
         )
         for part in _labelled(of.data)
@@ -145,7 +145,9 @@ def _resumed(run: Run, processes: Processes) -> Run:
         source_of(of.data, of.task, of.tile),
         side=of.canvas,
         limit=of.limit,
-        storage=of.storage,
+        storage="stream" if of.storage == "stream" else None,
+        steady=True,  # memory and map are the same to the bit
+        processes=of.devices,
         listed_in=SETTINGS,
     )
     if pictures.fingerprint != of.fingerprint:

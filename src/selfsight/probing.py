@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from selfsight import atomic, machine
-from selfsight.data import Pictures, Source, open_data, split
+from selfsight.data import Parts, Pictures, Source, open_data, split
 from selfsight.data.reading import fitting
 from selfsight.data.source import same_classes
 from selfsight.errors import SelfsightError, UsageError
@@ -74,8 +74,10 @@ def probe_as(settings: Probe) -> dict[str, Any] | list[dict[str, Any]]:
     subject = subject_of(
         settings.run, size=settings.size, seed=settings.seed, device=settings.device
     )
+    parts = _sources(settings, subject)
+    subject = subject.seeing(parts.train, parts.test)
     out = subject.results(settings.out)
-    train, test = _pictures(settings, subject)
+    train, test = _pictures(parts, settings, subject)
     names = settings.probe or ("linear",)
     if train.labels is None:
         records = [_unlabelled(name, subject, train) for name in names]
@@ -101,8 +103,8 @@ def _place(out: Path, subject: Subject, record: dict[str, Any]) -> Path:
     return out / f"{'-'.join([record['probe'], *names])}.json"
 
 
-def _pictures(settings: Probe, subject: Subject) -> tuple[Pictures, Pictures | None]:
-    """Read training and test pictures as the network sees them."""
+def _sources(settings: Probe, subject: Subject) -> Parts:
+    """Open training and test pictures; without labels there is nothing to test."""
     data = settings.data or subject.data
     if data is None:
         raise UsageError(f"probe {settings.run} needs DATA: labelled pictures")
@@ -119,15 +121,21 @@ def _pictures(settings: Probe, subject: Subject) -> tuple[Pictures, Pictures | N
         raise SelfsightError(f"{test.name} has no labels, so nothing can be tested on it")
     if test is not None and train.labels is None:
         test = None
+    return Parts(train, test)
+
+
+def _pictures(parts: Parts, settings: Probe, subject: Subject) -> tuple[Pictures, Pictures | None]:
+    """Read training and test pictures as the network sees them."""
     most = max(DRAWS * settings.labels, CALIBRATED_ON)
-    return _read(train, subject, most), None if test is None else _read(test, subject)
+    test = None if parts.test is None else _read(parts.test, subject)
+    return _read(parts.train, subject, most), test
 
 
 def _read(source: Source, subject: Subject, most: int | None = None) -> Pictures:
     """Read pictures as the network sees them, to be gone through several times.
 
-    Labelled ones are never streamed: one that breaks would be answered for by another. Where they
-    do not fit into memory, and more are there than the draws could use, `most` of them are taken.
+    Where they do not fit into memory, and more are there than the draws could use, `most` of them
+    are taken.
     """
     channels = subject.encoder.recipe.channels
     fits = fitting(len(source) * channels * subject.size**2 * 2) == "memory"
@@ -140,7 +148,7 @@ def _read(source: Source, subject: Subject, most: int | None = None) -> Pictures
         side=subject.size,
         fit="square",
         channels=channels,
-        storage=None if fits or source.labels is None else "map",
+        steady=True,
         listed_in="the record",
     )
 

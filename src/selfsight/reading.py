@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from selfsight import machine
 from selfsight.data import Pictures, Skipped, Source, Streamed, read
 from selfsight.data.canvases import Storage
+from selfsight.data.reading import memory_for_pictures
 from selfsight.data.scaling import Fit
 from selfsight.progress import Bar, console
 
@@ -20,6 +21,8 @@ def read_aloud(
     channels: int | None = None,
     limit: int | None = None,
     storage: Storage | None = None,
+    steady: bool = False,
+    processes: int = 1,
 ) -> Pictures:
     """Decode the pictures of a source, as `selfsight.data.read` does, and say how it goes.
 
@@ -31,6 +34,8 @@ def read_aloud(
         channels: 1, 3, or None for what the pictures have.
         limit: How many at most.
         storage: Where to keep them; None for the first place they fit.
+        steady: Whether they must not be streamed, as `selfsight.data.read` explains.
+        processes: How many of this machine's processes keep the same pictures in memory.
 
     Raises:
         SelfsightError: If the pictures do not fit into memory, or too many cannot be read.
@@ -44,6 +49,8 @@ def read_aloud(
             channels=channels,
             limit=limit,
             storage=storage,
+            steady=steady,
+            memory=memory_for_pictures() // processes,
             progress=lambda done, _: bar(done),
         )
     say_skipped(pictures.skipped, count, listed_in)

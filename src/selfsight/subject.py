@@ -5,7 +5,7 @@ weights at the size they were trained on.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,16 @@ from torch import Tensor
 
 from selfsight import atomic, encoders
 from selfsight.augment.views import as_float
+from selfsight.data import Source, survey
 from selfsight.data.canvases import Canvases
+from selfsight.data.reading import HEADERS_FOR_FORM
+from selfsight.data.scaling import convertible
 from selfsight.encoders import Encoder
 from selfsight.engine import resolve_device
-from selfsight.errors import UsageError, unknown_name
+from selfsight.errors import SelfsightError, UsageError, unknown_name
 from selfsight.plan import Plan
 from selfsight.probes.features import Network, Pixels, evaluating, pooled
+from selfsight.progress import console
 from selfsight.run import Run
 
 BATCH = 256  # pictures
@@ -55,6 +59,50 @@ class Subject:
     def channels(self) -> int:
         """Channels of the pictures it takes."""
         return self.encoder.recipe.channels
+
+    def seeing(self, source: Source, *others: Source | None) -> "Subject":
+        """Get ready for the pictures of a source, as `taking` does, and of others like them.
+
+        Raises:
+            SelfsightError: If there is no way from the channels of one of them to the network's.
+        """
+        ready = self.taking(_channels(source), source.name)
+        for other in filter(None, others):
+            name = other.title(0) if other.name == "." else other.name  # files asked for one by one
+            ready._check(_channels(other), name)
+        return ready
+
+    def taking(self, channels: int, name: str) -> "Subject":
+        """Get ready for pictures of so many channels.
+
+        Grey and colour are turned into each other when they are read. For any other number timm's
+        weights are carried over; a run's are not: what it learned from was other data.
+
+        Args:
+            channels: Of the pictures, 1 or more.
+            name: Where they come from.
+
+        Raises:
+            SelfsightError: If there is no way from these channels to the run's.
+            UsageError: If timm's weights cannot be carried over.
+        """
+        if self.run is None and not convertible(channels, self.channels):
+            console().print(
+                f"{self.name}: first convolution adapted from {self.channels} to {channels} "
+                "channels"
+            )
+            return replace(self, encoder=encoders.adapted(self.encoder, channels))
+        self._check(channels, name)
+        return self
+
+    def _check(self, channels: int, name: str) -> None:
+        if not convertible(channels, self.channels):
+            plural = "s" if self.channels > 1 else ""
+            raise SelfsightError(
+                f"{self.name} takes pictures of {self.channels} channel{plural}, and those of "
+                f"{name} have {channels}. Give pictures of {self.channels}, or learn from these, "
+                "from a run's weights with pretrain --from"
+            )
 
     def results(self, out: str | None = None) -> Path:
         """Make the folder for results: `out` where asked, RUN/results, or ./results."""
@@ -93,6 +141,11 @@ def subject_of(
     if fixed not in (None, subject.size):
         raise UsageError(f"{name} takes pictures of {fixed} px only; leave --size out")
     return subject
+
+
+def _channels(source: Source) -> int:
+    """Tell the channels of most pictures of a source by some headers."""
+    return survey(source, HEADERS_FOR_FORM).channels
 
 
 def check_layer(encoder: Encoder, layer: str | None) -> None:

@@ -137,7 +137,7 @@ def test_pictures_that_are_all_too_small_say_so(tmp_path: Path) -> None:
 def test_too_large_a_store_says_how_much_and_what_to_do(tmp_path: Path) -> None:
     many(tmp_path, 4, broken=0)
 
-    with pytest.raises(SelfsightError, match=r"1\.0 kB.*1000 bytes|1\.0 kB.*1\.0 kB.*--limit"):
+    with pytest.raises(SelfsightError, match=r"1\.0 kB.*1000 bytes|1\.0 kB.*1\.0 kB.*--storage"):
         read(open_data(tmp_path).train, side=16, memory=1000, storage="memory")  # needs 4 x 256
 
 

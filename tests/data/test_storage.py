@@ -349,3 +349,19 @@ def test_a_crop_from_a_reduced_copy_looks_like_one_from_the_photograph(tmp_path:
         plain = fitted(photo.decode(i), 16, "square").int()
         quick = photo.scaled(i, 16, "square").int()
         assert (plain - quick).abs().max() <= 4
+
+
+def test_what_must_keep_its_place_is_never_streamed(folder: Path) -> None:
+    assert fitting(1 << 62, 1000, steady=True) == "map"
+    assert fitting(1, 1000, held=True, steady=True) == "memory"
+    found = read(open_data(folder).train, side=32, memory=1000, steady=True)
+    assert found.storage == "map"
+
+
+def test_pictures_know_their_rows_of_the_source(folder: Path) -> None:
+    (folder / "a" / "00.png").write_bytes(b"")
+    for storage in EVERYWHERE:
+        found = read(open_data(folder).train, side=32, storage=storage)
+        assert found.origins is not None
+        assert found.origins.tolist() == list(range(1, 40))
+        assert found.rows(torch.tensor([5])).origins.tolist() == [6]  # pyright: ignore[reportOptionalMemberAccess] -- as above

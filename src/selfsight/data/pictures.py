@@ -11,7 +11,7 @@ from torch import Tensor
 from selfsight.data.canvases import Canvases, Storage, Taken
 from selfsight.data.scaling import WHITE
 
-HASHED_AT_ONCE = 512  # pictures
+HASHED_AT_ONCE, MEASURED_AT_ONCE = 512, 16  # pictures
 LEAST_DEVIATION = 1e-4  # a channel that is the same everywhere must not be divided by 0
 
 
@@ -44,6 +44,7 @@ class Pictures:
         fingerprint: Hexadecimal hash of images, extents and labels: another one, other data. Of
             streamed pictures it is that of their files.
         storage: Where they are kept.
+        origins: (N,) int64, each picture's row in the source it was read from.
     """
 
     images: Tensor | Canvases
@@ -55,6 +56,7 @@ class Pictures:
     name: str
     fingerprint: str
     storage: Storage = "memory"
+    origins: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -96,16 +98,20 @@ class Pictures:
             titles=tuple(self.titles[i] for i in index.tolist()),
             fingerprint=fingerprint_of(images, extent, labels),
             storage="memory",
+            origins=None if self.origins is None else self.origins[index],
         )
 
     def statistics(self, rows: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Measure the pictures of `rows`, channel by channel, in [0, 1]: -> means, deviations."""
-        images, extent, _ = self.taken(rows)
-        values = images.double() / WHITE[images.dtype]
-        area = extent.prod(dim=1).sum()  # beyond it a canvas is black, which adds nothing
-        mean = values.sum(dim=(0, 2, 3)) / area
-        square = values.square().sum(dim=(0, 2, 3)) / area
-        deviation = (square - mean.square()).clamp(min=LEAST_DEVIATION**2).sqrt()
+        area, total, square = 0.0, 0.0, 0.0
+        for some in rows.split(MEASURED_AT_ONCE):
+            images, extent, _ = self.taken(some)
+            values = images.double() / WHITE[images.dtype]
+            area = area + extent.prod(dim=1).sum()  # beyond it a canvas is black: adds nothing
+            total = total + values.sum(dim=(0, 2, 3))
+            square = square + values.square().sum(dim=(0, 2, 3))
+        mean = torch.as_tensor(total / area)
+        deviation = (square / area - mean.square()).clamp(min=LEAST_DEVIATION**2).sqrt()
         return tuple(mean.tolist()), tuple(deviation.tolist())
 
 

@@ -2,7 +2,8 @@
 
 What fits into a quarter of memory is decoded once and kept there; what fits on half of the free
 disk becomes a memory map in the cache folder; the rest is streamed. All three give a step the same
-pictures. Unreadable pictures are skipped and listed.
+pictures, but for those whose header is sound and whose body is not: only a stream counts them as
+there until it meets them. Unreadable pictures are skipped and listed.
 """
 
 import shutil
@@ -111,6 +112,7 @@ def read(
     limit: int | None = None,
     memory: int | None = None,
     storage: Storage | None = None,
+    steady: bool = False,
     progress: Progress = None,
 ) -> Pictures:
     """Read the pictures of a source.
@@ -122,9 +124,11 @@ def read(
             "square" the largest centred square, shrunk or enlarged to fill.
         channels: 1 turns colour to grey, 3 repeats grey; None keeps what they have, with grey
             turned to colour where both occur.
-        limit: Keep this many, spread evenly over the source and the same ones every time.
+        limit: Keep this many, drawn from all over the source and the same ones every time.
         memory: Most bytes to keep in memory; by default a quarter of the machine's.
         storage: Where to keep them; by default the first that they fit of memory, map and stream.
+        steady: Never stream them by default: of a stream another picture stands in for one that
+            proves broken late, with its own class and title.
         progress: Called with pictures done and pictures in all.
 
     Raises:
@@ -135,8 +139,8 @@ def read(
     wanted = Wanted(
         source, _chosen(len(source), limit).tolist(), side, fit, channels, _form(source, channels)
     )
-    memory = memory if memory is not None else _memory()
-    chosen = storage or fitting(wanted.bytes, memory, held=source.held)
+    memory = memory if memory is not None else memory_for_pictures()
+    chosen = storage or fitting(wanted.bytes, memory, held=source.held, steady=steady)
     if chosen == "memory":
         try:
             return _in_memory(wanted, memory, progress)
@@ -147,24 +151,27 @@ def read(
     return _from_map(wanted, progress) if chosen == "map" else _from_stream(wanted, progress)
 
 
-def _memory() -> int:
+def memory_for_pictures() -> int:
     """Tell the most bytes to keep in memory."""
     return int(machine.memory() * SHARE_OF_MEMORY)
 
 
-def fitting(needed: int, memory: int | None = None, *, held: bool = False) -> Storage:
+def fitting(
+    needed: int, memory: int | None = None, *, held: bool = False, steady: bool = False
+) -> Storage:
     """Choose where pictures are kept: the first place they fit.
 
     Args:
         needed: Bytes of all canvases.
         memory: Most bytes to keep in memory; by default a quarter of the machine's.
         held: Whether they are cut from what is in memory already, so that storing wins nothing.
+        steady: Whether they must not be streamed.
     """
-    if held:
+    if held and not steady:
         return "stream"
-    if needed <= (_memory() if memory is None else memory):
+    if needed <= (memory_for_pictures() if memory is None else memory):
         return "memory"
-    return "map" if needed <= SHARE_OF_DISK * _free_disk() else "stream"
+    return "map" if steady or needed <= SHARE_OF_DISK * _free_disk() else "stream"
 
 
 def _free_disk() -> int:
@@ -260,6 +267,7 @@ def _described(plain: Pictures, source: Source, kept: list[int], failed: list[Fa
         labels=None if source.labels is None else source.labels[torch.tensor(kept)],
         classes=source.classes,
         titles=tuple(source.title(row) for row in kept),
+        origins=torch.tensor(kept),
         skipped=tuple(Skipped(title, str(reason)) for title, reason in failed),
         name=source.name,
     )
@@ -316,8 +324,8 @@ class _Store:
             raise Full(
                 f"{count} pictures of {channels} x {self.side} x {self.side} samples of {bits} "
                 f"bits need {machine.size_in_words(needed)}, and "
-                f"{machine.size_in_words(self.memory)} of memory may be used. Keep them on the "
-                "disk with --storage map, or take fewer with --limit or smaller ones with --size."
+                f"{machine.size_in_words(self.memory)} of memory may be used. Let them be kept on "
+                "the disk, as --storage auto or map does, or take fewer or smaller ones."
             )
         shape = (count, channels, self.side, self.side)
         return torch.zeros(shape, dtype=DTYPES[bits])

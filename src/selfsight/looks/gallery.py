@@ -83,13 +83,10 @@ class Gallery:
         rows = rows.unique()
         if self.cut is not None:
             return dict(zip(rows.tolist(), self.images[rows], strict=True))
-        wanted = {self.title(row) for row in rows.tolist()}
-        places = {t: i for i in range(len(self.source)) if (t := self.source.title(i)) in wanted}
-        titles = sorted(wanted)
-        chosen = self.source.subset(torch.tensor([places[title] for title in titles]))
-        whole = read(chosen, side=SHOWN_SIDE)
-        place = {title: k for k, title in enumerate(titles)}
-        return {row: _trimmed(whole, place[self.title(row)]) for row in rows.tolist()}
+        assert self.pictures.origins is not None  # as of all that are read from a source
+        chosen = self.source.subset(self.pictures.origins[self.owners[rows]])
+        whole = read(chosen, side=SHOWN_SIDE, steady=True)  # they were readable before
+        return {row: _trimmed(whole, k) for k, row in enumerate(rows.tolist())}
 
 
 def read_gallery(
@@ -120,6 +117,7 @@ def read_gallery(
         fit="canvas" if cut else "square",
         channels=channels,
         limit=limit,
+        steady=True,
         listed_in=listed_in,
     )
     if cut is None:
