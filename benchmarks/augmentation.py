@@ -19,7 +19,7 @@ copy and for a matrix product; the gap is what passes through the cache between 
 
 Also prints how far the sampler is from torchvision's antialiased resize, by reduction.
 
-Run: python benchmarks/augmentation.py [SECONDS]     (each of six races; default 8)
+Run: python benchmarks/augmentation.py [SECONDS]     (each of six races; default 5)
 """
 
 import json
@@ -170,7 +170,7 @@ def errors_of_sampling() -> dict[str, float]:
 def main() -> None:
     """Print a line a size and thread count, and all of it as JSON."""
     warnings.simplefilter("ignore")  # the peers' remarks on their own future
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 8
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 5
     rows: list[dict[str, Any]] = []
     for size, count in SIZES.items():
         canvas = side_of_canvas(size, 4 * size, SCALE[0])

@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from selfsight import encoders
+from selfsight.data.arrays import Arrays
 from selfsight.errors import SelfsightError, UsageError
 from selfsight.probes.features import Pixels
-from selfsight.subject import check_layer, encoded, seen, subject_of
+from selfsight.subject import Subject, check_layer, encoded, seen, subject_of
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +71,22 @@ def test_an_unknown_layer_lists_those_there_are(encoder: encoders.Encoder) -> No
 def test_what_is_no_run_gets_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(SelfsightError, match="is no run"):
         subject_of(str(tmp_path))
+
+
+def arrays(channels: int) -> Arrays:
+    return Arrays(f"of {channels}", np.zeros((4, 16, 16, channels), np.uint8), (), None)
+
+
+def test_a_network_of_timm_is_carried_to_channels_there_is_no_way_to(
+    encoder: encoders.Encoder,
+) -> None:
+    subject = Subject("timm:test_resnet", encoder, 16, 0, None, None, None, "cpu")
+
+    assert subject.seeing(arrays(3), arrays(1)) is subject
+    assert subject.seeing(arrays(1)) is subject  # grey is turned to colour when it is read
+    carried = subject.seeing(arrays(13), None)
+    assert carried.channels == 13
+    pictures = torch.rand(2, 1, 16, 16)
+    assert carried.encoder(pictures.expand(-1, 13, -1, -1)).shape == (2, encoder.dim)
+    with pytest.raises(SelfsightError, match="13 channels, and those of of 3 have 3"):
+        subject.seeing(arrays(13), arrays(3))

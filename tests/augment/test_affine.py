@@ -264,3 +264,16 @@ def test_a_few_at_a_time_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(affine, "AT_A_TIME", 2 * 3 * 40 * 40)
 
     assert torch.equal(sample(images, extent, matrix, 9), at_once)
+
+
+def test_a_straight_view_has_the_same_bits_beside_a_turned_one() -> None:
+    images, extent = torch.rand(2, 3, 20, 20), torch.tensor([[20, 20], [13, 17]])
+    straight = crop_matrix(
+        torch.tensor([[1.3, 2.1, 9.7, 8.2], [0.4, 0.6, 11, 12]]), torch.tensor([True, False]), 8
+    )
+    mixed = torch.stack([straight[0], turned(straight, torch.ones(2), torch.zeros(2), 8)[1]])
+
+    beside = sample(images, extent, mixed, 8)
+
+    assert torch.equal(beside[0], sample(images, extent, straight, 8)[0])
+    assert not torch.allclose(beside[1], sample(images, extent, straight, 8)[1], atol=0.01)

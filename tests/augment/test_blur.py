@@ -129,3 +129,24 @@ def test_settings_outside_their_ranges_are_refused(
 
     with pytest.raises(UsageError, match=said):
         blur(crops, Images.of(crops), share=share, sigma=sigma)
+
+
+def test_the_pictures_given_are_left_as_they_were() -> None:
+    crops = torch.rand(6, 3, 40, 40)
+    before = crops.clone()
+
+    found = blur(crops, Images.of(crops), share=1)
+
+    assert torch.equal(crops, before)
+    assert not torch.allclose(found, before, atol=0.01)
+
+
+def test_the_gradient_comes_back_through_a_blur() -> None:
+    # Every pixel's weights sum to 1, and what a pixel gives away in the middle does too.
+    crops = torch.rand(2, 1, 40, 40, requires_grad=True)
+
+    blur(crops, Images.of(crops), share=1).sum().backward()
+
+    assert crops.grad is not None
+    middle = crops.grad[..., 4:-4, 4:-4]
+    assert torch.allclose(middle, torch.ones_like(middle), atol=1e-5)

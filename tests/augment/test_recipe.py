@@ -151,3 +151,26 @@ def test_autocast_changes_no_view_and_values_stay_in_range() -> None:
     assert found.dtype == torch.float32
     assert plain.min() >= 0
     assert plain.max() <= 1 + 1e-6
+
+
+def test_one_and_two_threads_give_the_same_bits() -> None:
+    batch, before = Images.of(canvases(40, side=70)), torch.get_num_threads()
+    recipe = Recipe(blur=0.5, solarise=0.2)
+    try:
+        torch.set_num_threads(1)
+        one = augmented(batch, 64, recipe)
+        torch.set_num_threads(2)
+        two = augmented(batch, 64, recipe)
+    finally:
+        torch.set_num_threads(before)
+
+    assert torch.equal(one, two)
+
+
+def test_the_stored_pictures_are_left_as_they_were() -> None:
+    images = canvases() / 255
+    before = images.clone()
+
+    augmented(Images.of(images), 44, FULL.without("crop", "flip", "turn", "jitter"))
+
+    assert torch.equal(images, before)

@@ -8,6 +8,8 @@ pictures alone that look at it.
 """
 
 from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,8 +20,9 @@ from torch import Tensor
 # reductions from 1 to 4 (benchmarks/augmentation.py prints the errors).
 SWITCH = 1.7
 # Canvas values, all channels counted, that a processor brings to float at a time: they and what is
-# made of them then stay in its cache, and in memory that it has already been given.
-AT_A_TIME = 2**22
+# made of them then stay in its cache, and in memory that it has already been given. Fewer cost more
+# in calls, and in waiting of one thread for another, than they save.
+AT_A_TIME = 2**21
 FULL = {torch.uint8: 255, torch.uint16: 65535}  # what 1 is stored as
 
 
@@ -81,39 +84,92 @@ def sample(images: Tensor, extent: Tensor, matrix: Tensor, size: int) -> Tensor:
     Returns:
         (B, C, S, S) float32 in [0, 1].
     """
-    step = at_a_time(images)
-    if len(images) <= step:
-        return _sampled(images, extent, matrix, size)
+    points = points_to_look_at(extent, matrix, images.shape[-1], size)
+    if at_a_time(images) >= len(images):
+        return looked_at(images, points)
     crops = torch.empty(*images.shape[:2], size, size, device=images.device)
-    for start in range(0, len(images), step):
-        rows = slice(start, start + step)
-        crops[rows] = _sampled(images[rows], extent[rows], matrix[rows], size)
+    for rows in parts(images):
+        crops[rows] = looked_at(images[rows], points.of(rows))
     return crops
 
 
-def _sampled(images: Tensor, extent: Tensor, matrix: Tensor, size: int) -> Tensor:
+class Points(NamedTuple):
+    """Where on its copy each picture is looked at, in the units of `grid_sample`: -1 to 1.
+
+    Attributes:
+        across: (B, 2, S) x and y of the points of a row; what `down` has is added for its row.
+        down: (B, 2, S).
+        low: (B, 2) least x and y; points beyond are moved there.
+        high: (B, 2) greatest x and y.
+        straight: Whether no picture is turned or sheared, so that all its rows have the same x.
+        level: How often each of the B canvases is halved before it is looked at.
+    """
+
+    across: Tensor
+    down: Tensor
+    low: Tensor
+    high: Tensor
+    straight: bool
+    level: list[int]
+
+    def of(self, rows: slice) -> "Points":
+        """Take those of some pictures."""
+        ends = (self.across[rows], self.down[rows], self.low[rows], self.high[rows])
+        return Points(*ends, self.straight, self.level[rows])
+
+    def at(self, rows: Tensor, level: int) -> "Points":
+        """Take those of the pictures (N,) of a level, by their numbers."""
+        ends = (self.across[rows], self.down[rows], self.low[rows], self.high[rows])
+        return Points(*ends, self.straight, [level] * len(rows))
+
+    def grid(self) -> Tensor:
+        """Write them out, all x before all y: (B, S, S, 2) that lies in memory as (B, 2, S, S)."""
+        across, down = self.across[:, :, None, :], self.down[:, :, :, None]
+        size = across.shape[-1]
+        grid = torch.empty(len(across), 2, size, size, device=across.device)
+        if self.straight:  # a row's x and a column's y are moved inside before they are repeated
+            grid[:, 0] = self._inside(across[:, 0], 0)
+            grid[:, 1] = self._inside(across[:, 1, :, :1] + down[:, 1], 1)
+        else:
+            grid[:, 0] = self._inside(across[:, 0] + down[:, 0], 0)
+            grid[:, 1] = self._inside(across[:, 1] + down[:, 1], 1)
+        return grid.permute(0, 2, 3, 1)
+
+    def _inside(self, points: Tensor, axis: int) -> Tensor:
+        """Move coordinates (B, ., .) of an axis between the least and the greatest."""
+        low, high = self.low[:, axis, None, None], self.high[:, axis, None, None]
+        # `clamp` between two tensors is several times slower than these two on a processor.
+        return torch.minimum(torch.maximum(points, low), high)
+
+
+def looked_at(images: Tensor, points: Points) -> Tensor:
     """Look at all canvases at the level that most need, and again at those that need another."""
-    level = _level(matrix)
-    ranked = Counter(level.tolist()).most_common()
-    crops = _looked_at(images, extent, matrix, size, ranked[0][0] if ranked else 0)
+    ranked = Counter(points.level).most_common()
+    crops = _on_level(images, points, ranked[0][0] if ranked else 0)
     for number, _ in ranked[1:]:
-        rows = (level == number).nonzero()[:, 0]
+        chosen = [row for row, level in enumerate(points.level) if level == number]
+        rows = torch.tensor(chosen, device=images.device)
         some = images.index_select(0, rows)
-        crops.index_copy_(0, rows, _looked_at(some, extent[rows], matrix[rows], size, number))
+        crops.index_copy_(0, rows, _on_level(some, points.at(rows, number), number))
     return crops
 
 
-def _looked_at(images: Tensor, extent: Tensor, matrix: Tensor, size: int, level: int) -> Tensor:
-    """Look at canvases halved `level` times: as `sample`."""
+def _on_level(images: Tensor, points: Points, level: int) -> Tensor:
+    """Look at canvases halved `level` times."""
     copy = _reduced(images.float(), 2**level)
-    grid = _grid(extent, matrix, 2**level, copy.shape[-1], size)
-    crops = F.grid_sample(copy, grid, padding_mode="border", align_corners=False)
+    crops = F.grid_sample(copy, points.grid(), padding_mode="border", align_corners=False)
     return crops.div_(FULL[images.dtype]) if images.dtype in FULL else crops
 
 
 def at_a_time(images: Tensor) -> int:
     """Say how many canvases (B, C, H, H) to work on at a time: all of them on a GPU."""
     return max(1, len(images) if images.is_cuda else AT_A_TIME // max(1, images[0:1].numel()))
+
+
+def parts(images: Tensor) -> Iterator[slice]:
+    """Go through canvases (B, C, H, H) as many at a time as `at_a_time` says."""
+    step = at_a_time(images)
+    return (slice(start, start + step) for start in range(0, len(images), step))
 
 
 def _level(matrix: Tensor) -> Tensor:
@@ -130,24 +186,31 @@ def _reduced(images: Tensor, by: int) -> Tensor:
     return F.avg_pool2d(images, by, ceil_mode=True) if by > 1 else images
 
 
-def _grid(extent: Tensor, matrix: Tensor, by: int, side: int, size: int) -> Tensor:
-    """Give the points to look at on copies reduced by `by`: -> (B, S, S, 2), in [-1, 1].
+def points_to_look_at(extent: Tensor, matrix: Tensor, canvas: int, size: int) -> Points:
+    """Choose the copy to look at, and where on it, for every picture of a batch at once.
 
     Points are kept between the centres of the picture's outermost whole pixels on its copy.
+
+    Args:
+        extent: (B, 2) height and width of the picture on its canvas.
+        matrix: (B, 2, 3) from points of the result to points of the canvas, both in pixels.
+        canvas: Side H of the canvases, in pixels.
+        size: Side S of the result, in pixels.
     """
+    level = _level(matrix)
+    by = 2 ** level[:, None]  # (B, 1)
+    side = (canvas + by - 1) // by
     centre = torch.arange(size, device=matrix.device) + 0.5
     # From here on in the units of `grid_sample`, where a copy goes from -1 to 1.
-    unit = 2 / (by * side)
+    unit = (2 / (by * side))[:, :, None]
     across = (matrix[:, :, :1] * centre + matrix[:, :, 2:]) * unit - 1  # (B, 2, S)
     down = matrix[:, :, 1:2] * centre * unit
-    points = across[:, :, None, :] + down[:, :, :, None]  # (B, 2, S, S)
     length = extent.flip(1) / by  # (B, 2) width and height
     whole = length.floor().clamp(min=1.0)
     # A last pixel that is only partly picture is not looked at; as much is left out at the other
     # end, so that a picture and its half turn lose the same.
     last = whole - 0.5
     first = (0.5 + (length - whole).clamp(min=0.0)).minimum(last)
-    low, high = ((end * (2 / side) - 1)[:, :, None, None] for end in (first, last))
-    # `clamp` between two tensors is several times slower than these two on a processor.
-    points = torch.minimum(torch.maximum(points, low), high)
-    return points.permute(0, 2, 3, 1)
+    low, high = (end * (2 / side) - 1 for end in (first, last))
+    straight = bool((matrix[:, 0, 1] == 0).all() & (matrix[:, 1, 0] == 0).all())
+    return Points(across, down, low, high, straight, level.tolist())

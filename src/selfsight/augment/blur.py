@@ -10,14 +10,13 @@ around its diagonal: it is multiplied in blocks of rows, each by the few columns
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from selfsight.batch import Images, LabelledImages
 from selfsight.errors import UsageError
 
-BLOCK = (
-    32  # rows of K at a time: in larger blocks more zeros are multiplied, in smaller ones slower
-)
+BLOCK = 48  # rows of K at a time: larger ones multiply more zeros, smaller ones are slower
 
 NOTHING = 1e-12  # a weight this far below the middle's, which is 1, changes no bit of float32
 
@@ -45,37 +44,65 @@ def blur(
     Raises:
         UsageError: If a setting is outside its range.
     """
+    widths = drawn_widths(batch, share, sigma, name)
+    return crops if widths is None else blur_where_wide_(crops.clone(), widths)
+
+
+def drawn_widths(
+    batch: Images | LabelledImages, share: float, sigma: tuple[float, float], name: str
+) -> Tensor | None:
+    """Draw the deviations of `blur`: -> (B,) pixels, 0 for no blur; None where nobody has one."""
     if not 0 <= share <= 1:
         raise UsageError(f"blur must be a share of the pictures, from 0 to 1, got {share}")
     if not 0 < sigma[0] <= sigma[1]:
         raise UsageError(f"sigma must be two widths in pixels, 0 < least <= most, got {sigma}")
     if share == 0:
-        return crops
+        return None
     drawn = batch.draws.uniform(f"{name}/blur", 2)
-    rows = (drawn[:, 0] < share).nonzero()[:, 0]  # only these are paid for
-    width = sigma[0] + (sigma[1] - sigma[0]) * drawn[rows, 1]
+    return torch.where(drawn[:, 0] < share, sigma[0] + (sigma[1] - sigma[0]) * drawn[:, 1], 0.0)
+
+
+def blur_where_wide_(crops: Tensor, widths: Tensor) -> Tensor:
+    """Blur, in place, the pictures (B, C, S, S) whose deviation (B,) is above 0.
+
+    Only these are paid for.
+    """
+    rows = widths.nonzero()[:, 0]
+    if len(rows) == 0 or radius_of(crops.shape[-1]) == 0:
+        return crops
     with torch.autocast(crops.device.type, enabled=False):
-        return crops.index_copy(0, rows, blurred(crops.index_select(0, rows), width))
+        return crops.index_copy_(0, rows, blurred(crops.index_select(0, rows), widths[rows]))
 
 
 def blurred(crops: Tensor, sigma: Tensor) -> Tensor:
     """Blur every picture (B, C, S, S) by a Gaussian of its own deviation (B,), in pixels."""
     batch, channels, size, _ = crops.shape
     radius = radius_of(size)
+    if radius == 0:
+        return crops
     kernel = _kernel_matrix(sigma, size, radius)
     # A picture's channels lie below each other, so K' multiplies all of their rows at once.
     lines = crops.reshape(batch, channels * size, size)
-    across, down = torch.empty_like(lines), torch.empty_like(lines).view(-1, size, size)
+    across = torch.empty_like(lines)
+    down = torch.empty(batch * channels, size, size, device=crops.device)
     blocks = [slice(at, min(at + BLOCK, size)) for at in range(0, size, BLOCK)]
     for block in blocks:
-        near = slice(max(0, block.start - radius), block.stop + radius)
-        across[:, :, block] = lines[:, :, near] @ kernel[:, block, near].mT
+        near = slice(max(0, block.start - radius), min(size, block.stop + radius))
+        _multiply(lines[:, :, near], kernel[:, block, near].mT, across[:, :, block])
     across = across.view_as(down)  # (B C, S, S)
     for block in blocks:
-        near = slice(max(0, block.start - radius), block.stop + radius)
-        weights = kernel[:, block, near].repeat_interleave(channels, dim=0)
-        down[:, block] = weights @ across[:, near]
+        near = slice(max(0, block.start - radius), min(size, block.stop + radius))
+        weights = kernel[:, None, block, near].expand(-1, channels, -1, -1).flatten(0, 1)
+        _multiply(weights, across[:, near], down[:, block])
     return down.view_as(crops)
+
+
+def _multiply(first: Tensor, second: Tensor, result: Tensor) -> None:
+    """Write a batch of products into its place, straight where no gradient is asked for."""
+    if torch.is_grad_enabled() and (first.requires_grad or second.requires_grad):
+        result.copy_(first @ second)
+    else:
+        torch.bmm(first, second, out=result)
 
 
 def radius_of(size: int) -> int:
@@ -91,9 +118,12 @@ def _kernel_matrix(sigma: Tensor, size: int, radius: int) -> Tensor:
     # many times slower.
     kernel = torch.where(kernel < NOTHING, 0, kernel)
     kernel = kernel / kernel.sum(dim=1, keepdim=True)  # (B, 2 radius + 1)
-    reached = torch.arange(size, device=sigma.device)[:, None] + step  # (S, 2 radius + 1)
-    last = size - 1
-    reached = last - (last - reached.abs()).abs()  # reflected at either end
-    shape = (len(sigma), size, len(step))
-    matrix = torch.zeros(len(sigma), size, size, device=sigma.device)
-    return matrix.scatter_add_(2, reached.expand(shape), kernel[:, None].expand(shape))
+    # Entry (i, j) is the weight at a distance of i - j: the weights between zeros, read from every
+    # place on, are the rows from the last to the first.
+    line = F.pad(kernel, (size - 1 - radius, size - 1 - radius))  # (B, 2 S - 1)
+    matrix = line.unfold(1, size, 1).flip(1)  # (B, S, S)
+    # Reflected at its first end, a line has in place -j what it has in j, at a distance of i + j.
+    corner = line[:, size : size + 2 * radius - 1].unfold(1, radius, 1)  # (B, radius, radius)
+    matrix[:, :radius, 1 : radius + 1] += corner
+    matrix[:, -radius:, -radius - 1 : -1] += corner.flip(1, 2)
+    return matrix

@@ -30,6 +30,7 @@ from selfsight.batch import Images, LabelledImages
 from selfsight.errors import UsageError
 
 LUMA = (0.299, 0.587, 0.114)
+THRESHOLD = 0.5  # from which on values are inverted
 # Rows Y, I, Q of the NTSC colour space.
 YIQ = (LUMA, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
 
@@ -84,15 +85,71 @@ def jitter_colors(
     Raises:
         UsageError: If a strength or a share is outside its range.
     """
-    _check(jitter)
-    if crops.shape[1] != 3:
-        say_that_colors_stay(crops.shape[1])
-        return crops
     with torch.autocast(crops.device.type, enabled=False):
-        if jitter.exact:
-            return _jittered_in_order(crops, batch, jitter, name)
-        matrix = color_matrices(crops.mean(dim=(2, 3)), batch, jitter, name)
-        return recolored(crops, matrix)
+        colors = drawn_colors(batch, crops.shape[1], jitter, name)
+        return crops if colors is None else colors.applied(crops)
+
+
+def drawn_colors(
+    batch: Images | LabelledImages, channels: int, jitter: ColorJitter, name: str
+) -> "Matrices | Ordered | None":
+    """Decide what `jitter_colors` does to every picture; None where nothing can be done."""
+    _check(jitter)
+    if channels != 3:
+        say_that_colors_stay(channels)
+        return None
+    if jitter.exact:
+        return _drawn_in_order(batch, jitter, name)
+    return _drawn_matrices(batch, jitter, name)
+
+
+class Matrices(NamedTuple):
+    """What is done to colours, but for what it takes from the mean colour of each picture.
+
+    Attributes:
+        linear: (B, 3, 3) by which colours are multiplied.
+        pull: (B, 3) weights of the mean colour; what they give is added to every channel.
+    """
+
+    linear: Tensor
+    pull: Tensor
+
+    def of(self, rows: slice) -> "Matrices":
+        """Take those of some pictures."""
+        return Matrices(self.linear[rows], self.pull[rows])
+
+    def whole(self, mean: Tensor) -> Tensor:
+        """Complete them by the mean colours (B, 3): -> (B, 3, 4)."""
+        offset = (self.pull * mean).sum(dim=1, keepdim=True)[:, :, None]  # (B, 1, 1)
+        return torch.cat([self.linear, offset.expand(-1, 3, 1)], dim=2)
+
+    def applied(self, crops: Tensor) -> Tensor:
+        """Change colours (B, 3, S, S)."""
+        return recolored(crops, self.whole(crops.mean(dim=(2, 3))))
+
+
+class Ordered(NamedTuple):
+    """What is done to colours by torchvision's operations, in each picture's own order.
+
+    Attributes:
+        strengths: (B, 4), as for `one_after_another`.
+        order: (B, 4) int64, likewise; -1 for nothing.
+        greyed: (B,) bool.
+    """
+
+    strengths: Tensor
+    order: Tensor
+    greyed: Tensor
+
+    def of(self, rows: slice) -> "Ordered":
+        """Take those of some pictures."""
+        return Ordered(self.strengths[rows], self.order[rows], self.greyed[rows])
+
+    def applied(self, crops: Tensor) -> Tensor:
+        """Change colours (B, 3, S, S)."""
+        changed = one_after_another(crops, self.strengths, self.order)
+        rows = self.greyed.nonzero()[:, 0]
+        return changed.index_copy(0, rows, greyed(changed.index_select(0, rows)))
 
 
 def solarise(
@@ -100,7 +157,7 @@ def solarise(
     batch: Images | LabelledImages,
     *,
     share: float = 0.2,
-    threshold: float = 0.5,
+    threshold: float = THRESHOLD,
     name: str = "view",
 ) -> Tensor:
     """Invert what is bright in some of the pictures: x -> 1 - x from the threshold on.
@@ -118,13 +175,23 @@ def solarise(
     Raises:
         UsageError: If the share or the threshold is outside [0, 1].
     """
+    chosen = drawn_bright(batch, share, threshold, name)
+    return crops if chosen is None else inverted(crops, chosen, threshold)
+
+
+def drawn_bright(
+    batch: Images | LabelledImages, share: float, threshold: float, name: str
+) -> Tensor | None:
+    """Draw the pictures that `solarise` changes: -> (B,) bool; None where there are none."""
     for what, value in (("solarise", share), ("threshold", threshold)):
         if not 0 <= value <= 1:
             raise UsageError(f"{what} must be from 0 to 1, got {value}")
-    if share == 0:
-        return crops
-    chosen = batch.draws.uniform(f"{name}/solarise", 1)[:, :, None, None] < share
-    return torch.where(chosen & (crops >= threshold), 1 - crops, crops)
+    return batch.draws.uniform(f"{name}/solarise", 1)[:, 0] < share if share else None
+
+
+def inverted(crops: Tensor, chosen: Tensor, threshold: float) -> Tensor:
+    """Invert the chosen (B,) of the pictures (B, C, S, S) from the threshold on."""
+    return torch.where(chosen[:, None, None, None] & (crops >= threshold), 1 - crops, crops)
 
 
 def recolored(crops: Tensor, matrix: Tensor) -> Tensor:
@@ -137,12 +204,18 @@ def color_matrices(
     mean: Tensor, batch: Images | LabelledImages, jitter: ColorJitter, name: str
 ) -> Tensor:
     """Draw a matrix for every picture from its mean colour (B, 3): -> (B, 3, 4)."""
+    return _drawn_matrices(batch, jitter, name).whole(mean)
+
+
+def _drawn_matrices(batch: Images | LabelledImages, jitter: ColorJitter, name: str) -> Matrices:
+    """Draw all that does not need the pictures; what is not changed has the identity."""
     drawn = _drawn(batch, jitter, name)
-    changed = composed(mean, drawn.strengths[:, :3], 2 * math.pi * drawn.strengths[:, 3])
-    still = torch.eye(3, 4, device=mean.device).expand_as(changed)
-    matrix = torch.where(drawn.changed[:, None, None], changed, still)
-    grey = _luma(mean)[None, None, :] @ matrix  # (B, 1, 4)
-    return torch.where(drawn.greyed[:, None, None], grey.expand_as(matrix), matrix)
+    linear, pull = _composed(drawn.strengths[:, :3], 2 * math.pi * drawn.strengths[:, 3])
+    still = torch.eye(3, device=linear.device).expand_as(linear)
+    linear = torch.where(drawn.changed[:, None, None], linear, still)
+    grey = _luma(linear)[None, None, :] @ linear  # (B, 1, 3); an offset is grey already
+    linear = torch.where(drawn.greyed[:, None, None], grey.expand_as(linear), linear)
+    return Matrices(linear, torch.where(drawn.changed[:, None], pull, 0.0))
 
 
 class _Drawn(NamedTuple):
@@ -163,17 +236,13 @@ def _drawn(batch: Images | LabelledImages, jitter: ColorJitter, name: str) -> _D
     return _Drawn(strengths, drawn[:, 4] < jitter.share, drawn[:, 5] < jitter.grey)
 
 
-def _jittered_in_order(
-    crops: Tensor, batch: Images | LabelledImages, jitter: ColorJitter, name: str
-) -> Tensor:
-    """Change colours by torchvision's operations, in each picture's own order."""
+def _drawn_in_order(batch: Images | LabelledImages, jitter: ColorJitter, name: str) -> Ordered:
+    """Draw strengths, and an order of the operations; who is not changed has none."""
     drawn = _drawn(batch, jitter, name)
     order = batch.draws.uniform(f"{name}/order", 4).argsort(dim=1)
     nothing = torch.full_like(order, -1)
     order = torch.where(drawn.changed[:, None], order, nothing)
-    changed = one_after_another(crops, drawn.strengths, order)
-    rows = drawn.greyed.nonzero()[:, 0]
-    return changed.index_copy(0, rows, greyed(changed.index_select(0, rows)))
+    return Ordered(drawn.strengths, order, drawn.greyed)
 
 
 def _check(jitter: ColorJitter) -> None:
@@ -201,17 +270,21 @@ def composed(mean: Tensor, factors: Tensor, angles: Tensor) -> Tensor:
     Returns:
         (B, 3, 4).
     """
-    luma = _luma(mean)
-    eye = torch.eye(3, device=mean.device)
-    bright, contrast, saturation = factors[:, :, None, None].unbind(dim=1)  # each (B, 1, 1)
+    return _composed(factors, angles).whole(mean)
+
+
+def _composed(factors: Tensor, angles: Tensor) -> Matrices:
+    """Compose as `composed`, before the mean colours are known."""
+    luma = _luma(factors)
+    eye = torch.eye(3, device=factors.device)
+    bright, contrast, saturation = factors[:, :, None].unbind(dim=1)  # each (B, 1)
     # The mean grey after the change of brightness is b m, so contrast adds (1 - c) b m.
-    offset = ((1 - contrast[:, 0]) * bright[:, 0] * (mean * luma).sum(dim=1, keepdim=True)).expand(
-        -1, 3
-    )
+    pull = (1 - contrast) * bright * luma
     grey = luma.expand(3, 3)  # each row gives the luma
-    turned = _hue_turn(angles) @ (saturation * eye + (1 - saturation) * grey)  # (B, 3, 3)
+    kept = saturation[:, :, None]
+    turned = _hue_turn(angles) @ (kept * eye + (1 - kept) * grey)  # (B, 3, 3)
     # Grey stays grey under saturation and hue, so the offset passes through unchanged.
-    return torch.cat([turned * (bright * contrast), offset[:, :, None]], dim=2)
+    return Matrices(turned * (bright * contrast)[:, :, None], pull)
 
 
 def _hue_turn(angles: Tensor) -> Tensor:

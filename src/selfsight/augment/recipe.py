@@ -10,17 +10,24 @@ nothing is blurred.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from selfsight.augment.affine import at_a_time
-from selfsight.augment.blur import blur
-from selfsight.augment.color import ColorJitter, jitter_colors, solarise
-from selfsight.augment.views import random_view
+from selfsight.augment.affine import Points, at_a_time, looked_at, parts, points_to_look_at
+from selfsight.augment.blur import blur_where_wide_, drawn_widths
+from selfsight.augment.color import (
+    THRESHOLD,
+    ColorJitter,
+    Matrices,
+    Ordered,
+    drawn_bright,
+    drawn_colors,
+    inverted,
+)
+from selfsight.augment.views import view_matrices
 from selfsight.batch import Images, LabelledImages
-from selfsight.draws import Draws
 from selfsight.errors import unknown_name
 
 PAPER = ColorJitter()
@@ -93,8 +100,8 @@ def augmented(
 ) -> Tensor:
     """Make one view of every picture.
 
-    On a processor a few pictures at a time go through all of the recipe, so that they stay in its
-    cache. That changes nothing: draws belong to the sample, not to the batch.
+    All that is random is decided for the batch at once. Then, on a processor, a few pictures at a
+    time go through all of the recipe, so that they stay in its cache. That changes nothing.
 
     Args:
         batch: Pictures (B, C, H, H) on their canvases.
@@ -109,25 +116,49 @@ def augmented(
         UsageError: If a setting is outside its range.
     """
     images = batch.images
-    step = at_a_time(images)
-    if len(images) <= step:
-        return _augmented(batch, size, recipe, name)
-    views = torch.empty(*images.shape[:2], size, size, device=images.device)
-    for start in range(0, len(images), step):
-        rows = slice(start, start + step)
-        views[rows] = _augmented(_part(batch, rows), size, recipe, name)
-    return views
+    with torch.autocast(images.device.type, enabled=False):
+        decided = _decided(batch, size, recipe, name)
+        if at_a_time(images) >= len(images):
+            return decided.applied(images)
+        views = torch.empty(*images.shape[:2], size, size, device=images.device)
+        for rows in parts(images):
+            views[rows] = decided.of(rows).applied(images[rows])
+        return views
 
 
-def _part(batch: Images | LabelledImages, rows: slice) -> Images:
-    index = batch.index[rows]
-    draws = Draws(batch.draws.seed, batch.draws.epoch, index)
-    return Images(batch.images[rows], batch.extent[rows], index, draws)
+class _Decisions(NamedTuple):
+    """All that is drawn for a batch, before any picture is touched; None for what is not done."""
+
+    points: Points
+    colors: Matrices | Ordered | None
+    widths: Tensor | None
+    bright: Tensor | None
+
+    def of(self, rows: slice) -> "_Decisions":
+        """Take those of some pictures."""
+        return _Decisions(
+            self.points.of(rows),
+            None if self.colors is None else self.colors.of(rows),
+            None if self.widths is None else self.widths[rows],
+            None if self.bright is None else self.bright[rows],
+        )
+
+    def applied(self, images: Tensor) -> Tensor:
+        """Make the views of these pictures."""
+        views = looked_at(images, self.points)
+        if self.colors is not None:
+            views = self.colors.applied(views)
+        if self.widths is not None:
+            views = blur_where_wide_(views, self.widths)
+        if self.bright is not None:
+            views = inverted(views, self.bright, THRESHOLD)
+        return views
 
 
-def _augmented(batch: Images | LabelledImages, size: int, recipe: Recipe, name: str) -> Tensor:
-    """Take a batch through the recipe at once."""
-    views = random_view(
+def _decided(batch: Images | LabelledImages, size: int, recipe: Recipe, name: str) -> _Decisions:
+    """Draw for a whole batch at once: a hundred small steps, which parts need not repeat."""
+    channels, side = batch.images.shape[1], batch.images.shape[-1]
+    matrix = view_matrices(
         batch,
         size,
         scale=recipe.scale,
@@ -137,8 +168,12 @@ def _augmented(batch: Images | LabelledImages, size: int, recipe: Recipe, name: 
         shear=recipe.shear,
         name=name,
     )
-    if recipe.colors.share or recipe.colors.grey:
-        views = jitter_colors(views, batch, recipe.colors, name=name)
+    jitter = recipe.colors
+    changes = jitter.share or jitter.grey
     share = recipe.blurred_share(size)
-    views = blur(views, batch, share=share, sigma=recipe.sigma, name=name)
-    return solarise(views, batch, share=recipe.solarise, name=name)
+    return _Decisions(
+        points_to_look_at(batch.extent.float(), matrix, side, size),
+        drawn_colors(batch, channels, jitter, name) if changes else None,
+        drawn_widths(batch, share, recipe.sigma, name),
+        drawn_bright(batch, recipe.solarise, THRESHOLD, name),
+    )

@@ -52,15 +52,40 @@ def random_view(
     Raises:
         UsageError: If a setting is outside its range.
     """
-    _check(size, scale, ratio, flip, degrees, shear)
     with torch.autocast(batch.images.device.type, enabled=False):
-        box = random_boxes(batch, scale, ratio, name)
-        flipped = batch.draws.uniform(f"{name}/flip", 1)[:, 0] < flip
-        matrix = crop_matrix(box, flipped, size)
-        if degrees or shear:
-            drawn = (2 * batch.draws.uniform(f"{name}/turn", 2) - 1) * (math.pi / 180)
-            matrix = turned(matrix, degrees * drawn[:, 0], shear * drawn[:, 1], size)
+        matrix = view_matrices(
+            batch,
+            size,
+            scale=scale,
+            ratio=ratio,
+            flip=flip,
+            degrees=degrees,
+            shear=shear,
+            name=name,
+        )
         return sample(batch.images, batch.extent.float(), matrix, size)
+
+
+def view_matrices(
+    batch: Images | LabelledImages,
+    size: int,
+    *,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+    flip: float,
+    degrees: float,
+    shear: float,
+    name: str,
+) -> Tensor:
+    """Draw what `random_view` looks through, with its arguments: -> (B, 2, 3), as `crop_matrix`."""
+    _check(size, scale, ratio, flip, degrees, shear)
+    box = random_boxes(batch, scale, ratio, name)
+    flipped = batch.draws.uniform(f"{name}/flip", 1)[:, 0] < flip
+    matrix = crop_matrix(box, flipped, size)
+    if degrees or shear:
+        drawn = (2 * batch.draws.uniform(f"{name}/turn", 2) - 1) * (math.pi / 180)
+        matrix = turned(matrix, degrees * drawn[:, 0], shear * drawn[:, 1], size)
+    return matrix
 
 
 def as_float(images: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from selfsight.data.classes import numbered_words
-from selfsight.data.decode import Header, Unreadable, usable
+from selfsight.data.decode import LEAST_SIDE, Header, Unreadable, usable
 from selfsight.data.samples import REMEDY, as_picture, as_samples
 from selfsight.data.source import Parts, Source, numbered, same_classes, stamp_of
 from selfsight.errors import SelfsightError
@@ -203,7 +203,7 @@ def _check(what: str, images: np.ndarray) -> None:
             "pictures in arrays must be (N, H, W) or (N, H, W, C), channels last; "
             f"{what} is {images.shape}."
         )
-    if images.ndim == 4 and images.shape[1] <= FEW_CHANNELS and images.shape[3] > MOST_CHANNELS:
+    if images.ndim == 4 and _is_channels_first(*images.shape[1:]):
         raise SelfsightError(
             f"pictures in arrays must be (N, H, W, C), channels last; {what} is {images.shape}, "
             "which looks like channels first. Save images.transpose(0, 2, 3, 1)."
@@ -212,6 +212,17 @@ def _check(what: str, images: np.ndarray) -> None:
         raise SelfsightError(f"{what} is empty; give a file with pictures in it.")
     if kind == "f":
         _check_range(what, images)
+
+
+def _is_channels_first(second: int, third: int, fourth: int) -> bool:
+    """Tell (N, C, H, W) from (N, H, W, C): few rows, and columns that could not be channels.
+
+    Either the rows are too few for a picture, or the channels would be as many as the columns
+    or more than there ever are.
+    """
+    if second > FEW_CHANNELS or min(third, fourth) < LEAST_SIDE:
+        return False
+    return second < LEAST_SIDE or fourth > MOST_CHANNELS or second != third == fourth
 
 
 def _check_range(what: str, images: np.ndarray) -> None:

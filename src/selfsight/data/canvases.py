@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from selfsight.data.decode import Unreadable
-from selfsight.data.scaling import with_bits, with_channels
+from selfsight.data.scaling import convertible, with_bits, with_channels
 
 Storage = Literal["memory", "map", "stream"]
 DTYPES = {8: torch.uint8, 16: torch.uint16}
@@ -54,7 +54,7 @@ class Form(NamedTuple):
         Raises:
             Unreadable: If there is none.
         """
-        if self.channels != other.channels and {self.channels, other.channels} != {1, 3}:
+        if not convertible(self.channels, other.channels):
             raise Unreadable(
                 f"{other.channels} channels, and the pictures before it have {self.channels}"
             )

@@ -15,6 +15,7 @@ from typing import BinaryIO, NamedTuple
 from torch import Tensor
 
 from selfsight.data.classes import numbered_words
+from selfsight.data.decode import Unreadable
 from selfsight.data.folder import is_picture_name
 from selfsight.data.source import EncodedSource, Parts, same_classes, stamp_of
 from selfsight.errors import SelfsightError
@@ -82,7 +83,10 @@ class Listed(EncodedSource):
 
     def opened(self, i: int) -> BinaryIO:
         """Open its bytes for reading."""
-        return (self.root / self.paths[i]).open("rb")
+        try:
+            return (self.root / self.paths[i]).open("rb")
+        except FileNotFoundError:
+            raise Unreadable(f"not there; relative paths start at {self.root}") from None
 
     def stamp(self) -> Iterator[str]:
         """Stamp the list, and every picture that is there."""

@@ -66,13 +66,18 @@ def _centred_square(pixels: Tensor) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(cut)).permute(2, 0, 1)
 
 
+def convertible(have: int, need: int) -> bool:
+    """Tell whether pictures of so many channels can be turned to so many others."""
+    return have == need or {have, need} == {1, 3}
+
+
 def check_channels(have: int, need: int) -> None:
     """Refuse numbers of channels between which there is no way, such as 13 and 3.
 
     Raises:
         Unreadable: With both.
     """
-    if have != need and {have, need} != {1, 3}:
+    if not convertible(have, need):
         raise Unreadable(f"{have} channels, and {need} are needed")
 
 
