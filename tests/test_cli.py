@@ -313,3 +313,13 @@ def test_json_is_alone_on_standard_output(made: Path, capsys: pytest.CaptureFixt
     assert json.loads(capsys.readouterr().out)[0]["dim"] == 512
     assert main(["pretrain", "--resume", str(made / "run"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["verdict"] == "unknown"
+
+
+def test_one_picture_alone_is_too_little(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photographs(tmp_path / "one", 1)
+
+    words = ["pretrain", str(tmp_path / "one"), *SHORT, "--out", str(tmp_path / "run")]
+    refused(words, 1, capsys, "at least 2 readable pictures", "photo:FILE")
+    assert not (tmp_path / "run").exists()

@@ -36,6 +36,8 @@ from selfsight.tasks.describe import settings_of
 from selfsight.train import Batches
 from selfsight.weights import built, initial_encoder, side_that_fits, told_of_channels
 
+LEAST_PICTURES = 2  # of one alone nothing can be told apart
+
 
 @dataclass
 class Prepared:
@@ -79,6 +81,11 @@ def prepared(
         processes=settings.devices,
         listed_in=SETTINGS,
     )
+    if len(pictures) < LEAST_PICTURES:
+        raise SelfsightError(
+            f"at least {LEAST_PICTURES} readable pictures are needed, and {source.name} has "
+            f"{len(pictures)}; give more, or learn from crops of one with photo:FILE"
+        )
     draft = _draft(settings, chosen, known, pictures, size, canvas, device)
     task, recipe = built(draft)
     draft = dataclasses.replace(draft, encoder=recipe.to_json())
