@@ -1,16 +1,21 @@
 """Decode: every kind of file by a pixel or two, and every kind of fault by its reason."""
 
 import io
+import os
 import struct
 import zlib
 from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO, cast
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 from torch import Tensor
 
+from selfsight.data import open_data
 from selfsight.data.decode import Header, TooSmall, Unreadable, decoded, header_of
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -269,3 +274,112 @@ def test_damaged_exif_costs_neither_the_picture_nor_a_warning() -> None:
     segment = b"\xff\xe1" + struct.pack(">H", len(damaged) + 2) + damaged
 
     assert torch.equal(pixels(data[:2] + segment + data[2:]), pixels(data))
+
+
+class Watched(io.FileIO):
+    """A file that counts the bytes read from it."""
+
+    count = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(-1 if size is None else size) or b""
+        self.count += len(data)
+        return data
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:
+        count = super().readinto(buffer) or 0
+        self.count += count
+        return count
+
+
+def lengthened(path: Path, data: bytes, size: int) -> Path:
+    """Write a file and lengthen it by zeros, which take no room on the disk."""
+    path.write_bytes(data)
+    os.truncate(path, size)
+    return path
+
+
+LITTLE = 1 << 20  # bytes
+
+
+@pytest.mark.parametrize(
+    ("start", "reason"),
+    [
+        (b"hello there", "not a picture"),
+        (b"RIFF\0\0\0\0WAVEfmt ", "not a picture"),
+        (b"RIFF\0\0\0\0WEBPVP8 ", "more than 1068000000, not read"),
+        (b"II*\0\xff\xff\xff\xff", "cut short"),
+        (b"\xff\xd8hello", "damaged|cut short|more than"),
+    ],
+)
+@pytest.mark.parametrize("work", [decoded, header_of])
+def test_of_a_large_file_that_is_no_picture_little_is_read(
+    tmp_path: Path, work: Callable[[BinaryIO], object], start: bytes, reason: str
+) -> None:
+    with Watched(lengthened(tmp_path / "x", start, 3 << 30)) as file:
+        with pytest.raises(Unreadable, match=reason):
+            work(cast(BinaryIO, file))
+        assert file.count < LITTLE
+
+
+def test_a_small_jpeg_in_a_large_file_is_refused(tmp_path: Path) -> None:
+    path = lengthened(tmp_path / "x", encoded(noise(16, 24), "JPEG"), 1 << 27)
+
+    with Watched(path) as file:
+        with pytest.raises(Unreadable, match="134217728 bytes for 24 x 16 pixels"):
+            decoded(cast(BinaryIO, file))
+        assert file.count < LITTLE
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "PNG", "BMP", "PPM"])
+def test_of_a_large_file_only_the_first_picture_is_read(tmp_path: Path, kind: str) -> None:
+    picture = noise(16, 24)
+
+    with Watched(lengthened(tmp_path / "x", encoded(picture, kind), 1 << 27)) as file:
+        found = decoded(cast(BinaryIO, file))
+        assert file.count < LITTLE
+
+    assert torch.equal(found.permute(1, 2, 0), torch.from_numpy(np.array(picture)))
+
+
+def test_of_a_large_tiff_of_many_channels_only_the_first_page_is_read(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 65536, (16, 24, 5), dtype=np.uint16)
+    path = tmp_path / "x.tif"
+    tifffile.imwrite(path, values, photometric="minisblack", planarconfig="contig")
+    os.truncate(path, 1 << 27)
+
+    with Watched(path) as file:
+        found = decoded(cast(BinaryIO, file))
+        assert file.count < LITTLE
+
+    assert np.array_equal(found.permute(1, 2, 0).numpy(), values)
+
+
+def test_a_list_may_name_pipes_devices_and_folders(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "folder.png").mkdir()
+    noise(16, 24).save(tmp_path / "good.png")
+    names = ("pipe.png", "/dev/zero", "folder.png", "nul\0.png", "good.png")
+    (tmp_path / "list.txt").write_text("\n".join(names))
+    source = open_data(tmp_path / "list.txt").train
+
+    for work in (source.header, source.decode):
+        for i, reason in enumerate(("a pipe or", "a pipe or", "directory", "null")):
+            with pytest.raises(Unreadable, match=reason):
+                work(i)
+    assert source.decode(4).shape == (3, 16, 24)
+    assert [stamp.endswith("is not there") for stamp in source.stamp()][1:] == [
+        False,
+        False,
+        False,
+        True,
+        False,
+    ]
+
+
+def test_a_pipe_in_a_folder_is_no_picture(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    noise(16, 24).save(tmp_path / "b.png")
+
+    with pytest.raises(Unreadable, match="a pipe or a device"):
+        open_data(tmp_path).train.decode(0)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -62,7 +63,7 @@ def test_samples_are_grouped_by_what_stands_before_the_first_dot(tmp_path: Path)
 
     source = open_data(shard(tmp_path / "x.tar", members)).train
 
-    assert [source.title(i) for i in range(len(source))] == ["a/1.png", "b/1.mask.png"]
+    assert [source.title(i) for i in range(len(source))] == ["x.tar/a/1.png", "x.tar/b/1.mask.png"]
     assert values(source) == [11, 22]
     assert classes_of(source) == ["10", "9"]
     assert source.classes == ("9", "10")
@@ -86,11 +87,11 @@ def test_json_without_a_class_is_no_label(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("members", "sentence"),
     [
-        ({"1.png": b"", "1.cls": "5", "2.png": b""}, r"none for 2\.png"),
+        ({"1.png": b"", "1.cls": "5", "2.png": b""}, r"none for x\.tar/2\.png"),
         ({"1.png": b"", "1.json": '{"label": [1]}'}, r"whole number or a word, not \[1\]"),
-        ({"1.png": b"", "1.json": "{"}, r"class of 1\.png .* cannot be read"),
-        ({"1.png": b"", "1.json": "[" * 100_000}, r"class of 1\.png .* cannot be read"),
-        ({"1.png": b"", "1.cls": b"\xff"}, r"class of 1\.png .* cannot be read"),
+        ({"1.png": b"", "1.json": "{"}, r"class of x\.tar/1\.png .* cannot be read"),
+        ({"1.png": b"", "1.json": "[" * 100_000}, r"class of x\.tar/1\.png .* cannot be read"),
+        ({"1.png": b"", "1.cls": b"\xff"}, r"class of x\.tar/1\.png .* cannot be read"),
         ({"1.txt": "x"}, "holds no pictures"),
     ],
 )
@@ -148,6 +149,96 @@ def test_a_folder_has_parts_by_its_subfolders(tmp_path: Path) -> None:
 
     assert parts.test is not None
     assert (values(parts.train), values(parts.test)) == ([1, 2], [4])
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("imagenet1k-train-0000", "imagenet1k-validation-00"),
+        ("training-0", "testing-0"),
+        ("TRAIN_000", "Valid.000"),
+        ("0train", "1val"),
+    ],
+)
+def test_the_part_may_stand_anywhere_in_a_name(tmp_path: Path, train: str, test: str) -> None:
+    shard(tmp_path / f"{train}.tar", {"0.png": png(1)})
+    shard(tmp_path / f"{test}.tar", {"0.png": png(2)})
+
+    folder, braces = open_data(tmp_path), open_data(f"{tmp_path}/{{{train},{test}}}.tar")
+
+    for parts in (folder, braces):
+        assert parts.test is not None
+        assert (values(parts.train), values(parts.test)) == ([1], [2])
+
+
+def test_test_shards_are_preferred_to_validation_shards(tmp_path: Path) -> None:
+    for k, part in enumerate(("train", "val", "test")):
+        shard(tmp_path / f"{part}-0.tar", {"0.png": png(k)})
+
+    parts = open_data(tmp_path)
+
+    assert parts.test is not None
+    assert (values(parts.train), values(parts.test)) == ([0], [2])
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        (("train-0", "test-0", "extra-0"), r"test-0\.tar does and extra-0\.tar does not"),
+        (("train-0", "extra-0"), "must tell its part, or none"),
+        (("val-0", "test-0"), "called test and val"),
+        (("train-0", "train-and-val-1"), "tells train and val"),
+    ],
+)
+def test_names_that_leave_the_parts_open_are_refused(
+    tmp_path: Path, names: tuple[str, ...], sentence: str
+) -> None:
+    for name in names:
+        shard(tmp_path / f"{name}.tar", {"0.png": png(1)})
+
+    with pytest.raises(SelfsightError, match=sentence):
+        open_data(tmp_path)
+
+
+def test_shards_of_one_part_are_all_there_is(tmp_path: Path) -> None:
+    for k in range(2):
+        shard(tmp_path / f"imagenet-validation-{k}.tar", {"0.png": png(k)})
+
+    parts = open_data(tmp_path)
+
+    assert parts.test is None
+    assert values(parts.train) == [0, 1]
+
+
+def test_titles_tell_the_shard(tmp_path: Path) -> None:
+    for place in ("a/0.tar", "a/1.tar", "b/0.tar"):
+        shard(tmp_path / place, {"0.png": png(1)})
+
+    one, several = open_data(f"{tmp_path}/a/{{0,1}}.tar"), open_data(f"{tmp_path}/{{a,b}}/0.tar")
+
+    assert [one.train.title(i) for i in range(2)] == ["0.tar/0.png", "1.tar/0.png"]
+    assert [several.train.title(i) for i in range(2)] == ["a/0.tar/0.png", "b/0.tar/0.png"]
+
+
+OPENED: list[str] = []  # every file that is opened, while this is not empty
+
+
+def note_opened(event: str, arguments: tuple[object, ...]) -> None:
+    if event == "open" and OPENED:
+        OPENED.append(str(arguments[0]))
+
+
+def test_a_shard_is_not_opened_once_a_label(tmp_path: Path) -> None:
+    path = shard(tmp_path / "x.tar", labelled(*((k, "ab"[k % 2]) for k in range(50))))
+    sys.addaudithook(note_opened)  # never to be removed, hence the list
+    OPENED.append("start")
+
+    source = open_data(path).train
+
+    count = OPENED.count(str(path))
+    OPENED.clear()
+    assert classes_of(source) == ["a", "b"] * 25
+    assert 1 <= count <= 4
 
 
 def test_shards_of_other_names_are_one_part(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from selfsight.data import Ahead, Pictures, batch_at, open_data, read
 from selfsight.data.canvases import Storage
+from selfsight.data.folder import Folder, picture_paths
+from selfsight.data.locks import alone
 from selfsight.data.reading import fitting
 from selfsight.data.streaming import Streamed
 from selfsight.errors import SelfsightError
@@ -234,6 +236,114 @@ def test_a_map_cut_short_says_so(folder: Path, cache: Path) -> None:
 
     with pytest.raises(SelfsightError, match="cut short"):
         everything(found)
+
+
+def steps_of(folder: Path, side: int = 32) -> tuple[Pictures, int]:
+    """Read into a map: -> it, and how many pictures were decoded for it."""
+    seen: list[int] = []
+    found = read(
+        open_data(folder).train,
+        side=side,
+        storage="map",
+        progress=lambda done, _: seen.append(done),
+    )
+    return found, len(seen)
+
+
+def test_a_picture_that_can_be_read_again_is_added_to_the_map(folder: Path) -> None:
+    path = folder / "a" / "02.png"
+    whole, times = path.read_bytes(), (1, 1)
+    path.write_bytes(bytes(len(whole)))  # a fault that leaves size and time as they are
+    os.utime(path, times)
+    assert len(steps_of(folder)[0]) == 39
+    assert steps_of(folder)[1] == 0
+    path.write_bytes(whole)
+    os.utime(path, times)
+
+    found, steps = steps_of(folder)
+
+    assert (len(found), steps) == (40, 40)
+    assert found.skipped == ()
+    plain = read(open_data(folder).train, side=32, storage="memory")
+    assert torch.equal(everything(found), everything(plain))
+    assert steps_of(folder)[1] == 0
+
+
+def test_a_picture_of_other_channels_does_not_write_the_map_anew(tmp_path: Path) -> None:
+    for i in range(11):
+        Image.new("RGB", (16, 16)).save(tmp_path / f"{i:02d}.png")
+    tifffile = pytest.importorskip("tifffile")
+    five = np.zeros((16, 16, 5), dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "five.tif", five, planarconfig="contig")
+
+    assert [steps_of(tmp_path)[1] for _ in range(2)] == [12, 0]
+
+
+@pytest.mark.parametrize("name", ["about.npz", "images"])
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_a_damaged_map_is_written_anew(folder: Path, cache: Path, name: str, share: float) -> None:
+    whole = everything(steps_of(folder)[0])
+    place = maps(cache)[0] / name
+    os.truncate(place, int(place.stat().st_size * share))
+
+    found, steps = steps_of(folder)
+
+    assert steps == 40
+    assert torch.equal(everything(found), whole)
+    assert steps_of(folder)[1] == 0
+
+
+def test_what_crashes_left_is_taken_away_unless_somebody_writes_it(
+    folder: Path, cache: Path
+) -> None:
+    place = cache / "maps"
+    for key in ("dead", "alive"):
+        (place / f"{key}.part").mkdir(parents=True)
+        (place / f"{key}.part" / "images").write_bytes(b"half")
+        (place / f"{key}.lock").touch()
+    (place / "alone.lock").touch()
+
+    with alone(place / "alive.lock"):
+        steps_of(folder)
+
+    (key,) = (path.name for path in maps(cache) if path.suffix == "")
+    left = {path.name for path in place.iterdir()}
+    assert left == {key, f"{key}.lock", "alive.part", "alive.lock"}
+
+
+def test_a_map_larger_than_the_free_disk_is_refused_before_anything_is_decoded(
+    folder: Path, cache: Path
+) -> None:
+    with pytest.raises(
+        SelfsightError, match=r"needs \d+\.\d GB, and .* free in .*--storage stream"
+    ):
+        steps_of(folder, side=2_000_000)
+
+    assert maps(cache) == []
+
+
+class Failing(Folder):
+    """Pictures on a disk that fails while they are read."""
+
+    def decode(self, i: int) -> Tensor:
+        if i == 20:
+            raise OSError(5, "the pictures' disk has failed")
+        return super().decode(i)
+
+
+def test_the_cache_is_not_blamed_for_the_disk_of_the_pictures(folder: Path, cache: Path) -> None:
+    with pytest.raises(OSError, match="the pictures' disk has failed"):
+        read(Failing(folder, picture_paths(folder)), side=32, storage="map")
+
+    assert maps(cache) == []
+
+
+def test_the_cache_is_not_blamed_for_who_watches(folder: Path) -> None:
+    def gone(done: int, total: int) -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        read(open_data(folder).train, side=32, storage="map", progress=gone)
 
 
 def test_maps_unused_for_long_are_taken_away(folder: Path, cache: Path) -> None:

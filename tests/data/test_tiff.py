@@ -120,6 +120,24 @@ def test_where_white_is_zero_deep_grey_is_turned_round(compression: str | None) 
     assert np.array_equal(found[0], 65535 - values)
 
 
+@pytest.mark.parametrize("extra", ["unassalpha", "assocalpha", "unspecified"])
+def test_where_white_is_zero_only_the_colour_is_turned_round(extra: str) -> None:
+    # grey as stored, opacity: opaque white, opaque black, nothing at all, half of black
+    stored = np.zeros((9, 12, 2), dtype=np.uint16)
+    half = 32768
+    ink = half if extra == "assocalpha" else 65535
+    stored[0, :4] = [[0, 65535], [65535, 65535], [0, 0], [ink, half]]
+
+    found = read(
+        tiff(stored, photometric="miniswhite", planarconfig="contig", extrasamples=[extra])
+    )
+
+    if extra == "unspecified":
+        assert found[:, 0, :4].tolist() == [[65535, 0, 65535, 0], [65535, 65535, 0, half]]
+    else:
+        assert found[:, 0, :4].tolist() == [[65535, 0, 65535, 65535 - half]]
+
+
 @pytest.mark.parametrize("kind", ["f2", "f4", "f8"])
 @pytest.mark.parametrize("channels", [(), (3,)])
 def test_floats_from_zero_to_one_become_sixteen_bits(kind: str, channels: tuple[int, ...]) -> None:

@@ -1,5 +1,6 @@
 """Tiles: where each lies, that they cover everything, and that a large picture is decoded once."""
 
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -82,6 +83,20 @@ def test_tiles_are_whole_and_cover_every_pixel(side: int) -> None:
         seen.setdefault(picture, set()).update(pixels.int().flatten().tolist())
 
     assert seen == {i: set(base.decode(i).int().flatten().tolist()) for i in range(4)}
+
+
+def test_headers_are_read_by_the_threads_that_decode() -> None:
+    names: list[str] = []
+
+    class Noting(Large):
+        def header(self, i: int) -> Header:
+            names.append(threading.current_thread().name)
+            return super().header(i)
+
+    Tiles(Noting(), 16)
+
+    assert len(names) == 5
+    assert all(name.startswith("decode") for name in names)
 
 
 def test_labels_are_those_of_the_pictures() -> None:

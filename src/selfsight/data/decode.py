@@ -1,10 +1,11 @@
 """Decode: bytes become an upright picture of 8 or 16 bits, or a reason why not.
 
 Size, mode and orientation are read first, so a file that would unpack to gigabytes is refused
-before a pixel is decoded. Plain JPEGs are then decoded by torchvision, which is a quarter faster
-than Pillow and lets other threads run. Everything else is Pillow's, PNG included: a PNG with one
-damaged byte ends torchvision's decoder, and with it the process, in a segmentation fault. Where
-Pillow alone would lose depth or channels, `deep` and `tiff_pixels` see to it.
+before a pixel is decoded, and a large one that is no picture before it is read. Plain JPEGs are
+then decoded by torchvision, which is a quarter faster than Pillow and lets other threads run.
+Everything else is Pillow's, PNG included: a PNG with one damaged byte ends torchvision's decoder,
+and with it the process, in a segmentation fault. Where Pillow alone would lose depth or channels,
+`deep` and `tiff_pixels` see to it.
 
 torchvision 0.29 announces that its decoders will go. Its operator is called, not the function
 that warns at every picture; where there is no such operator Pillow decodes JPEGs too.
@@ -27,7 +28,7 @@ from torch import Tensor
 from torchvision.io import ImageReadMode  # this import also registers torch.ops.image
 
 from selfsight.data.deep import deep_channels, deep_png, deepest_value, scaled_ppm
-from selfsight.data.header import LEAST_SIDE, Header, TooSmall, Unreadable, usable
+from selfsight.data.header import LEAST_SIDE, MOST_BYTES, Header, TooSmall, Unreadable, usable
 from selfsight.data.jpeg import ORIENTATION, JpegFacts, jpeg_facts, orientation_of
 from selfsight.data.samples import REMEDY, SIXTEEN_BIT, as_picture, as_samples
 from selfsight.data.tiff import (
@@ -43,8 +44,11 @@ from selfsight.data.tiff_pixels import decode_tiff, silence_libtiff
 __all__ = ["LEAST_SIDE", "Header", "TooSmall", "Unreadable", "decoded", "header_of", "reasons"]
 
 HEADER_BYTES = 1 << 16  # enough for all that precedes the pixels of most JPEGs
+SMALL_FILE = 1 << 26  # bytes; up to here a file is read whole, which is quickest
+MOST_FILE = 2 * MOST_BYTES  # of a file that is no TIFF: what no format needs for a usable picture
 GREY_MODES = ("1", "L", "LA", "La", "I", "F")
 TWELVE_BIT = 4095
+MOST_BYTES_EACH = 32  # of a pixel: more than its samples in digits, as plain PPM has them
 UNCHANGED: int = ImageReadMode.UNCHANGED.value  # grey stays grey
 
 
@@ -55,17 +59,18 @@ class _QuietJpeg(JpegImageFile):
         """Leave the resolution in print unknown."""
 
 
+RIFF = b"RIFF"
 # Called by name, not through Image.open: that warns on stderr about pictures past half of our
 # limit, follows JPEGs into their second pictures, and knows formats that run other programs.
 FORMATS: tuple[tuple[bytes, type[ImageFile.ImageFile]], ...] = (
     (b"\xff\xd8", _QuietJpeg),
     (b"\x89PNG\r\n\x1a\n", PngImageFile),
     (b"GIF8", GifImageFile),
-    (b"RIFF", WebPImageFile),
+    (RIFF, WebPImageFile),
     (b"BM", BmpImageFile),
     *((b"P%d" % kind, PpmImageFile) for kind in range(1, 7)),
 )
-LONGEST_SIGNATURE = max(len(signature) for signature, _ in FORMATS)
+SIGNATURE_BYTES = 12  # RIFF's kind ends last
 
 # EXIF orientation -> what to do, in this order: swap axes, turn upside down, mirror.
 TURNS = {
@@ -111,25 +116,53 @@ def decoded(file: BinaryIO) -> Tensor:
         Unreadable: If it is no picture, damaged, too small or too large.
     """
     with reasons():
-        data = file.read()
+        large = _size(file) > SMALL_FILE
+        data = file.read(HEADER_BYTES if large else -1)
         if facts := _plain_jpeg(data):
             usable(facts.height, facts.width)
+            if large:
+                data = _whole(file, facts.height, facts.width)
             encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
             pixels = cast(Tensor, torch.ops.image.decode_jpeg(encoded, UNCHANGED))
             return _upright(pixels, facts.orientation)
-        if _is_tiff(io.BytesIO(data)):
-            return _decoded_tiff(data)
-        picture = _begun(io.BytesIO(data))
+        if large:
+            file.seek(0)
+        else:
+            file = io.BytesIO(data)
+        if _is_tiff(file):
+            return _decoded_tiff(file)
+        picture = _begun(file)
         bits = _bits(picture)
         usable(picture.height, picture.width, 1 if _is_grey(picture) else 3, bits)
         if deep_channels(picture):
             picture.load()  # checks the file, and finds the orientation behind the pixels
+            data = _whole(file, picture.height, picture.width)
             return _upright(as_picture(deep_png(data)), _orientation(picture))
         if greatest := deepest_value(picture):
+            data = _whole(file, picture.height, picture.width)
             return as_picture(scaled_ppm(picture, data, greatest))
         picture.load()
         # Only now is a PNG's EXIF, which may stand behind the pixels, known for certain.
         return _upright(_pixels(picture), _orientation(picture, loaded=True))
+
+
+def _size(file: BinaryIO) -> int:
+    """Tell the bytes of a file, and go to its start."""
+    size = file.seek(0, 2)
+    file.seek(0)
+    return size
+
+
+def _whole(file: BinaryIO, height: int, width: int) -> bytes:
+    """Read all of a file, unless it is far larger than its picture can need.
+
+    Raises:
+        Unreadable: If it is.
+    """
+    size, most = _size(file), SMALL_FILE + height * width * MOST_BYTES_EACH
+    if size > most:
+        raise Unreadable(f"{size} bytes for {width} x {height} pixels: more than {most}, not read")
+    return file.read(size)
 
 
 def _header(height: int, width: int, channels: int, bits: int, orientation: int) -> Header:
@@ -150,14 +183,15 @@ def _header_of_tiff(facts: TiffFacts) -> Header:
     return _header(facts.height, facts.width, facts.channels, facts.decoded_bits, facts.orientation)
 
 
-def _decoded_tiff(data: bytes) -> Tensor:
+def _decoded_tiff(file: BinaryIO) -> Tensor:
     """Decode a TIFF with the library that keeps it whole: -> (C, H, W) uint8 or uint16."""
-    facts = tiff_facts(io.BytesIO(data))
+    facts = tiff_facts(file)
+    file.seek(0)
     if for_tifffile(facts):
         _header_of_tiff(facts)  # checks the size
-        return _upright(as_picture(decode_tiff(data, facts)), facts.orientation)
+        return _upright(as_picture(decode_tiff(file, facts)), facts.orientation)
     silence_libtiff()
-    picture = TiffImageFile(io.BytesIO(data))
+    picture = TiffImageFile(file)
     usable(picture.height, picture.width, 1 if _is_grey(picture) else 3, _bits(picture))
     picture.load()  # turns it upright too
     pixels = _pixels(picture)
@@ -204,14 +238,18 @@ def _plain_jpeg(data: bytes) -> JpegFacts | None:
 
 def _begun(file: BinaryIO) -> ImageFile.ImageFile:
     """Let Pillow read the header."""
-    start = file.read(LONGEST_SIGNATURE)
+    size = _size(file)
+    start = file.read(SIGNATURE_BYTES)
     file.seek(0)
     if not start:
         raise Unreadable("the file is empty")
     if start[:4] in TIFF_SIGNATURES:
         return TiffImageFile(file)
     for signature, opener in FORMATS:
-        if start.startswith(signature):
+        # Films and sounds are RIFF too, and Pillow reads all of one before it says so.
+        if start.startswith(signature) and (signature != RIFF or start[8:] == b"WEBP"):
+            if size > MOST_FILE:
+                raise Unreadable(f"{size} bytes: more than {MOST_FILE}, not read")
             return opener(file)
     raise Unreadable("not a picture in JPEG, PNG, GIF, WebP, BMP, TIFF or PPM format")
 

@@ -1,10 +1,11 @@
 """Decoding in parallel: threads decode and scale, the caller gets the results in order."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from types import TracebackType
 
 from torch import Tensor
 
@@ -54,7 +55,7 @@ class Wanted:
         except Unreadable as error:
             return error
 
-    def decoded(self, rows: list[int], pool: ThreadPoolExecutor) -> Iterator[tuple[int, Decoded]]:
+    def decoded(self, rows: list[int], pool: ThreadPoolExecutor) -> Generator[tuple[int, Decoded]]:
         """Decode in threads: -> (row, picture), in order, a bounded number in flight."""
         bundles = (rows[k : k + AT_ONCE] for k in range(0, len(rows), AT_ONCE))
         at_most = machine.processors() * AHEAD
@@ -63,15 +64,31 @@ class Wanted:
             return [(row, self.decoded_one(row)) for row in bundle]
 
         waiting = deque(pool.submit(worked, bundle) for bundle in islice(bundles, at_most))
-        while waiting:
-            yield from waiting.popleft().result()
-            waiting.extend(pool.submit(worked, bundle) for bundle in islice(bundles, 1))
+        try:
+            while waiting:
+                yield from waiting.popleft().result()
+                waiting.extend(pool.submit(worked, bundle) for bundle in islice(bundles, 1))
+        finally:  # of what nobody asks for any more nothing is begun
+            for future in waiting:
+                future.cancel()
 
     def failure(self, row: int, reason: Unreadable) -> Failure:
         """Note that a picture could not be read."""
         return Failure(self.source.title(row), reason)
 
 
+class _Workers(ThreadPoolExecutor):
+    """Threads that begin nothing more once their block is left by an error, or by Ctrl-C."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.shutdown(wait=True, cancel_futures=kind is not None)
+
+
 def workers() -> ThreadPoolExecutor:
     """Start threads that decode, one a core."""
-    return ThreadPoolExecutor(machine.processors(), thread_name_prefix="decode")
+    return _Workers(machine.processors(), thread_name_prefix="decode")

@@ -8,7 +8,7 @@ from typing import BinaryIO
 from torch import Tensor
 
 from selfsight.data.classes import numbered_words
-from selfsight.data.source import EncodedSource, stamp_of
+from selfsight.data.source import EncodedSource, open_regular, stamp_of
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
@@ -36,7 +36,7 @@ class Folder(EncodedSource):
 
     def opened(self, i: int) -> BinaryIO:
         """Open its bytes for reading."""
-        return open(os.path.join(self.root, self.paths[i]), "rb")
+        return open_regular(os.path.join(self.root, self.paths[i]))
 
     def stamp(self) -> Iterator[str]:
         """Stamp every file."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from selfsight.data.classes import numbered_words
 from selfsight.data.decode import Unreadable
 from selfsight.data.folder import is_picture_name
-from selfsight.data.source import EncodedSource, Parts, same_classes, stamp_of
+from selfsight.data.source import EncodedSource, Parts, open_regular, same_classes, stamp_of
 from selfsight.errors import SelfsightError
 
 LISTS = (".csv", ".txt")
@@ -84,7 +84,7 @@ class Listed(EncodedSource):
     def opened(self, i: int) -> BinaryIO:
         """Open its bytes for reading."""
         try:
-            return (self.root / self.paths[i]).open("rb")
+            return open_regular(self.root / self.paths[i])
         except FileNotFoundError:
             raise Unreadable(f"not there; relative paths start at {self.root}") from None
 

@@ -3,13 +3,15 @@
 `cifar10`, `cifar100`, `mnist`, `fashion-mnist`, `svhn`, `stl10` (its labelled pictures),
 `stl10-unlabelled` (the hundred thousand others), `flowers102`, `food101`, `pets` and `eurosat`.
 torchvision fetches them into the cache folder, under `downloads`, and compares checksums before
-anything is unpacked. What lies there already is used without a network.
+anything is unpacked. What lies there already, put there by hand or fetched before, is used without
+a network.
 """
 
 import socket
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import torch
 
 from selfsight import machine
 from selfsight.data.arrays import Arrays
+from selfsight.data.fetching import fetched
 from selfsight.data.folder import Folder, picture_paths
 from selfsight.data.idx import open_idx_folder
 from selfsight.data.lists import Listed
@@ -68,9 +71,8 @@ def _fetched(name: str, kind: str, arguments: dict[str, Any]) -> Any:
 
     root = downloads()
     try:
-        root.mkdir(parents=True, exist_ok=True)
         with _patience():
-            return getattr(datasets, kind)(str(root), download=True, **arguments)
+            return fetched(partial(getattr(datasets, kind), **arguments), root, kind)
     except Exception as error:  # of damaged files torchvision raises whatever its readers do
         raise SelfsightError(
             f"{name} is not whole in {root} and could not be fetched ({_reason(error)}). Put "

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from selfsight.data.decode import Header, Unreadable, decoded, header_of
 from selfsight.data.scaling import Fit, fitted
-from selfsight.data.source import Parts, Source, stamp_of
+from selfsight.data.source import Parts, Source, open_regular, stamp_of
 from selfsight.draws import Draws
 from selfsight.errors import SelfsightError
 
@@ -50,7 +50,7 @@ class Photo(Source):
         self.name = f"photo:{path}"
         self._path = path
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 header = header_of(file)
                 file.seek(0)
                 self._copies = _reduced(decoded(file))

@@ -10,52 +10,28 @@ and nothing is ever unpacked to the disk.
 import io
 import itertools
 import json
+import os
 import re
-import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from torch import Tensor
 
 from selfsight.data.classes import numbered_words
 from selfsight.data.decode import Unreadable
-from selfsight.data.folder import is_picture_name
+from selfsight.data.header import MOST_BYTES
+from selfsight.data.lists import SPLITS
+from selfsight.data.members import Sample, read_member, samples_in
 from selfsight.data.source import EncodedSource, Parts, Source, same_classes, stamp_of
 from selfsight.errors import SelfsightError
 
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
-PART = re.compile(r"(train|test|val|valid|validation)(?![a-z])", re.IGNORECASE)
+WORD = re.compile(r"[a-z]+")
 BRACES = re.compile(r"\{([^{}]*)\}")
 MOST_SHARDS = 100_000
 MOST_LABEL = 1 << 20  # bytes of a .cls or .json member
 LABEL_KEYS = ("label", "cls")  # of a .json member
-
-
-class Place(NamedTuple):
-    """Where a member's bytes are: which shard, from where, how many."""
-
-    shard: int
-    start: int
-    size: int
-
-
-@dataclass
-class Sample:
-    """The members of one sample that count, as they are found.
-
-    Attributes:
-        title: The picture's name in its shard; "" while it has none.
-        picture: Where the picture is.
-        label: Where its class is.
-        is_json: Whether that is in a .json member.
-    """
-
-    title: str = ""
-    picture: Place | None = None
-    label: Place | None = None
-    is_json: bool = False
 
 
 class Shards(EncodedSource):
@@ -72,7 +48,8 @@ class Shards(EncodedSource):
     def __init__(self, name: str, paths: list[Path]) -> None:
         self.name = name
         self.paths = paths
-        samples = [s for k, path in enumerate(paths) for s in _samples(path, k)]
+        titles = _titles(paths)
+        samples = [s for k, path in enumerate(paths) for s in samples_in(path, k, titles[k])]
         if not samples:
             raise SelfsightError(
                 f"{name} holds no pictures; a sample's members share a name, such as 0001.jpg and "
@@ -93,24 +70,18 @@ class Shards(EncodedSource):
         """Open its bytes for reading."""
         place = self._places[i]
         assert place is not None  # samples without a picture are left out
-        return io.BytesIO(self._read(place))
+        if place.size > MOST_BYTES:
+            raise Unreadable(f"{place.size} bytes: more than {MOST_BYTES}, not read")
+        with self.paths[place.shard].open("rb") as file:  # its own, so that threads may
+            return io.BytesIO(read_member(file, place))
 
     def stamp(self) -> Iterator[str]:
         """Stamp every shard."""
         return map(stamp_of, self.paths)
 
-    def _read(self, place: Place) -> bytes:
-        """Read a member; each time through a file of its own, so that threads may."""
-        with self.paths[place.shard].open("rb") as file:
-            file.seek(place.start)
-            data = file.read(place.size)
-        if len(data) < place.size:
-            raise Unreadable("the shard has become shorter")
-        return data
-
     def _labelled(self, samples: list[Sample]) -> tuple[tuple[str, ...], Tensor | None]:
         """Read and number the classes, if there are any."""
-        words = [self._label(sample) for sample in samples]
+        words = list(self._words(samples))
         bare = next((k for k, word in enumerate(words) if word is None), None)
         if bare is None:
             return numbered_words([word for word in words if word is not None])
@@ -121,19 +92,38 @@ class Shards(EncodedSource):
             )
         return (), None
 
-    def _label(self, sample: Sample) -> str | None:
-        """Read a class in words; None where a sample has none."""
+    def _words(self, samples: list[Sample]) -> Iterator[str | None]:
+        """Read the classes in words, opening each shard once; None where a sample has none."""
+        for shard, some in itertools.groupby(samples, key=_shard_of):
+            with self.paths[shard].open("rb") as file:
+                for sample in some:
+                    yield self._label(sample, file)
+
+    def _label(self, sample: Sample, file: BinaryIO) -> str | None:
+        """Read one class from its shard."""
         if sample.label is None:
             return None
         if sample.label.size > MOST_LABEL:
             raise SelfsightError(f"the class of {sample.title} in {self.name} is too long.")
         try:
-            text = self._read(sample.label).decode().strip()
+            text = read_member(file, sample.label).decode().strip()
             return _label_in_json(text) if sample.is_json else text or None
         except (ValueError, RecursionError) as error:  # JSON, UTF-8
             raise SelfsightError(
                 f"the class of {sample.title} in {self.name} cannot be read: {error}"
             ) from error
+
+
+def _shard_of(sample: Sample) -> int:
+    assert sample.picture is not None  # as above
+    return sample.picture.shard
+
+
+def _titles(paths: list[Path]) -> list[str]:
+    """Name shards by their paths from the folder that holds all of them."""
+    places = [os.path.abspath(path) for path in paths]
+    above = os.path.commonpath([os.path.dirname(place) for place in places])
+    return [Path(place).relative_to(above).as_posix() for place in places]
 
 
 def _label_in_json(text: str) -> str | None:
@@ -147,100 +137,60 @@ def _label_in_json(text: str) -> str | None:
     raise ValueError(f"a class is a whole number or a word, not {value!r}")
 
 
-def _samples(path: Path, shard: int) -> list[Sample]:
-    """Group the members of a shard by their keys: -> those with a picture, in order.
-
-    Where a shard is cut short or damaged, the sample that this befell is left out: it may lack its
-    class. So is the last one, where the next member's name cannot be read.
-    """
-    samples: dict[str, Sample] = {}
-    key, whole = "", True
-    for name, place in _members(path, shard):
-        key, suffix = _parted(name) if name else (key, "")
-        if place is None:
-            whole = False
-            samples.pop(key, None)
-        elif key:
-            _place(samples.setdefault(key, Sample()), name, suffix, place)
-    found = [sample for sample in samples.values() if sample.picture]
-    if not whole and not found:
-        raise SelfsightError(f"{path} is damaged or cut short: no picture lies whole in it.")
-    return found
-
-
-def _parted(name: str) -> tuple[str, str]:
-    """Part a member's name at the first dot of its last part: -> key, "" for none, and suffix."""
-    folder, _, base = name.rpartition("/")
-    stem, dot, suffix = base.partition(".")
-    return (f"{folder}/{stem}" if stem and dot else ""), suffix.lower()
-
-
-def _place(sample: Sample, name: str, suffix: str, place: Place) -> None:
-    """Note what a member is to its sample. A .cls member is preferred to a .json one."""
-    if is_picture_name(name.rpartition("/")[2]) and sample.picture is None:
-        sample.title, sample.picture = name, place
-    elif suffix == "cls":
-        sample.label, sample.is_json = place, False
-    elif suffix == "json" and sample.label is None:
-        sample.label, sample.is_json = place, True
-
-
-def _members(path: Path, shard: int) -> Iterator[tuple[str, Place | None]]:
-    """Go through the regular files of a tar: -> names and places, in their order.
-
-    Where it is damaged the last one has no place, nor a name if that cannot be read either.
-    """
-    size, end = path.stat().st_size, 0
-    try:
-        # "r:" never decompresses, so what is read is bounded by the file.
-        with tarfile.open(path, "r:", errorlevel=2) as tar:
-            while (member := tar.next()) is not None:
-                # Else every header stays in memory. (An attribute that the stubs leave out.)
-                tar.members.clear()  # pyright: ignore[reportAttributeAccessIssue]
-                start = member.offset_data
-                if member.size < 0 or start < end or start + member.size > size:
-                    yield member.name, None
-                    return
-                end = start
-                if member.isreg() and not member.issparse():
-                    yield member.name, Place(shard, start, member.size)
-            if _has_more(path, tar.offset):
-                yield "", None
-    except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, RecursionError):
-        if end == 0:
-            raise SelfsightError(
-                f"{path} cannot be read as a tar file; give an uncompressed tar of pictures."
-            ) from None
-        yield "", None
-
-
-def _has_more(path: Path, offset: int) -> bool:
-    """Tell a tar that stopped at a damaged header from one that ends in zeros, or just ends."""
-    with path.open("rb") as file:
-        file.seek(offset)
-        return any(file.read(tarfile.BLOCKSIZE))
-
-
 def open_shard(path: Path) -> Parts:
     """Open one tar file."""
     return Parts(Shards(str(path), [path]), None)
 
 
 def open_shard_folder(root: Path) -> Parts | None:
-    """Open the tar files of a folder, in parts by their names; None where there are none."""
+    """Open the tar files of a folder, in parts by their names; None where there are none.
+
+    Raises:
+        SelfsightError: If some names tell a part and some do not, or none is to train.
+    """
     paths = sorted(p for p in root.iterdir() if _is_shard(p))
     if not paths:
         refuse_compressed(*root.iterdir())
         return None
+    return _in_parts(str(root), paths)
+
+
+def _in_parts(name: str, paths: list[Path]) -> Parts:
+    """Open shards in parts by their names; where these tell one part or none, all as one."""
     parts: dict[str, list[Path]] = {}
     for path in paths:
-        match = PART.match(path.name)
-        parts.setdefault(match[1].lower() if match else "", []).append(path)
-    other = next((parts[p] for p in ("test", "val", "valid", "validation") if p in parts), None)
-    if "train" not in parts or "" in parts:
-        return Parts(Shards(str(root), paths), None)
-    train: Source = Shards(str(root), parts["train"])
-    return Parts(train, same_classes(train, Shards(str(root), other)) if other else None)
+        parts.setdefault(_part_of(path), []).append(path)
+    if len(parts) == 1:
+        return Parts(Shards(name, paths), None)
+    if "" in parts:
+        told = next(path for path in paths if path not in parts[""])
+        raise SelfsightError(
+            f"every shard's name must tell its part, or none; in {name}, {told.name} does and "
+            f"{parts[''][0].name} does not. Put train, val or test into its name, or move it."
+        )
+    if "train" not in parts:
+        raise SelfsightError(
+            f"of several parts one must be to train; the shards in {name} are called "
+            f"{' and '.join(sorted(parts))}. Rename some to train, or keep one part only."
+        )
+    train: Source = Shards(name, parts["train"])
+    other = parts.get("test") or parts["val"]
+    return Parts(train, same_classes(train, Shards(name, other)))
+
+
+def _part_of(path: Path) -> str:
+    """Find the part in a shard's name: -> "train", "val", "test", or "" for none.
+
+    Raises:
+        SelfsightError: If there are several.
+    """
+    found = {SPLITS[word] for word in WORD.findall(path.stem.lower()) if word in SPLITS}
+    if len(found) > 1:
+        raise SelfsightError(
+            f"a shard's name must tell one part at most; {path} tells {' and '.join(sorted(found))}"
+            ". Rename it."
+        )
+    return found.pop() if found else ""
 
 
 def _is_shard(path: Path) -> bool:
@@ -248,10 +198,10 @@ def _is_shard(path: Path) -> bool:
 
 
 def open_braces(pattern: str) -> Parts:
-    """Open the shards that a pattern such as `train-{0000..0146}.tar` names.
+    """Open the shards that a pattern such as `train-{0000..0146}.tar` names, in parts as well.
 
     Raises:
-        SelfsightError: If one of them is not there.
+        SelfsightError: If one of them is not there, or names tell parts as they may not.
     """
     paths = [Path(name) for name in expanded(pattern)]
     refuse_compressed(*paths)
@@ -261,7 +211,7 @@ def open_braces(pattern: str) -> Parts:
             f"{pattern} names {len(paths)} shards, of which {len(missing)} are not there, such as "
             f"{missing[0]}. Correct the numbers, or fetch these."
         )
-    return Parts(Shards(pattern, paths), None)
+    return _in_parts(pattern, paths)
 
 
 def has_braces(where: str) -> bool:

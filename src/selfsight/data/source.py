@@ -5,6 +5,7 @@ each with a title, a cheap header and pixels on demand, and perhaps a class.
 """
 
 import os
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
-from selfsight.data.decode import Header, decoded, header_of, reasons
+from selfsight.data.decode import Header, Unreadable, decoded, header_of, reasons
 from selfsight.data.scaling import Fit, fitted
 from selfsight.errors import SelfsightError
 
@@ -136,11 +137,30 @@ class View(Source):
         yield ",".join(map(str, self.index))
 
 
+def open_regular(path: str | Path) -> BinaryIO:
+    """Open a file for reading, but no pipe, which may never say anything, and no device.
+
+    Raises:
+        Unreadable: If it is no regular file.
+        OSError: If it cannot be opened.
+    """
+    file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 -- whoever asked closes it
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise Unreadable("a pipe or a device, not a file")
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open, where the system can, without waiting for who writes into a pipe."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
 def stamp_of(path: Path) -> str:
     """Stamp a file: its path, size in bytes and time of change."""
     try:
         status = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):  # a list may name what no path can be, such as one with a NUL
         return f"{os.path.abspath(path)} is not there"
     return f"{os.path.abspath(path)} {status.st_size} {status.st_mtime_ns}"
 

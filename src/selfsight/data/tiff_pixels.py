@@ -11,7 +11,7 @@ import ctypes
 import logging
 import math
 from functools import cache
-from io import BytesIO
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -25,8 +25,12 @@ COMPRESSIONS = (1, 5, 8, 32946, 32773, 34925, 50000)
 ROOM = 1 << 25  # bytes that the tiles of a small picture may take
 
 
-def decode_tiff(data: bytes, facts: TiffFacts) -> np.ndarray:
+def decode_tiff(file: BinaryIO, facts: TiffFacts) -> np.ndarray:
     """Decode what `for_tifffile` tells: -> (H, W, C) uint8 or uint16, as stored, over white.
+
+    Args:
+        file: The TIFF, of which only what the picture needs is read.
+        facts: What its header says.
 
     Raises:
         Unreadable: If tifffile cannot decode it, or floats lie outside [0, 1].
@@ -37,16 +41,31 @@ def decode_tiff(data: bytes, facts: TiffFacts) -> np.ndarray:
             "save it with deflate or without compression"
         )
     usable(facts.height, facts.width, facts.samples * facts.pages, max(8, facts.bits))
-    planes = np.concatenate(_planes_of(data, facts), axis=2)
-    values = as_samples(planes)
-    if facts.photometric == WHITE_IS_ZERO:
-        values = np.iinfo(values.dtype).max - values
+    values = as_samples(np.concatenate(_planes_of(file, facts), axis=2))
     at = facts.opacity
     if at is None:
-        return values
+        return _white_is_most(values, facts)
     premultiplied = facts.extras[at - (facts.samples - len(facts.extras))] == PREMULTIPLIED
-    colour = np.delete(values, at, axis=2)
-    return over_white(colour, values[..., at : at + 1], premultiplied=premultiplied)
+    colour, opacity = np.delete(values, at, axis=2), values[..., at : at + 1]
+    colour = _white_is_most(colour, facts, opacity if premultiplied else None)
+    return over_white(colour, opacity, premultiplied=premultiplied)
+
+
+def _white_is_most(
+    values: np.ndarray, facts: TiffFacts, opacity: np.ndarray | None = None
+) -> np.ndarray:
+    """Turn grey round where white is 0, and no sample beside it: (H, W, C) -> (H, W, C).
+
+    Of premultiplied grey w, opacity a and most m, the stored (m - w) a / m becomes w a / m, which
+    is a less what is stored.
+    """
+    if facts.photometric != WHITE_IS_ZERO:
+        return values
+    turned, first = values.copy(), slice(None, None, facts.samples)  # of every page
+    grey = values[..., first]
+    most = np.iinfo(values.dtype).max
+    turned[..., first] = most - grey if opacity is None else opacity - np.minimum(grey, opacity)
+    return turned
 
 
 @cache
@@ -65,7 +84,7 @@ def _silence_tifffile() -> None:
     logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
-def _planes_of(data: bytes, facts: TiffFacts) -> list[np.ndarray]:
+def _planes_of(file: BinaryIO, facts: TiffFacts) -> list[np.ndarray]:
     """Let tifffile decode the pages that are one picture: -> each (H, W, C)."""
     from tifffile import TiffFile, TiffFileError  # takes a while to import, and few need it
 
@@ -73,9 +92,9 @@ def _planes_of(data: bytes, facts: TiffFacts) -> list[np.ndarray]:
     try:
         # No other files, and none of the microscope formats that read the file their own way.
         with TiffFile(
-            BytesIO(data), _multifile=False, is_lsm=False, is_scanimage=False, is_ndpi=False
-        ) as file:
-            pages = [file.pages[k] for k in range(facts.pages)]
+            file, _multifile=False, is_lsm=False, is_scanimage=False, is_ndpi=False
+        ) as tiff:
+            pages = [tiff.pages[k] for k in range(facts.pages)]
             return [_page(page, facts) for page in pages]
     except TiffFileError as error:
         raise Unreadable(f"damaged: {error}") from error

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from selfsight.data.decode import LEAST_SIDE, Header, Unreadable
+from selfsight.data.decoding import AT_ONCE, workers
 from selfsight.data.source import Source
 from selfsight.errors import UsageError
 
@@ -76,12 +77,10 @@ class Tiles(Source):
         self.side = side
         self.name = base.name
         self.classes = base.classes
-        self._headers: list[Header | None] = []
-        self._tiles: list[Tile] = []
-        for i in range(len(base)):
-            header = _header(base, i)
-            self._headers.append(header)
-            self._tiles += _tiles_of(i, header, side)
+        self._headers = _headers(base)
+        self._tiles = [
+            tile for i, header in enumerate(self._headers) for tile in _tiles_of(i, header, side)
+        ]
         pictures = torch.tensor([tile.picture for tile in self._tiles], dtype=torch.int64)
         self.labels = None if base.labels is None else base.labels[pictures]
         self._held: OrderedDict[int, _Held] = OrderedDict()
@@ -143,6 +142,14 @@ class Tiles(Source):
             while len(self._held) > LEAST_HELD and total > HELD_BYTES:
                 _, oldest = self._held.popitem(last=False)
                 total -= oldest.bytes
+
+
+def _headers(base: Source) -> list[Header | None]:
+    """Read all headers with the threads that decode, some at a time each: -> in order."""
+    bundles = [range(len(base))[k : k + AT_ONCE] for k in range(0, len(base), AT_ONCE)]
+    with workers() as pool:
+        found = pool.map(lambda rows: [_header(base, i) for i in rows], bundles)
+        return [header for bundle in found for header in bundle]
 
 
 def _header(base: Source, i: int) -> Header | None:
