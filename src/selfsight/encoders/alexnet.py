@@ -21,6 +21,7 @@ from timm.models import register_model
 from torch import Tensor, nn
 
 from selfsight.encoders.own import OWN, for_the_class
+from selfsight.encoders.staged import Staged
 
 NAME = OWN["alexnet"]
 WIDTHS = (96, 256, 384, 384, 256)
@@ -29,7 +30,7 @@ LEAST_SIDE = 63
 __all__ = ["LEAST_SIDE", "NAME", "WIDTHS", "SelfsightAlexNet", "selfsight_alexnet"]
 
 
-class SelfsightAlexNet(nn.Module):
+class SelfsightAlexNet(Staged):
     """Five convolutions, two poolings between them, and an average over the picture.
 
     Args:
@@ -51,15 +52,8 @@ class SelfsightAlexNet(nn.Module):
         self.conv4 = _convolution(widths[2], widths[3], 3, padding=1)
         self.conv5 = _convolution(widths[3], widths[4], 3, padding=1)
         self.pool = nn.MaxPool2d(3, stride=2)
-        self.num_features = self.head_hidden_size = widths[4]
-        self.feature_info = [
-            {"module": f"conv{i}", "num_chs": width, "reduction": reduction}
-            for i, (width, reduction) in enumerate(
-                zip(widths, (4, 8, 16, 16, 16), strict=True), start=1
-            )
-        ]
-        self.global_pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1))
-        self.fc = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
+        names = [f"conv{i}" for i in range(1, 6)]
+        self._headed(names, widths, (4, 8, 16, 16, 16), num_classes)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -72,29 +66,8 @@ class SelfsightAlexNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward_intermediates(
-        self,
-        x: Tensor,
-        indices: list[int] | None = None,
-        intermediates_only: bool = False,
-        output_fmt: str = "NCHW",
-    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Run through the layers, as timm's models do: -> last map, chosen maps (B, C, h, w)."""
-        if output_fmt != "NCHW":
-            raise ValueError(f"output_fmt must be NCHW, got {output_fmt}")
-        maps = self._maps(x)
-        chosen = [maps[i] for i in (range(len(maps)) if indices is None else indices)]
-        return chosen if intermediates_only else (maps[-1], chosen)
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        """Run through the layers: (B, C, S, S) -> (B, D, h, h), 13 a side for 224 pixels."""
-        return self._maps(x)[-1]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Pool the last map, and classify if there is a classifier."""
-        return self.fc(self.global_pool(self.forward_features(x)))
-
-    def _maps(self, x: Tensor) -> list[Tensor]:
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """Run through the layers: -> the maps of all five, 55, 27, 13, 13, 13 a side for 224 px."""
         side = min(x.shape[-2:])
         if side < LEAST_SIDE:
             raise ValueError(f"AlexNet needs pictures of at least {LEAST_SIDE} px, got {side}")

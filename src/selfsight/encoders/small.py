@@ -17,12 +17,13 @@ from timm.models.resnet import BasicBlock, downsample_avg
 from torch import Tensor, nn
 
 from selfsight.encoders.own import OWN, for_the_class
+from selfsight.encoders.staged import Staged
 
 NAME = OWN["small"]
 __all__ = ["NAME", "SelfsightSmall", "selfsight_small"]
 
 
-class SelfsightSmall(nn.Module):
+class SelfsightSmall(Staged):
     """A stem and stages of one residual block each.
 
     Args:
@@ -52,43 +53,16 @@ class SelfsightSmall(nn.Module):
             )
             for before, after in pairwise(channels)
         )
-        self.num_features = self.head_hidden_size = channels[-1]
         names = ["stem", *(f"stages.{i}" for i in range(len(widths)))]
-        self.feature_info = [
-            {"module": name, "num_chs": width, "reduction": 2 ** (i + 1)}
-            for i, (name, width) in enumerate(zip(names, channels, strict=True))
-        ]
-        self.global_pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1))
-        self.fc = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
+        strides = [2 ** (i + 1) for i in range(len(channels))]
+        self._headed(names, channels, strides, num_classes)
 
-    def forward_intermediates(
-        self,
-        x: Tensor,
-        indices: list[int] | None = None,
-        intermediates_only: bool = False,
-        output_fmt: str = "NCHW",
-    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Run through the stages, as timm's models do: -> last map, chosen maps (B, C, h, w)."""
-        if output_fmt != "NCHW":
-            raise ValueError(f"output_fmt must be NCHW, got {output_fmt}")
-        x = self.stem(x)
-        maps = [x]
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """Run through stem and stages: -> the map of each, of strides 2, 4, 8, 16."""
+        maps = [self.stem(x)]
         for stage in self.stages:
-            x = stage(x)
-            maps.append(x)
-        chosen = [maps[i] for i in (range(len(maps)) if indices is None else indices)]
-        return chosen if intermediates_only else (x, chosen)
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        """Run through the stages: (B, C, S, S) -> (B, D, S / 16, S / 16)."""
-        x = self.stem(x)
-        for stage in self.stages:
-            x = stage(x)
-        return x
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Pool the last map, and classify if there is a classifier."""
-        return self.fc(self.global_pool(self.forward_features(x)))
+            maps.append(stage(maps[-1]))
+        return maps
 
 
 @register_model
