@@ -174,3 +174,14 @@ def test_the_stored_pictures_are_left_as_they_were() -> None:
     augmented(Images.of(images), 44, FULL.without("crop", "flip", "turn", "jitter"))
 
     assert torch.equal(images, before)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16])
+def test_a_gpu_makes_the_same_views(dtype: torch.dtype) -> None:
+    canvases = torch.randint(0, 256, (64, 3, 170, 170)).to(dtype)
+    here, there = Images.of(canvases), Images.of(canvases.cuda())
+    recipe = Recipe(degrees=20, shear=10, solarise=0.2)
+
+    expected = augmented(here, 96, recipe)
+    assert torch.allclose(augmented(there, 96, recipe).cpu(), expected, atol=1e-4)

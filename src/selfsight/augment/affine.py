@@ -149,9 +149,16 @@ def looked_at(images: Tensor, points: Points) -> Tensor:
     for number, _ in ranked[1:]:
         chosen = [row for row, level in enumerate(points.level) if level == number]
         rows = torch.tensor(chosen, device=images.device)
-        some = images.index_select(0, rows)
+        some = _of_rows(images, rows)
         crops.index_copy_(0, rows, _on_level(some, points.at(rows, number), number))
     return crops
+
+
+def _of_rows(images: Tensor, rows: Tensor) -> Tensor:
+    """Take some canvases; 16 bits go as signed ones, since few operations know unsigned ones."""
+    if images.dtype == torch.uint16:
+        return images.view(torch.int16).index_select(0, rows).view(torch.uint16)
+    return images.index_select(0, rows)
 
 
 def _on_level(images: Tensor, points: Points, level: int) -> Tensor:
