@@ -50,7 +50,7 @@ def test_a_flat_tile_is_not_enlarged() -> None:
 
 def test_an_unknown_way_to_standardise_is_refused() -> None:
     with pytest.raises(UsageError, match="over 'channel' or 'tile', got 'batch'"):
-        standardised(torch.rand(1, 3, 4, 4), over="batch")  # pyright: ignore[reportArgumentType]
+        standardised(torch.rand(1, 3, 4, 4), over="batch")  # pyright: ignore[reportArgumentType] -- refused
 
 
 def test_one_channel_is_kept_and_the_others_are_narrow_noise_around_its_mean() -> None:

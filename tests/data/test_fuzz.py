@@ -45,7 +45,7 @@ def encoded(picture: Image.Image, kind: str, **options: object) -> bytes:
 
 def tiff(values: np.ndarray, **options: object) -> bytes:
     file = io.BytesIO()
-    tifffile.imwrite(file, values, **options)  # pyright: ignore[reportArgumentType]
+    tifffile.imwrite(file, values, **options)  # pyright: ignore[reportArgumentType] -- of any kind
     return file.getvalue()
 
 

@@ -23,7 +23,7 @@ def png(value: int) -> bytes:
 
 def shard(path: Path, members: dict[str, bytes | str], *, mode: str = "w") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, mode) as tar:  # pyright: ignore[reportCallIssue, reportArgumentType]
+    with tarfile.open(path, mode) as tar:  # pyright: ignore[reportCallIssue, reportArgumentType] -- a mode
         for name, content in members.items():
             data = content.encode() if isinstance(content, str) else content
             info = tarfile.TarInfo(name)
