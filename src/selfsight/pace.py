@@ -55,6 +55,7 @@ def measured_plan(
     """
 
     def timed(precision: Precision, threads: int, compiled: bool = False) -> Way:
+        machine.give_back_memory()  # else one measurement's peak would come on top of another's
         seconds = measured_step(
             task, batches, draft, precision, threads, compiled=compiled, processes=processes
         )
@@ -84,7 +85,7 @@ def measured_plan(
         seconds_a_step=way.seconds,
         notes=draft.notes + notes,
     )
-    machine.give_back_memory()  # else the training's peak would come on top of the measurement's
+    machine.give_back_memory()
     return processes.told(final)
 
 
