@@ -253,6 +253,7 @@ def _loads_by(task: nn.Module) -> str:
 
 def _judged(run: Run, begun: Prepared, training: Training) -> dict[str, Any]:
     """Say what can be said without labels: collapsed or unknown, and how far the task is solved."""
+    machine.give_back_memory()  # the training's, before pictures are encoded
     of, rows = begun.plan, training.rows
     last = rows[-max(1, len(rows) // 20) :]
     common = [key for key in last[0] if all(key in row for row in last)]
