@@ -89,7 +89,7 @@ def _members(path: Path, shard: int) -> Iterator[tuple[str, Place | None]]:
         # "r:" never decompresses, so what is read is bounded by the file.
         with tarfile.open(path, "r:", errorlevel=2) as tar:
             while (member := tar.next()) is not None:
-                # Else every header stays in memory. (An attribute that the stubs leave out.)
+                # Else every header stays in memory.
                 tar.members.clear()  # pyright: ignore[reportAttributeAccessIssue] -- its stub lacks it
                 start = member.offset_data
                 if member.size < 0 or start < end or start + member.size > size:
