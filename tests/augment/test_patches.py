@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from scipy.stats import kstest, uniform
 from torch import Tensor
 
-from selfsight.augment import colors_dropped, colors_projected, resampled, standardised
-from selfsight.augment.color import say_that_colors_stay
+from selfsight.augment import colors_dropped, resampled
 from selfsight.augment.patches import LEAST_PIXELS, shrunk_and_enlarged
 from selfsight.batch import Images
 from selfsight.draws import Draws
@@ -20,37 +19,6 @@ def of(tiles: Tensor, *rows: int) -> Images:
     """Wrap tiles as a batch of which only the draws are looked at."""
     index = torch.tensor(rows) if rows else torch.arange(len(tiles))
     return Images(tiles, torch.ones(len(index), 2), index, Draws(0, 0, index))
-
-
-@pytest.mark.parametrize("shape", [(2, 3, 8, 8), (2, 9, 3, 8, 8), (2, 9, 1, 5, 7)])
-def test_every_channel_has_mean_0_and_deviation_1(shape: tuple[int, ...]) -> None:
-    found = standardised(torch.rand(shape) * 0.3 + 0.2).double()
-
-    assert found.mean(dim=(-2, -1)).abs().max() < 1e-5
-    assert torch.allclose(
-        found.var(dim=(-2, -1), correction=0), torch.ones(shape[:-2]).double(), atol=1e-4
-    )
-
-
-def test_all_channels_together_keep_their_relation() -> None:
-    tiles = torch.rand(2, 4, 3, 6, 6)
-
-    found = standardised(tiles, over="tile")
-
-    one = tiles[1, 2].double()
-    expected = (one - one.mean()) / one.std(correction=0)
-    assert torch.allclose(found[1, 2].double(), expected, atol=1e-5)
-
-
-def test_a_flat_tile_is_not_enlarged() -> None:
-    assert torch.equal(standardised(torch.full((1, 3, 4, 4), 0.5)), torch.zeros(1, 3, 4, 4))
-    nearly = torch.full((1, 1, 2, 2), 0.5) + torch.tensor([[0.001, -0.001], [0.001, -0.001]])
-    assert standardised(nearly).abs().max() < 0.3
-
-
-def test_an_unknown_way_to_standardise_is_refused() -> None:
-    with pytest.raises(UsageError, match="over 'channel' or 'tile', got 'batch'"):
-        standardised(torch.rand(1, 3, 4, 4), over="batch")  # pyright: ignore[reportArgumentType] -- refused
 
 
 def test_one_channel_is_kept_and_the_others_are_narrow_noise_around_its_mean() -> None:
@@ -79,37 +47,6 @@ def test_dropping_colours_of_one_channel_changes_nothing() -> None:
     tiles = torch.rand(2, 1, 4, 4)
 
     assert colors_dropped(tiles, of(tiles)) is tiles
-
-
-def test_projected_green_is_the_mean_of_red_and_blue() -> None:
-    tiles = torch.rand(2, 5, 3, 4, 4)
-
-    found = colors_projected(tiles)
-
-    red, green, blue = found.unbind(dim=2)
-    assert torch.allclose(green, (red + blue) / 2, atol=1e-6)
-    axis = torch.tensor([[-1.0, 2.0, -1.0]])
-    matrix = torch.eye(3) - axis.T @ axis / (axis @ axis.T)
-    assert torch.allclose(found, torch.einsum("rc,bnchw->bnrhw", matrix, tiles), atol=1e-6)
-    assert torch.allclose(colors_projected(found), found, atol=1e-6)
-
-
-def test_projection_by_hand() -> None:
-    green = torch.tensor([0.0, 1.0, 0.0]).view(1, 3, 1, 1)
-    grey = torch.full((1, 3, 1, 1), 0.4)
-
-    assert torch.allclose(colors_projected(green).flatten(), torch.full((3,), 1 / 3))
-    assert torch.allclose(colors_projected(grey), grey)
-
-
-def test_projection_needs_three_channels_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
-    say_that_colors_stay.cache_clear()
-    tiles = torch.rand(2, 4, 4, 4)
-
-    assert colors_projected(tiles) is tiles
-    assert caplog.messages == [
-        "colours are not changed: that needs 3 channels, and the pictures have 4"
-    ]
 
 
 @pytest.mark.parametrize("side", [8, 17, 32])

@@ -2,7 +2,7 @@
 
 from selfsight.augment.blur import blur
 from selfsight.augment.color import ColorJitter, jitter_colors, solarise
-from selfsight.augment.patches import colors_dropped, colors_projected, resampled, standardised
+from selfsight.augment.patches import colors_dropped, resampled
 from selfsight.augment.recipe import Recipe, augmented
 from selfsight.augment.views import random_view
 
@@ -12,10 +12,8 @@ __all__ = [
     "augmented",
     "blur",
     "colors_dropped",
-    "colors_projected",
     "jitter_colors",
     "random_view",
     "resampled",
     "solarise",
-    "standardised",
 ]

@@ -3,59 +3,25 @@
 Tiles give themselves away by their brightness, by the lens, whose red, green and blue images differ
 in size (chromatic aberration), and by how pixelated they are. The cures, from Doersch, Gupta,
 Efros, "Unsupervised Visual Representation Learning by Context Prediction", ICCV 2015,
-https://arxiv.org/abs/1505.05192, and Noroozi, Favaro, "Unsupervised Learning of Visual
-Representations by Solving Jigsaw Puzzles", ECCV 2016, https://arxiv.org/abs/1603.09246:
+https://arxiv.org/abs/1505.05192. What needs no draws is part of how an encoder is fed
+(`encoders/feeding.py`): standardising every tile, and removing the axis along which lenses spread
+colours. Here is what is drawn:
 
-    standardised        brightness and contrast    every tile to mean 0 and deviation 1
     colors_dropped      the lens                   one channel kept, the others noise
-    colors_projected    the lens                   without the green-magenta axis
     resampled           pixelation                 some tiles shrunk and enlarged again
 
 Tiles are (B, C, h, w), or (B, N, C, h, w) where a picture has N of them, each with its own draws.
 """
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
-from selfsight.augment.color import say_that_colors_stay
 from selfsight.batch import Images, LabelledImages
+from selfsight.encoders.feeding import GREY_LEVEL
 from selfsight.errors import UsageError
 
-GREY_LEVEL = 1 / 255
 # Doersch et al. shrink patches of 96 x 96 pixels to 100 or more.
 LEAST_PIXELS = 100 / 96**2
-
-
-def standardised(
-    tiles: Tensor,
-    *,
-    over: Literal["channel", "tile"] = "channel",
-    least_deviation: float = GREY_LEVEL,
-) -> Tensor:
-    """Bring every tile to mean 0 and standard deviation 1.
-
-    Args:
-        tiles: (..., C, h, w) float32.
-        over: "channel": every channel of a tile by itself. "tile": all channels together, which
-            keeps their relation; after `colors_dropped` the noise would else become a signal.
-        least_deviation: A flatter tile is divided by this instead: what is left of a plain sky is
-            rounding, which is not worth enlarging.
-
-    Returns:
-        (..., C, h, w) float32.
-
-    Raises:
-        UsageError: If `over` is neither.
-    """
-    if over not in ("channel", "tile"):
-        raise UsageError(f"tiles are standardised over 'channel' or 'tile', got {over!r}")
-    over_dims = (-2, -1) if over == "channel" else (-3, -2, -1)
-    with torch.autocast(tiles.device.type, enabled=False):
-        centred = tiles - tiles.mean(dim=over_dims, keepdim=True)
-        deviation = centred.square().mean(dim=over_dims, keepdim=True).sqrt()
-        return centred / deviation.clamp(min=least_deviation)
 
 
 def colors_dropped(
@@ -87,26 +53,6 @@ def colors_dropped(
     spread = noise * (drawn.view_as(batched) - 0.5)
     filled = channel.mean(dim=(3, 4), keepdim=True) + spread
     return filled.scatter(2, kept, channel).view_as(tiles)
-
-
-def colors_projected(tiles: Tensor) -> Tensor:
-    """Remove the green-magenta axis, along which lenses spread colours.
-
-    With a = (-1, 2, -1) a colour x becomes x - a (a . x) / (a . a): what it holds of a is gone, so
-    green no longer differs from the mean of red and blue. Greys stay.
-
-    Args:
-        tiles: (..., 3, h, w) float32 in [0, 1]. Without three channels they come back unchanged.
-
-    Returns:
-        (..., 3, h, w) float32 in [-1/6, 7/6]: clamping would put some of the axis back.
-    """
-    if tiles.shape[-3] != 3:
-        say_that_colors_stay(tiles.shape[-3])
-        return tiles
-    red, green, blue = tiles.unbind(dim=-3)
-    along = (2 * green - red - blue) / 6
-    return torch.stack([red + along, green - 2 * along, blue + along], dim=-3)
 
 
 def resampled(

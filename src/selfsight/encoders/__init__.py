@@ -15,7 +15,8 @@ from selfsight.encoders.build import (
     usual_channels,
     usual_size,
 )
-from selfsight.encoders.encoder import Encoder, Recipe
+from selfsight.encoders.encoder import Encoder, Recipe, fed
+from selfsight.encoders.feeding import Feed
 from selfsight.encoders.own import OWN
 from selfsight.encoders.sizes import fitting_size, size_step
 
@@ -24,9 +25,11 @@ __all__ = [
     "EXAMPLES",
     "OWN",
     "Encoder",
+    "Feed",
     "Recipe",
     "adapted",
     "build",
+    "fed",
     "fitting_size",
     "from_recipe",
     "load",

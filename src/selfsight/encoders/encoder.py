@@ -1,16 +1,18 @@
 """Encoder: a timm network that tells its layers by name.
 
-An encoder takes pictures in [0, 1], shifts and scales them as its recipe says, and gives either one
+An encoder takes pictures in [0, 1], feeds its network of them what its recipe says, and gives one
 feature vector a picture or the map of every named layer. The recipe is all that is needed to build
 the network again; with timm alone where timm has the architecture.
 """
 
-from dataclasses import asdict, dataclass, field
+import copy
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from selfsight.encoders.feeding import AS_IT_IS, Fed, Feed
 from selfsight.errors import UsageError
 
 
@@ -26,6 +28,7 @@ class Recipe:
         mean: Subtracted from pictures in [0, 1], a number a channel.
         deviation: Divides them afterwards, a number a channel.
         layers: The named layers, input to output: timm's module names.
+        feed: What of the pictures the network is fed.
     """
 
     name: str
@@ -35,6 +38,7 @@ class Recipe:
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
     layers: tuple[str, ...] = field(default=())
+    feed: Feed = AS_IT_IS
 
     def to_json(self) -> dict[str, Any]:
         """Give the recipe as plain values."""
@@ -43,8 +47,9 @@ class Recipe:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Recipe":
         """Read back what `to_json` gave."""
-        tuples: dict[str, Any] = {k: tuple(values[k]) for k in ("mean", "deviation", "layers")}
-        return cls(**(values | tuples))
+        kinds: dict[str, Any] = {k: tuple(values[k]) for k in ("mean", "deviation", "layers")}
+        kinds["feed"] = Feed(**values.get("feed", {}))
+        return cls(**(values | kinds))
 
 
 class Encoder(nn.Module):
@@ -75,15 +80,30 @@ class Encoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Encode pictures (B, C, S, S) in [0, 1]: -> pooled features (B, D)."""
-        return self.model(self._standardised(images))
+        return self.model(self._fed(images))
 
     def layers(self, images: Tensor) -> dict[str, Tensor]:
         """Look into every named layer: pictures (B, C, S, S) in [0, 1] -> maps (B, C, h, w)."""
-        return look_into(self.model, self.layer_names, self._standardised(images))
+        return look_into(self.model, self.layer_names, self._fed(images))
 
-    def _standardised(self, images: Tensor) -> Tensor:
-        mean, deviation = cast(Tensor, self.mean), cast(Tensor, self.deviation)
-        return (images - mean) / deviation
+    def fed(self, feed: Feed) -> "Encoder":
+        """Give an encoder that shares everything with this one but how it is fed."""
+        twin = copy.copy(self)
+        twin.recipe = replace(self.recipe, feed=feed)
+        return twin
+
+    def apart(self) -> "Encoder":
+        """Give an encoder of the same weights, with statistics of its own.
+
+        Batch statistics of pictures that are fed in different ways do not fit each other.
+        """
+        shared: dict[int, Any] = {id(weight): weight for weight in self.model.parameters()}
+        twin = copy.copy(self)
+        twin._modules = {"model": copy.deepcopy(self.model, shared)}
+        return twin
+
+    def _fed(self, images: Tensor) -> Tensor:
+        return self.recipe.feed(images, cast(Tensor, self.mean), cast(Tensor, self.deviation))
 
     @torch.no_grad()
     def _measured(self) -> tuple[int, dict[str, int], dict[str, int]]:
@@ -98,6 +118,11 @@ class Encoder(nn.Module):
         width = self(grey).shape[1]
         self.train()
         return width, channels, strides
+
+
+def fed(network: nn.Module, feed: Feed) -> nn.Module:
+    """Feed a network in some way: an encoder by its recipe, any other by a step before it."""
+    return network.fed(feed) if isinstance(network, Encoder) else Fed(network, feed)
 
 
 def batch_norms(encoder: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:  # pyright: ignore[reportPrivateUsage] -- torch's own base of all of them

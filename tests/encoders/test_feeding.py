@@ -1,0 +1,145 @@
+"""Feeding: what is hidden from a network is gone, and twins share what they should."""
+
+import copy
+import io
+
+import pytest
+import torch
+
+from selfsight.encoders import Encoder, Feed, Recipe, build, fed
+from selfsight.encoders.feeding import colors_projected, standardised
+from selfsight.errors import UsageError
+
+
+def small() -> Encoder:
+    return build("small", size=16, arguments={"stem": 8, "widths": (8, 8)})
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 8, 8), (2, 9, 3, 8, 8), (2, 9, 1, 5, 7)])
+def test_every_channel_has_mean_0_and_deviation_1(shape: tuple[int, ...]) -> None:
+    found = standardised(torch.rand(shape) * 0.3 + 0.2).double()
+
+    assert found.mean(dim=(-2, -1)).abs().max() < 1e-5
+    assert torch.allclose(
+        found.var(dim=(-2, -1), correction=0), torch.ones(shape[:-2]).double(), atol=1e-4
+    )
+
+
+def test_all_channels_together_keep_their_relation() -> None:
+    tiles = torch.rand(2, 4, 3, 6, 6)
+
+    found = standardised(tiles, over="picture")
+
+    one = tiles[1, 2].double()
+    expected = (one - one.mean()) / one.std(correction=0)
+    assert torch.allclose(found[1, 2].double(), expected, atol=1e-5)
+
+
+def test_a_flat_tile_is_not_enlarged() -> None:
+    assert torch.equal(standardised(torch.full((1, 3, 4, 4), 0.5)), torch.zeros(1, 3, 4, 4))
+    nearly = torch.full((1, 1, 2, 2), 0.5) + torch.tensor([[0.001, -0.001], [0.001, -0.001]])
+    assert standardised(nearly).abs().max() < 0.3
+
+
+def test_an_unknown_way_to_standardise_is_refused() -> None:
+    with pytest.raises(UsageError, match="over 'channel' or 'picture', got 'batch'"):
+        standardised(torch.rand(1, 3, 4, 4), over="batch")  # pyright: ignore[reportArgumentType] -- refused
+
+
+def test_a_network_fed_lightness_is_blind_to_colour() -> None:
+    encoder = small().fed(Feed("lightness")).eval()
+    grey = torch.rand(2, 1, 16, 16)
+    once = encoder(grey.expand(-1, 3, -1, -1))
+    pictures = torch.rand(2, 3, 16, 16)
+    turned = encoder.recipe.feed(pictures.flip(1), torch.tensor(0.0), torch.tensor(1.0))
+
+    assert torch.allclose(encoder(grey.repeat(1, 3, 1, 1)), once)
+    assert torch.equal(turned[:, 0], turned[:, 2])
+
+
+def test_two_feeds_together_hide_what_either_hides() -> None:
+    assert Feed("lightness") | Feed("projected", "channel") == Feed("lightness", "channel")
+    assert Feed() | Feed("projected") == Feed("projected")
+    assert Feed(standardised="picture") | Feed(standardised="channel") == Feed("all", "picture")
+
+
+def test_a_feed_is_kept_in_the_recipe_and_older_recipes_have_none() -> None:
+    recipe = small().fed(Feed("lightness", "channel")).recipe
+    kept = recipe.to_json()
+
+    assert Recipe.from_json(kept) == recipe
+    del kept["feed"]
+    assert Recipe.from_json(kept).feed == Feed()
+
+
+def test_a_twin_that_is_fed_otherwise_shares_all_weights_and_statistics() -> None:
+    encoder = small()
+    twin = encoder.fed(Feed("lightness"))
+    pictures = torch.rand(8, 3, 16, 16)
+
+    twin.train()(pictures)
+
+    assert twin.recipe.feed != encoder.recipe.feed
+    assert twin.model is encoder.model
+
+
+def test_a_twin_apart_shares_weights_and_keeps_its_own_statistics() -> None:
+    encoder = small()
+    twin = encoder.apart()
+    before = {key: value.clone() for key, value in encoder.model.named_buffers()}
+
+    twin.train()(torch.rand(8, 3, 16, 16))
+
+    assert all(torch.equal(value, before[key]) for key, value in encoder.model.named_buffers())
+    assert not torch.equal(dict(twin.model.named_buffers())["stem.1.running_mean"],
+                           before["stem.1.running_mean"])  # fmt: skip
+    pairs = zip(twin.parameters(), encoder.parameters(), strict=True)
+    assert all(one is other for one, other in pairs)
+
+
+def test_twins_stay_together_when_copied_and_when_saved() -> None:
+    encoder = small()
+    both = torch.nn.ModuleList([encoder, encoder.fed(Feed("lightness"))])
+
+    copied = copy.deepcopy(both)
+    file = io.BytesIO()
+    torch.save(both.state_dict(), file)
+
+    assert len(list(copied.parameters())) == len(list(encoder.parameters()))
+    once = io.BytesIO()
+    torch.save(encoder.state_dict(), once)
+    assert file.tell() < 1.7 * once.tell()
+
+
+def test_any_other_network_gets_its_feed_before_it() -> None:
+    network = fed(torch.nn.Identity(), Feed("all", "channel"))
+    pictures = torch.rand(2, 3, 8, 8)
+
+    assert torch.allclose(network(pictures), standardised(pictures))
+
+
+def test_projected_green_is_the_mean_of_red_and_blue() -> None:
+    tiles = torch.rand(2, 5, 3, 4, 4)
+
+    found = colors_projected(tiles)
+
+    red, green, blue = found.unbind(dim=2)
+    assert torch.allclose(green, (red + blue) / 2, atol=1e-6)
+    axis = torch.tensor([[-1.0, 2.0, -1.0]])
+    matrix = torch.eye(3) - axis.T @ axis / (axis @ axis.T)
+    assert torch.allclose(found, torch.einsum("rc,bnchw->bnrhw", matrix, tiles), atol=1e-6)
+    assert torch.allclose(colors_projected(found), found, atol=1e-6)
+
+
+def test_projection_by_hand() -> None:
+    green = torch.tensor([0.0, 1.0, 0.0]).view(1, 3, 1, 1)
+    grey = torch.full((1, 3, 1, 1), 0.4)
+
+    assert torch.allclose(colors_projected(green).flatten(), torch.full((3,), 1 / 3))
+    assert torch.allclose(colors_projected(grey), grey)
+
+
+def test_other_channels_than_three_have_no_such_axis() -> None:
+    for channels in (1, 4):
+        tiles = torch.rand(2, channels, 4, 4)
+        assert colors_projected(tiles) is tiles
