@@ -9,6 +9,7 @@ from selfsight.verdict import (
     LEAST_RANK,
     SPREAD_SHARE,
     Shape,
+    Solved,
     effective_rank,
     judge_labelled,
     judge_unlabelled,
@@ -84,7 +85,7 @@ def test_an_encoder_that_points_one_way_has_collapsed_even_if_it_gains() -> None
 def test_an_encoder_on_a_line_has_collapsed() -> None:
     line = features(0, dim=1) * torch.ones(16) + 1e-5 * features(1)
 
-    verdict = judge_unlabelled(Shape.of(line), WELL, loss=0.1, blind=1.0)
+    verdict = judge_unlabelled(Shape.of(line), WELL, [Solved("toy", 0.1, 1.0)])
 
     assert verdict.word == "collapsed"
     assert "hardly more than one direction" in verdict.reasons[0]
@@ -135,7 +136,7 @@ def test_an_interval_that_reaches_zero_is_no_gain(low: float) -> None:
 
 
 def test_without_labels_it_is_unknown_and_says_what_to_do() -> None:
-    verdict = judge_unlabelled(WELL, WELL, loss=0.693, blind=1.386, accuracy=0.7)
+    verdict = judge_unlabelled(WELL, WELL, [Solved("toy", 0.693, 1.386, 0.7)])
 
     assert verdict.word == "unknown"
     assert "0.693 where a blind guess costs 1.386 (50% less), with 70.0%" in verdict.reasons[0]
@@ -144,13 +145,13 @@ def test_without_labels_it_is_unknown_and_says_what_to_do() -> None:
 
 
 def test_an_unsolved_pretext_task_is_said_plainly() -> None:
-    verdict = judge_unlabelled(WELL, WELL, loss=1.4, blind=1.386)
+    verdict = judge_unlabelled(WELL, WELL, [Solved("toy", 1.4, 1.386)])
 
     assert verdict.word == "unknown"
     assert "no better than by a blind guess" in verdict.reasons[0]
 
 
 def test_a_task_without_a_blind_cost_is_reported_all_the_same() -> None:
-    verdict = judge_unlabelled(WELL, WELL, loss=-0.9, blind=None)
+    verdict = judge_unlabelled(WELL, WELL, [Solved("toy", -0.9, None)])
 
     assert verdict.reasons[0].startswith("The pretext task's loss is -0.900")

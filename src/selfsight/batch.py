@@ -68,11 +68,14 @@ class Needs:
         batch: The kind of batch its `forward` takes.
         labels: Whether every sample must have a class.
         least_side: Least side of a crop, in pixels, on which the task makes sense.
+        wanted_side: Side up to which larger pictures are of use to it even on a processor, in
+            pixels, where that is more than usual.
     """
 
     batch: type
     labels: bool = False
     least_side: int = 8
+    wanted_side: int | None = None
 
 
 @dataclass(frozen=True)

@@ -32,27 +32,31 @@ def resolve_device(asked: str) -> str:
     return asked
 
 
-def make_fabric(device: str, precision: Precision, *, devices: int = 1, nodes: int = 1) -> Any:
+def make_fabric(
+    device: str, precision: Precision, *, devices: int = 1, nodes: int = 1, resting: bool = False
+) -> Any:
     """Make Fabric, quietly; with several processes they are DDP's (gloo, or nccl on GPUs).
 
-    Gradients are then averaged over processes. Every parameter must be used in every step: a task
-    whose heads take turns would need DDP's `find_unused_parameters`.
+    Gradients are then averaged over processes.
 
     Args:
         device: "cpu" or "cuda".
         precision: "f32", or "bf16" for autocast with f32 weights.
         devices: Processes on each node.
         nodes: Machines.
+        resting: Whether some parameters rest in a step, as heads do that take turns; DDP then looks
+            for them in every step, which takes it some time.
     """
     from lightning_fabric import Fabric  # slow to load, and needed only to train
 
+    strategy = "ddp_find_unused_parameters_true" if resting else "ddp"
     with warnings.catch_warnings(), _quiet("lightning_fabric"):
         warnings.simplefilter("ignore")  # it remarks on a GPU that was not asked for
         return Fabric(
             accelerator=device,
             devices=devices,
             num_nodes=nodes,
-            strategy="ddp" if devices * nodes > 1 else "auto",
+            strategy=strategy if devices * nodes > 1 else "auto",
             precision=cast(Any, _NAMES[precision]),
         )
 
@@ -73,6 +77,7 @@ class Engine:
         devices: Processes on each node; they must have been joined (`processes.joined`).
         nodes: Machines.
         compiled: Whether the task's encoders run through `torch.compile`.
+        resting: Whether some parameters rest in a step, see `make_fabric`.
     """
 
     def __init__(
@@ -83,8 +88,9 @@ class Engine:
         devices: int = 1,
         nodes: int = 1,
         compiled: bool = False,
+        resting: bool = False,
     ) -> None:
-        self._fabric = make_fabric(device, precision, devices=devices, nodes=nodes)
+        self._fabric = make_fabric(device, precision, devices=devices, nodes=nodes, resting=resting)
         if devices * nodes > 1:
             launch(self._fabric)
         self._compiled = compiled

@@ -17,6 +17,7 @@ from selfsight.encoders.encoder import batch_norms
 from selfsight.engine import Precision
 from selfsight.errors import UsageError
 from selfsight.machine import cache_folder, size_in_words
+from selfsight.parts.together import Mix
 from selfsight.progress import duration
 from selfsight.settings import Pretrain
 
@@ -26,6 +27,7 @@ PROCESSOR_SIDES, GPU_SIDES = (32, 96), (32, 224)
 SMALL_UP_TO = 128  # the small encoder's largest pictures, in pixels
 WARM_UP_SHARE = 0.05  # of the steps
 ROWS_LOGGED = 200
+TOLD_OF_MIX = {"alternate": "the tasks take turns", "sum": "the tasks' losses are summed"}
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,10 @@ class Plan:
         channels: Channels of each.
         canvas: Side of the square they are kept on, in pixels.
         size: Side of what the encoder sees, in pixels.
-        task: The pretext task.
-        task_settings: Its settings, derived ones included.
+        tasks: The pretext tasks, which share the encoder.
+        task_settings: The settings of each by its name, derived ones included; of several tasks,
+            under "mix", also those of sharing.
+        mix: How several tasks share the steps, None for one alone.
         encoder: The encoder's recipe.
         start: Where its first weights come from, None for random ones.
         batch: Pictures a step.
@@ -79,8 +83,9 @@ class Plan:
     channels: int
     canvas: int
     size: int
-    task: str
-    task_settings: dict[str, Any]
+    tasks: tuple[str, ...]
+    task_settings: dict[str, dict[str, Any]]
+    mix: Mix | None
     encoder: dict[str, Any]
     start: str | None
     batch: int
@@ -107,6 +112,11 @@ class Plan:
     compiled: bool = False
     probe_every: float | None = None
     track: tuple[str, ...] = ()
+
+    @property
+    def task(self) -> str:
+        """The tasks' names as one."""
+        return "+".join(self.tasks)
 
     @property
     def log_every(self) -> int:
@@ -136,7 +146,11 @@ class Plan:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Plan":
         """Read back what `to_json` gave."""
-        names = ("classes", "notes", "track")
+        if "task" in values:  # of a run that was begun when a run had one task
+            name, settings = values["task"], values["task_settings"]
+            values = {k: v for k, v in values.items() if k != "task"}
+            values |= {"tasks": [name], "task_settings": {name: settings}, "mix": None}
+        names = ("classes", "notes", "track", "tasks")
         tuples: dict[str, Any] = {key: tuple(values[key]) for key in names if key in values}
         return cls(**(values | tuples))
 
@@ -152,13 +166,12 @@ class Plan:
         }
         pictures = "pictures" if self.tile is None else f"tiles of {self.tile} px"
         depth = "" if self.bits == 8 else f" of {self.bits} bits"
-        settings = ", ".join(f"{k}={v}" for k, v in self.task_settings.items())
         start = f", weights from {self.start}" if self.start else ""
         lines = [
             f"data      {self.samples:,} {pictures}, {self.channels} channel"
             f"{'s' if self.channels > 1 else ''}{depth}, on canvases of {self.canvas} px "
             f"({kept[self.storage]})",
-            f"task      {self.task} on {self.size} px" + (f" ({settings})" if settings else ""),
+            *self._lines_of_tasks(),
             f"encoder   {self.encoder['name']}, {weights / 1e6:.2f} M weights, "
             f"{encoder.dim} features{start}",
             f"steps     {self.steps:,} of {self.batch} pictures: {epochs:.3g} times through the "
@@ -175,12 +188,32 @@ class Plan:
             lines.append(f"note      batch statistics are of each process's own {own} pictures")
         return lines + [f"note      {note}" for note in self.notes]
 
+    def _lines_of_tasks(self) -> list[str]:
+        """Say each task and its settings, and how several share the encoder."""
 
-def side_of_pictures(asked: int | None, longer_side: int, device: str) -> int:
+        def told(owner: str) -> str:
+            settings = ", ".join(f"{k}={v}" for k, v in self.task_settings[owner].items())
+            return f" ({settings})" if settings else ""
+
+        lines = [f"task      {name} on {self.size} px{told(name)}" for name in self.tasks]
+        if self.mix is not None:
+            lines.append(f"mix       {TOLD_OF_MIX[self.mix]}{told('mix')}")
+        return lines
+
+
+def most_side(device: str) -> int:
+    """Tell the greatest side that is chosen without being asked for, in pixels."""
+    return PROCESSOR_SIDES[1] if device == "cpu" else GPU_SIDES[1]
+
+
+def side_of_pictures(
+    asked: int | None, longer_side: int, device: str, *, most: int | None = None
+) -> int:
     """Choose the side the encoder sees: the median longer side, rounded to 16, within limits."""
     if asked is not None:
         return asked
-    least, most = PROCESSOR_SIDES if device == "cpu" else GPU_SIDES
+    least, usual = PROCESSOR_SIDES if device == "cpu" else GPU_SIDES
+    most = most or usual
     return min(max(round(longer_side / 16) * 16, least), most)
 
 
@@ -275,12 +308,21 @@ def rate_factor(step: int, steps: int, warmup: int, schedule: str) -> float:
 
 
 def parameter_groups(task: nn.Module, decay: float) -> list[dict[str, Any]]:
-    """Part the parameters: weights with decay; biases and normalisation without."""
+    """Part the parameters: weights with decay; biases and normalisation without.
+
+    Those that the task itself names get the factor of the rate that it wants for them.
+    """
+    own: list[dict[str, Any]] = getattr(task, "parameter_groups", list)()
+    factors = {id(p): float(group["rate"]) for group in own for p in group["params"]}
+    groups: list[dict[str, Any]] = []
     parameters = [p for p in task.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    for factor in sorted({1.0, *factors.values()}):
+        mine = [p for p in parameters if factors.get(id(p), 1.0) == factor]
+        groups += [
+            {"params": [p for p in mine if p.ndim > 1], "weight_decay": decay, "factor": factor},
+            {"params": [p for p in mine if p.ndim <= 1], "weight_decay": 0.0, "factor": factor},
+        ]
+    return groups
 
 
 def make_optimizer(task: nn.Module, plan: Plan) -> torch.optim.Optimizer:

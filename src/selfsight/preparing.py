@@ -25,17 +25,20 @@ from selfsight.data import (
 from selfsight.encoders import Encoder
 from selfsight.errors import SelfsightError, UsageError
 from selfsight.pace import measured_plan
+from selfsight.parts.together import look_at
 from selfsight.plan import Plan
+from selfsight.probes.baseline import some_rows
 from selfsight.processes import ALONE, Processes
 from selfsight.progress import console
 from selfsight.reading import read_aloud
 from selfsight.run import SETTINGS
 from selfsight.settings import Pretrain
 from selfsight.tasks import load_task
-from selfsight.tasks.describe import settings_of
+from selfsight.tasks.describe import MIX, settings_of
 from selfsight.train import Batches
 from selfsight.weights import built, initial_encoder, side_that_fits, told_of_channels
 
+PICTURES_SHOWN = 1000  # to a task before its first step
 LEAST_PICTURES = 2  # of one alone nothing can be told apart
 
 
@@ -52,27 +55,28 @@ class Prepared:
 
 def prepared(
     settings: Pretrain,
-    chosen: dict[str, Any],
+    chosen: dict[str, dict[str, Any]],
     source: Source,
     device: str,
     processes: Processes,
 ) -> Prepared:
     """Read the data, build the networks, measure a step, and plan."""
     say = console().print
-    task_class = load_task(settings.task[0])
-    needs = needs_of(task_class)
+    needs = needs_of(settings.task)
     if needs.labels and len(source.classes) < 2:
         raise SelfsightError(
-            f"{settings.task[0]} learns from labels, and {source.name} has none; sort the pictures "
-            "into one folder a class, or choose another --task"
+            f"{_asker(settings.task, 'labels')} learns from labels, and {source.name} has none; "
+            "sort the pictures into one folder a class, or choose another --task"
         )
     known = survey(source)
-    size = plan.side_of_pictures(settings.size, known.longer_side, device)
+    most = max(needs.wanted_side or 0, plan.most_side(device))
+    size = plan.side_of_pictures(settings.size, known.longer_side, device, most=most)
     size = settings.size or side_that_fits(settings, size, device)
     if size < needs.least_side:
-        raise UsageError(f"{settings.task[0]} needs --size {needs.least_side} or more, got {size}")
-    scale = {**settings_of(settings.task[0]), **chosen}.get("least_scale", 1.0)
-    canvas = plan.side_of_canvas(size, known.longest, scale)
+        asker = _asker(settings.task, "least_side")
+        raise UsageError(f"{asker} needs --size {needs.least_side} or more, got {size}")
+    scales = [{**settings_of(name), **chosen[name]}.get("least_scale") for name in settings.task]
+    canvas = plan.side_of_canvas(size, known.longest, min(1.0 if s is None else s for s in scales))
     pictures = read_aloud(
         source,
         side=canvas,
@@ -89,6 +93,7 @@ def prepared(
     draft = _draft(settings, chosen, known, pictures, size, canvas, device)
     task, recipe = built(draft)
     draft = dataclasses.replace(draft, encoder=recipe.to_json())
+    acquaint(task, pictures, draft)
     say("measuring a step", style="dim")
     batches = batches_of(pictures, draft, needs, processes=processes)
     final = measured_plan(settings, draft, task, batches, processes=processes)
@@ -97,26 +102,51 @@ def prepared(
     return Prepared(final, task, pictures, batches, processes)
 
 
-def needs_of(task_class: type[nn.Module]) -> Needs:
-    """Ask a task's class what it needs of the data."""
-    return cast(Any, task_class).needs
+def needs_of(tasks: tuple[str, ...]) -> Needs:
+    """Ask tasks what they need of the data, all of them together."""
+    asked = [_needs(name) for name in tasks]
+    return Needs(
+        batch=LabelledImages if any(n.batch is LabelledImages for n in asked) else asked[0].batch,
+        labels=any(n.labels for n in asked),
+        least_side=max(n.least_side for n in asked),
+        wanted_side=max((n.wanted_side or 0 for n in asked), default=0) or None,
+    )
 
 
-def source_of(data: str, task: str, tile: int | None) -> Source:
+def _needs(task: str) -> Needs:
+    return cast(Any, load_task(task)).needs
+
+
+def _asker(tasks: tuple[str, ...], need: str) -> str:
+    """Name the task that asks most of the data."""
+    return max(tasks, key=lambda name: getattr(_needs(name), need))
+
+
+def acquaint(task: nn.Module, pictures: Pictures, of: Plan) -> None:
+    """Let a task look at some pictures of the data before its first step, if it wants to."""
+    if not hasattr(task, "look_at"):
+        return
+    rows = some_rows(len(pictures), PICTURES_SHOWN)
+    batch = batch_at(pictures, rows, seed=of.seed, epoch=0, labels=False, device="cpu")
+    with torch.no_grad():
+        look_at(task, batch)
+
+
+def source_of(data: str, tasks: tuple[str, ...], tile: int | None) -> Source:
     """Open what is trained on: the training part, in tiles if asked.
 
     A task that learns from labels leaves out what a probe of the same data would be tested on.
     """
     parts = open_data(data)
     source = parts.train
-    if needs_of(load_task(task)).labels and parts.test is None and source.labels is not None:
+    if needs_of(tasks).labels and parts.test is None and source.labels is not None:
         source = split(source)[0]
     return source if tile is None else Tiles(source, tile)
 
 
 def _draft(
     settings: Pretrain,
-    chosen: dict[str, Any],
+    chosen: dict[str, dict[str, Any]],
     known: Survey,
     pictures: Pictures,
     size: int,
@@ -133,12 +163,15 @@ def _draft(
         sides = f"{known.shortest} to {known.longest} px"
         notes += (f"pictures of mixed sizes, the longer side {sides}, are scaled to fit",)
     facts = Facts(samples, len(pictures.classes), channels, size, batch)
-    derive = getattr(load_task(settings.task[0]), "derive", None)
-    derived = cast(dict[str, Any], derive(facts)) if derive else {}
-    if chosen.get("classes", facts.classes) < facts.classes:
-        raise UsageError(
-            f"classes must be at least the {facts.classes} of the data, got {chosen['classes']}"
-        )
+    asked = {name: _settled(name, facts, chosen[name]) for name in settings.task}
+    for name, of in asked.items():
+        if of.get("classes", facts.classes) < facts.classes:
+            raise UsageError(
+                f"classes of {name} must be at least the {facts.classes} of the data, got "
+                f"{of['classes']}"
+            )
+    if len(settings.task) > 1:
+        asked[MIX] = chosen[MIX]
     encoder = initial_encoder(settings, size, pictures, device)
     notes += told_of_channels(settings.start, channels)
     if isinstance(pictures.images, Streamed):
@@ -148,12 +181,13 @@ def _draft(
         limit=settings.limit,
         fingerprint=pictures.fingerprint,
         samples=samples,
-        classes=pictures.classes if derived.get("classes") else (),
+        classes=pictures.classes if any("classes" in of for of in asked.values()) else (),
         channels=channels,
         canvas=canvas,
         size=size,
-        task=settings.task[0],
-        task_settings={**derived, **chosen},
+        tasks=settings.task,
+        task_settings=asked,
+        mix=None if len(settings.task) == 1 else settings.mix or "alternate",
         encoder=encoder.recipe.to_json(),
         start=settings.start,
         batch=batch,
@@ -177,6 +211,13 @@ def _draft(
         probe_every=settings.probe_every,
         track=settings.track,
     )
+
+
+def _settled(task: str, facts: Facts, chosen: dict[str, Any]) -> dict[str, Any]:
+    """Let a task derive from the data what was not chosen, or chosen to be none."""
+    derive = getattr(load_task(task), "derive", None)
+    derived = cast(dict[str, Any], derive(facts)) if derive else {}
+    return derived | {k: v for k, v in chosen.items() if v is not None or k not in derived}
 
 
 def _told_of_stream(streamed: Streamed) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import re
 from collections.abc import Generator, Sequence
 from importlib.metadata import version
@@ -14,12 +15,13 @@ from torch import nn
 from selfsight import encoders, machine
 from selfsight.augment.views import centre_view
 from selfsight.data import Ahead, Skipped, Source, Streamed, open_data, split
-from selfsight.encoders import Encoder, Recipe
+from selfsight.encoders import Encoder
 from selfsight.engine import resolve_device, threads
 from selfsight.errors import SelfsightError
 from selfsight.pace import as_compiled
+from selfsight.parts.together import Together
 from selfsight.plan import Plan
-from selfsight.preparing import Prepared, batches_of, needs_of, prepared, source_of
+from selfsight.preparing import Prepared, acquaint, batches_of, needs_of, prepared, source_of
 from selfsight.probes.baseline import final_features, some_rows, untrained_encoder
 from selfsight.probes.curve import LABELS, TESTED, CurveProbe, few
 from selfsight.processes import Processes, joined
@@ -30,7 +32,7 @@ from selfsight.settings import Pretrain
 from selfsight.tasks.describe import parsed_settings
 from selfsight.tracking import Trackers, check_installed
 from selfsight.train import Training
-from selfsight.verdict import Shape, judge_unlabelled
+from selfsight.verdict import Shape, Solved, judge_unlabelled
 from selfsight.weights import built
 
 PICTURES_JUDGED = 1000
@@ -78,14 +80,13 @@ def _pretrained(settings: Pretrain, processes: Processes) -> Run:
     """Learn as the settings say, together with other processes."""
     if settings.resume is not None:
         return _resumed(Run.open(settings.resume), processes)
-    name = settings.task[0]
-    chosen = parsed_settings(name, settings.set)
+    chosen = parsed_settings(settings.task, settings.set)
     device = resolve_device(settings.device)
-    source = source_of(cast(str, settings.data), name, settings.tile)
+    source = source_of(cast(str, settings.data), settings.task, settings.tile)
     check_installed(settings.track)
     if settings.probe_every is not None:
         _labelled(cast(str, settings.data))
-    place = Path(settings.out or _free_place(name, cast(str, settings.data)))
+    place = Path(settings.out or _free_place("+".join(settings.task), cast(str, settings.data)))
     ours = processes.leads and not place.exists()
     run = Run(processes.told(Run.create(place).path if processes.leads else place))
     try:
@@ -142,7 +143,7 @@ def _resumed(run: Run, processes: Processes) -> Run:
     check_installed(of.track)
     _say_what_differs(kept, of)
     pictures = read_aloud(
-        source_of(of.data, of.task, of.tile),
+        source_of(of.data, of.tasks, of.tile),
         side=of.canvas,
         limit=of.limit,
         storage="stream" if of.storage == "stream" else None,
@@ -157,7 +158,8 @@ def _resumed(run: Run, processes: Processes) -> Run:
         )
     begun_already = run.load_checkpoint() is not None  # its weights replace those of the start
     task, _ = built(dataclasses.replace(of, start=None) if begun_already else of)
-    batches = batches_of(pictures, of, needs_of(type(task)), processes=processes)
+    acquaint(task, pictures, of)
+    batches = batches_of(pictures, of, needs_of(of.tasks), processes=processes)
     of, notes = as_compiled(of, task, batches, processes=processes)
     for note in notes:
         console().print(f"the resumed run may differ in its last bits: {note}")
@@ -260,14 +262,14 @@ def _judged(run: Run, begun: Prepared, training: Training) -> dict[str, Any]:
     means = {key: sum(row[key] for row in last) / len(last) for key in common}
     images, extent, _ = begun.pictures.taken(some_rows(len(begun.pictures), PICTURES_JUDGED))
     views = centre_view(images, extent, of.size)
-    trained = Shape.of(final_features(cast(Encoder, begun.task.encoder), views))
-    fresh = untrained_encoder(Recipe.from_json(of.encoder), of.seed, views, device=of.device)
+    encoder = cast(Encoder, begun.task.encoder)
+    trained = Shape.of(final_features(encoder, views))
+    fresh = untrained_encoder(encoder.recipe, of.seed, views, device=of.device)
     untrained = Shape.of(final_features(fresh, views))
+    solved = {name: _solved(name, task, of, means) for name, task in _tasks(begun).items()}
+    verdict = judge_unlabelled(trained, untrained, list(solved.values()))
     blind = cast(float | None, getattr(begun.task, "blind", None))
-    accuracy = means.get(f"{of.task}.accuracy")
-    verdict = judge_unlabelled(
-        trained, untrained, loss=means["loss"], blind=blind, accuracy=accuracy
-    )
+    accuracy = solved[of.task].accuracy if of.mix is None else None
     return {
         "run": str(run.path),
         "task": of.task,
@@ -276,14 +278,39 @@ def _judged(run: Run, begun: Prepared, training: Training) -> dict[str, Any]:
         "seconds": round(training.seconds, 1),
         "waiting": round(last[-1]["waiting"], 4),
         "loss": round(means["loss"], 4),
-        "blind": None if blind is None else round(blind, 4),
-        "accuracy": None if accuracy is None else round(accuracy, 4),
+        "blind": _rounded(blind),
+        "accuracy": _rounded(accuracy),
+        "tasks": {
+            name: {
+                key: _rounded(value)
+                for key, value in dataclasses.asdict(one).items()
+                if key != "task"
+            }
+            for name, one in solved.items()
+        },
         "spread": round(trained.spread, 4),
         "rank": round(trained.rank, 2),
         "skipped": len(begun.pictures.skipped),
         "verdict": verdict.word,
         "reasons": list(verdict.reasons),
     }
+
+
+def _tasks(begun: Prepared) -> dict[str, nn.Module]:
+    """Give the tasks that share the encoder, or the one."""
+    task = begun.task
+    return dict(task.tasks.items()) if isinstance(task, Together) else {begun.plan.task: task}
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+def _solved(name: str, task: nn.Module, of: Plan, means: dict[str, float]) -> Solved:
+    """Say how far one of the tasks is solved."""
+    loss = means["loss"] if of.mix is None else means.get(f"{name}.loss", math.nan)
+    blind = cast(float | None, getattr(task, "blind", None))
+    return Solved(name, loss, blind, means.get(f"{name}.accuracy"))
 
 
 def _circumstances(device: str) -> dict[str, Any]:

@@ -36,7 +36,7 @@ from selfsight.reading import read_aloud
 from selfsight.run import Run
 from selfsight.settings import Probe
 from selfsight.subject import Subject, subject_of
-from selfsight.verdict import Shape, judge_unlabelled
+from selfsight.verdict import Shape, Solved, judge_unlabelled
 
 DRAWS = 3
 UNLABELLED_JUDGED = 1000  # pictures
@@ -257,9 +257,7 @@ def _unlabelled(kind: str, subject: Subject, pictures: Pictures) -> dict[str, An
     verdict = judge_unlabelled(
         Shape.of(final_features(subject.encoder.to(subject.device), images)),
         Shape.of(final_features(fresh, images)),
-        loss=subject.pretext["loss"],
-        blind=subject.pretext["blind"],
-        accuracy=subject.pretext["accuracy"],
+        Solved.kept(subject.pretext),
     )
     return {
         "probe": kind,

@@ -16,6 +16,7 @@ from selfsight.tasks import row_of
 PROBES = ("linear", "knn")
 DEVICES = ("auto", "cpu", "cuda")
 TRACKERS = ("tensorboard", "wandb", "mlflow")
+LOOKS = ("filters", "pretext")
 
 Number = Annotated[int | None, arg(metavar="N")]
 Real = Annotated[float | None, arg(metavar="X")]
@@ -30,13 +31,15 @@ class Pretrain:
     data: Annotated[Positional[str | None], arg(metavar="[DATA]")] = None
     """Pictures: a folder, a file or list of them, or a name; `selfsight datasets` lists all."""
     task: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME")] = ()
-    """The pretext task; `selfsight tasks` lists them."""
+    """The pretext task; `selfsight tasks` lists them. Several share the encoder."""
+    mix: Literal["alternate", "sum"] | None = None
+    """How several tasks share the steps: in turns, or their losses summed. Default: in turns."""
     out: Place = None
     """Where the run goes. Default: runs/TASK-DATA, numbered if taken."""
     encoder: Name = None
     """Any timm model, or small. Default: small for small pictures, else resnet18."""
     set: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="TASK.SETTING=VALUE")] = ()
-    """A setting of the task; `selfsight tasks NAME` lists them."""
+    """A setting of a task, or of the mix; `selfsight tasks NAME` lists them."""
     start: Annotated[str | None, arg(name="from", metavar="RUN|timm:NAME")] = None
     """Begin with these weights instead of random ones."""
     minutes: Real = None
@@ -132,10 +135,13 @@ class Pretrain:
             raise UsageError(
                 "pretrain needs DATA: a folder, a file or a name; see `selfsight datasets`"
             )
-        if len(self.task) != 1:
-            raise UsageError(
-                f"pretrain needs one --task, got {len(self.task)}; `selfsight tasks` lists them"
-            )
+        if not self.task:
+            raise UsageError("pretrain needs a --task; `selfsight tasks` lists them")
+        twice = [name for name in self.task if self.task.count(name) > 1]
+        if twice:
+            raise UsageError(f"--task {twice[0]} was given more than once; once is enough")
+        if self.mix is not None and len(self.task) == 1:
+            raise UsageError(f"--mix is for several tasks, got --task {self.task[0]} alone")
 
 
 @dataclass(frozen=True)
@@ -216,6 +222,79 @@ class Neighbours:
             raise UsageError("--patch-size is of patches; ask for these with --patches")
         if self.out is not None:
             _ends_with("out", self.out, (".png",))
+
+
+@dataclass(frozen=True)
+class Look:
+    """Draw what a run sees: its first filters, or how it solves its pretext task."""
+
+    run: Annotated[Positional[str], arg(metavar="RUN|timm:NAME")]
+    """Whose sight; timm:NAME for its filters."""
+    data: Annotated[Positional[str | None], arg(metavar="[DATA]")] = None
+    """Pictures to ask about, of their test part if there is one. Default: the run's."""
+    at: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME")] = ()
+    """filters or pretext, or both. Default: pretext."""
+    count: int = 8
+    """Pictures drawn a sheet."""
+    seed: int = 0
+    """Seed of the choice of pictures, and of what is hidden of them."""
+    out: Place = None
+    """Folder for the sheets. Default: RUN/pictures; for timm:NAME ./results."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute."""
+    json: bool = False
+    """Print the record alone on standard output."""
+
+    def __post_init__(self) -> None:
+        for name in self.at:
+            if name not in LOOKS:
+                raise unknown_name("look", name, LOOKS)
+        _at_least("count", self.count, 1)
+        _is_seed(self.seed)
+
+
+@dataclass(frozen=True)
+class Apply:
+    """Colour photographs, or fill holes in them, by what a run has learned."""
+
+    run: Annotated[Positional[str], arg(metavar="RUN")]
+    """A run of colorization, colorization-vae or inpainting."""
+    files: Annotated[Positional[tuple[str, ...]], arg(metavar="FILE")] = ()
+    """Photographs: files, folders, or whatever DATA may be."""
+    out: Place = None
+    """Folder for the results: a .png of each picture's own size, and a sheet beside it."""
+    task: Name = None
+    """Which of the run's tasks, if several can be applied."""
+    mask: Annotated[str | None, arg(metavar="FILE")] = None
+    """inpainting: a picture as large as the photograph, white where the hole is."""
+    box: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="LEFT,TOP,WIDTH,HEIGHT")] = ()
+    """inpainting: a hole, in pixels of the photograph; given once or more."""
+    ways: Number = None
+    """colorization-vae: how many colourings of each. Default: 4."""
+    temperature: Real = None
+    """colorization: from 0 (the likeliest colours) to 1 (their mean). Default: the run's."""
+    seed: int = 0
+    """colorization-vae: seed of the colourings."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute."""
+    json: bool = False
+    """Print the record alone on standard output."""
+
+    def __post_init__(self) -> None:
+        if not self.files:
+            raise UsageError("apply needs FILE: a photograph, or several, or a folder of them")
+        if self.out is None:
+            raise UsageError("apply needs --out DIR: the folder for the results")
+        if self.task is not None:
+            row_of(self.task)
+        for box in self.box:
+            _is_box(box)
+        if self.mask is not None and self.box:
+            raise UsageError("the hole is given by --mask or by --box, not by both")
+        _at_least("ways", self.ways, 1)
+        if self.temperature is not None and not 0 <= self.temperature <= 1:
+            raise UsageError(f"--temperature must be from 0 to 1, got {self.temperature}")
+        _is_seed(self.seed)
 
 
 @dataclass(frozen=True)
@@ -310,6 +389,17 @@ def _is_strategy(name: str) -> None:
             f"--strategy must be ddp, got {name}: strategies that part the weights among "
             "processes, as fsdp and deepspeed do, have no checkpoint here that resumes exactly"
         )
+
+
+def _is_box(text: str) -> None:
+    """Refuse what is not four whole numbers that leave an area."""
+    words = text.split(",")
+    if len(words) != 4 or not all(word.strip().isdecimal() for word in words):
+        raise UsageError(
+            f"--box takes LEFT,TOP,WIDTH,HEIGHT in whole pixels, as 120,40,64,64, got {text}"
+        )
+    if min(int(word) for word in words[2:]) < 1:
+        raise UsageError(f"--box must be at least 1 pixel wide and high, got {text}")
 
 
 def _is_seed(value: int) -> None:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from selfsight import encoders
 from selfsight.encoders import Encoder
 from selfsight.engine import Engine, Precision, threads, uncompile_encoders
 from selfsight.errors import SelfsightError, Stopped
+from selfsight.parts.together import before_step
 from selfsight.plan import Plan, make_optimizer, rate_factor
 from selfsight.processes import ALONE, Processes
 from selfsight.progress import Bar
@@ -69,7 +70,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
-        self.count = 0
+        self.counts: dict[str, int] = {}  # tasks that take turns do not score in every step
 
     def add(self, score: Score) -> None:
         """Count one step in."""
@@ -78,12 +79,12 @@ class Tally:
             old = self.sums.get(name)
             value = value.detach().float()
             self.sums[name] = value if old is None else old + value
-        self.count += 1
+            self.counts[name] = self.counts.get(name, 0) + 1
 
     def over(self, processes: Processes) -> "Tally":
         """Average the sums over processes."""
         joint = Tally()
-        joint.count = self.count
+        joint.counts = self.counts
         if self.sums:
             joint.sums = dict(
                 zip(self.sums, processes.mean(torch.stack([*self.sums.values()])), strict=True)
@@ -92,7 +93,7 @@ class Tally:
 
     def means(self) -> dict[str, float]:
         """Average what was counted in."""
-        return {name: float(value) / self.count for name, value in self.sums.items()}
+        return {name: float(value) / self.counts[name] for name, value in self.sums.items()}
 
 
 class Training:
@@ -127,6 +128,7 @@ class Training:
             devices=plan.devices,
             nodes=plan.nodes,
             compiled=plan.compiled,
+            resting=heads_rest(task),
         )
         self.optimizer = make_optimizer(task, plan)
         self.engine.prepare(task, self.optimizer)
@@ -140,6 +142,11 @@ class Training:
         state = self.run.load_checkpoint()
         if state is None:
             return
+        if "counts" not in state:
+            raise SelfsightError(
+                f"{self.run.path} was begun by an older selfsight and cannot be gone on with; "
+                f"start a new run from its weights with --from {self.run.path}"
+            )
         self.task.load_state_dict(state["task"])
         self.optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(self._own(state["generator"]))
@@ -147,7 +154,7 @@ class Training:
             torch.cuda.set_rng_state(self._own(state["device_generator"]))
         self.step, self.seconds, self.waited = state["step"], state["seconds"], state["waited"]
         self.tally.sums = {k: v.to(self.engine.device) for k, v in state["sums"].items()}
-        self.tally.count = state["count"]
+        self.tally.counts = state["counts"]
         self.rows = [row for row in self.run.metrics() if row["step"] <= self.step]
 
     def _own(self, states: Tensor) -> Tensor:
@@ -177,7 +184,7 @@ class Training:
             "generator": every.gathered(torch.get_rng_state()),
             "device_generator": every.gathered(torch.cuda.get_rng_state()) if on_gpu else None,
             "sums": joint.sums,
-            "count": joint.count,
+            "counts": joint.counts,
         }
         if every.leads:
             self._write(state)
@@ -185,7 +192,8 @@ class Training:
 
     def _write(self, state: dict[str, Any]) -> None:
         """Write what is kept of the training."""
-        encoders.save(self.task.encoder, self.run.path)  # pyright: ignore[reportArgumentType] -- every task's contract
+        for stem, encoder in encoders_of(self.task).items():
+            encoders.save(encoder, self.run.path, stem=stem)
         self.run.write_metrics(self.rows)
         self.run.save_checkpoint(state)
 
@@ -253,7 +261,8 @@ class Training:
         plan = self.plan
         rate = plan.rate * rate_factor(self.step, plan.steps, plan.warmup, plan.schedule)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["factor"]
+        before_step(self.task, self.step, plan.steps)
         score = self.engine.score(batch)
         self.engine.update(score.loss, clip=plan.clip)
         self.tally.add(score)
@@ -282,14 +291,15 @@ class Training:
         samples = self.step * plan.batch
         old = self.rows[-1] if self.rows else {"samples": 0, "seconds": 0.0}
         pace = (samples - old["samples"]) / max(self.seconds - old["seconds"], 1e-9)
-        named = {k if k == "loss" else f"{plan.task}.{k}": v for k, v in means.items()}
+        alone = "" if plan.mix else f"{plan.task}."
+        named = {k if k == "loss" else f"{alone}{k}": v for k, v in means.items()}
         row = {
             "step": self.step,
             "epoch": self.step * plan.batch / plan.samples,
             "samples": samples,
             "seconds": round(self.seconds, 3),
             **named,
-            "rate": self.optimizer.param_groups[0]["lr"],
+            "rate": plan.rate * rate_factor(self.step - 1, plan.steps, plan.warmup, plan.schedule),
             "samples_per_second": round(pace, 1),
             "waiting": self.waited / max(self.seconds, 1e-9),
         }
@@ -301,10 +311,32 @@ class Training:
         blind = getattr(self.task, "blind", None)
         loss = f"loss {means['loss']:.3f}" + (f" (blind {blind:.3f})" if blind else "")
         chance = getattr(self.task, "chance", None)
-        guess = f" (guess {chance:.3f})" if chance else ""
-        metrics = " ".join(f"{k} {v:.3f}{guess}" for k, v in means.items() if k != "loss")
+        metrics = " ".join(
+            f"{k} {v:.3f}" + (f" (guess {chance:.3f})" if k == "accuracy" and chance else "")
+            for k, v in means.items()
+            if k != "loss"
+        )
         pace = f"{row['samples_per_second']:,.0f} pictures/s, waiting {row['waiting']:.1%}"
         return f"{loss}, {metrics}, {pace}"
+
+
+def heads_rest(task: nn.Module) -> bool:
+    """Tell whether some parameters of a task have no part in some steps."""
+    return bool(getattr(task, "takes_turns", False))
+
+
+def encoders_of(task: nn.Module) -> dict[str, Encoder]:
+    """Name what is to be saved of a task: its encoder, and those that differ from it.
+
+    Tasks that share a network may feed or normalise it in ways of their own; `encoder-NAME` is the
+    network as the task of that name has it.
+    """
+    first = cast(Encoder, task.encoder)
+    found = {"encoder": first}
+    for name, encoder in cast(Any, task).encoders().items() if hasattr(task, "encoders") else ():
+        if encoder.model is not first.model or encoder.recipe != first.recipe:
+            found[f"encoder-{name}"] = encoder
+    return found
 
 
 def measured_step(
@@ -331,19 +363,29 @@ def measured_step(
         processes: Those that would train together; they measure together.
 
     Returns:
-        Seconds, the median of a few steps; of several processes the slowest's, in all of them.
+        Seconds, the median of a few steps, averaged over tasks that take turns; of several
+        processes the slowest's, in all of them.
     """
+    period: int = getattr(task, "period", 1)
     engine = Engine(
-        plan.device, precision, devices=plan.devices, nodes=plan.nodes, compiled=compiled
+        plan.device,
+        precision,
+        devices=plan.devices,
+        nodes=plan.nodes,
+        compiled=compiled,
+        resting=heads_rest(task),
     )
     twin = copy.deepcopy(task).train()
     optimizer = make_optimizer(twin, plan)
     engine.prepare(twin, optimizer)
     times: list[float] = []
     with torch.random.fork_rng(), threads(count):
-        while len(times) < MEASURED_STEPS and (len(times) < 2 or sum(times) < MEASURED_SECONDS):
+        least, most = 2 * period, max(MEASURED_STEPS, 3 * period)
+        while len(times) < most and (len(times) < least or sum(times) < MEASURED_SECONDS):
             begun = time.perf_counter()
+            before_step(twin, len(times), most)
             engine.update(engine.score(batches(len(times))).loss, clip=plan.clip)
             engine.wait()
             times += processes.largest(time.perf_counter() - begun)
-    return statistics.median(times[1:])  # the first one sets things up
+    later = times[period:]  # the first turn of each sets things up
+    return statistics.mean(statistics.median(later[turn::period]) for turn in range(period))

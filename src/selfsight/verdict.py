@@ -16,8 +16,9 @@ https://arxiv.org/abs/2210.02885, section 3.2; we centre the features first, so 
 to all pictures does not count, and leave out exact zeros rather than add a constant.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -159,29 +160,43 @@ def judge_labelled(
     return Verdict("no better than untrained", (reason, *beside))
 
 
-def judge_unlabelled(
-    trained: Shape,
-    untrained: Shape,
-    *,
-    loss: float,
-    blind: float | None,
-    accuracy: float | None = None,
-) -> Verdict:
+@dataclass(frozen=True)
+class Solved:
+    """How far a pretext task is solved.
+
+    Attributes:
+        task: Its name.
+        loss: As the task counts it.
+        blind: What a guess without looking costs; None where that has no meaning.
+        accuracy: In [0, 1], if the task has one.
+    """
+
+    task: str
+    loss: float
+    blind: float | None
+    accuracy: float | None = None
+
+    @classmethod
+    def kept(cls, record: dict[str, Any]) -> "list[Solved]":
+        """Read back what a run's record says of its tasks."""
+        alone = {record["task"]: {key: record[key] for key in ("loss", "blind", "accuracy")}}
+        return [cls(name, **of) for name, of in record.get("tasks", alone).items()]
+
+
+def judge_unlabelled(trained: Shape, untrained: Shape, solved: Sequence[Solved]) -> Verdict:
     """Judge a network when no labels tell what its features are good for.
 
     Args:
         trained: How its features lie.
         untrained: How those of the same network lay before training.
-        loss: The pretext task's loss, as the task counts it.
-        blind: What a guess without looking costs; None where that has no meaning.
-        accuracy: The pretext task's accuracy in [0, 1], if it has one.
+        solved: How far each of the pretext tasks is solved.
 
     Returns:
         `collapsed` or `unknown`.
     """
-    solved = _solved(loss, blind, accuracy)
+    told = tuple(_told(one, "The pretext task" if len(solved) == 1 else one.task) for one in solved)
     if collapse := _collapse(trained, untrained):
-        return Verdict("collapsed", (*collapse, solved))
+        return Verdict("collapsed", (*collapse, *told))
     standing = (
         f"The features have not collapsed: their spread is {trained.spread:.3f} (untrained "
         f"{untrained.spread:.3f}) and their effective rank {trained.rank:.1f}."
@@ -189,23 +204,22 @@ def judge_unlabelled(
     advice = (
         "Whether they are of use for your classes cannot be told: label fifty pictures to know."
     )
-    return Verdict("unknown", (solved, standing, advice))
+    return Verdict("unknown", (*told, standing, advice))
 
 
-def _solved(loss: float, blind: float | None, accuracy: float | None) -> str:
-    """Say how far the pretext task is solved above a blind guess."""
+def _told(solved: Solved, subject: str) -> str:
+    """Say how far a pretext task is solved above a blind guess."""
+    loss, blind, accuracy = solved.loss, solved.blind, solved.accuracy
     right = "" if accuracy is None else f", with {accuracy:.1%} of its answers right"
     if blind is None:
-        return (
-            f"The pretext task's loss is {loss:.3f}{right}; a blind guess has no cost to compare."
-        )
+        return f"{subject}'s loss is {loss:.3f}{right}; a blind guess has no cost to compare."
     if loss >= blind:
         return (
-            f"The pretext task is solved no better than by a blind guess: its loss is {loss:.3f} "
+            f"{subject} is solved no better than by a blind guess: its loss is {loss:.3f} "
             f"where a blind guess costs {blind:.3f}{right}."
         )
     saved = f" ({1 - loss / blind:.0%} less)" if blind > 0 else ""
     return (
-        f"The pretext task is solved above a blind guess: its loss is {loss:.3f} where a blind "
+        f"{subject} is solved above a blind guess: its loss is {loss:.3f} where a blind "
         f"guess costs {blind:.3f}{saved}{right}."
     )

@@ -4,6 +4,7 @@ Everything random about them comes from the seed, so the network before its trai
 again: that is the untrained network every probe compares with.
 """
 
+import dataclasses
 from typing import Any
 
 import torch
@@ -12,12 +13,15 @@ from torch import nn
 from selfsight import encoders, plan
 from selfsight.data import Pictures
 from selfsight.encoders import Encoder, Recipe
-from selfsight.errors import UsageError
+from selfsight.encoders.feeding import AS_IT_IS
+from selfsight.errors import SelfsightError, UsageError
+from selfsight.parts.together import Together
 from selfsight.plan import Plan
 from selfsight.probes.baseline import some_rows
 from selfsight.run import Run
 from selfsight.settings import Pretrain
 from selfsight.tasks import load_task
+from selfsight.tasks.describe import MIX
 
 LOOKED_AT = 1000  # pictures, for their mean and deviation
 
@@ -82,14 +86,39 @@ def built(of: Plan) -> tuple[nn.Module, Recipe]:
     """Build encoder and task with the seed's weights, or those of the run's start."""
     with torch.random.fork_rng():
         torch.manual_seed(of.seed)
-        recipe = Recipe.from_json(of.encoder)
+        recipe = dataclasses.replace(Recipe.from_json(of.encoder), feed=AS_IT_IS)
         pretrained = (of.start or "").startswith("timm:")
         encoder = encoders.from_recipe(recipe, pretrained=pretrained)
         if of.start and not pretrained:
             begun = encoders.adapted(Run.open(of.start).encoder(), recipe.channels)
             encoder.load_state_dict(begun.state_dict())
         try:
-            task = load_task(of.task)(encoder, encoder.dim, size=of.size, **of.task_settings)
+            tasks = {
+                name: load_task(name)(encoder, encoder.dim, size=of.size, **of.task_settings[name])
+                for name in of.tasks
+            }
+            if of.mix is None:
+                return tasks[of.tasks[0]], encoder.recipe
+            return Together(tasks, mix=of.mix, **of.task_settings[MIX]), encoder.recipe
         except ValueError as error:
             raise UsageError(str(error)) from error
-    return task, encoder.recipe
+
+
+def trained_tasks(run: Run, *, device: str = "cpu") -> dict[str, nn.Module]:
+    """Build a run's tasks, encoder and heads, as its last checkpoint has them: by name.
+
+    Raises:
+        SelfsightError: If the run has no checkpoint, or it is damaged.
+    """
+    state = run.load_checkpoint()
+    if state is None:
+        raise SelfsightError(
+            f"{run.path} holds no checkpoint, so its task's head is not there; go on with "
+            f"selfsight pretrain --resume {run.path}"
+        )
+    of = Plan.from_json(run.settings["plan"])
+    task, _ = built(dataclasses.replace(of, start=None))
+    task.load_state_dict(state["task"])
+    task.to(device).eval()
+    found = task.tasks if isinstance(task, Together) else nn.ModuleDict({of.task: task})
+    return dict(found.items())

@@ -27,7 +27,7 @@ from selfsight.tasks.describe import card, cards, parsed_settings, settings_of
 def test_values_are_of_the_settings_kind(
     task: str, pairs: tuple[str, ...], expected: dict[str, Any]
 ) -> None:
-    found = parsed_settings(task, pairs)
+    found = parsed_settings((task,), pairs)[task]
 
     assert found == expected
     assert [type(v) for v in found.values()] == [type(v) for v in expected.values()]
@@ -36,7 +36,25 @@ def test_values_are_of_the_settings_kind(
 def test_the_last_of_two_values_counts() -> None:
     pairs = ("rotation.least_scale=0.5", "rotation.least_scale=0.6")
 
-    assert parsed_settings("rotation", pairs) == {"least_scale": 0.6}
+    assert parsed_settings(("rotation",), pairs) == {"rotation": {"least_scale": 0.6}}
+
+
+def test_several_tasks_and_their_mix_have_settings_each() -> None:
+    tasks = ("rotation", "supervised")
+    pairs = ("rotation.least_scale=0.5", "mix.weights=2,1", "mix.statistics=separate")
+
+    assert parsed_settings(tasks, (*pairs, "mix.harmonised=true")) == {
+        "rotation": {"least_scale": 0.5},
+        "supervised": {},
+        "mix": {"weights": "2,1", "statistics": "separate", "harmonised": True},
+    }
+
+
+def test_a_word_that_is_none_of_a_settings_is_refused() -> None:
+    with pytest.raises(UsageError, match="must be shared or separate, got 'own'"):
+        parsed_settings(("rotation", "supervised"), ("mix.statistics=own",))
+    with pytest.raises(UsageError, match="unknown task of this run 'mix'"):
+        parsed_settings(("rotation",), ("mix.harmonised=true",))
 
 
 @pytest.mark.parametrize(
@@ -82,7 +100,7 @@ def test_the_last_of_two_values_counts() -> None:
 )
 def test_what_cannot_be_set_is_said(task: str, pair: str, sentence: str) -> None:
     with pytest.raises(UsageError) as refused:
-        parsed_settings(task, (pair,))
+        parsed_settings((task,), (pair,))
 
     assert str(refused.value) == sentence
 

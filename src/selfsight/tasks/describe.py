@@ -9,13 +9,19 @@ import inspect
 import re
 import types
 import typing
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from selfsight.errors import UsageError, unknown_name
+from selfsight.parts.together import Together
 from selfsight.tasks import TASKS, load_task, row_of
 
+if TYPE_CHECKING:
+    from torch import nn
+
 WORDS = ("Hidden", "Predicted", "Scored")
-GIVEN = ("self", "encoder", "dim", "size")  # what a task gets without being asked
+MIX = "mix"  # the owner of the settings that several tasks share
+# What a task gets without being asked, and what is asked by a flag of its own.
+GIVEN = ("self", "encoder", "dim", "size", "tasks", "mix")
 
 
 def card(name: str) -> dict[str, Any]:
@@ -47,38 +53,58 @@ def _words(paragraph: str) -> dict[str, str]:
 
 
 def settings_of(name: str) -> dict[str, Any]:
-    """List a task's settings with their defaults; None is derived from the data."""
-    parameters = inspect.signature(load_task(name)).parameters
+    """List a task's settings, or those of "mix", with their defaults; None is derived."""
+    parameters = inspect.signature(_owner(name)).parameters
     return {key: p.default for key, p in parameters.items() if key not in GIVEN}
 
 
-def parsed_settings(task: str, pairs: tuple[str, ...]) -> dict[str, Any]:
-    """Read `TASK.SETTING=VALUE` pairs against the task's constructor.
+def _owner(name: str) -> "type[nn.Module]":
+    """Find the class whose constructor takes the settings of a name."""
+    return Together if name == MIX else load_task(name)
+
+
+def parsed_settings(tasks: tuple[str, ...], pairs: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """Read `TASK.SETTING=VALUE` pairs against the constructors of the tasks, and of their mix.
+
+    Returns:
+        The settings by their owner: every task, and "mix" if there are several.
 
     Raises:
         UsageError: If a pair is malformed, names another task or an unknown setting, or its value
             is not of the setting's kind.
     """
-    known = settings_of(task)
-    hints = typing.get_type_hints(load_task(task).__init__)
-    found: dict[str, Any] = {}
+    owners = tasks if len(tasks) == 1 else (*tasks, MIX)
+    found: dict[str, dict[str, Any]] = {owner: {} for owner in owners}
     for pair in pairs:
         match = re.fullmatch(r"([^.=]+)\.([^=]+)=(.*)", pair)
         if match is None:
             raise UsageError(f"--set takes TASK.SETTING=VALUE, got {pair!r}")
         owner, setting, text = match.groups()
-        if owner != task:
-            raise unknown_name("task of this run", owner, [task])
+        if owner not in owners:
+            raise unknown_name("task of this run", owner, owners)
+        known = settings_of(owner)
         if setting not in known:
-            raise unknown_name(f"setting of {task}", setting, known)
-        found[setting] = _value(text, hints[setting], pair)
+            raise unknown_name(f"setting of {owner}", setting, known)
+        hints = typing.get_type_hints(_owner(owner).__init__)
+        found[owner][setting] = _value(text, hints[setting], pair)
     return found
+
+
+def _kinds(hint: Any) -> tuple[Any, ...]:
+    """Spell out what an annotation allows: plain types, and the words of a `Literal`."""
+    if typing.get_origin(hint) is Literal:
+        return typing.get_args(hint)
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        return tuple(kind for part in typing.get_args(hint) for kind in _kinds(part))
+    return (hint,)
 
 
 def _value(text: str, hint: Any, pair: str) -> Any:
     """Turn text into what an annotation allows."""
-    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    kinds = _kinds(hint)
     for kind in kinds:
+        if text == str(kind) and not isinstance(kind, type):
+            return kind
         if kind is type(None) and text.lower() == "none":
             return None
         if kind is bool and text.lower() in ("true", "false"):
@@ -89,7 +115,8 @@ def _value(text: str, hint: Any, pair: str) -> Any:
             except ValueError:
                 continue
     names = (
-        "none" if kind is type(None) else getattr(kind, "__name__", str(kind)) for kind in kinds
+        "none" if kind is type(None) else kind.__name__ if isinstance(kind, type) else str(kind)
+        for kind in kinds
     )
     wanted = " or ".join(names)
     raise UsageError(f"--set {pair}: the value must be {wanted}, got {text!r}")

@@ -1,0 +1,173 @@
+"""Together: several pretext tasks that share one encoder, each with a head of its own.
+
+Either they take turns, a step each, or the losses of all of them on the same pictures are summed.
+After Doersch, Zisserman, "Multi-task Self-Supervised Visual Learning", ICCV 2017,
+https://arxiv.org/abs/1708.07860. Its sections 3 and 4 name what tasks can quarrel about: one is fed
+lightness and another colours (`harmonised` feeds all of them what each of them may see), and batch
+statistics of one suit the other badly (`statistics`). The optimiser's moments are of each head's
+own, since a head that has no turn has no gradient.
+"""
+
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from selfsight.batch import Images, LabelledImages
+from selfsight.encoders import Encoder
+from selfsight.score import Score
+
+Mix = Literal["alternate", "sum"]
+
+
+class Together(nn.Module):
+    """Tasks that share one encoder.
+
+    Args:
+        tasks: By name, in order; their encoders share one network.
+        mix: "alternate": one task a step, in turns. "sum": every task in every step.
+        weights: A whole number for each task, as "2,1", at least 1; turns a cycle, or factors of
+            the losses. None is 1 for each.
+        harmonised: Whether all are fed what the shyest of them is: lightness if one is,
+            standardised pictures if one is.
+        statistics: "shared", or "separate" for batch statistics of each task's own.
+    """
+
+    def __init__(
+        self,
+        tasks: dict[str, nn.Module],
+        *,
+        mix: Mix = "alternate",
+        weights: str | None = None,
+        harmonised: bool = False,
+        statistics: Literal["shared", "separate"] = "shared",
+    ) -> None:
+        super().__init__()
+        self.tasks = nn.ModuleDict(tasks)
+        self.mix: Mix = mix
+        self.weights = _weights(weights, list(tasks))
+        self.turns = turns(list(self.weights.values()))
+        if harmonised:
+            self._harmonise()
+        if statistics == "separate":
+            for task in list(self.tasks.values())[1:]:
+                task.encoder = _encoder(task).apart()
+        self.blind = self._blind()
+        self.turn = 0
+
+    def _harmonise(self) -> None:
+        feeds = [_encoder(task).recipe.feed for task in self.tasks.values()]
+        joint = feeds[0]
+        for feed in feeds[1:]:
+            joint |= feed
+        for task in self.tasks.values():
+            task.encoder = _encoder(task).fed(joint)
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether some heads rest in a step."""
+        return self.mix == "alternate"
+
+    @property
+    def period(self) -> int:
+        """Steps after which the turns begin anew."""
+        return len(self.turns) if self.takes_turns else 1
+
+    @property
+    def encoder(self) -> Encoder:
+        """The first task's encoder."""
+        return next(iter(self.encoders().values()))
+
+    def encoders(self) -> dict[str, Encoder]:
+        """Give every task's encoder: one network, fed and normalised as the task has it."""
+        return {name: _encoder(task) for name, task in self.tasks.items()}
+
+    def _blind(self) -> float | None:
+        """Say what guessing without looking costs a step, on the average."""
+        costs = {name: getattr(task, "blind", None) for name, task in self.tasks.items()}
+        if any(cost is None for cost in costs.values()):
+            return None
+        total = sum(self.weights[name] * cast(float, cost) for name, cost in costs.items())
+        return total / sum(self.weights.values()) if self.takes_turns else total
+
+    def look_at(self, batch: Images | LabelledImages) -> None:
+        """Let every task look at some pictures of the data."""
+        for task in self.tasks.values():
+            look_at(task, batch)
+        self.blind = self._blind()
+
+    def before_step(self, step: int, steps: int) -> None:
+        """Say whose turn it is."""
+        self.turn = self.turns[step % len(self.turns)]
+        for task in self.tasks.values():
+            before_step(task, step, steps)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Gather the parameters that a task wants trained in another way."""
+        return [g for t in self.tasks.values() for g in getattr(t, "parameter_groups", list)()]
+
+    def forward(self, batch: Images | LabelledImages) -> Score:
+        """Score the task whose turn it is, or all of them: metrics are prefixed by the name."""
+        names = list(self.tasks)
+        chosen = [names[self.turn]] if self.takes_turns else names
+        scores = {name: cast(Score, self.tasks[name](batch)) for name in chosen}
+        metrics: dict[str, Tensor] = {}
+        for name, score in scores.items():
+            metrics[f"{name}.loss"] = score.loss.detach()
+            metrics |= {f"{name}.{key}": value for key, value in score.metrics.items()}
+        if self.takes_turns:
+            return Score(scores[chosen[0]].loss, metrics)
+        losses = [self.weights[name] * score.loss for name, score in scores.items()]
+        return Score(torch.stack(losses).sum(), metrics)
+
+
+def turns(weights: list[int]) -> tuple[int, ...]:
+    """Lay out whose turn each step of a cycle is, everyone's turns spread evenly.
+
+    At each step those who have waited longest for their share come first: the task whose turns lag
+    most behind its weight.
+
+    >>> turns([1, 1]), turns([2, 1]), turns([3, 1])
+    ((0, 1), (0, 1, 0), (0, 0, 1, 0))
+    """
+    taken, cycle = [0] * len(weights), []
+    total = sum(weights)
+    for step in range(1, total + 1):
+        lag = [weight * step / total - had for weight, had in zip(weights, taken, strict=True)]
+        turn = lag.index(max(lag))
+        taken[turn] += 1
+        cycle.append(turn)
+    return tuple(cycle)
+
+
+def look_at(task: nn.Module, batch: Images | LabelledImages) -> None:
+    """Let a task look at some pictures of the data, if it wants to."""
+    if hasattr(task, "look_at"):
+        cast(Any, task).look_at(batch)
+
+
+def before_step(task: nn.Module, step: int, steps: int) -> None:
+    """Tell a task how far the training is, if it wants to know."""
+    if hasattr(task, "before_step"):
+        cast(Any, task).before_step(step, steps)
+
+
+def _encoder(task: nn.Module) -> Encoder:
+    return cast(Encoder, task.encoder)
+
+
+def _weights(text: str | None, names: list[str]) -> dict[str, int]:
+    """Read "2,1" as weights of the tasks.
+
+    Raises:
+        ValueError: If there is not a whole number from 1 on for each.
+    """
+    if text is None:
+        return dict.fromkeys(names, 1)
+    words = text.split(",")
+    if len(words) != len(names) or not all(w.strip().isdigit() and int(w) > 0 for w in words):
+        raise ValueError(
+            f"mix.weights must hold a whole number from 1 on for each of the {len(names)} tasks, "
+            f"as {','.join('1' * len(names))!r}, got {text!r}"
+        )
+    return {name: int(word) for name, word in zip(names, words, strict=True)}

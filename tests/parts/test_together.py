@@ -1,0 +1,138 @@
+"""Together: tasks share one network, take their turns or add up, and keep what is theirs."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from selfsight.batch import Images, LabelledImages
+from selfsight.encoders import Encoder, Feed, build
+from selfsight.parts.together import Together, turns
+from selfsight.tasks.rotation import Rotation
+from selfsight.tasks.supervised import Supervised
+
+
+def encoder() -> Encoder:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return build("small", size=16, arguments={"stem": 8, "widths": (8, 16)})
+
+
+def together(**options: Any) -> Together:
+    shared = encoder()
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        tasks = {
+            "rotation": Rotation(shared, shared.dim, size=16),
+            "supervised": Supervised(shared, shared.dim, size=16, classes=4),
+        }
+    return Together(tasks, **options)
+
+
+def batch() -> LabelledImages:
+    pixels = torch.randint(0, 256, (8, 3, 18, 18), generator=torch.Generator().manual_seed(0))
+    return LabelledImages.of(pixels.to(torch.uint8), torch.arange(8) % 4)
+
+
+def gradients(task: torch.nn.Module) -> dict[str, Tensor]:
+    return {k: p.grad.clone() for k, p in task.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("weights", [[1, 1], [2, 1], [3, 1], [1, 1, 1], [5, 2, 3]])
+def test_everyone_has_as_many_turns_as_its_weight_and_they_are_spread(weights: list[int]) -> None:
+    cycle = turns(weights)
+
+    assert [cycle.count(i) for i in range(len(weights))] == weights
+    for length in range(1, len(cycle) + 1):  # at no time is anyone a whole turn ahead of its share
+        shares = [length * weight / sum(weights) for weight in weights]
+        counts = [cycle[:length].count(i) for i in range(len(weights))]
+        assert all(abs(c - s) < 1 for c, s in zip(counts, shares, strict=True))
+
+
+def test_tasks_take_turns_and_the_others_heads_rest() -> None:
+    task = together(weights="2,1")
+    heads: list[set[str]] = []
+    for step in range(6):
+        task.before_step(step, 6)
+        task.zero_grad()
+        score = task(batch())
+        score.loss.backward()
+        heads.append({k.split(".")[1] for k in gradients(task) if "head" in k})
+        (name,) = heads[-1]
+        assert set(score.metrics) == {f"{name}.loss", f"{name}.accuracy"}
+
+    assert heads == [{"rotation"}, {"supervised"}, {"rotation"}] * 2
+    assert task.period == 3
+
+
+def test_summed_gradients_are_the_sum_of_the_tasks_own() -> None:
+    task, alone = together(mix="sum", weights="2,1"), together(mix="sum")
+    task(batch()).loss.backward()
+    (2 * alone.tasks["rotation"](batch()).loss).backward()
+    alone.tasks["supervised"](batch()).loss.backward()
+
+    found, expected = gradients(task), gradients(alone)
+    assert found.keys() == expected.keys()
+    assert all(torch.allclose(found[k], expected[k], atol=1e-5) for k in found)
+
+
+def test_a_blind_guess_costs_the_mean_of_the_turns_or_the_sum() -> None:
+    assert together(weights="3,1").blind == pytest.approx(math.log(4))
+    assert together(mix="sum", weights="3,1").blind == pytest.approx(4 * math.log(4))
+
+
+def test_harmonised_tasks_are_fed_what_the_shyest_is() -> None:
+    shared = encoder()
+    tasks: dict[str, torch.nn.Module] = {
+        "one": Rotation(shared.fed(Feed("lightness")), shared.dim, size=16),
+        "two": Rotation(shared.fed(Feed("all", "channel")), shared.dim, size=16),
+    }
+    apart = {name: e.recipe.feed for name, e in Together(tasks).encoders().items()}
+    joint = Together(tasks, harmonised=True).encoders()
+
+    assert apart == {"one": Feed("lightness"), "two": Feed("all", "channel")}
+    assert {e.recipe.feed for e in joint.values()} == {Feed("lightness", "channel")}
+    assert joint["one"].model is joint["two"].model
+
+
+def test_separate_statistics_are_each_tasks_own_and_the_weights_are_not() -> None:
+    task = together(statistics="separate")
+    first, second = task.encoders().values()
+    before = {k: v.clone() for k, v in second.model.named_buffers()}
+
+    task.before_step(0, 2)
+    task(batch())
+
+    assert all(torch.equal(v, before[k]) for k, v in second.model.named_buffers())
+    assert all(p is q for p, q in zip(first.parameters(), second.parameters(), strict=True))
+    names = [name for name, _ in task.named_parameters()]
+    assert len(names) == len(set(names)) == len(list(encoder().parameters())) + 4
+
+
+@pytest.mark.parametrize("weights", ["1", "1,0", "1,2,3", "1.5,1", "a,b", ""])
+def test_weights_that_do_not_fit_are_refused(weights: str) -> None:
+    with pytest.raises(ValueError, match=r"mix\.weights must hold a whole number from 1 on for each"):
+        together(weights=weights)
+
+
+def test_every_task_is_told_of_the_data_and_the_step() -> None:
+    class Curious(Rotation):
+        seen, told = 0, (0, 0)
+
+        def look_at(self, batch: Images) -> None:
+            self.seen = len(batch.images)
+            self.blind = 1.0
+
+        def before_step(self, step: int, steps: int) -> None:
+            self.told = (step, steps)
+
+    shared = encoder()
+    curious = Curious(shared, shared.dim, size=16)
+    task = Together({"curious": curious, "rotation": Rotation(shared, shared.dim, size=16)})
+    task.look_at(batch())
+    task.before_step(3, 9)
+
+    assert (curious.seen, curious.told) == (8, (3, 9))
+    assert task.blind == pytest.approx((1 + math.log(4)) / 2)
