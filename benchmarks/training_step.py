@@ -1,30 +1,33 @@
-"""Training step: what rotation's whole step costs beside its networks' own work, in one run.
+"""Training step: what a task's whole step costs beside its networks' own work, in one run.
 
-The floor is the encoder's and head's forward, backward and optimiser step on a batch that is ready:
-cropped, turned and scaled beforehand. A whole step adds fetching the stored pictures, cropping,
-turning and logging. Both alternate, so that other work on the machine falls on both alike; the
-ratio is that of the medians. At most 1.10 is wanted.
+The floor is the forward, backward and optimiser step of encoder and head, with the loss, on a batch
+that is ready: hidden beforehand. A whole step adds fetching the stored pictures, hiding (cropping,
+turning, cutting tiles, parting colours) and logging. Both alternate, so that other work on the
+machine falls on both alike; the ratio is that of the medians. At most 1.10 is wanted.
 
-Run: python benchmarks/training_step.py
+Run: python benchmarks/training_step.py [--task NAME ...] [--size N ...] [--precision f32|bf16 ...]
 """
 
+import argparse
 import json
 import statistics
 import time
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from selfsight.batch import Images
+from selfsight.batch import Facts, LabelledImages
 from selfsight.data import Order, batch_at
 from selfsight.data.pictures import Pictures
 from selfsight.encoders import build
 from selfsight.engine import Engine, Precision, resolve_device
+from selfsight.parts.together import before_step, look_at
 from selfsight.plan import parameter_groups, side_of_canvas
 from selfsight.score import Score
-from selfsight.tasks.rotation import Rotation
+from selfsight.tasks import TASKS, load_task
 
-BATCH = 64
+BATCH, CLASSES = 64, 10
 STORED = 2048  # pictures
 REPEATS = {32: 30, 96: 8}
 
@@ -34,60 +37,70 @@ def stored(side: int) -> Pictures:
     images = torch.randint(0, 256, (STORED, 3, side, side), dtype=torch.uint8)
     extent = torch.full((STORED, 2), side)
     titles = tuple(str(i) for i in range(STORED))
-    return Pictures(images, extent, None, (), titles, (), "noise", "noise")
+    classes = tuple(str(i) for i in range(CLASSES))
+    labels = torch.arange(STORED) % CLASSES
+    return Pictures(images, extent, labels, classes, titles, (), "noise", "noise")
 
 
-class Ready(torch.nn.Module):
-    """Rotation without its hiding: what is left when the batch is ready."""
+class Ready(nn.Module):
+    """A task without its hiding: what is left when the batch is ready."""
 
-    def __init__(self, task: Rotation) -> None:
+    def __init__(self, task: nn.Module) -> None:
         super().__init__()
         self.task = task
 
-    def forward(self, batch: tuple[Tensor, Tensor]) -> Score:
-        """Score a ready batch: pictures (4B, C, S, S) and turns (4B,)."""
-        turned, turns = batch
-        return self.task.score(self.task.predict(turned), turns)
+    def forward(self, batch: tuple[Tensor, Any]) -> Score:
+        """Score a ready batch: pictures, and what was hidden of them."""
+        pictures, answers = batch
+        task = cast(Any, self.task)
+        return task.score(task.predict(pictures), answers)
 
 
-def measured(size: int, device: str, precision: Precision) -> dict[str, object]:
-    """Time whole steps and bare ones in turn: -> the figures of one size."""
+def made(name: str, size: int) -> nn.Module:
+    """Make a task as a run makes it."""
+    task_class = cast(Any, load_task(name))
+    derive = getattr(task_class, "derive", None)
+    facts = Facts(STORED, CLASSES, 3, size, BATCH)
     encoder = build("small", size=size)
-    task = Rotation(encoder, encoder.dim, size=size)
-    pictures = stored(side_of_canvas(size, 10_000, task.least_scale))
+    return task_class(encoder, encoder.dim, size=size, **(derive(facts) if derive else {}))
+
+
+def measured(name: str, size: int, device: str, precision: Precision) -> dict[str, object]:
+    """Time whole steps and bare ones in turn: -> the figures of one task at one size."""
+    task = made(name, size)
+    pictures = stored(side_of_canvas(size, 10_000, getattr(task, "least_scale", 1.0)))
     order = Order(STORED, BATCH, 0)
-    engines = []
+    labels = cast(Any, task).needs.batch is LabelledImages
+
+    def batch(step: int) -> Any:
+        epoch, rows = order.at(step)
+        return batch_at(pictures, rows, seed=0, epoch=epoch, labels=labels, device=device)
+
+    look_at(task, batch_at(pictures, torch.arange(500), seed=0, epoch=0, labels=False,
+                           device="cpu"))  # fmt: skip
+    engines: list[Engine] = []
     for module in (task, Ready(task)):
         engine = Engine(device, precision)
         groups = parameter_groups(task, 5e-4)
         engine.prepare(module, torch.optim.SGD(groups, lr=0.01, momentum=0.9, fused=True))
         engines.append(engine)
-
-    def batch(step: int):
-        epoch, rows = order.at(step)
-        return batch_at(pictures, rows, seed=0, epoch=epoch, labels=False, device=device)
-
     with torch.no_grad():
-        ready = batch(0)
-        assert isinstance(ready, Images)  # no labels were asked for
-        turned, turns = task.hide(ready)
+        ready = cast(Any, task).hide(batch(0))
     times: dict[str, list[float]] = {"whole": [], "bare": [], "data": []}
-    for step in range(REPEATS[size]):
+    for step in range(REPEATS.get(size, 8)):
         begun = time.perf_counter()
         fetched = batch(step)
         times["data"].append(time.perf_counter() - begun)
-        score = engines[0].score(fetched)
-        engines[0].update(score.loss, clip=None)
-        engines[0].wait()
+        before_step(task, step, 100)
+        advance(engines[0], fetched)
         times["whole"].append(time.perf_counter() - begun)
         begun = time.perf_counter()
-        score = engines[1].score((turned, turns))
-        engines[1].update(score.loss, clip=None)
-        engines[1].wait()
+        advance(engines[1], ready)
         times["bare"].append(time.perf_counter() - begun)
-    median = {name: statistics.median(values[2:]) for name, values in times.items()}
-    least = {name: min(values[2:]) for name, values in times.items()}
+    median = {key: statistics.median(values[2:]) for key, values in times.items()}
+    least = {key: min(values[2:]) for key, values in times.items()}
     return {
+        "task": name,
         "size": size,
         "precision": precision,
         "threads": torch.get_num_threads(),
@@ -99,15 +112,32 @@ def measured(size: int, device: str, precision: Precision) -> dict[str, object]:
     }
 
 
+def advance(engine: Engine, batch: Any) -> None:
+    """Take a step and wait until it is done."""
+    engine.update(engine.score(batch).loss, clip=None)
+    engine.wait()
+
+
 def main() -> None:
-    """Print a line a size and precision, and all of it as JSON."""
+    """Print a line a task, size and precision, and all of it as JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--task", action="append", choices=list(TASKS))
+    parser.add_argument("--size", action="append", type=int)
+    parser.add_argument("--precision", action="append", choices=["f32", "bf16"])
+    asked = parser.parse_args()
     device = resolve_device("auto")
-    precisions: tuple[Precision, ...] = ("f32", "bf16")
-    rows = [measured(size, device, p) for size in REPEATS for p in precisions]
+    rows = [
+        measured(name, size, device, precision)
+        for name in asked.task or TASKS
+        for size in asked.size or REPEATS
+        for precision in asked.precision or ("f32", "bf16")
+        if size >= cast(Any, load_task(name)).needs.least_side
+    ]
     for row in rows:
         print(
-            f"{row['size']:3} px {row['precision']}: whole {row['whole_ms']} ms, networks alone "
-            f"{row['bare_ms']} ms, ratio {row['ratio']} (of the fastest {row['ratio_of_least']})"
+            f"{row['task']:18} {row['size']:3} px {row['precision']:4}: whole {row['whole_ms']} ms,"
+            f" networks alone {row['bare_ms']} ms, ratio {row['ratio']} (of the fastest "
+            f"{row['ratio_of_least']})"
         )
     print(json.dumps({"benchmark": "training_step", "device": device, "rows": rows}))
 

@@ -30,7 +30,7 @@ LEFT_TO_RIGHT = (
     {"plan", "processes", "train", "pace", "tracking"},
     {"reading", "subject", "weights", "preparing", "pretraining", "probing"},
     {"looks"},
-    {"neighbouring", "embedding"},
+    {"neighbouring", "embedding", "looking", "applying"},
     {"studies"},
 )
 PLACE = {name: place for place, names in enumerate(LEFT_TO_RIGHT) for name in names}

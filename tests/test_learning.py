@@ -43,6 +43,52 @@ def test_rotation_beats_the_untrained_network(rotated: Run, shared_data: Path) -
     assert record["trained"] > record["pixels"]
 
 
+@pytest.mark.parametrize(
+    ("task", "samples"),
+    [
+        ("jigsaw", 60_000),
+        ("colorization", 60_000),
+        ("colorization-vae", 40_000),
+        ("inpainting", 100_000),
+    ],
+)
+def test_a_pretext_task_beats_the_untrained_network(
+    task: str, samples: int, tmp_path: Path, shared_data: Path
+) -> None:
+    data = shared_data / "cifar10"
+    run = selfsight.pretrain(str(data), task, samples=samples, out=str(tmp_path / "run"))
+    record = probed(run, data, labels=5000)
+
+    assert record["verdict"] == "learning"
+    told = run.result("pretrain")
+    assert told is not None
+    assert told["blind"] is None or told["loss"] < told["blind"]
+
+
+def test_relative_position_beats_the_untrained_network(tmp_path: Path, shared_data: Path) -> None:
+    data = shared_data / "caltech30"
+    run = selfsight.pretrain(
+        str(data), "relative-position", samples=12_000, size=96, out=str(tmp_path / "run")
+    )
+    record = probed(run, data)
+
+    assert record["verdict"] == "learning"
+
+
+def test_tasks_that_share_an_encoder_beat_the_untrained_network(
+    tmp_path: Path, shared_data: Path
+) -> None:
+    data = shared_data / "cifar10"
+    tasks = ("jigsaw", "rotation")
+    run = selfsight.pretrain(str(data), tasks, samples=40_000, out=str(tmp_path / "run"))
+    record = probed(run, data, labels=5000)
+
+    assert record["verdict"] == "learning"
+    told = run.result("pretrain")
+    assert told is not None
+    assert all(one["loss"] < one["blind"] for one in told["tasks"].values())
+
+
 def test_rotation_is_solved_above_a_guess(rotated: Run) -> None:
     record = rotated.result("pretrain")
 

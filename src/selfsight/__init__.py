@@ -9,8 +9,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from selfsight.applying import apply
     from selfsight.embedding import embed
     from selfsight.errors import SelfsightError, UsageError
+    from selfsight.looking import look
     from selfsight.neighbouring import neighbours
     from selfsight.pretraining import pretrain
     from selfsight.probing import probe
@@ -21,9 +23,11 @@ __all__ = [
     "Run",
     "SelfsightError",
     "UsageError",
+    "apply",
     "demo",
     "embed",
     "load",
+    "look",
     "neighbours",
     "pretrain",
     "probe",
@@ -33,9 +37,11 @@ _HOMES = {
     "Run": "selfsight.run",
     "SelfsightError": "selfsight.errors",
     "UsageError": "selfsight.errors",
+    "apply": "selfsight.applying",
     "demo": "selfsight.studies.demo",
     "embed": "selfsight.embedding",
     "load": "selfsight.run",
+    "look": "selfsight.looking",
     "neighbours": "selfsight.neighbouring",
     "pretrain": "selfsight.pretraining",
     "probe": "selfsight.probing",

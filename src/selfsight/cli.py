@@ -38,6 +38,8 @@ VERBS: dict[str, Verb] = {
         "selfsight.neighbouring:neighbours_as",
         "selfsight.neighbouring:show",
     ),
+    "look": Verb(settings.Look, "selfsight.looking:look_as", "selfsight.looking:show"),
+    "apply": Verb(settings.Apply, "selfsight.applying:apply_as", "selfsight.applying:show"),
     "embed": Verb(settings.Embed, "selfsight.embedding:embed_as", "selfsight.embedding:show"),
     "tasks": Verb(settings.Tasks, "selfsight.listing:tasks", "selfsight.listing:show_tasks"),
     "datasets": Verb(

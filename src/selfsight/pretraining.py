@@ -7,6 +7,7 @@ import re
 from collections.abc import Generator, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from statistics import fmean
 from typing import Any, cast
 
 import torch
@@ -16,6 +17,7 @@ from selfsight import encoders, machine
 from selfsight.augment.views import centre_view
 from selfsight.data import Ahead, Skipped, Source, Streamed, open_data, split
 from selfsight.encoders import Encoder
+from selfsight.encoders.feeding import AS_IT_IS
 from selfsight.engine import resolve_device, threads
 from selfsight.errors import SelfsightError
 from selfsight.pace import as_compiled
@@ -247,19 +249,20 @@ def _say_of_data(run: Run, begun: Prepared, training: Training) -> None:
 
 
 def _loads_by(task: nn.Module) -> str:
-    name = cast(Encoder, task.encoder).recipe.name
-    if name in encoders.OWN.values():
-        return "with timm after `import selfsight.encoders`"
-    return "with timm alone, as encoder.json says"
+    recipe = cast(Encoder, task.encoder).recipe
+    own = recipe.name in encoders.OWN.values()
+    way = "after `import selfsight.encoders`" if own else "alone, as encoder.json says"
+    fed = "" if recipe.feed == AS_IT_IS else f"; selfsight.load feeds it as it was: {recipe.feed}"
+    return f"with timm {way}{fed}"
 
 
 def _judged(run: Run, begun: Prepared, training: Training) -> dict[str, Any]:
     """Say what can be said without labels: collapsed or unknown, and how far the task is solved."""
     machine.give_back_memory()  # the training's, before pictures are encoded
     of, rows = begun.plan, training.rows
-    last = rows[-max(1, len(rows) // 20) :]
-    common = [key for key in last[0] if all(key in row for row in last)]
-    means = {key: sum(row[key] for row in last) / len(last) for key in common}
+    last = rows[-max(len(rows) // 20, getattr(begun.task, "period", 1)) :]
+    columns = dict.fromkeys(key for row in last for key in row)
+    means = {key: fmean(row[key] for row in last if key in row) for key in columns}
     images, extent, _ = begun.pictures.taken(some_rows(len(begun.pictures), PICTURES_JUDGED))
     views = centre_view(images, extent, of.size)
     encoder = cast(Encoder, begun.task.encoder)

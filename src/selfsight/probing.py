@@ -33,7 +33,7 @@ from selfsight.probes.record import result_record
 from selfsight.probes.sampling import choose_labelled
 from selfsight.progress import Bar, console
 from selfsight.reading import read_aloud
-from selfsight.run import Run
+from selfsight.run import ENCODER_FILE, Run
 from selfsight.settings import Probe
 from selfsight.subject import Subject, subject_of
 from selfsight.verdict import Shape, Solved, judge_unlabelled
@@ -99,7 +99,8 @@ def _place(out: Path, subject: Subject, record: dict[str, Any]) -> Path:
     kept = json.loads(place.read_text()).get("settings", {})
     if all(kept.get(key) == record["settings"].get(key) for key in about):
         return place  # measured anew
-    names = [Path(subject.name.replace(":", "-")).name, Path(record["settings"]["data"]).stem]
+    network = Path(subject.name.replace(":", "-")).name.removesuffix(ENCODER_FILE)
+    names = [network, Path(record["settings"]["data"]).stem]
     return out / f"{'-'.join([record['probe'], *names])}.json"
 
 

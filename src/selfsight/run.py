@@ -23,6 +23,7 @@ from selfsight.encoders import Encoder
 from selfsight.errors import SelfsightError
 
 SETTINGS, METRICS, CHECKPOINT = "settings.json", "metrics.csv", "checkpoint.pt"
+ENCODER_FILE = ".safetensors"
 
 
 class Run:
@@ -166,7 +167,8 @@ def load(path: str | Path) -> Encoder:
     """Load a run's encoder, ready to use.
 
     Args:
-        path: The run's directory.
+        path: The run's directory, or in it the file of one of several tasks' encoders,
+            `encoder-NAME.safetensors`.
 
     Returns:
         The encoder with its trained weights, in evaluation mode: pictures (B, C, S, S) in [0, 1]
@@ -175,4 +177,17 @@ def load(path: str | Path) -> Encoder:
     Raises:
         SelfsightError: If there is no run, or its encoder is missing or damaged.
     """
-    return Run.open(path).encoder()
+    run, name = run_of(path)
+    return run.encoder(name)
+
+
+def run_of(path: str | Path) -> tuple[Run, str | None]:
+    """Tell a run's path from that of an encoder in it: -> the run, the encoder's name if any.
+
+    Raises:
+        SelfsightError: If there is no run.
+    """
+    path = Path(path)
+    if path.suffix != ENCODER_FILE or path.is_dir():
+        return Run.open(path), None
+    return Run.open(path.parent), path.stem.removeprefix("encoder").removeprefix("-") or None

@@ -25,7 +25,7 @@ from selfsight.errors import SelfsightError, UsageError, unknown_name
 from selfsight.plan import Plan
 from selfsight.probes.features import Network, Pixels, evaluating, pooled
 from selfsight.progress import console
-from selfsight.run import Run
+from selfsight.run import Run, run_of
 
 BATCH = 256  # pictures
 TIMM = "timm:"
@@ -117,7 +117,7 @@ def subject_of(
     """Load what the user named.
 
     Args:
-        name: A run's path, or "timm:NAME".
+        name: A run's path, that of one of several encoders in it, or "timm:NAME".
         size: Side of the pictures it is to see; by default the run's, or timm's own.
         seed: Of a fresh network of the same kind, where no run says one.
         device: "auto", "cpu" or "cuda".
@@ -133,9 +133,9 @@ def subject_of(
         encoder = encoders.build(plain, size=side, pretrained=True)
         subject = Subject(name, encoder, side, seed, None, None, None, where)
     else:
-        run = Run.open(name)
+        run, part = run_of(name)
         of = Plan.from_json(run.settings["plan"])
-        encoder, pretext = run.encoder(), run.result("pretrain")
+        encoder, pretext = run.encoder(part), run.result("pretrain")
         subject = Subject(name, encoder, size or of.size, of.seed, of.data, pretext, run, where)
     fixed = subject.encoder.recipe.arguments.get("img_size")
     if fixed not in (None, subject.size):

@@ -18,7 +18,7 @@ from selfsight.errors import SelfsightError, UsageError
 from selfsight.parts.together import Together
 from selfsight.plan import Plan
 from selfsight.probes.baseline import some_rows
-from selfsight.run import Run
+from selfsight.run import Run, load
 from selfsight.settings import Pretrain
 from selfsight.tasks import load_task
 from selfsight.tasks.describe import MIX
@@ -43,7 +43,7 @@ def initial_encoder(settings: Pretrain, size: int, pictures: Pictures, device: s
         if settings.start.startswith("timm:"):
             name = settings.start.removeprefix("timm:")
             return encoders.build(name, size=size, channels=channels, pretrained=True, **own)
-        encoder = Run.open(settings.start).encoder()
+        encoder = load(settings.start)
     asked = settings.encoder
     if asked is not None and encoders.OWN.get(asked, asked) != encoder.recipe.name:
         raise UsageError(
@@ -64,7 +64,7 @@ def side_that_fits(settings: Pretrain, side: int, device: str) -> int:
         return encoders.fitting_size(plan.encoder_name(settings.encoder, side, device), side)
     if start.startswith("timm:"):
         return encoders.fitting_size(start.removeprefix("timm:"), side)
-    recipe = Run.open(start).encoder().recipe
+    recipe = load(start).recipe
     return recipe.arguments.get("img_size") or encoders.fitting_size(recipe.name, side)
 
 
@@ -75,7 +75,7 @@ def told_of_channels(start: str | None, channels: int) -> tuple[str, ...]:
     if start.startswith("timm:"):
         before = encoders.usual_channels(start.removeprefix("timm:"))
     else:
-        before = Run.open(start).encoder().recipe.channels
+        before = load(start).recipe.channels
     if before == channels:
         return ()
     plural = "s" if channels > 1 else ""
@@ -90,7 +90,7 @@ def built(of: Plan) -> tuple[nn.Module, Recipe]:
         pretrained = (of.start or "").startswith("timm:")
         encoder = encoders.from_recipe(recipe, pretrained=pretrained)
         if of.start and not pretrained:
-            begun = encoders.adapted(Run.open(of.start).encoder(), recipe.channels)
+            begun = encoders.adapted(load(of.start), recipe.channels)
             encoder.load_state_dict(begun.state_dict())
         try:
             tasks = {

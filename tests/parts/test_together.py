@@ -113,7 +113,9 @@ def test_separate_statistics_are_each_tasks_own_and_the_weights_are_not() -> Non
 
 @pytest.mark.parametrize("weights", ["1", "1,0", "1,2,3", "1.5,1", "a,b", ""])
 def test_weights_that_do_not_fit_are_refused(weights: str) -> None:
-    with pytest.raises(ValueError, match=r"mix\.weights must hold a whole number from 1 on for each"):
+    with pytest.raises(
+        ValueError, match=r"mix\.weights must hold a whole number from 1 on for each"
+    ):
         together(weights=weights)
 
 

@@ -14,51 +14,53 @@ from torch import Tensor, nn
 
 import selfsight.tasks
 from selfsight.batch import Facts, Images, LabelledImages, Needs
+from selfsight.encoders import build
+from selfsight.parts.together import look_at
 from selfsight.score import Score
 from selfsight.tasks import TASKS, Row, load_task
 from selfsight.tasks.describe import card
 
-SIZE, CANVAS, CLASSES = 16, 18, 4
+SIZE, CANVAS, CLASSES = 16, 18, 4  # sides in pixels; a task that asks for more gets more
+
+NEED_COLOURS = {"colorization", "colorization-vae"}
 
 every_task = pytest.mark.parametrize("name", TASKS)
 every_blind_task = pytest.mark.parametrize("name", [n for n, row in TASKS.items() if row.blind])
 
 
-def photographs(count: int, channels: int = 3) -> Tensor:
-    """Cut tiles (N, C, H, H) out of a photograph."""
+def needs_of(name: str) -> Needs:
+    return cast(Any, load_task(name)).needs
+
+
+def photographs(name: str, count: int, channels: int = 3) -> Tensor:
+    """Cut tiles (N, C, H, H) out of a photograph, a little larger than a task's crops."""
     path = Path(skimage.__file__).parent / "data" / "astronaut.png"
     pixels = torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1)
-    tiles = pixels.unfold(1, CANVAS, CANVAS).unfold(2, CANVAS, CANVAS)
+    side = max(CANVAS, needs_of(name).least_side + 2)
+    tiles = pixels.unfold(1, side, side).unfold(2, side, side)
     tiles = tiles.permute(1, 2, 0, 3, 4).flatten(0, 1)
     chosen = tiles[:: len(tiles) // count][:count]
     return torch.cat([chosen, chosen], dim=1)[:, :channels]
 
 
-def toy_encoder(channels: int) -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(channels, 16, 3, stride=2, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(16, 32, 3, stride=2, padding=1),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(32 * (SIZE // 4) ** 2, 32),
-    )
-
-
 def made(name: str, *, channels: int = 3, seed: int = 0) -> nn.Module:
-    """Make a task about a toy encoder, its settings derived as a run derives them."""
+    """Make a task about a small encoder, its settings derived as a run derives them."""
     task_class = cast(Any, load_task(name))
     derive: Callable[[Facts], dict[str, Any]] = getattr(task_class, "derive", lambda _: {})
-    facts = Facts(samples=100, classes=CLASSES, channels=channels, side=SIZE, batch=8)
+    size = max(SIZE, needs_of(name).least_side)
+    facts = Facts(samples=100, classes=CLASSES, channels=channels, side=size, batch=8)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return task_class(toy_encoder(channels), 32, size=SIZE, **derive(facts))
+        small = {"stem": 16, "widths": (16, 32)}
+        encoder = build("small", size=size, channels=channels, arguments=small)
+        task = task_class(encoder, encoder.dim, size=size, **derive(facts))
+    look_at(task, batch_of(name, photographs(name, 32, channels)))
+    return task
 
 
 def batch_of(name: str, images: Tensor, *, seed: int = 0) -> Images | LabelledImages:
     """Wrap pictures in the kind of batch that a task takes."""
-    needs = cast(Needs, cast(Any, load_task(name)).needs)
-    if needs.batch is LabelledImages:
+    if needs_of(name).batch is LabelledImages:
         return LabelledImages.of(images, torch.arange(len(images)) % CLASSES, seed=seed)
     return Images.of(images, seed=seed)
 
@@ -114,7 +116,7 @@ def test_the_card_has_its_words_and_a_reference(name: str) -> None:
 
 @every_task
 def test_hide_predict_and_score_make_the_score(name: str) -> None:
-    task, batch = cast(Any, made(name)), batch_of(name, photographs(4))
+    task, batch = cast(Any, made(name)), batch_of(name, photographs(name, 4))
 
     pictures, answers = task.hide(batch)
     in_steps, at_once = task.score(task.predict(pictures), answers), task(batch)
@@ -128,7 +130,7 @@ def test_hide_predict_and_score_make_the_score(name: str) -> None:
 def test_the_first_loss_is_near_a_blind_guess(name: str) -> None:
     task = made(name)
 
-    score: Score = task(batch_of(name, photographs(32)))
+    score: Score = task(batch_of(name, photographs(name, 32)))
 
     assert score.loss.item() == pytest.approx(cast(float, task.blind), abs=0.35)
 
@@ -137,7 +139,7 @@ def test_the_first_loss_is_near_a_blind_guess(name: str) -> None:
 def test_the_gradient_reaches_every_parameter(name: str) -> None:
     task = made(name)
 
-    task(batch_of(name, photographs(8))).loss.backward()
+    task(batch_of(name, photographs(name, 8))).loss.backward()
 
     unreached = [
         key for key, p in task.named_parameters() if p.grad is None or p.grad.abs().sum() == 0
@@ -147,7 +149,7 @@ def test_the_gradient_reaches_every_parameter(name: str) -> None:
 
 @every_task
 def test_the_same_seed_gives_the_same_loss(name: str) -> None:
-    task, images = made(name), photographs(8)
+    task, images = made(name), photographs(name, 8)
     loss = task(batch_of(name, images, seed=1)).loss
 
     torch.rand(5)  # what others draw does not matter
@@ -157,7 +159,7 @@ def test_the_same_seed_gives_the_same_loss(name: str) -> None:
 
 @every_task
 def test_a_sample_is_hidden_alike_in_any_batch(name: str) -> None:
-    task, whole = cast(Any, made(name)), batch_of(name, photographs(8))
+    task, whole = cast(Any, made(name)), batch_of(name, photographs(name, 8))
 
     together, _ = task.hide(whole)
     apart, _ = task.hide(rows_of(whole, [6, 1, 3]))
@@ -168,7 +170,7 @@ def test_a_sample_is_hidden_alike_in_any_batch(name: str) -> None:
 
 @every_task
 def test_the_loss_does_not_depend_on_the_order_of_the_batch(name: str) -> None:
-    task, whole = made(name), batch_of(name, photographs(8))
+    task, whole = made(name), batch_of(name, photographs(name, 8))
 
     turned_round = task(rows_of(whole, list(range(7, -1, -1)))).loss
 
@@ -178,7 +180,7 @@ def test_the_loss_does_not_depend_on_the_order_of_the_batch(name: str) -> None:
 @every_task
 def test_a_state_comes_back(name: str) -> None:
     task, other = made(name, seed=0), made(name, seed=1)
-    batch = batch_of(name, photographs(8))
+    batch = batch_of(name, photographs(name, 8))
     assert not torch.equal(task(batch).loss, other(batch).loss)
 
     file = io.BytesIO()
@@ -191,7 +193,7 @@ def test_a_state_comes_back(name: str) -> None:
 
 @every_task
 def test_eight_samples_are_learned_by_heart(name: str) -> None:
-    task, batch = made(name), batch_of(name, photographs(8))
+    task, batch = made(name), batch_of(name, photographs(name, 8))
 
     losses = trained(task, [batch] * 59)
 
@@ -200,15 +202,19 @@ def test_eight_samples_are_learned_by_heart(name: str) -> None:
 
 @every_task
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_any_channels_do(name: str, channels: int) -> None:
-    score: Score = made(name, channels=channels)(batch_of(name, photographs(4, channels)))
+def test_any_channels_do_or_are_refused_by_name(name: str, channels: int) -> None:
+    if channels != 3 and name in NEED_COLOURS:
+        with pytest.raises(ValueError, match=f"{name} needs pictures of 3 channels, got {channels}"):
+            made(name, channels=channels)
+        return
+    score: Score = made(name, channels=channels)(batch_of(name, photographs(name, 4, channels)))
 
     assert score.loss.isfinite()
 
 
 @every_task
 def test_bf16_gives_a_loss_in_f32(name: str) -> None:
-    task, batch = made(name), batch_of(name, photographs(8))
+    task, batch = made(name), batch_of(name, photographs(name, 8))
 
     with torch.autocast("cpu", dtype=torch.bfloat16):
         score: Score = task(batch)
@@ -220,7 +226,7 @@ def test_bf16_gives_a_loss_in_f32(name: str) -> None:
 
 @every_task
 def test_pictures_are_left_as_they_were(name: str) -> None:
-    images = photographs(4)
+    images = photographs(name, 4)
     before = images.clone()
 
     made(name)(batch_of(name, images))

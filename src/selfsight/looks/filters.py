@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from selfsight.encoders import Encoder
+from selfsight.encoders.feeding import colors_projected
 from selfsight.looks.figure import save_figure
 
 ACROSS = 8  # filters a row
@@ -22,9 +23,17 @@ GAP = 1  # pixels between filters
 
 
 def first_filters(encoder: Encoder) -> Tensor:
-    """Find the weights of the first convolution: -> (K, C, h, w), C channels of the pictures."""
+    """Find the weights of the first convolution: -> (K, C, h, w), C channels of the pictures.
+
+    Colours that the network is never fed are left out of its filters too: training gave them no
+    reason to change.
+    """
     convolution = next(m for m in encoder.modules() if isinstance(m, nn.Conv2d))
-    return convolution.weight.detach().float().cpu()
+    weight = convolution.weight.detach().float().cpu()
+    colours = encoder.recipe.feed.colours
+    if colours == "projected":
+        return colors_projected(weight)  # a symmetric projection: of the input or of the weights
+    return weight.sum(dim=1, keepdim=True) if colours == "lightness" else weight
 
 
 def as_pictures(filters: Tensor) -> Tensor:

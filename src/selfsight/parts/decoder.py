@@ -52,22 +52,24 @@ class Decoder(nn.Module):
         nn.init.normal_(self.answer.weight, std=FIRST_SPREAD)
         nn.init.zeros_(self.answer.bias)  # pyright: ignore[reportArgumentType] -- it has one
 
-    def forward(self, maps: dict[str, Tensor], size: int) -> Tensor:
+    def forward(self, maps: dict[str, Tensor], size: int | tuple[int, int]) -> Tensor:
         """Decode the maps (B, C, h, w) of a picture: -> (B, channels, s, s).
 
         Args:
             maps: The encoder's, by layer.
-            size: Side S of the picture, in pixels; s is S over the stride, rounded up.
+            size: Side S of the picture, or its height and width, in pixels; s is S over the
+                stride, rounded up.
         """
         return self.answer(self.features(maps, size))
 
-    def features(self, maps: dict[str, Tensor], size: int) -> Tensor:
+    def features(self, maps: dict[str, Tensor], size: int | tuple[int, int]) -> Tensor:
         """Give what the answer is read from: -> (B, width, s, s)."""
-        side = math.ceil(size / self.stride)
+        sides = (size, size) if isinstance(size, int) else size
+        grid = [math.ceil(side / self.stride) for side in sides]
         total = None
         for name, conv in zip(self.layers, self.sides, strict=True):
             scaled = F.interpolate(
-                conv(maps[name]), size=(side, side), mode="bilinear", align_corners=False
+                conv(maps[name]), size=grid, mode="bilinear", align_corners=False
             )
             total = scaled if total is None else total + scaled
         return self.joint(total)

@@ -29,6 +29,15 @@ class Row(NamedTuple):
 
 
 TASKS: dict[str, Row] = {
+    "relative-position": Row(
+        "selfsight.tasks.relative_position:RelativePosition", "pictures", "trained", True
+    ),
+    "jigsaw": Row("selfsight.tasks.jigsaw:Jigsaw", "pictures", "trained", True),
+    "colorization": Row("selfsight.tasks.colorization:Colorization", "pictures", "trained", True),
+    "colorization-vae": Row(
+        "selfsight.tasks.colorization_vae:ColorizationVAE", "pictures", "trained", False
+    ),
+    "inpainting": Row("selfsight.tasks.inpainting:Inpainting", "pictures", "trained", True),
     "rotation": Row("selfsight.tasks.rotation:Rotation", "pictures", "trained", True),
     "supervised": Row("selfsight.tasks.supervised:Supervised", "pictures", "trained", True),
 }

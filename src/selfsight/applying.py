@@ -1,0 +1,275 @@
+"""Applying: the verb that colours photographs, or fills holes in them, by what a run learned."""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from selfsight import atomic, machine
+from selfsight.augment.views import as_float
+from selfsight.data import Skipped, Unreadable
+from selfsight.data.scaling import fitted
+from selfsight.engine import resolve_device
+from selfsight.errors import SelfsightError, UsageError, unknown_name
+from selfsight.looks.photographs import (
+    WRITABLE,
+    Photograph,
+    as_bytes,
+    check_places,
+    hole_of_boxes,
+    is_coloured,
+    listed,
+    read_mask,
+    read_photograph,
+    write_png,
+)
+from selfsight.looks.sheet import Cell, Sheet, draw_sheet
+from selfsight.plan import Plan
+from selfsight.progress import Bar, console
+from selfsight.reading import say_skipped
+from selfsight.run import Run
+from selfsight.settings import Apply
+from selfsight.weights import trained_tasks
+
+OF_TASK = {"mask": "inpainting", "box": "inpainting", "ways": "colorization-vae",
+           "temperature": "colorization"}  # fmt: skip
+APPLIED = ("colorization", "colorization-vae", "inpainting")
+WAYS = 4
+LEAST_TEMPERATURE = 1e-3  # stands in for 0, by which nothing can be divided
+SHOWN, INCHES = 480, 3.2  # of a photograph on a sheet: pixels of the longer side, and its width
+
+
+class Job(NamedTuple):
+    """What is done to every photograph.
+
+    Attributes:
+        name: The task's name.
+        task: The task, trained, in evaluation mode.
+        channels: Channels of the pictures it takes.
+        device: Where to compute.
+        settings: What was asked.
+        mask: (H, W) bool, the hole, if one was given as a picture.
+    """
+
+    name: str
+    task: nn.Module
+    channels: int
+    device: str
+    settings: Apply
+    mask: Tensor | None
+
+
+def apply(
+    run: str | Path | Run, files: str | Path | Sequence[str | Path], **options: Any
+) -> dict[str, Any]:
+    """Colour photographs, or fill holes in them, by what a run has learned.
+
+    Args:
+        run: A run of colorization, colorization-vae or inpainting, or its path.
+        files: A photograph, several, or folders of them.
+        **options: The verb's flags by name: `out`, the folder for the results, and `box` for
+            two.
+
+    Returns:
+        The record: for each photograph the files that were written.
+
+    Raises:
+        UsageError: If asked wrongly.
+        SelfsightError: If it cannot be done.
+    """
+    place = str(run.path) if isinstance(run, Run) else str(run)
+    several = [files] if isinstance(files, str | Path) else files
+    if isinstance(options.get("box"), str):
+        options["box"] = (options["box"],)
+    for key in {"out", "mask"} & options.keys():
+        options[key] = None if options[key] is None else str(options[key])
+    return apply_as(Apply(run=place, files=tuple(str(file) for file in several), **options))
+
+
+def apply_as(settings: Apply) -> dict[str, Any]:
+    """Apply as the settings say; see `apply`."""
+    begun = time.monotonic()
+    job = _job(settings)
+    photographs = listed(settings.files)
+    out = Path(str(settings.out))
+    places = [_places(out, one.name, job) for one in photographs]
+    check_places(photographs, places, *filter(None, (settings.mask,)))
+    if job.name == "inpainting":
+        _check_holes(photographs, job)
+    atomic.folder(out)
+    done: list[dict[str, Any]] = []
+    skipped: list[Skipped] = []
+    with Bar("applying", len(photographs), unit="photographs") as bar:
+        for number, one in enumerate(photographs):
+            try:
+                done.append(_applied(job, one, places[number]))
+            except Unreadable as error:
+                skipped.append(Skipped(one.title, str(error)))
+            bar(number + 1)
+    if not done:
+        raise SelfsightError(
+            f"none of {len(photographs)} photographs could be read, the first: "
+            f"{skipped[0].title}: {skipped[0].reason}"
+        )
+    say_skipped(skipped, len(photographs), "the record (--json)")
+    _say_of_colours(done, job)
+    return {
+        "apply": job.name,
+        "files": done,
+        "skipped": [dataclasses.asdict(one) for one in skipped],
+        "seconds": round(time.monotonic() - begun, 1),
+        "settings": dataclasses.asdict(settings),
+        "machine": machine.described(job.device),
+    }
+
+
+def _job(settings: Apply) -> Job:
+    """Load the task that is applied, and check that what was asked is for it."""
+    run = Run.open(settings.run)
+    of = Plan.from_json(run.settings["plan"])
+    name = _chosen(settings, of.tasks)
+    for flag, owner in OF_TASK.items():
+        if getattr(settings, flag) not in (None, ()) and owner != name:
+            raise UsageError(f"--{flag} is for {owner}, and {settings.run} is applied by {name}")
+    if name == "inpainting" and settings.mask is None and not settings.box:
+        raise UsageError(
+            "inpainting needs the hole: --box LEFT,TOP,WIDTH,HEIGHT in pixels, or --mask FILE, a "
+            "picture that is white where the hole is"
+        )
+    if of.channels not in WRITABLE:
+        raise SelfsightError(
+            f"{settings.run} takes pictures of {of.channels} channels, which no .png file holds; "
+            "only runs on pictures of 1 or 3 channels can be applied"
+        )
+    device = resolve_device(settings.device)
+    mask = None if settings.mask is None else read_mask(settings.mask)
+    task = trained_tasks(run, device=device)[name]
+    return Job(name, task, of.channels, device, settings, mask)
+
+
+def _chosen(settings: Apply, tasks: tuple[str, ...]) -> str:
+    """Choose the task of the run that is applied.
+
+    Raises:
+        UsageError: If there is none, or several and none was named.
+    """
+    known = [name for name in tasks if name in APPLIED]
+    if not known:
+        raise UsageError(
+            f"{settings.run} learned by {', '.join(tasks)}, which has no answer that is a picture; "
+            f"give a run of {', '.join(APPLIED)}"
+        )
+    if settings.task is not None:
+        if settings.task not in known:
+            raise unknown_name("task of this run that can be applied", settings.task, known)
+        return settings.task
+    if len(known) > 1:
+        raise UsageError(f"{settings.run} can be applied by {' or '.join(known)}; give --task")
+    return known[0]
+
+
+def _places(out: Path, name: str, job: Job) -> list[Path]:
+    """Name the files of a photograph: its results, and the sheet last."""
+    numbers = range(1, (job.settings.ways or WAYS) + 1) if job.name == "colorization-vae" else None
+    results = [f"{name}-{k}.png" for k in numbers] if numbers else [f"{name}.png"]
+    return [out / each for each in (*results, f"{name}-sheet.png")]
+
+
+def _check_holes(photographs: Sequence[Photograph], job: Job) -> None:
+    """Check before anything is computed that the hole lies in every photograph.
+
+    Raises:
+        UsageError: If it does not fit into one.
+    """
+    for one in photographs:
+        with contextlib.suppress(Unreadable):  # which is said when it is its turn
+            header = one.source.header(one.row)
+            _hole(job, one, header.height, header.width)
+
+
+def _hole(job: Job, one: Photograph, height: int, width: int) -> Tensor | None:
+    """Find the hole of a photograph: -> (H, W) bool; None for tasks without."""
+    if job.mask is not None:
+        if job.mask.shape != (height, width):
+            down, across = job.mask.shape
+            raise UsageError(
+                f"--mask must be as large as the photograph: {one.title} is {width} x {height} "
+                f"pixels, {job.settings.mask} {across} x {down}"
+            )
+        return job.mask
+    if job.settings.box:
+        return hole_of_boxes(job.settings.box, height, width, one.title)
+    return None
+
+
+def _applied(job: Job, one: Photograph, places: list[Path]) -> dict[str, Any]:
+    """Do the work on one photograph: -> its record."""
+    pixels = read_photograph(one, job.channels)
+    _, height, width = pixels.shape
+    hole = _hole(job, one, height, width)
+    answers = answers_of(job, as_float(pixels), hole)
+    *files, sheet = places
+    for file, answer in zip(files, answers, strict=True):
+        write_png(file, answer)
+    before = _reduced(as_bytes(as_float(pixels)))
+    cells = [Cell(before), *(Cell(_reduced(as_bytes(answer))) for answer in answers)]
+    draw_sheet(Sheet(one.name, _columns(job, len(answers)), [cells]), sheet, side=INCHES)
+    return {
+        "picture": one.title,
+        "height": height,
+        "width": width,
+        "coloured": is_coloured(pixels),
+        "results": [str(file) for file in files],
+        "sheet": str(sheet),
+    }
+
+
+@torch.inference_mode()
+def answers_of(job: Job, picture: Tensor, hole: Tensor | None) -> list[Tensor]:
+    """Ask the task about one picture (C, H, W) in [0, 1]: -> pictures of the same size."""
+    task, one = cast(Any, job.task), picture[None].to(job.device)
+    if hole is not None:
+        return [task.filled(one, hole[None, None].to(job.device))[0]]
+    if job.name == "colorization-vae":
+        count = job.settings.ways or WAYS
+        return list(task.ways(one, count, seed=job.settings.seed)[0])
+    asked = job.settings.temperature
+    temperature = None if asked is None else max(asked, LEAST_TEMPERATURE)
+    return [task.colours(one, temperature=temperature)[0]]
+
+
+def _columns(job: Job, count: int) -> list[str]:
+    """Name what stands side by side on a sheet."""
+    if job.name == "inpainting":
+        return ["before", "the hole filled"]
+    if job.name == "colorization-vae":
+        return ["before", *(f"coloured, way {k}" for k in range(1, count + 1))]
+    return ["before", "coloured"]
+
+
+def _reduced(pixels: Tensor) -> Tensor:
+    """Shrink a picture (C, H, W) uint8 for a sheet."""
+    return fitted(pixels, SHOWN, "canvas")
+
+
+def _say_of_colours(done: list[dict[str, Any]], job: Job) -> None:
+    """Say that colours were not looked at."""
+    coloured = sum(one["coloured"] for one in done)
+    if coloured and job.name != "inpainting":
+        console().print(
+            f"{coloured} of {len(done)} photographs have colours already; only their lightness "
+            "was used"
+        )
+
+
+def show(record: dict[str, Any]) -> None:
+    """Print the record for people: what was written where."""
+    say = Console(soft_wrap=True, highlight=False, markup=False).print
+    for one in record["files"]:
+        say(f"{one['picture']}: {', '.join(one['results'])}; side by side: {one['sheet']}")

@@ -1,0 +1,129 @@
+"""Colourless: pictures without their colours, and with others put onto them.
+
+What tasks share that hide the colours of a picture: the grey picture of the same lightness, the a
+and b of CIELAB on a coarse grid, and the way back.
+"""
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from selfsight.augment.views import centre_view
+from selfsight.batch import Images
+from selfsight.cielab import lab, lightness, rgb
+from selfsight.encoders import Encoder, Feed, fed
+from selfsight.errors import UsageError
+
+STRIDE = 4  # pixels a step of the colours' grid
+GREY = 5.0  # a picture whose a and b stay below this has no colour
+AT_A_TIME = 100  # pictures of those that are looked at
+
+DARK = 0.08  # lightness below which it is linear in the light
+LIGHT = 9.033  # lightness there, over light
+_SRGB_DARK = 0.0031308  # light below which sRGB is linear in it
+
+
+def grey(levels: Tensor) -> Tensor:
+    """Show lightness: (B, 1, h, w) L / 100 in [0, 1] -> (B, 1, h, w) grey of sRGB in [0, 1]."""
+    light = ((levels.clamp(min=DARK) + 0.16) / 1.16) ** 3
+    light = light + (levels.clamp(max=DARK) - DARK) / LIGHT
+    curved = light.clamp(min=_SRGB_DARK).log_().mul_(1 / 2.4).exp_()
+    return 1.055 * curved - 0.055 + 12.92 * (light.clamp(max=_SRGB_DARK) - _SRGB_DARK)
+
+
+def without_colour(pictures: Tensor) -> Tensor:
+    """Keep the lightness alone: (B, 3 or 1, h, w) sRGB in [0, 1] -> (B, 3, h, w) greys.
+
+    The three channels share their memory.
+    """
+    shown = grey(lightness(pictures)).clamp(0, 1)
+    return shown.expand(-1, 3, -1, -1)
+
+
+def colours_on_grid(pictures: Tensor) -> Tensor:
+    """Reduce pictures (B, 3, S, S) to the answer's grid: -> their a and b, (B, 2, s, s)."""
+    return lab(F.avg_pool2d(pictures, STRIDE, ceil_mode=True))[:, 1:]
+
+
+def coloured(ab: Tensor) -> Tensor:
+    """Tell which fields of colour (B, 2, s, s) have any: -> (B,) float, 1 or 0."""
+    return (ab.abs().amax(dim=(1, 2, 3)) > GREY).float()
+
+
+def joined(ab: Tensor, levels: Tensor) -> Tensor:
+    """Put colours (B, 2, s, s) onto lightness (B, 1, H, W) in [0, 1]: -> (B, 3, H, W) sRGB."""
+    spread = F.interpolate(ab, size=levels.shape[-2:], mode="bilinear", align_corners=False)
+    return rgb(torch.cat([100 * levels, spread], dim=1))
+
+
+def colour_encoder(encoder: nn.Module, name: str) -> Encoder:
+    """Feed an encoder lightness alone, once it is clear that there are colours to be hidden.
+
+    Raises:
+        TypeError: If it is none whose layers can be looked into.
+        ValueError: If its pictures have other than 3 channels.
+    """
+    if not isinstance(encoder, Encoder):
+        raise TypeError(f"{name} needs an Encoder with named layers, got {type(encoder).__name__}")
+    if encoder.recipe.channels != 3:
+        channels = encoder.recipe.channels
+        raise ValueError(f"{name} needs pictures of 3 channels, got {channels}")
+    return cast(Encoder, fed(encoder, Feed("lightness")))
+
+
+def seen_at_size(pictures: Tensor, encoder: Encoder, size: int) -> Tensor:
+    """Scale pictures (B, 3, H, W) to what a network takes.
+
+    The shorter side becomes `size` pixels and the longer one a multiple of the coarsest stride; for
+    a network of one fixed size, all become squares.
+    """
+    height, width = pictures.shape[-2:]
+    if "img_size" in encoder.recipe.arguments:
+        wanted = (size, size)
+    else:
+        step, shorter = max(encoder.layer_strides.values()), min(height, width)
+        longer = max(size, round(size * max(height, width) / shorter / step) * step)
+        wanted = (size, longer) if height <= width else (longer, size)
+    if wanted == (height, width):
+        return pictures
+    scaled = F.interpolate(
+        pictures, size=wanted, mode="bilinear", align_corners=False, antialias=True
+    )
+    return scaled.clamp(0, 1)
+
+
+def colours_of(batch: Images, size: int, name: str) -> tuple[Tensor, Tensor]:
+    """Gather the colours of those pictures that have any.
+
+    Returns:
+        a and b (n, 2) of all their places, and the share of pictures that have colour.
+
+    Raises:
+        UsageError: If none has.
+    """
+    fields = [
+        colours_on_grid(centre_view(images, extent, size))
+        for images, extent in zip(
+            batch.images.split(AT_A_TIME), batch.extent.split(AT_A_TIME), strict=True
+        )
+    ]
+    ab = torch.cat(fields)  # (N, 2, s, s)
+    having = coloured(ab) > 0
+    if not bool(having.any()):
+        raise UsageError(
+            f"{name} needs pictures with colours, and none of the {len(ab)} looked at has any; "
+            "choose another --task"
+        )
+    return ab[having].permute(0, 2, 3, 1).reshape(-1, 2), having.float().mean()
+
+
+def refuse_training(task: nn.Module) -> None:
+    """Refuse to colour pictures with a task whose batch statistics would change by it.
+
+    Raises:
+        ValueError: If it is in training mode.
+    """
+    if task.training:
+        raise ValueError("pictures are coloured in evaluation mode, and got a task in training")

@@ -1,0 +1,77 @@
+"""Tiles: crops cut into a grid of cells, and a smaller tile out of every cell.
+
+A tile lies at random within its cell. Between neighbours there is a gap of varying width then, and
+neither lines that go on nor the grid tell which tiles were side by side: Doersch, Gupta, Efros,
+"Unsupervised Visual Representation Learning by Context Prediction", ICCV 2015,
+https://arxiv.org/abs/1505.05192, section 3.
+
+Cells are numbered in reading order: 0 is top left.
+"""
+
+import torch
+from torch import Tensor
+
+from selfsight.batch import Images
+
+
+def side_of_tiles(size: int, grid: int, share: float) -> int:
+    """Give the side of a tile in pixels: a share of its cell's, at least 1.
+
+    Args:
+        size: Side S of the crops, in pixels.
+        grid: Cells a side.
+        share: Of the cell's side, above 0; 1 leaves no gap.
+
+    Raises:
+        ValueError: If the share is outside its range, or a cell has no pixel.
+
+    >>> side_of_tiles(255, 3, 0.75), side_of_tiles(32, 2, 0.75)
+    (64, 12)
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"a tile's share of its cell must be above 0 and at most 1, got {share}")
+    if size < grid:
+        raise ValueError(f"crops must have {grid} pixels or more for {grid} cells, got {size}")
+    return max(1, round(share * (size // grid)))
+
+
+def cut_tiles(
+    crops: Tensor,
+    batch: Images,
+    grid: int,
+    side: int,
+    *,
+    cells: Tensor | None = None,
+    name: str = "tiles",
+) -> Tensor:
+    """Cut a tile out of cells of every crop, each at a random place within its cell.
+
+    Args:
+        crops: (B, C, S, S).
+        batch: Whose draws say where.
+        grid: Cells a side, G. What S leaves over is cut off at the right and the bottom.
+        side: Side t of the tiles, in pixels, at most S // G.
+        cells: (B, N) int64, the cells to cut out of every crop, in this order; all of them, N of
+            G * G, in reading order where it is None.
+        name: Another name draws other places.
+
+    Returns:
+        (B, N, C, t, t).
+    """
+    cell = crops.shape[-1] // grid
+    if cells is None:
+        cells = torch.arange(grid * grid, device=crops.device).expand(len(crops), -1)
+    drawn = batch.draws.uniform(name, 2 * cells.shape[1]).view(len(crops), -1, 2)
+    offset = (drawn * (cell - side + 1)).long()  # (B, N, 2) down and across
+    top = cells.div(grid, rounding_mode="floor") * cell + offset[..., 0]
+    left = cells % grid * cell + offset[..., 1]
+    windows = crops.unfold(2, side, 1).unfold(3, side, 1)  # (B, C, tops, lefts, t, t), a view
+    row = torch.arange(len(crops), device=crops.device)[:, None]
+    return windows.permute(0, 2, 3, 1, 4, 5)[row, top, left]
+
+
+def put_together(tiles: Tensor, grid: int) -> Tensor:
+    """Lay tiles side by side in reading order: (B, N, C, t, t) -> (B, C, G t, G t)."""
+    count, _, channels, side, _ = tiles.shape
+    laid = tiles.reshape(count, grid, grid, channels, side, side)
+    return laid.permute(0, 3, 1, 4, 2, 5).reshape(count, channels, grid * side, grid * side)

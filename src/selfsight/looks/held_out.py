@@ -1,0 +1,118 @@
+"""Held out: pictures a run can be asked about, and whether it was trained on them."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from selfsight.batch import Images, LabelledImages, Needs
+from selfsight.data import Parts, Pictures, Source, Tiles, batch_at, open_data, split
+from selfsight.data.source import View
+from selfsight.errors import SelfsightError
+from selfsight.looks.gallery import random_order
+from selfsight.plan import Plan
+from selfsight.preparing import needs_of
+from selfsight.reading import read_aloud
+from selfsight.subject import Subject
+
+Batch = Images | LabelledImages
+
+
+class HeldOut(NamedTuple):
+    """Pictures a run is asked about.
+
+    Attributes:
+        pictures: Kept as the run kept its own, in a random order.
+        part: Where they come from, in words.
+        trained_on: Whether the run was trained on them; None where it may have been on some.
+    """
+
+    pictures: Pictures
+    part: str
+    trained_on: bool | None
+
+    @property
+    def among(self) -> str:
+        """Say how many they are and what the run knows of them."""
+        count = f"{len(self.pictures):,}"
+        plural = "" if len(self.pictures) == 1 else "s"
+        if self.trained_on is None:
+            return f"{count} picture{plural}, some perhaps trained on"
+        if self.trained_on:
+            return f"{count} picture{plural} that training had seen"
+        return f"{count} held-out picture{plural}"
+
+    def batch(self, first: int, last: int, *, needs: Needs, seed: int, device: str) -> Batch:
+        """Make a batch of some of them, as the task needs it."""
+        index = torch.arange(first, min(last, len(self.pictures)))
+        labels = needs.batch is LabelledImages
+        return batch_at(self.pictures, index, seed=seed, epoch=0, labels=labels, device=device)
+
+
+def held_out(data: str | None, of: Plan, subject: Subject, *, count: int, seed: int) -> HeldOut:
+    """Find pictures to ask a run about.
+
+    They are those of DATA's test part; where it has none, all of DATA if it is other data than the
+    run's, else the fifth of it that a probe would be tested on.
+
+    Args:
+        data: The pictures; None for what the run was trained on.
+        of: The run's plan.
+        subject: The run.
+        count: How many at most.
+        seed: Of the choice.
+
+    Raises:
+        SelfsightError: If they cannot be read, or have classes that the run does not know.
+    """
+    parts = open_data(data or of.data)
+    source, part, trained_on = _chosen(parts, of, own=data is None or _same(data, of.data))
+    if needs_of(of.tasks).labels:
+        source = _with_classes(source, of.classes)
+    if of.tile is not None:
+        source = Tiles(source, of.tile)
+    subject.seeing(source)
+    pictures = read_aloud(
+        source.subset(random_order(len(source), seed)[:count]),
+        side=of.canvas,
+        channels=of.channels,
+        steady=True,
+        listed_in="the record",
+    )
+    return HeldOut(pictures, part, trained_on)
+
+
+def _chosen(parts: Parts, of: Plan, *, own: bool) -> tuple[Source, str, bool | None]:
+    """Choose the part: -> its pictures, its name, whether they were trained on."""
+    if parts.test is not None:
+        return parts.test, "the test part", False
+    if not own:
+        return parts.train, "all of DATA", False
+    part = "the fifth of the run's data that a probe is tested on"
+    test = split(parts.train)[1]
+    if needs_of(of.tasks).labels and parts.train.labels is not None:
+        return test, part, False
+    seen_all = of.limit is None or of.limit >= len(parts.train)
+    return test, part, True if seen_all else None
+
+
+def _same(data: str, other: str) -> bool:
+    """Tell whether two names are of the same data."""
+    if Path(data).exists() and Path(other).exists():
+        return os.path.realpath(data) == os.path.realpath(other)
+    return data == other
+
+
+def _with_classes(source: Source, classes: tuple[str, ...]) -> Source:
+    """Number the classes as the run numbers them."""
+    if source.labels is None or source.classes == classes:
+        return source
+    unknown = [name for name in source.classes if name not in classes]
+    if unknown:
+        raise SelfsightError(
+            f"{source.name} has classes that the run was not taught: {', '.join(unknown[:10])}; "
+            "give pictures of its own classes"
+        )
+    renumber = torch.tensor([classes.index(name) for name in source.classes])
+    return View(source, torch.arange(len(source)), classes, renumber[source.labels])

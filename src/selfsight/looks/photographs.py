@@ -1,0 +1,193 @@
+"""Photographs: single pictures at their own size, from files to results in files."""
+
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from selfsight import atomic
+from selfsight.augment.views import as_float
+from selfsight.data import Source, Unreadable, open_data
+from selfsight.data.folder import Folder, is_picture_name, picture_paths
+from selfsight.data.lists import Listed
+from selfsight.data.scaling import with_channels
+from selfsight.data.source import View
+from selfsight.errors import SelfsightError, UsageError
+
+PNG_EFFORT = 3  # of 9: past that, files shrink little and take several times as long
+WRITABLE = (1, 3)  # channels of the .png files
+
+
+class Photograph(NamedTuple):
+    """A picture that is asked for.
+
+    Attributes:
+        source: Where it is.
+        row: Which of the source's pictures it is.
+        name: Of its results, without a suffix; may have folders.
+        title: Of itself, for messages.
+        file: Where it is read from.
+    """
+
+    source: Source
+    row: int
+    name: str
+    title: str
+    file: str
+
+
+def listed(files: Sequence[str]) -> list[Photograph]:
+    """List what was asked for: pictures, those of folders, and those of any other data.
+
+    Results of a folder's pictures lie in folders like theirs.
+
+    Raises:
+        SelfsightError: If something is not there, or holds no pictures.
+    """
+    found: list[Photograph] = []
+    for file in files:
+        if os.path.isdir(file) and (paths := picture_paths(Path(file))):
+            source = Folder(Path(file), paths)
+            found += [_one_of(source, row, file) for row in range(len(source))]
+        elif is_picture_name(Path(file).name):
+            found.append(Photograph(Folder(Path(), (file,)), 0, Path(file).stem, file, file))
+        else:
+            parts = open_data(file)
+            for source in filter(None, (parts.train, parts.test)):
+                found += [_one_of(source, row, file) for row in range(len(source))]
+    return found
+
+
+def _one_of(source: Source, row: int, data: str) -> Photograph:
+    """Take one picture of some data."""
+    title = source.title(row)
+    own = _own_file(source, row)
+    return Photograph(source, row, _plain(title), own or f"{data}: {title}", own or data)
+
+
+def _own_file(source: Source, row: int) -> str | None:
+    """Find the file that a picture has to itself; None where it shares one with others."""
+    if isinstance(source, View):
+        return _own_file(source.base, source.index[row])
+    if isinstance(source, Folder | Listed):
+        return os.path.join(source.root, source.paths[row])
+    return None
+
+
+def _plain(title: str) -> str:
+    """Make a name for results out of a title, which may be any path, even one that leads away."""
+    path = PurePosixPath(title.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts:
+        path = PurePosixPath(path.name)
+    return str(path.with_suffix("") if is_picture_name(path.name) else path) or "picture"
+
+
+def check_places(
+    photographs: Sequence[Photograph], places: Sequence[Sequence[Path]], *also: str
+) -> None:
+    """Refuse to write two results into one file, or over what is read.
+
+    Args:
+        photographs: What is read.
+        places: For each of them, the files that will be written.
+        *also: Further files that are read.
+
+    Raises:
+        UsageError: Naming the first such file.
+    """
+    read = {os.path.realpath(file): file for file in (*also, *(one.file for one in photographs))}
+    taken: dict[str, str] = {}
+    for one, files in zip(photographs, places, strict=True):
+        for file in files:
+            real = os.path.realpath(file)
+            if real in read:
+                raise UsageError(
+                    f"{file} would be written over {read[real]}, which is read; name another "
+                    "folder with --out"
+                )
+            if real in taken:
+                raise UsageError(
+                    f"{file} would hold the results of both {taken[real]} and {one.title}; apply "
+                    "to them one by one, each with an --out of its own"
+                )
+            taken[real] = one.title
+
+
+def read_photograph(one: Photograph, channels: int) -> Tensor:
+    """Decode a picture at its own size: -> (channels, H, W) uint8 or uint16.
+
+    Raises:
+        Unreadable: If it cannot be decoded, or its channels cannot be turned into so many.
+    """
+    return with_channels(one.source.decode(one.row), channels)
+
+
+def is_coloured(pixels: Tensor) -> bool:
+    """Tell whether red, green and blue differ anywhere by more than a fiftieth of white."""
+    if len(pixels) != 3:
+        return False
+    brightest = 255 if pixels.dtype == torch.uint8 else 65535
+    values = pixels.int()
+    return bool((values.amax(dim=0) - values.amin(dim=0)).max() > brightest // 50)
+
+
+def write_png(path: Path, picture: Tensor) -> None:
+    """Write a picture (1 or 3, H, W) in [0, 1] with 8 bits a sample, whole or not at all."""
+    atomic.folder(path.parent)
+    pixels = as_bytes(picture).permute(1, 2, 0).contiguous().numpy()
+    buffer = io.BytesIO()
+    plain = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    plain.save(buffer, format="png", compress_level=PNG_EFFORT)
+    atomic.write_bytes(path, buffer.getvalue())
+
+
+def as_bytes(picture: Tensor) -> Tensor:
+    """Bring a picture (C, H, W) in [0, 1] to uint8 on the processor."""
+    return (picture.clamp(0, 1) * 255).round().to(torch.uint8).cpu()
+
+
+def hole_of_boxes(boxes: Sequence[str], height: int, width: int, title: str) -> Tensor:
+    """Mark boxes: "LEFT,TOP,WIDTH,HEIGHT" each -> (H, W) bool.
+
+    Raises:
+        UsageError: If one reaches out of the picture, or nothing is left of it.
+    """
+    hole = torch.zeros(height, width, dtype=torch.bool)
+    for box in boxes:
+        left, top, wide, high = (int(word) for word in box.split(","))
+        if left + wide > width or top + high > height:
+            raise UsageError(
+                f"--box {box} must lie within {title}, which is {width} x {height} pixels"
+            )
+        hole[top : top + high, left : left + wide] = True
+    return _checked(hole, f"--box leaves nothing of {title}")
+
+
+def read_mask(file: str) -> Tensor:
+    """Read a picture as a hole, white or lighter than middle grey: -> (H, W) bool.
+
+    Raises:
+        SelfsightError: If it cannot be read.
+        UsageError: If it is black all over, or white all over.
+    """
+    try:
+        grey = with_channels(Folder(Path(), (file,)).decode(0), 1)[0]
+    except Unreadable as error:
+        raise SelfsightError(f"--mask {file} cannot be read: {error}") from error
+    hole = as_float(grey) >= 0.5
+    if not hole.any():
+        raise UsageError(
+            f"--mask {file} has no hole: paint white what is to be filled in, the rest black"
+        )
+    return _checked(hole, f"--mask {file} is white all over")
+
+
+def _checked(hole: Tensor, fault: str) -> Tensor:
+    if hole.all():
+        raise UsageError(f"{fault}, and a hole is filled from what is around it; leave some")
+    return hole

@@ -1,0 +1,354 @@
+"""Colorization, several ways: guess what colours a grey picture may have, each way in one piece.
+
+Hidden:     a and b, the two axes of CIELAB that colour a grey picture.
+Predicted:  from the lightness alone, a mixture of codes, and colours from lightness and a code.
+Scored:     squared error of the colours through their own code, its divergence from a normal
+            distribution, and how far the code is from the closest of the mixture.
+
+Deshpande, Lu, Yeh, Chong, Forsyth, "Learning Diverse Image Colorization", CVPR 2017,
+https://arxiv.org/abs/1612.01958, sections 3 and 4.
+
+A variational autoencoder codes the field of colours; a mixture density network predicts codes from
+the grey picture, and is drawn to the code by its closest component alone, so that components may
+differ. Rare colours weigh more in the error, and the divergence's weight rises from 0, lest the
+code be given up before it is of use.
+
+Where this departs: the paper trains the two networks one after the other; here both are trained at
+once, the mixture towards codes that do not move for it, so that one encoder of the grey picture
+serves both. The field is as coarse as colorization's, a squared error without gradient term or
+principal components is taken, and the components are wider.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from selfsight.augment.colorless import (
+    STRIDE,
+    colour_encoder,
+    coloured,
+    colours_of,
+    colours_on_grid,
+    joined,
+    refuse_training,
+    seen_at_size,
+    without_colour,
+)
+from selfsight.augment.views import random_view
+from selfsight.batch import Images, Needs
+from selfsight.cielab import lightness
+from selfsight.draws import Draws
+from selfsight.parts.color_bins import ColorBins
+from selfsight.parts.color_scale import ColorScale
+from selfsight.parts.decoder import WIDTH, Decoder
+from selfsight.score import Score
+
+SEEDS = 4  # side of the field that a code is written to and read from
+BOUND = 6.0  # of a code's log variance, either way: an exponential of more would not be trained
+RATE = 0.1  # of the networks without batch normalisation, over the plan's: they bear less
+RAMP = 0.5  # share of the training in which the divergence's weight rises
+MEASURED = 4  # pictures of a batch that are coloured several ways for the metrics
+WAYS = 8
+
+
+class Withheld(NamedTuple):
+    """What the grey pictures do not show: a and b (B, 2, s, s), and noise (B, Z) for the codes."""
+
+    ab: Tensor
+    noise: Tensor
+
+
+class Guess(NamedTuple):
+    """What is predicted from greys alone.
+
+    Attributes:
+        features: (B, W, s, s) that colours are read from once a code is added.
+        likely: (B, M) logits of the mixture's components.
+        means: (B, M, Z) their codes.
+    """
+
+    features: Tensor
+    likely: Tensor
+    means: Tensor
+
+
+class Coder(nn.Module):
+    """Code a field of colours: (B, 2, s, s) -> mean and log variance of a code, each (B, Z)."""
+
+    def __init__(self, latent: int, width: int) -> None:
+        super().__init__()
+        self.field = nn.Sequential(
+            nn.Conv2d(2, width // 2, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width // 2),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(width // 2, width, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+        )
+        self.code = nn.Linear(width * SEEDS**2, 2 * latent)
+
+    def forward(self, field: Tensor) -> tuple[Tensor, Tensor]:
+        seeds = F.adaptive_avg_pool2d(self.field(field), SEEDS)
+        mean, log_variance = self.code(seeds.flatten(1)).float().chunk(2, dim=1)
+        return mean, BOUND * (log_variance / BOUND).tanh()
+
+
+class Painter(nn.Module):
+    """Add a code (B, Z) to features (B, W, s, s): -> features of the same shape."""
+
+    def __init__(self, latent: int, width: int) -> None:
+        super().__init__()
+        self.seeds = nn.Linear(latent, width * SEEDS**2)
+        # No batch normalisation from here on: colours tried for the metrics must not change it.
+        self.mixed = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, features: Tensor, code: Tensor) -> Tensor:
+        seeds = self.seeds(code).unflatten(1, (-1, SEEDS, SEEDS))
+        grown = F.interpolate(seeds, size=features.shape[-2:], mode="bilinear", align_corners=False)
+        return F.relu(self.mixed(features + grown))
+
+
+def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Measure how far normal distributions (B, Z) are from the standard one: -> (B,) nats."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1)
+
+
+def closest_cost(code: Tensor, guess: Guess, deviation: float) -> Tensor:
+    """Measure how unlikely codes (B, Z) are by the closest component: -> (B,) nats.
+
+    The constant of the normal density is left out.
+    """
+    apart = (guess.means.float() - code[:, None]).square().sum(dim=2)  # (B, M)
+    distance, closest = apart.min(dim=1)
+    chosen = guess.likely.float().log_softmax(dim=1).gather(1, closest[:, None])[:, 0]
+    return distance / (2 * deviation**2) - chosen
+
+
+class ColorizationVAE(nn.Module):
+    """Predict several ways in which a picture may be coloured.
+
+    Args:
+        encoder: An `Encoder` of 3 channels, whose layers are read; it is fed lightness alone.
+        dim: Width of its pooled features, which are not used: its maps are read.
+        size: Side S of the crop that is coloured, in pixels.
+        latent: Numbers Z of a code, at least 1.
+        components: Codes M that are guessed for a picture, at least 1.
+        deviation: Of every component, above 0. Codes that are worth keeping are about 1 from each
+            other.
+        divergence: Weight of a nat of divergence, at least 0, once it has risen. The squared error
+            that it stands beside is in units of the colours' variance.
+        rebalanced: How far rare colours are made up for, at least 0 and below 1.
+        least_scale: Least share of the picture's area that a crop keeps, in (0, 1].
+        width: Channels of the decoder.
+    """
+
+    needs = Needs(batch=Images, least_side=16)
+    blind = None  # its loss has parts that no constant guess gives a meaning to
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        dim: int,
+        *,
+        size: int,
+        latent: int = 32,
+        components: int = 8,
+        deviation: float = 0.5,
+        divergence: float = 0.01,
+        rebalanced: float = 0.5,
+        least_scale: float = 0.5,
+        width: int = WIDTH,
+    ) -> None:
+        super().__init__()
+        _check(latent, components, deviation, divergence, least_scale)
+        self.encoder = colour_encoder(encoder, "colorization-vae")
+        self.bins = ColorBins(rebalanced=rebalanced)
+        self.scale = ColorScale()
+        self.decoder = Decoder(self.encoder, 2, stride=STRIDE, width=width)
+        self.coder = Coder(latent, width)
+        self.painter = Painter(latent, width)
+        self.last = self.encoder.layer_names[-1]
+        self.mixture = nn.Linear(self.encoder.layer_channels[self.last], components * (1 + latent))
+        self.size, self.latent, self.components = size, latent, components
+        self.deviation, self.divergence, self.least_scale = deviation, divergence, least_scale
+        self.share: Tensor  # of the data's pictures that have colour
+        self.register_buffer("share", torch.ones(()))
+        self.risen: Tensor  # the divergence's weight at this step
+        self.register_buffer("risen", torch.tensor(divergence), persistent=False)
+
+    @torch.no_grad()
+    def look_at(self, batch: Images) -> None:
+        """Count the colours of the data, for their weights and their scale.
+
+        Raises:
+            UsageError: If no picture has any colour.
+        """
+        ab, share = colours_of(batch, self.size, "colorization-vae")
+        self.share.copy_(share)
+        self.bins.look_at(ab)
+        self.scale.look_at(ab)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Train what has no batch normalisation behind it at a lower rate."""
+        parts = (self.coder.code, self.painter, self.decoder.answer, self.mixture)
+        return [{"params": [p for part in parts for p in part.parameters()], "rate": RATE}]
+
+    def before_step(self, step: int, steps: int) -> None:
+        """Let the divergence's weight rise over the first half of the training."""
+        self.risen.fill_(self.divergence * min(1.0, step / (RAMP * steps)))
+
+    def hide(self, batch: Images) -> tuple[Tensor, Withheld]:
+        """Crop, then take the colours: -> greys (B, 3, S, S), and what they do not show."""
+        crops = random_view(batch, self.size, scale=(self.least_scale, 1.0))
+        noise = batch.draws.normal("colorization-vae/code", self.latent)
+        return without_colour(crops), Withheld(colours_on_grid(crops), noise)
+
+    def predict(self, greys: Tensor) -> Guess:
+        """Guess from lightness alone: (B, 3, h, w) -> features, and a mixture of codes."""
+        maps = self.encoder.layers(greys)
+        height, width = greys.shape[-2:]
+        mixture = self.mixture(maps[self.last].mean(dim=(2, 3)))
+        mixture = mixture.unflatten(1, (self.components, 1 + self.latent))
+        features = self.decoder.features(maps, (height, width))
+        return Guess(features, mixture[..., 0], mixture[..., 1:])
+
+    def score(self, guess: Guess, withheld: Withheld) -> Score:
+        """Compare with the colours; metrics are of the batch's first pictures, in units of a and b.
+
+        `error` is the mean distance of the colours through their own code from the true ones;
+        `best_of` that of the best of several ways without it, `variance` what these differ by.
+        """
+        field = withheld.ab.permute(0, 2, 3, 1)
+        mean, log_variance = self.coder(self.scale.scaled(field).permute(0, 3, 1, 2))
+        code = mean + (log_variance / 2).exp() * withheld.noise
+        painted = self._painted(guess.features, code).permute(0, 2, 3, 1)
+        errors = (self.bins.rarity(field) * self.scale.costs(painted, field)).mean(dim=(1, 2))
+        # Of a number of the code, so that longer codes do not count more than colours.
+        apart = closest_cost(mean.detach(), guess, self.deviation) / self.latent
+        costs = errors + self.risen * divergence(mean, log_variance) + apart
+        loss = (costs * coloured(withheld.ab)).mean() / self.share
+        return Score(loss, self._measured(guess, withheld.ab, painted.detach()))
+
+    def forward(self, batch: Images) -> Score:
+        greys, withheld = self.hide(batch)
+        return self.score(self.predict(greys), withheld)
+
+    @torch.inference_mode()
+    def ways(self, pictures: Tensor, count: int, *, seed: int = 0) -> Tensor:
+        """Colour pictures of any size in several ways, in evaluation mode.
+
+        The mixture's components come first, the most probable before the others; what is asked
+        beyond them is drawn from the mixture.
+
+        Args:
+            pictures: (B, 3 or 1, H, W) sRGB in [0, 1]; what colours they have is not looked at.
+            count: Ways, at least 1.
+            seed: Of what is drawn.
+
+        Returns:
+            (B, count, 3, H, W) sRGB in [0, 1].
+
+        Raises:
+            ValueError: If the task is in training mode.
+        """
+        refuse_training(self)
+        guess = self.predict(seen_at_size(without_colour(pictures), self.encoder, self.size))
+        draws = Draws(seed, 0, torch.arange(len(pictures), device=pictures.device))
+        found = self._ways(guess, self._codes(guess, count, draws))  # (B, count, 2, s, s)
+        levels = lightness(pictures).repeat_interleave(count, dim=0)
+        return joined(found.flatten(0, 1), levels).unflatten(0, (-1, count))
+
+    @torch.inference_mode()
+    def diversity(self, batch: Images, count: int = WAYS) -> dict[str, float]:
+        """Measure how good and how different several ways to colour pictures are.
+
+        Args:
+            batch: Pictures, best held out; they are cropped as in training.
+            count: Ways, at least 1.
+
+        Returns:
+            In units of a and b: `error`, the mean distance from the true colours of the most
+            probable way; `best_of`, of each picture's best way; `variance`, the mean squared
+            distance of the ways from their mean.
+
+        Raises:
+            ValueError: If the task is in training mode.
+        """
+        refuse_training(self)
+        greys, withheld = self.hide(batch)
+        guess = self.predict(greys)
+        found = self._ways(guess, self._codes(guess, count, batch.draws))
+        errors = _errors(found, withheld.ab)
+        measured = {
+            "error": errors[:, 0].mean(),
+            "best_of": errors.amin(dim=1).mean(),
+            "variance": _variance(found),
+        }
+        return {name: value.item() for name, value in measured.items()}
+
+    def _painted(self, features: Tensor, code: Tensor) -> Tensor:
+        """Read colours from features and a code: -> (B, 2, s, s), on the scale."""
+        return self.decoder.answer(self.painter(features, code)).float()
+
+    def _codes(self, guess: Guess, count: int, draws: Draws) -> Tensor:
+        """Choose codes of the mixture: -> (B, count, Z)."""
+        means = guess.means.float()
+        order = guess.likely.argsort(dim=1, descending=True)
+        ranked = means.gather(1, order[..., None].expand_as(means))
+        more = count - self.components
+        if more <= 0:
+            return ranked[:, :count]
+        reached = guess.likely.float().softmax(dim=1).cumsum(dim=1)[:, None]  # (B, 1, M)
+        drawn = draws.uniform("ways/component", more)[..., None]
+        chosen = (drawn > reached).sum(dim=2).clamp(max=self.components - 1)
+        noise = draws.normal("ways/code", more * self.latent).unflatten(1, (more, -1))
+        middles = means.gather(1, chosen[..., None].expand(-1, -1, self.latent))
+        return torch.cat([ranked, middles + self.deviation * noise], dim=1)
+
+    def _ways(self, guess: Guess, codes: Tensor) -> Tensor:
+        """Paint with every code (B, k, Z): -> a and b (B, k, 2, s, s)."""
+        count = codes.shape[1]
+        features = guess.features.repeat_interleave(count, dim=0)
+        painted = self._painted(features, codes.flatten(0, 1)).permute(0, 2, 3, 1)
+        return self.scale.decoded(painted).permute(0, 3, 1, 2).unflatten(0, (-1, count))
+
+    @torch.no_grad()
+    def _measured(self, guess: Guess, ab: Tensor, painted: Tensor) -> dict[str, Tensor]:
+        """Colour the first pictures several ways, by the components alone."""
+        few = Guess(*(part[:MEASURED].detach() for part in guess))
+        found = self._ways(few, few.means[:, :WAYS].float())
+        through = self.scale.decoded(painted[:MEASURED]).permute(0, 3, 1, 2)
+        return {
+            "error": _errors(through[:, None], ab[:MEASURED]).mean(),
+            "best_of": _errors(found, ab[:MEASURED]).amin(dim=1).mean(),
+            "variance": _variance(found),
+        }
+
+
+def _errors(ways: Tensor, ab: Tensor) -> Tensor:
+    """Give mean distances of fields (B, k, 2, s, s) from the true ones (B, 2, s, s): -> (B, k)."""
+    return (ways - ab[:, None]).norm(dim=2).mean(dim=(2, 3))
+
+
+def _variance(ways: Tensor) -> Tensor:
+    """Give the mean squared distance of k fields (B, k, 2, s, s) from their mean."""
+    return (ways - ways.mean(dim=1, keepdim=True)).square().sum(dim=2).mean()
+
+
+def _check(
+    latent: int, components: int, deviation: float, divergence: float, least_scale: float
+) -> None:
+    """Refuse settings outside their ranges; written so that NaN is refused too."""
+    if latent < 1:
+        raise ValueError(f"latent must be at least 1, got {latent}")
+    if components < 1:
+        raise ValueError(f"components must be at least 1, got {components}")
+    if not 0 < deviation < math.inf:
+        raise ValueError(f"deviation must be above 0, got {deviation}")
+    if not 0 <= divergence < math.inf:
+        raise ValueError(f"divergence must be at least 0, got {divergence}")
+    if not 0 < least_scale <= 1:
+        raise ValueError(f"least_scale must be above 0 and at most 1, got {least_scale}")

@@ -1,0 +1,278 @@
+"""Inpainting: cut holes into a picture, then paint in what was there.
+
+Hidden:     the colours of the pixels in a hole, which one flat colour replaces.
+Predicted:  those colours, by a decoder on the encoder's maps of the rest.
+Scored:     error in the hole, over that of the data's mean colour; a blind guess costs 1.
+
+Pathak, Krahenbuhl, Donahue, Darrell, Efros, "Context Encoders: Feature Learning by Inpainting",
+CVPR 2016, https://arxiv.org/abs/1604.07379, section 3.
+
+The paper takes its error as it is. Divided by what the data's mean colour costs, which one look at
+the data tells, it has one size on dark and bright, flat and contrasty pictures, squared or not. The
+encoder's maps are read by a decoder of ours, not through a layer of thousands of numbers.
+
+With `overlap`, the hole is asked for together with a rim of visible pixels around it, which weighs
+ten times as much: what is painted then goes on from what is there. In the paper the rim is the
+outermost of a square that is hidden but for it; around the hole it can be had for every shape.
+
+With `adversarial`, a critic that is shown the insides of holes alone learns to tell painted ones
+from true ones, and the decoder to paint what it takes for true. It is not shown what is around
+them, as in the paper: the seam would tell it all.
+"""
+
+import contextlib
+import math
+from collections.abc import Generator
+from typing import Literal, NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from selfsight.augment.filling import fill_holes
+from selfsight.augment.holes import Kind, check_holes, grown, holes_in
+from selfsight.augment.views import random_view
+from selfsight.batch import Images, Needs
+from selfsight.encoders import Encoder
+from selfsight.parts.critic import Critic, told
+from selfsight.parts.decoder import WIDTH, Decoder
+from selfsight.score import Score
+
+RIM = 10.0  # weight of a visible pixel of the rim, where one in the hole has 1
+USUAL_MEAN, USUAL_DEVIATION = 0.5, 0.25  # of pictures, until the data has been looked at
+LEAST_DEVIATION, LEAST_COST = 1e-3, 1e-6  # for data of but one colour
+CRITIC_RATE = 0.1  # of the painter's: the paper's rates are 2e-4 and 2e-3
+
+
+class Withheld(NamedTuple):
+    """What a picture with a hole does not show.
+
+    Attributes:
+        truth: (B, C, S, S), the whole picture.
+        hole: (B, 1, S, S) float32, 1 in the hole and 0 elsewhere.
+        weight: (B, 1, S, S) float32, how much a pixel counts: 1 in the hole, more on the rim.
+    """
+
+    truth: Tensor
+    hole: Tensor
+    weight: Tensor
+
+
+class Inpainting(nn.Module):
+    """Predict what holes in a picture hide.
+
+    Args:
+        encoder: An `Encoder`, whose layers are read.
+        dim: Width of its pooled features, which are not used: the answer is read from its maps.
+        size: Side S of the crop that gets the hole, in pixels.
+        holes: "centre", "blocks" or "free", see `selfsight.augment.holes`.
+        share: Of the crop's area that is hidden, in (0, 1).
+        blocks: How many blocks a hole of that kind has.
+        overlap: Width of the visible rim that is asked for too, in pixels; 0 for none.
+        norm: "l2" or "l1" error. The paper has the first; asked what features were learned with,
+            its author has named either.
+        adversarial: Weight of the adversarial loss, in [0, 1); the error gets the rest. 0 leaves
+            the critic out, as the paper does to learn features; it has 0.001 to paint.
+        least_scale: Least share of the picture's area that a crop keeps, in (0, 1].
+        stride: Pixels a step of the decoder's grid, at least 1; layers finer than it are not read.
+        width: Channels of the decoder.
+    """
+
+    needs = Needs(batch=Images, least_side=16)
+    chance = None
+    mean: Tensor
+    deviation: Tensor
+    cost: Tensor
+    fill: Tensor
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        dim: int,
+        *,
+        size: int,
+        holes: Kind = "blocks",
+        share: float = 0.25,
+        blocks: int = 4,
+        overlap: int = 0,
+        norm: Literal["l2", "l1"] = "l2",
+        adversarial: float = 0.0,
+        least_scale: float = 0.4,
+        stride: int = 4,
+        width: int = WIDTH,
+    ) -> None:
+        super().__init__()
+        _check(encoder, norm, overlap, adversarial, least_scale, stride)
+        check_holes(holes, share, blocks)
+        encoder = cast(Encoder, encoder)
+        channels = encoder.recipe.channels
+        self.encoder = encoder
+        self.size = size
+        self.holes: Kind = holes
+        self.share, self.blocks, self.overlap = share, blocks, overlap
+        self.norm = norm
+        self.adversarial = adversarial
+        self.least_scale = least_scale
+        self.decoder = Decoder(encoder, channels * stride**2, stride=stride, width=width)
+        self.critic = Critic(channels, size) if adversarial else None
+        self.register_buffer("mean", torch.full((channels, 1, 1), USUAL_MEAN))
+        self.register_buffer("deviation", torch.full((channels, 1, 1), USUAL_DEVIATION))
+        # The mean distance from the mean, of a normal distribution, is sqrt(2 / pi) deviations.
+        distance = USUAL_DEVIATION * math.sqrt(2 / math.pi)
+        usual = USUAL_DEVIATION**2 if norm == "l2" else distance
+        self.register_buffer("cost", torch.tensor(usual))
+        # What the network is fed of it is 0, as if nothing were there.
+        fill = torch.tensor(encoder.recipe.mean)[:, None, None]
+        self.register_buffer("fill", fill, persistent=False)
+
+    @property
+    def blind(self) -> float:
+        """Tell what the mean colour costs, and a critic that tells nothing of it."""
+        if not self.adversarial:
+            return 1.0
+        return 1.0 - self.adversarial + (1 + self.adversarial) * math.log(2)
+
+    @torch.no_grad()
+    def look_at(self, batch: Images) -> None:
+        """Learn from some pictures which colours holes hide: their mean, how far from it they are.
+
+        Holes seldom reach a picture's border, where more pictures are all white or all black, so
+        the colours of whole pictures would spread more.
+        """
+        _, withheld = self.hide(batch)
+        hole = withheld.hole
+        mean = _over(withheld.truth, hole)  # (C,)
+        error = withheld.truth - mean[:, None, None]
+        squared, absolute = _over(error.square(), hole), _over(error.abs(), hole)
+        cost = squared if self.norm == "l2" else absolute
+        self.mean.copy_(mean[:, None, None])
+        self.deviation.copy_(squared.sqrt().clamp(min=LEAST_DEVIATION)[:, None, None])
+        self.cost.copy_(cost.mean().clamp(min=LEAST_COST))
+
+    def parameter_groups(self) -> list[dict[str, object]]:
+        """Let the critic learn more slowly than what it judges."""
+        if self.critic is None:
+            return []
+        return [{"params": list(self.critic.parameters()), "rate": CRITIC_RATE}]
+
+    def hide(self, batch: Images) -> tuple[Tensor, Withheld]:
+        """Crop, then cut a hole: -> pictures (B, C, S, S), what they do not show."""
+        crops = random_view(batch, self.size, scale=(self.least_scale, 1.0))
+        mask = holes_in(batch, self.size, kind=self.holes, share=self.share, blocks=self.blocks)
+        hole = weight = mask.float()
+        if self.overlap:
+            weight = hole + RIM * (grown(mask, self.overlap).float() - hole)
+        # At weight 1 `lerp` gives its end exactly: nothing of what is hidden is left.
+        return torch.lerp(crops, self.fill, hole), Withheld(crops, hole, weight)
+
+    def predict(self, pictures: Tensor) -> Tensor:
+        """Paint whole pictures from what is visible: (B, C, S, S) -> (B, C, S, S)."""
+        size = pictures.shape[-1]
+        answer = self.decoder(self.encoder.layers(pictures), size)
+        answer = F.pixel_shuffle(answer.float(), self.decoder.stride)[..., :size, :size]
+        return self.mean + self.deviation * answer  # an answer of 0 is the mean colour
+
+    def score(self, predicted: Tensor, withheld: Withheld) -> Score:
+        """Compare what was painted with what was hidden, a sample at a time.
+
+        Metrics are the mean absolute error in the hole, in [0, 1]; the ratio of signal to noise
+        there, `psnr`, in decibels; with a critic also the share of holes it tells rightly, which is
+        0.5 when it cannot.
+        """
+        error = predicted.float() - withheld.truth
+        squared, absolute = (e.mean(dim=1, keepdim=True) for e in (error.square(), error.abs()))
+        cost = squared if self.norm == "l2" else absolute
+        loss = _over(cost, withheld.weight).mean() / self.cost
+        noise = _over(squared.detach(), withheld.hole).mean().clamp(min=LEAST_COST)
+        metrics = {
+            "error": _over(absolute.detach(), withheld.hole).mean(),
+            "psnr": -10 * noise.log10(),
+        }
+        if self.critic is not None:
+            # Outside the hole both show the mean colour: the critic sees the insides alone.
+            real = withheld.hole * (withheld.truth - self.mean) / self.deviation
+            made = withheld.hole * (predicted.float() - self.mean) / self.deviation
+            said = told(self.critic, real, made)
+            loss = (1 - self.adversarial) * loss + self.adversarial * said.maker + said.critic
+            metrics["critic"] = said.accuracy
+        return Score(loss, metrics)
+
+    def forward(self, batch: Images) -> Score:
+        pictures, withheld = self.hide(batch)
+        return self.score(self.predict(pictures), withheld)
+
+    @torch.inference_mode()
+    def filled(self, pictures: Tensor, hole: Tensor) -> Tensor:
+        """Paint the holes of pictures at their own size, with every network in evaluation mode.
+
+        Args:
+            pictures: (B, C, H, W) float32 in [0, 1], with anything in their holes.
+            hole: (B, 1, H, W) bool, True where to paint. Holes that lie apart are painted each by
+                itself.
+
+        Returns:
+            (B, C, H, W) float32 in [0, 1]; pixels outside the holes are those given, bit by bit.
+
+        Raises:
+            ValueError: If there is not one mask for each picture, of its size.
+        """
+        count, _, height, width = pictures.shape
+        if hole.dtype != torch.bool or hole.shape != (count, 1, height, width):
+            wanted = (count, 1, height, width)
+            raise ValueError(
+                f"holes must be bool of shape {wanted}, got {hole.dtype} of {tuple(hole.shape)}"
+            )
+        with _evaluating(self):
+            result = [
+                fill_holes(
+                    picture,
+                    mask[0],
+                    self.predict,
+                    size=self.size,
+                    share=self.share,
+                    color=self.fill,
+                )
+                for picture, mask in zip(pictures, hole, strict=True)
+            ]
+        return torch.stack(result)
+
+
+def _over(values: Tensor, weight: Tensor) -> Tensor:
+    """Average (B, C, S, S) by weight within each sample, then over the samples: -> (C,)."""
+    return ((values * weight).sum(dim=(2, 3)) / weight.sum(dim=(2, 3))).mean(dim=0)
+
+
+@contextlib.contextmanager
+def _evaluating(network: nn.Module) -> Generator[None]:
+    """Put every part into evaluation mode, and afterwards each back into the mode it had."""
+    training = [part for part in network.modules() if part.training]
+    try:
+        network.eval()
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+def _check(
+    encoder: nn.Module,
+    norm: str,
+    overlap: int,
+    adversarial: float,
+    least_scale: float,
+    stride: int,
+) -> None:
+    """Refuse what the task cannot use; written so that NaN is refused too."""
+    if not isinstance(encoder, Encoder):
+        kind = type(encoder).__name__
+        raise TypeError(f"inpainting needs an Encoder with named layers, got {kind}")
+    if norm not in ("l2", "l1"):
+        raise ValueError(f"norm must be 'l2' or 'l1', got {norm!r}")
+    if overlap < 0:
+        raise ValueError(f"overlap must be at least 0 pixels, got {overlap}")
+    if not 0 <= adversarial < 1:
+        raise ValueError(f"adversarial must be at least 0 and below 1, got {adversarial}")
+    if not 0 < least_scale <= 1:
+        raise ValueError(f"least_scale must be above 0 and at most 1, got {least_scale}")
+    if stride < 1:
+        raise ValueError(f"stride must be at least 1 pixel, got {stride}")

@@ -1,0 +1,164 @@
+"""Relative position: show two patches of a picture, then ask where the second lies of the first.
+
+Hidden:     on which of eight sides of a patch its neighbour lies: above, right, below, ...
+Predicted:  the side, from the features of both patches.
+Scored:     cross-entropy over the eight sides; a blind guess costs log 8 = 2.079 nats.
+
+Doersch, Gupta, Efros, "Unsupervised Visual Representation Learning by Context Prediction", ICCV
+2015, https://arxiv.org/abs/1505.05192, sections 3 and 4.
+
+Nine patches are cut out of a crop, each at random within its cell of a 3 x 3 grid, and encoded
+once. Pairs are made of their features: every patch with each of its neighbours, 40 ordered pairs a
+picture. All pairs go through one and the same head, so nothing but the patches tells their side.
+Of the straight sides there are six pairs each, of the slanting ones four; pairs are weighted so
+that each side counts an eighth.
+
+Against shortcuts: the gap between patches; standardised patches; no colour along the axis on which
+lenses spread colours (the paper's projection; "dropped" is its other cure, a single channel); and
+some patches are made coarse, so that how pixelated they are tells nothing. The zeros around every
+patch that convolutions see are the same for all of them and say nothing of its place. Pictures are
+mirrored before they are cut.
+
+We depart from the paper in the head, which is smaller, and in standardising over all channels of a
+patch together, within the encoder, so that probes see what was trained. On pictures of 32 px, with
+patches of 8, there is little to hold on to.
+"""
+
+import math
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from selfsight.augment.patches import colors_dropped, resampled
+from selfsight.augment.tiles import cut_tiles, side_of_tiles
+from selfsight.augment.views import random_view
+from selfsight.batch import Images, Needs
+from selfsight.encoders import Feed, fed
+from selfsight.score import Score
+
+GRID = 3
+PATCHES = GRID * GRID
+SIDES = tuple((d, a) for d in (-1, 0, 1) for a in (-1, 0, 1) if (d, a) != (0, 0))
+Colours = Literal["projected", "dropped", "lightness", "all"]
+
+
+def neighbouring_pairs() -> tuple[Tensor, Tensor]:
+    """List the ordered pairs of neighbours in the grid: -> patches (Q, 2), sides (Q,), int64.
+
+    Side s of a pair means that the second patch lies SIDES[s] (down, across) of the first.
+    """
+    pairs: list[tuple[int, int]] = []
+    sides: list[int] = []
+    for first in range(PATCHES):
+        for side, (down, across) in enumerate(SIDES):
+            row, column = first // GRID + down, first % GRID + across
+            if 0 <= row < GRID and 0 <= column < GRID:
+                pairs.append((first, row * GRID + column))
+                sides.append(side)
+    return torch.tensor(pairs), torch.tensor(sides)
+
+
+class RelativePosition(nn.Module):
+    """Predict on which side of a patch its neighbour lies.
+
+    Args:
+        encoder: Maps patches (B, C, p, p) in [0, 1] to features (B, D).
+        dim: Width D of those features.
+        size: Side S of the crop that patches are cut out of, in pixels.
+        patch: Side of a patch as a share of its cell's, a third of the crop's, in (0, 1]; 1 leaves
+            no gap. Smaller ones hide better how lines go on, and show less.
+        colours: What is shown of colours: "projected", without the green-magenta axis; "dropped",
+            one random channel and noise for the others; "lightness"; or "all".
+        standardised: Whether every patch is brought to mean 0 and deviation 1 over its channels.
+        coarse: Share of patches that are shrunk to fewer pixels and enlarged again, in [0, 1].
+        least_scale: Least share of the picture's area that a crop keeps, in (0, 1].
+        hidden_width: Features of a pair.
+    """
+
+    needs = Needs(batch=Images, least_side=24)  # a patch then has 6 px
+    pairs: Tensor
+    sides: Tensor
+    weights: Tensor
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        dim: int,
+        *,
+        size: int,
+        patch: float = 0.8,
+        colours: Colours = "projected",
+        standardised: bool = True,
+        coarse: float = 1 / 3,
+        least_scale: float = 0.5,
+        hidden_width: int = 256,
+    ) -> None:
+        super().__init__()
+        _check(colours, coarse, least_scale, hidden_width)
+        shown = "all" if colours == "dropped" else colours  # dropped by draws, in `hide`
+        self.encoder = fed(encoder, Feed(shown, "picture" if standardised else None))
+        self.size, self.side = size, side_of_tiles(size, GRID, patch)
+        self.colours, self.coarse, self.least_scale = colours, coarse, least_scale
+        pairs, sides = neighbouring_pairs()
+        self.register_buffer("pairs", pairs, persistent=False)
+        self.register_buffer("sides", sides, persistent=False)
+        weights = 1 / (len(SIDES) * sides.bincount()[sides])  # they sum to 1
+        self.register_buffer("weights", weights, persistent=False)
+        # A linear layer on two patches side by side is a sum of two layers, one for each place:
+        # nine patches go through both, not forty pairs through one.
+        self.first = nn.Linear(dim, hidden_width, bias=False)
+        self.second = nn.Linear(dim, hidden_width, bias=False)
+        self.joint = nn.Sequential(
+            nn.BatchNorm1d(hidden_width), nn.ReLU(inplace=True), nn.Linear(hidden_width, len(SIDES))
+        )
+        self.blind = math.log(len(SIDES))
+        self.chance = 1 / len(SIDES)
+
+    def hide(self, batch: Images) -> tuple[Tensor, Tensor]:
+        """Crop and cut: -> patches (9 B, C, p, p), sides of their pairs (B, Q)."""
+        scale = (self.least_scale, 1.0)
+        crops = random_view(batch, self.size, scale=scale, ratio=(1.0, 1.0))
+        patches = cut_tiles(crops, batch, GRID, self.side, name="relative-position/patches")
+        if self.coarse:
+            name = "relative-position/coarse"
+            patches = resampled(patches, batch, share=self.coarse, name=name)
+        if self.colours == "dropped":
+            patches = colors_dropped(patches, batch, name="relative-position/colours")
+        return patches.flatten(0, 1), self.sides.expand(len(crops), -1)
+
+    def predict(self, patches: Tensor) -> Tensor:
+        """Guess the side of every pair: patches (9 B, C, p, p) -> logits (B, Q, 8)."""
+        features = self.encoder(patches)
+        first = self.first(features).unflatten(0, (-1, PATCHES))  # (B, 9, hidden)
+        second = self.second(features).unflatten(0, (-1, PATCHES))
+        pairs = first.index_select(1, self.pairs[:, 0]) + second.index_select(1, self.pairs[:, 1])
+        return self.joint(pairs.flatten(0, 1)).unflatten(0, (len(pairs), -1))
+
+    def score(self, logits: Tensor, sides: Tensor) -> Score:
+        """Compare the guesses with the sides; loss in nats, accuracy in [0, 1].
+
+        Both are means over the eight sides.
+        """
+        costs = F.cross_entropy(logits.float().flatten(0, 1), sides.flatten(), reduction="none")
+        right = (logits.argmax(dim=2) == sides).float()  # (B, Q)
+        # No matrix products: autocast would round them.
+        loss = (costs.view_as(right).mean(dim=0) * self.weights).sum()
+        return Score(loss, {"accuracy": (right.mean(dim=0) * self.weights).sum()})
+
+    def forward(self, batch: Images) -> Score:
+        patches, sides = self.hide(batch)
+        return self.score(self.predict(patches), sides)
+
+
+def _check(colours: str, coarse: float, least_scale: float, width: int) -> None:
+    """Refuse settings outside their ranges; written so that NaN is refused too."""
+    if colours not in get_args(Colours):
+        raise ValueError(f"colours must be one of {', '.join(get_args(Colours))}, got {colours!r}")
+    if not 0 <= coarse <= 1:
+        raise ValueError(f"coarse must be a share of the patches, from 0 to 1, got {coarse}")
+    if not 0 < least_scale <= 1:
+        raise ValueError(f"least_scale must be above 0 and at most 1, got {least_scale}")
+    if width < 1:
+        raise ValueError(f"hidden_width must be at least 1, got {width}")
