@@ -3,8 +3,9 @@
 Legend: B batch, C channels, S side of the square canvas in pixels.
 """
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -89,6 +90,7 @@ class Facts:
         side: Side of the crops, in pixels.
         batch: Samples a step, over all processes.
         steps: Steps of the whole run, None when not yet known.
+        chosen: Settings of the task that were asked for.
     """
 
     samples: int
@@ -97,3 +99,4 @@ class Facts:
     side: int
     batch: int
     steps: int | None = None
+    chosen: Mapping[str, Any] = field(default_factory=dict[str, Any])

@@ -216,7 +216,8 @@ def _draft(
 def _settled(task: str, facts: Facts, chosen: dict[str, Any]) -> dict[str, Any]:
     """Let a task derive from the data what was not chosen, or chosen to be none."""
     derive = getattr(load_task(task), "derive", None)
-    derived = cast(dict[str, Any], derive(facts)) if derive else {}
+    given = dataclasses.replace(facts, chosen=chosen)
+    derived = cast(dict[str, Any], derive(given)) if derive else {}
     return derived | {k: v for k, v in chosen.items() if v is not None or k not in derived}
 
 

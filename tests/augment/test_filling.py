@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from selfsight.augment.filling import fill_holes, separate_holes, squares_around
+from selfsight.augment.filling import box_mean, fill_holes, separate_holes, squares_around
 
 FILL = torch.full((1, 1, 1), 2.0)  # no picture has it: painters of these tests know a hole by it
 
@@ -144,6 +144,29 @@ def test_no_seam_shows_and_the_middle_is_as_painted() -> None:
 
     assert (row[1:] - row[:-1]).abs().max() < 0.07  # of a difference of 0.2
     torch.testing.assert_close(row[22:42], torch.full((20,), 0.7))
+
+
+@pytest.mark.parametrize("reach", [1, 3, 20])
+def test_a_box_mean_is_that_of_a_plain_loop(reach: int) -> None:
+    values = torch.rand(2, 9, 14)
+
+    wanted = torch.stack(
+        [
+            torch.stack(
+                [
+                    values[
+                        :, max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1
+                    ].mean(dim=(1, 2))
+                    for x in range(14)
+                ],
+                dim=-1,
+            )
+            for y in range(9)
+        ],
+        dim=-2,
+    )
+
+    torch.testing.assert_close(box_mean(values, reach), wanted)
 
 
 def test_no_hole_leaves_all() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from selfsight.looks.laid import laid
+from selfsight.looks.laid import EMPTY, laid
 from selfsight.looks.sheet import CROSS, TICK, Cell, Sheet, answered, draw_sheet, percent
 
 GREY = torch.full((3, 16, 16), 0.5)
@@ -78,7 +78,9 @@ def test_tiles_are_laid_out_in_reading_order_with_white_lines() -> None:
     assert [round(float(value), 1) for value in corners] == [0.1, 0.2, 0.3, 0.4]
 
 
-def test_blank_places_stay_white() -> None:
+def test_empty_places_are_chequered() -> None:
     blank = torch.tensor([False, True, False, False])
+    picture = laid(torch.zeros(4, 3, 12, 12), 2, blank=blank)
 
-    assert laid(torch.zeros(4, 3, 8, 8), 2, blank=blank)[:, :8, 9:].eq(1).all()
+    assert picture[:, :12, :12].eq(0).all()
+    assert picture[0, :12, 13:].unique().tolist() == pytest.approx(list(EMPTY))

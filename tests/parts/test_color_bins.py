@@ -160,3 +160,5 @@ def test_settings_outside_their_ranges_are_refused() -> None:
     for temperature in (0.0, math.nan):
         with pytest.raises(ValueError, match="temperature must be above 0, got"):
             ColorBins(temperature=temperature)
+        with pytest.raises(ValueError, match="temperature must be above 0, got"):
+            ColorBins().decoded(torch.zeros(261), temperature)

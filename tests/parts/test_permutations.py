@@ -2,7 +2,9 @@
 
 import itertools
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -11,6 +13,7 @@ from selfsight.parts.permutations import (
     _agreements,  # pyright: ignore[reportPrivateUsage] -- under test
     _first_rows,  # pyright: ignore[reportPrivateUsage] -- under test
     distant_permutations,
+    kept_permutations,
 )
 
 
@@ -86,12 +89,11 @@ def test_a_seed_gives_permutations_of_its_own() -> None:
     assert not torch.equal(first, distant_permutations(10, 9, seed=1))
 
 
-@pytest.mark.slow
-def test_all_permutations_of_nine_are_found() -> None:
-    rows = distant_permutations(math.factorial(9), 9)
+def test_all_permutations_of_eight_are_found() -> None:
+    rows = distant_permutations(math.factorial(8), 8)  # more squares than are compared
 
-    numbers = (rows * 9 ** torch.arange(9)).sum(dim=1)
-    assert len(numbers.unique()) == math.factorial(9)
+    numbers = (rows * 8 ** torch.arange(8)).sum(dim=1)
+    assert len(numbers.unique()) == math.factorial(8)
 
 
 @pytest.mark.parametrize(
@@ -108,3 +110,20 @@ def test_more_permutations_than_there_are_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         distant_permutations(count, places)
+
+
+def test_large_sets_are_kept_and_a_damaged_one_is_chosen_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SELFSIGHT_CACHE", str(tmp_path))
+    chosen = kept_permutations(600, 6)
+    (path,) = tmp_path.rglob("*.npy")
+
+    assert torch.equal(chosen, distant_permutations(600, 6))
+    kept = np.load(path)
+    np.save(path, kept[::-1])
+    assert torch.equal(kept_permutations(600, 6), chosen.flip(0))  # it is the file that is read
+    np.save(path, np.zeros_like(kept))
+    assert torch.equal(kept_permutations(600, 6), chosen)
+    path.write_bytes(b"damaged")
+    assert torch.equal(kept_permutations(600, 6), chosen)

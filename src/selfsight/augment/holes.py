@@ -30,7 +30,7 @@ def holes_in(
     *,
     kind: Kind = "blocks",
     share: float = 0.25,
-    blocks: int = 4,
+    blocks: int = 1,
     name: str = "hole",
 ) -> Tensor:
     """Draw a hole for every picture.

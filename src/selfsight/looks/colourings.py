@@ -5,7 +5,7 @@ from torch import Tensor
 from selfsight.augment.colorless import colours_on_grid
 from selfsight.augment.views import random_view
 from selfsight.batch import Images
-from selfsight.looks.sheet import Cell, Sheet
+from selfsight.looks.sheet import Cell, Sheet, percent
 from selfsight.parts.color_bins import ColorBins
 from selfsight.tasks.colorization import Colorization
 
@@ -64,6 +64,6 @@ def said(task: Colorization, figures: dict[str, float], among: str) -> str:
     return (
         f"On {among}, colours are off by {figures['error']:.1f} on average, in units of CIELAB's a "
         f"and b, where leaving the pictures grey is off by {figures['grey_error']:.1f}; they are "
-        f"{colourful:.0%} as colourful as the true ones. The loss is {figures['loss']:.2f}; "
+        f"{percent(colourful)} as colourful as the true ones. The loss is {figures['loss']:.2f}; "
         f"{blind} {figures['blind']:.2f}.{temperature}"
     )

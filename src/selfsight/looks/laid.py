@@ -1,10 +1,12 @@
-"""Laid: tiles of a picture side by side, with white lines between them."""
+"""Laid: tiles of a picture side by side, with white lines between them; empty places chequered."""
 
 import torch
 from torch import Tensor
 
 WHITE = 1.0
+EMPTY = (0.72, 0.9)  # greys of the chequers that stand for nothing
 LINE = 0.06  # of a tile's side
+CHEQUERS = 6  # a side
 
 
 def laid(tiles: Tensor, across: int, *, blank: Tensor | None = None) -> Tensor:
@@ -13,7 +15,7 @@ def laid(tiles: Tensor, across: int, *, blank: Tensor | None = None) -> Tensor:
     Args:
         tiles: (N, C, t, t) in [0, 1], in reading order.
         across: Tiles a row.
-        blank: (N,) bool, places that stay empty; None for none.
+        blank: (N,) bool, the places that are empty whatever tile is there; None for none.
 
     Returns:
         (C, h, w) in [0, 1].
@@ -24,8 +26,14 @@ def laid(tiles: Tensor, across: int, *, blank: Tensor | None = None) -> Tensor:
     shape = (channels, down * (side + line) - line, across * (side + line) - line)
     sheet = torch.full(shape, WHITE, device=tiles.device)
     for number, tile in enumerate(tiles):
-        if blank is not None and blank[number]:
-            continue
+        empty = blank is not None and bool(blank[number])
         top, left = number // across * (side + line), number % across * (side + line)
-        sheet[:, top : top + side, left : left + side] = tile
+        sheet[:, top : top + side, left : left + side] = _chequered(tile) if empty else tile
     return sheet
+
+
+def _chequered(tile: Tensor) -> Tensor:
+    """Give chequers of the shape of a tile (C, t, t)."""
+    place = torch.arange(tile.shape[-1], device=tile.device) * CHEQUERS // tile.shape[-1]
+    dark = (place[:, None] + place) % 2 == 0
+    return torch.where(dark, *EMPTY).expand_as(tile)

@@ -31,8 +31,8 @@ def said(_: RelativePosition, figures: dict[str, float], among: str) -> str:
     return (
         f"On {among}, {percent(figures['accuracy'])} of the sides are guessed, over all pairs of "
         f"neighbours; a blind guess gets {percent(figures['chance'])}. Each neighbour lies where "
-        "it is thought to be; of several in one place the surest is seen, and a place that none "
-        "is thought to be in stays white."
+        "it is thought to be; of several in one place the surest is seen, and chequered places are "
+        "none's."
     )
 
 

@@ -65,8 +65,8 @@ def draw_sheet(sheet: Sheet, path: Path, *, caption: str = "", side: float = SID
         side: Width of a picture, in inches.
     """
     columns = len(sheet.columns)
-    across = min(max(1, COLUMNS // columns), len(sheet.samples))
-    lines = -(-len(sheet.samples) // across)
+    lines = -(-len(sheet.samples) // max(1, COLUMNS // columns))
+    across = -(-len(sheet.samples) // lines)
     tall = max(_tallness(cell.picture) for cells in sheet.samples for cell in cells) * side
     step = tall + LINE * max(_lines(c.note) for cells in sheet.samples for c in cells) + GAP
     block = columns * (side + GAP) + (BETWEEN if columns > 1 else 0)

@@ -5,8 +5,8 @@ is nearly grey, so pixels count by how rare their colour is; and an answer is de
 a sharpened distribution. Zhang, Isola, Efros, "Colorful Image Colorization", ECCV 2016,
 https://arxiv.org/abs/1603.08511, sections 2.1 to 2.3.
 
-Bins are the squares, STEP wide, that some colour of sRGB falls into: 261 of them. The paper counts
-313, and does not say by which rule; what is more lies outside of what a screen shows.
+Bins are the squares, STEP wide, that some colour of sRGB falls into: 261 of them, none of its 8-bit
+colours being left out. The paper keeps 313 as in gamut: some of those no screen can show.
 
 Colours lie along the last dimension here: (..., 2) a and b, (..., Q) bins.
 """
@@ -148,9 +148,16 @@ class ColorBins(nn.Module):
         return self.weights[self.numbers[self.rows(ab), 0]]
 
     def decoded(self, logits: Tensor, temperature: float | None = None) -> Tensor:
-        """Decide on colours by the annealed mean: (..., Q) logits -> (..., 2) a and b."""
-        sharpened = logits.float() / (temperature or self.temperature)
-        return sharpened.softmax(dim=-1) @ self.middles
+        """Decide on colours by the annealed mean: (..., Q) logits -> (..., 2) a and b.
+
+        Raises:
+            ValueError: If the temperature is not above 0.
+        """
+        temperature = self.temperature if temperature is None else temperature
+        if not 0 < temperature < math.inf:
+            raise ValueError(f"temperature must be above 0, got {temperature}")
+        with torch.autocast(logits.device.type, enabled=False):
+            return (logits.float() / temperature).softmax(dim=-1) @ self.middles
 
     def _counted(self, numbers: Tensor, shares: Tensor) -> Tensor:
         """Average shares (n, K) of bins over n colours: -> (Q,)."""

@@ -21,15 +21,23 @@ two of them are compared by p - q modulo N alone: p + k and q + m agree where p 
 the most agreements of any two of their permutations are the most frequent value of p - q.
 """
 
+import contextlib
+import io
 import itertools
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from selfsight.atomic import write_bytes
 from selfsight.draws import Draws
+from selfsight.errors import SelfsightError
+from selfsight.machine import cache_folder
 
 MOST_PLACES = 9  # (N - 1)! squares are compared
+WORTH_KEEPING = 500  # permutations
+REVISION = 1  # of how they are chosen: another one makes kept ones useless
 MOST_COMPARED = 1200  # squares chosen by their distance: seconds for 3 x 3 tiles
 
 
@@ -61,6 +69,31 @@ def distant_permutations(count: int, places: int, *, seed: int = 0) -> Tensor:
     shifts = torch.arange(places)[:, None]
     squares = (chosen[:, None, :] + shifts) % places  # (squares, N, N)
     return squares.flatten(0, 1)[:count]
+
+
+def kept_permutations(count: int, places: int, *, seed: int = 0) -> Tensor:
+    """Give `distant_permutations` from the cache folder, or choose and keep them.
+
+    Sets that are chosen in no time are not kept.
+    """
+    if count < WORTH_KEEPING:
+        return distant_permutations(count, places, seed=seed)
+    path = cache_folder() / "permutations" / f"{REVISION}-{count}-of-{places}-{seed}.npy"
+    with contextlib.suppress(OSError, ValueError, EOFError):  # missing or damaged: chosen anew
+        kept = torch.from_numpy(np.load(path, allow_pickle=False))
+        if kept.shape == (count, places) and _are_permutations(kept):
+            return kept.long()
+    chosen = distant_permutations(count, places, seed=seed)
+    with contextlib.suppress(OSError, SelfsightError):  # a cache that cannot be written costs time
+        path.parent.mkdir(parents=True, exist_ok=True)
+        buffer = io.BytesIO()
+        np.save(buffer, chosen.to(torch.uint8).numpy())
+        write_bytes(path, buffer.getvalue())
+    return chosen
+
+
+def _are_permutations(rows: Tensor) -> bool:
+    return bool((rows.sort(dim=1).values == torch.arange(rows.shape[1])).all())
 
 
 def _first_rows(places: int) -> Tensor:

@@ -23,7 +23,6 @@ import math
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selfsight.augment.colorless import (
@@ -42,12 +41,12 @@ from selfsight.batch import Images, Needs
 from selfsight.cielab import lightness
 from selfsight.draws import Draws
 from selfsight.parts.color_bins import ColorBins
+from selfsight.parts.color_codes import Coder, Painter, closest_cost
+from selfsight.parts.color_codes import divergence as divergence_of
 from selfsight.parts.color_scale import ColorScale
 from selfsight.parts.decoder import WIDTH, Decoder
 from selfsight.score import Score
 
-SEEDS = 4  # side of the field that a code is written to and read from
-BOUND = 6.0  # of a code's log variance, either way: an exponential of more would not be trained
 RATE = 0.1  # of the networks without batch normalisation, over the plan's: they bear less
 RAMP = 0.5  # share of the training in which the divergence's weight rises
 MEASURED = 4  # pictures of a batch that are coloured several ways for the metrics
@@ -73,58 +72,6 @@ class Guess(NamedTuple):
     features: Tensor
     likely: Tensor
     means: Tensor
-
-
-class Coder(nn.Module):
-    """Code a field of colours: (B, 2, s, s) -> mean and log variance of a code, each (B, Z)."""
-
-    def __init__(self, latent: int, width: int) -> None:
-        super().__init__()
-        self.field = nn.Sequential(
-            nn.Conv2d(2, width // 2, 3, padding=1, bias=False),
-            nn.BatchNorm2d(width // 2),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(width // 2, width, 3, stride=2, padding=1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(inplace=True),
-        )
-        self.code = nn.Linear(width * SEEDS**2, 2 * latent)
-
-    def forward(self, field: Tensor) -> tuple[Tensor, Tensor]:
-        seeds = F.adaptive_avg_pool2d(self.field(field), SEEDS)
-        mean, log_variance = self.code(seeds.flatten(1)).float().chunk(2, dim=1)
-        return mean, BOUND * (log_variance / BOUND).tanh()
-
-
-class Painter(nn.Module):
-    """Add a code (B, Z) to features (B, W, s, s): -> features of the same shape."""
-
-    def __init__(self, latent: int, width: int) -> None:
-        super().__init__()
-        self.seeds = nn.Linear(latent, width * SEEDS**2)
-        # No batch normalisation from here on: colours tried for the metrics must not change it.
-        self.mixed = nn.Conv2d(width, width, 3, padding=1)
-
-    def forward(self, features: Tensor, code: Tensor) -> Tensor:
-        seeds = self.seeds(code).unflatten(1, (-1, SEEDS, SEEDS))
-        grown = F.interpolate(seeds, size=features.shape[-2:], mode="bilinear", align_corners=False)
-        return F.relu(self.mixed(features + grown))
-
-
-def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Measure how far normal distributions (B, Z) are from the standard one: -> (B,) nats."""
-    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1)
-
-
-def closest_cost(code: Tensor, guess: Guess, deviation: float) -> Tensor:
-    """Measure how unlikely codes (B, Z) are by the closest component: -> (B,) nats.
-
-    The constant of the normal density is left out.
-    """
-    apart = (guess.means.float() - code[:, None]).square().sum(dim=2)  # (B, M)
-    distance, closest = apart.min(dim=1)
-    chosen = guess.likely.float().log_softmax(dim=1).gather(1, closest[:, None])[:, 0]
-    return distance / (2 * deviation**2) - chosen
 
 
 class ColorizationVAE(nn.Module):
@@ -227,8 +174,8 @@ class ColorizationVAE(nn.Module):
         painted = self._painted(guess.features, code).permute(0, 2, 3, 1)
         errors = (self.bins.rarity(field) * self.scale.costs(painted, field)).mean(dim=(1, 2))
         # Of a number of the code, so that longer codes do not count more than colours.
-        apart = closest_cost(mean.detach(), guess, self.deviation) / self.latent
-        costs = errors + self.risen * divergence(mean, log_variance) + apart
+        apart = closest_cost(mean.detach(), guess.likely, guess.means, self.deviation) / self.latent
+        costs = errors + self.risen * divergence_of(mean, log_variance) + apart
         loss = (costs * coloured(withheld.ab)).mean() / self.share
         return Score(loss, self._measured(guess, withheld.ab, painted.detach()))
 

@@ -67,13 +67,16 @@ class Inpainting(nn.Module):
         size: Side S of the crop that gets the hole, in pixels.
         holes: "centre", "blocks" or "free", see `selfsight.augment.holes`.
         share: Of the crop's area that is hidden, in (0, 1).
-        blocks: How many blocks a hole of that kind has.
+        blocks: How many blocks a hole of that kind has. In short trainings on CIFAR-10, one of a
+            quarter of the area learned more than four of as much together, six of half of it, or
+            the central square: far from what is visible, neighbours tell less.
         overlap: Width of the visible rim that is asked for too, in pixels; 0 for none.
         norm: "l2" or "l1" error. The paper has the first; asked what features were learned with,
             its author has named either.
         adversarial: Weight of the adversarial loss, in [0, 1); the error gets the rest. 0 leaves
             the critic out, as the paper does to learn features; it has 0.001 to paint.
-        least_scale: Least share of the picture's area that a crop keeps, in (0, 1].
+        least_scale: Least share of the picture's area that a crop keeps, in (0, 1]. In one
+            such training, 0.4 learned more than 0.2.
         stride: Pixels a step of the decoder's grid, at least 1; layers finer than it are not read.
         width: Channels of the decoder.
     """
@@ -93,7 +96,7 @@ class Inpainting(nn.Module):
         size: int,
         holes: Kind = "blocks",
         share: float = 0.25,
-        blocks: int = 4,
+        blocks: int = 1,
         overlap: int = 0,
         norm: Literal["l2", "l1"] = "l2",
         adversarial: float = 0.0,

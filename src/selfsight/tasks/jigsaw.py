@@ -30,7 +30,7 @@ from selfsight.augment.tiles import cut_tiles, put_together, side_of_tiles
 from selfsight.augment.views import random_view
 from selfsight.batch import Facts, Images, Needs
 from selfsight.encoders import Feed, fed
-from selfsight.parts.permutations import distant_permutations
+from selfsight.parts.permutations import kept_permutations
 from selfsight.score import Score
 
 PERMUTATIONS = {2: 24, 3: 100}  # by grid: all of 2 x 2
@@ -56,7 +56,7 @@ class Jigsaw(nn.Module):
         hidden_width: Features of the joined tiles.
     """
 
-    needs = Needs(batch=Images, least_side=16)
+    needs = Needs(batch=Images, least_side=16, wanted_side=112)
     permutations: Tensor
 
     def __init__(
@@ -81,7 +81,7 @@ class Jigsaw(nn.Module):
         self.tiles, self.side = grid * grid, side_of_tiles(size, grid, tile)
         # permutations[a, j] is the cell whose tile puzzle a shows at place j.
         count = PERMUTATIONS[grid] if permutations is None else permutations
-        chosen = distant_permutations(count, self.tiles)
+        chosen = kept_permutations(count, self.tiles)
         self.register_buffer("permutations", chosen)
         self.each = nn.Sequential(
             nn.Linear(dim, tile_width), nn.BatchNorm1d(tile_width), nn.ReLU(inplace=True)
@@ -96,8 +96,10 @@ class Jigsaw(nn.Module):
 
     @classmethod
     def derive(cls, facts: Facts) -> dict[str, Any]:
-        """Choose the grid by the crop's side."""
-        return {"grid": 2 if facts.side < THREE_FROM else 3}
+        """Choose the grid by the crop's side, and the permutations by the grid."""
+        usual = 2 if facts.side < THREE_FROM else 3
+        grid = facts.chosen.get("grid") or usual
+        return {"grid": usual, "permutations": PERMUTATIONS.get(grid)}
 
     def hide(self, batch: Images) -> tuple[Tensor, Tensor]:
         """Crop, cut and shuffle: -> tiles (B N, C, t, t), numbers of permutations (B,).

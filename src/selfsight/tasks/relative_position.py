@@ -77,7 +77,7 @@ class RelativePosition(nn.Module):
         hidden_width: Features of a pair.
     """
 
-    needs = Needs(batch=Images, least_side=24)  # a patch then has 6 px
+    needs = Needs(batch=Images, least_side=24, wanted_side=112)  # patches of 6 to 30 px
     pairs: Tensor
     sides: Tensor
     weights: Tensor

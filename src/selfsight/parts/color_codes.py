@@ -1,0 +1,85 @@
+"""Colour codes: a field of colours as a few numbers, what these cost, and how they are painted.
+
+The parts of a variational autoencoder (Kingma, Welling, "Auto-Encoding Variational Bayes", ICLR
+2014, https://arxiv.org/abs/1312.6114) that paints with what is known of a picture beside the code,
+and the loss by which a mixture is taught to guess codes (Bishop, "Mixture Density Networks", 1994),
+in the form of Deshpande et al., https://arxiv.org/abs/1612.01958, section 4: of the closest
+component alone.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SEEDS = 4  # side of the field that a code is written to and read from
+BOUND = 6.0  # of a code's log variance, either way: an exponential of more would not be trained
+
+
+class Coder(nn.Module):
+    """Code a field of colours.
+
+    Args:
+        latent: Numbers Z of a code.
+        width: Channels of what it is read from.
+    """
+
+    def __init__(self, latent: int, width: int) -> None:
+        super().__init__()
+        self.field = nn.Sequential(
+            nn.Conv2d(2, width // 2, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width // 2),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(width // 2, width, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+        )
+        self.code = nn.Linear(width * SEEDS**2, 2 * latent)
+
+    def forward(self, field: Tensor) -> tuple[Tensor, Tensor]:
+        """Code fields (B, 2, s, s): -> means and log variances of codes, each (B, Z)."""
+        seeds = F.adaptive_avg_pool2d(self.field(field), SEEDS)
+        mean, log_variance = self.code(seeds.flatten(1)).float().chunk(2, dim=1)
+        return mean, BOUND * (log_variance / BOUND).tanh()
+
+
+class Painter(nn.Module):
+    """Paint with a code beside what is known of a picture.
+
+    Args:
+        latent: Numbers Z of a code.
+        width: Channels W of the features.
+    """
+
+    def __init__(self, latent: int, width: int) -> None:
+        super().__init__()
+        self.seeds = nn.Linear(latent, width * SEEDS**2)
+        # No batch normalisation from here on: colours tried for the metrics must not change it.
+        self.mixed = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, features: Tensor, code: Tensor) -> Tensor:
+        """Add codes (B, Z) to features (B, W, h, w): -> features of the same shape."""
+        seeds = self.seeds(code).unflatten(1, (-1, SEEDS, SEEDS))
+        grown = F.interpolate(seeds, size=features.shape[-2:], mode="bilinear", align_corners=False)
+        return F.relu(self.mixed(features + grown))
+
+
+def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Measure how far normal distributions (B, Z) are from the standard one: -> (B,) nats."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1)
+
+
+def closest_cost(code: Tensor, likely: Tensor, means: Tensor, deviation: float) -> Tensor:
+    """Measure how unlikely codes are by the closest component of a mixture.
+
+    Args:
+        code: (B, Z).
+        likely: (B, M) logits of the components.
+        means: (B, M, Z) their middles.
+        deviation: Of every component, along every axis.
+
+    Returns:
+        (B,) nats, without the constant of the normal density.
+    """
+    apart = (means.float() - code[:, None]).square().sum(dim=2)  # (B, M)
+    distance, closest = apart.min(dim=1)
+    chosen = likely.float().log_softmax(dim=1).gather(1, closest[:, None])[:, 0]
+    return distance / (2 * deviation**2) - chosen
