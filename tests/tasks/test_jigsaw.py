@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -88,8 +89,10 @@ def test_some_pictures_are_grey() -> None:
 def test_the_grid_follows_the_side() -> None:
     facts = Facts(samples=100, classes=0, channels=3, side=48, batch=8)
 
-    assert Jigsaw.derive(facts) == {"grid": 2}
-    assert Jigsaw.derive(facts.__class__(100, 0, 3, side=96, batch=8)) == {"grid": 3}
+    assert Jigsaw.derive(facts) == {"grid": 2, "permutations": 24}
+    assert Jigsaw.derive(replace(facts, side=96)) == {"grid": 3, "permutations": 100}
+    asked = replace(facts, chosen={"grid": 3})
+    assert Jigsaw.derive(asked)["permutations"] == 100
 
 
 def test_the_encoder_is_fed_standardised_tiles() -> None:
