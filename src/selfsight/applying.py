@@ -12,15 +12,14 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from selfsight import atomic, machine
-from selfsight.augment.views import as_float
 from selfsight.data import Skipped, Unreadable
 from selfsight.data.scaling import fitted
 from selfsight.engine import resolve_device
 from selfsight.errors import SelfsightError, UsageError, unknown_name
+from selfsight.looks import large
 from selfsight.looks.photographs import (
     WRITABLE,
     Photograph,
-    as_bytes,
     check_places,
     hole_of_boxes,
     is_coloured,
@@ -213,12 +212,11 @@ def _applied(job: Job, one: Photograph, places: list[Path]) -> dict[str, Any]:
     pixels = read_photograph(one, job.channels)
     _, height, width = pixels.shape
     hole = _hole(job, one, height, width)
-    answers = answers_of(job, as_float(pixels), hole)
+    answers = answers_of(job, pixels, hole)
     *files, sheet = places
     for file, answer in zip(files, answers, strict=True):
         write_png(file, answer)
-    before = _reduced(as_bytes(as_float(pixels)))
-    cells = [Cell(before), *(Cell(_reduced(as_bytes(answer))) for answer in answers)]
+    cells = [Cell(fitted(picture, SHOWN, "canvas")) for picture in (pixels, *answers)]
     draw_sheet(Sheet(one.name, _columns(job, len(answers)), [cells]), sheet, side=INCHES)
     return {
         "picture": one.title,
@@ -231,17 +229,23 @@ def _applied(job: Job, one: Photograph, places: list[Path]) -> dict[str, Any]:
 
 
 @torch.inference_mode()
-def answers_of(job: Job, picture: Tensor, hole: Tensor | None) -> list[Tensor]:
-    """Ask the task about one picture (C, H, W) in [0, 1]: -> pictures of the same size."""
-    task, one = cast(Any, job.task), picture[None].to(job.device)
+def answers_of(job: Job, pixels: Tensor, hole: Tensor | None) -> list[Tensor]:
+    """Ask the task about one photograph (C, H, W), stored: -> pictures (C, H, W) uint8."""
+    task, asked, device = cast(Any, job.task), job.settings, job.device
     if hole is not None:
-        return [task.filled(one, hole[None, None].to(job.device))[0]]
+        fill, sight = task.filled, {"least": task.size, "share": task.share}
+        return [large.filled(pixels, hole, fill, device=device, **sight)]
     if job.name == "colorization-vae":
-        count = job.settings.ways or WAYS
-        return list(task.ways(one, count, seed=job.settings.seed)[0])
-    asked = job.settings.temperature
-    temperature = None if asked is None else max(asked, LEAST_TEMPERATURE)
-    return [task.colours(one, temperature=temperature)[0]]
+        count = asked.ways or WAYS
+        return large.coloured(
+            pixels, lambda one: task.ways(one, count, seed=asked.seed)[0], count, device=device
+        )
+    temperature = asked.temperature
+    if temperature is not None:
+        temperature = max(temperature, LEAST_TEMPERATURE)
+    return large.coloured(
+        pixels, lambda one: task.colours(one, temperature=temperature), 1, device=device
+    )
 
 
 def _columns(job: Job, count: int) -> list[str]:
@@ -251,11 +255,6 @@ def _columns(job: Job, count: int) -> list[str]:
     if job.name == "colorization-vae":
         return ["before", *(f"coloured, way {k}" for k in range(1, count + 1))]
     return ["before", "coloured"]
-
-
-def _reduced(pixels: Tensor) -> Tensor:
-    """Shrink a picture (C, H, W) uint8 for a sheet."""
-    return fitted(pixels, SHOWN, "canvas")
 
 
 def _say_of_colours(done: list[dict[str, Any]], job: Job) -> None:

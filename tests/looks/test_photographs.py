@@ -126,5 +126,5 @@ def test_a_picture_written_and_read_is_the_same(tmp_path: Path) -> None:
     for channels in (1, 3):
         picture = levels.expand(channels, -1, -1)
         path = tmp_path / "deep" / f"{channels}.png"
-        write_png(path, picture.float() / 255)
+        write_png(path, picture)
         assert read_photograph(listed([str(path)])[0], channels).equal(picture)

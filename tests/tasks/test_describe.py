@@ -125,5 +125,5 @@ def test_cards_come_in_the_tables_order() -> None:
 
 
 def test_an_unknown_task_lists_close_matches() -> None:
-    with pytest.raises(UsageError, match=r"unknown task 'rotations'; did you mean rotation\?"):
+    with pytest.raises(UsageError, match=r"unknown task 'rotations'; did you mean rotation"):
         row_of("rotations")

@@ -137,18 +137,13 @@ def is_coloured(pixels: Tensor) -> bool:
 
 
 def write_png(path: Path, picture: Tensor) -> None:
-    """Write a picture (1 or 3, H, W) in [0, 1] with 8 bits a sample, whole or not at all."""
+    """Write a picture (1 or 3, H, W) uint8, whole or not at all."""
     atomic.folder(path.parent)
-    pixels = as_bytes(picture).permute(1, 2, 0).contiguous().numpy()
+    pixels = picture.permute(1, 2, 0).contiguous().numpy()
     buffer = io.BytesIO()
     plain = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     plain.save(buffer, format="png", compress_level=PNG_EFFORT)
     atomic.write_bytes(path, buffer.getvalue())
-
-
-def as_bytes(picture: Tensor) -> Tensor:
-    """Bring a picture (C, H, W) in [0, 1] to uint8 on the processor."""
-    return (picture.clamp(0, 1) * 255).round().to(torch.uint8).cpu()
 
 
 def hole_of_boxes(boxes: Sequence[str], height: int, width: int, title: str) -> Tensor:
