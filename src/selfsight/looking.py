@@ -19,7 +19,7 @@ from selfsight.plan import Plan
 from selfsight.progress import console
 from selfsight.run import Run
 from selfsight.settings import Look
-from selfsight.subject import Subject, subject_of
+from selfsight.subject import TIMM, Subject, subject_of
 from selfsight.weights import trained_tasks
 
 MEASURED = 500  # pictures
@@ -53,12 +53,12 @@ def look_as(settings: Look) -> dict[str, Any]:
     """Look as the settings say; see `look`."""
     begun = time.monotonic()
     wanted = dict.fromkeys(settings.at or ("pretext",))
-    subject = subject_of(settings.run, seed=settings.seed, device=settings.device)
-    if "pretext" in wanted and subject.run is None:
+    if "pretext" in wanted and settings.run.startswith(TIMM):
         raise UsageError(
             f"{settings.run} has no pretext task to look at: its weights come without the head "
             "that was trained with them. Look at a run, or --at filters"
         )
+    subject = subject_of(settings.run, seed=settings.seed, device=settings.device)
     folder = _folder(settings, subject)
     record: dict[str, Any] = {"look": list(wanted), "files": []}
     if "filters" in wanted:
