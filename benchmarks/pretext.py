@@ -36,6 +36,8 @@ class Trial(NamedTuple):
 
 
 PERMUTATIONS = {2: (6, 24), 3: (6, 24, 100, 1000)}
+SAMPLES = {"cifar10": 60_000, "caltech30": 12_000}  # of a run; photographs are ten times as large
+PAIR_SIDE = 112  # pixels, what relative position takes by itself
 PAIR = ("relative-position", "colorization")
 
 
@@ -58,7 +60,7 @@ def gains() -> list[Trial]:
     ]
 
 
-def difficulty(samples: int) -> list[Trial]:
+def difficulty() -> list[Trial]:
     """List jigsaw with ever more permutations, at equal samples."""
     return [
         Trial(
@@ -66,28 +68,30 @@ def difficulty(samples: int) -> list[Trial]:
             data,
             {
                 "task": "jigsaw",
-                "samples": samples,
+                "samples": SAMPLES[data],
                 "set": (f"jigsaw.grid={grid}", f"jigsaw.permutations={count}"),
             },
         )
-        for grid, data in ((2, "cifar10"), (3, "caltech30"))
+        for grid, data in ((2, "cifar10"), (3, "cifar10"), (3, "caltech30"))
         for count in PERMUTATIONS[grid]
     ]
 
 
-def complementary(samples: int) -> list[Trial]:
+def complementary() -> list[Trial]:
     """List two tasks alone and together, on as many pictures each."""
     both = tuple(f"encoder-{name}" if i else "encoder" for i, name in enumerate(PAIR))
-    runs = [Trial(f"{t}-caltech30", "caltech30", {"task": t, "samples": samples}) for t in PAIR]
+    data, samples = "caltech30", SAMPLES["caltech30"]
+    same = {"samples": samples, "size": PAIR_SIDE}
+    runs = [Trial(f"{task}-{data}", data, {"task": task, **same}) for task in PAIR]
     for mix in ("alternate", "sum"):
         for statistics in ("shared", "separate"):
             options = {
                 "task": PAIR,
-                "samples": samples,
+                **same,
                 "mix": mix,
                 "set": (f"mix.statistics={statistics}",),
             }
-            runs.append(Trial(f"{mix}-{statistics}-caltech30", "caltech30", options, both))
+            runs.append(Trial(f"{mix}-{statistics}-{data}", data, options, both))
     return runs
 
 
@@ -133,15 +137,14 @@ def main() -> None:
     parser.add_argument("study", choices=["gains", "difficulty", "complementary"])
     parser.add_argument("--cifar10", required=True)
     parser.add_argument("--caltech30", required=True)
-    parser.add_argument("--samples", type=int, default=100_000, help="of a run, but for gains")
     parser.add_argument("--out", type=Path, default=Path("runs"))
     parser.add_argument("--only", action="append", help="a trial's name, or how it begins")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
     studies = {
         "gains": gains(),
-        "difficulty": difficulty(asked.samples),
-        "complementary": complementary(asked.samples),
+        "difficulty": difficulty(),
+        "complementary": complementary(),
     }
     data = {"cifar10": asked.cifar10, "caltech30": asked.caltech30}
     print("| run | steps | pretext | untrained | trained | gain (95 %) | best layer | encoder |")

@@ -73,10 +73,15 @@ def test_labels_leave_the_test_fifth_out_of_the_training(home: Path, tmp_path: P
 
 
 def test_other_data_is_held_out_and_measured_whole(home: Path, tmp_path: Path) -> None:
-    record = selfsight.look(home / "run", str(home / "photos" / "red"), out=str(tmp_path))
+    for name in ("red", "orange"):
+        pictures(tmp_path / "data" / name, 4)
+    record = selfsight.look(home / "run", str(tmp_path / "data"), out=str(tmp_path / "out"))
 
     assert record["part"] == "all of DATA"
-    assert record["pretext"]["rotation"]["pictures"] == 10
+    assert record["trained_on"] is False
+    assert record["pretext"]["rotation"]["pictures"] == 8
+    with pytest.raises(selfsight.SelfsightError, match=r"learned from labels, and .*red has none"):
+        selfsight.look(home / "run", str(home / "photos" / "red"))
 
 
 def test_the_test_part_is_taken_where_there_is_one(home: Path, tmp_path: Path) -> None:
@@ -112,6 +117,17 @@ def test_pictures_that_were_trained_on_are_called_so(
     assert "these pictures were trained on; for unseen ones give other DATA" in err
     assert record["trained_on"] is True
     assert "4 pictures that training had seen" in record["pretext"]["rotation"]["words"]
+
+
+def test_of_a_limited_run_it_cannot_be_said_what_it_was_trained_on(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = selfsight.pretrain(
+        str(home / "photos"), "rotation", limit=16, out=str(tmp_path / "run"), **SHORT
+    )
+
+    assert selfsight.look(run)["trained_on"] is None
+    assert "these pictures may have been trained on" in capsys.readouterr().err
 
 
 def test_the_same_seed_measures_the_same(home: Path, tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from selfsight import atomic, machine
 from selfsight.data import Skipped, Unreadable
-from selfsight.data.scaling import fitted
 from selfsight.engine import resolve_device
 from selfsight.errors import SelfsightError, UsageError, unknown_name
 from selfsight.looks import large
@@ -28,7 +27,7 @@ from selfsight.looks.photographs import (
     read_photograph,
     write_png,
 )
-from selfsight.looks.sheet import Cell, Sheet, draw_sheet
+from selfsight.looks.side_by_side import draw_side_by_side
 from selfsight.plan import Plan
 from selfsight.progress import Bar, console
 from selfsight.reading import say_skipped
@@ -41,7 +40,6 @@ OF_TASK = {"mask": "inpainting", "box": "inpainting", "ways": "colorization-vae"
 APPLIED = ("colorization", "colorization-vae", "inpainting")
 WAYS = 4
 LEAST_TEMPERATURE = 1e-3  # stands in for 0, by which nothing can be divided
-SHOWN, INCHES = 480, 3.2  # of a photograph on a sheet: pixels of the longer side, and its width
 
 
 class Job(NamedTuple):
@@ -216,13 +214,14 @@ def _applied(job: Job, one: Photograph, places: list[Path]) -> dict[str, Any]:
     *files, sheet = places
     for file, answer in zip(files, answers, strict=True):
         write_png(file, answer)
-    cells = [Cell(fitted(picture, SHOWN, "canvas")) for picture in (pixels, *answers)]
-    draw_sheet(Sheet(one.name, _columns(job, len(answers)), [cells]), sheet, side=INCHES)
+    coloured = is_coloured(pixels)
+    grey = coloured and hole is None
+    draw_side_by_side(one.name, pixels, answers, sheet, hole=hole, grey=grey)
     return {
         "picture": one.title,
         "height": height,
         "width": width,
-        "coloured": is_coloured(pixels),
+        "coloured": coloured,
         "results": [str(file) for file in files],
         "sheet": str(sheet),
     }
@@ -246,15 +245,6 @@ def answers_of(job: Job, pixels: Tensor, hole: Tensor | None) -> list[Tensor]:
     return large.coloured(
         pixels, lambda one: task.colours(one, temperature=temperature), 1, device=device
     )
-
-
-def _columns(job: Job, count: int) -> list[str]:
-    """Name what stands side by side on a sheet."""
-    if job.name == "inpainting":
-        return ["before", "the hole filled"]
-    if job.name == "colorization-vae":
-        return ["before", *(f"coloured, way {k}" for k in range(1, count + 1))]
-    return ["before", "coloured"]
 
 
 def _say_of_colours(done: list[dict[str, Any]], job: Job) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from selfsight.encoders import build
+from selfsight.encoders import Feed, build
+from selfsight.encoders.feeding import colors_projected
 from selfsight.looks.filters import ACROSS, GAP, as_pictures, draw_filters, first_filters, tiled
 
 
@@ -41,3 +42,18 @@ def test_the_sheet_is_a_picture(tmp_path: Path) -> None:
     assert first_filters(encoder).shape == (32, 3, 3, 3)
     with Image.open(tmp_path / "filters.png") as sheet:
         assert min(sheet.size) > 200
+
+
+def test_colours_that_are_not_fed_are_left_out_of_filters() -> None:
+    encoder = build("small", size=16)
+    weight = next(m for m in encoder.modules() if isinstance(m, torch.nn.Conv2d)).weight.detach()
+    grey = first_filters(encoder.fed(Feed("lightness")))
+    projected = first_filters(encoder.fed(Feed("projected")))
+
+    assert torch.allclose(grey, weight.sum(dim=1, keepdim=True))
+    green_magenta = torch.tensor([-1.0, 2.0, -1.0]).view(1, 3, 1, 1)
+    assert (projected * green_magenta).sum(dim=1).abs().max() < 1e-6
+    # Of a picture without that axis both filters say the same.
+    picture = colors_projected(torch.rand(2, 3, 9, 9))
+    both = [torch.nn.functional.conv2d(picture, one) for one in (weight, projected)]
+    assert torch.allclose(both[0], both[1], atol=1e-5)

@@ -22,13 +22,14 @@ def test_a_code_is_compared_with_the_closest_component_alone() -> None:
     code, likely = torch.randn(5, 3, generator=generator), torch.randn(5, 4, generator=generator)
     means = torch.randn(5, 4, 3, generator=generator, requires_grad=True)
 
-    found = closest_cost(code, likely, means, 0.5)
+    found, middles = closest_cost(code, likely, means, 0.5)
     found.sum().backward()
 
     assert means.grad is not None
     for row in range(5):
         apart = [math.dist(code[row].tolist(), mean) for mean in means[row].tolist()]
         closest = apart.index(min(apart))
+        assert torch.equal(middles[row], means[row, closest])
         share = likely[row].exp() / likely[row].exp().sum()
         cost = apart[closest] ** 2 / (2 * 0.5**2) - math.log(share[closest])
         assert found[row].item() == pytest.approx(cost, rel=1e-4)

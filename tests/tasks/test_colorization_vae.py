@@ -67,11 +67,13 @@ def test_the_loss_is_the_sum_of_its_parts() -> None:
     truth = (withheld.ab - task.scale.mean.view(1, 2, 1, 1)) / task.scale.deviation
     mean, log_variance = task.coder(truth)
     code = mean + (0.5 * log_variance).exp() * withheld.noise
-    painted = task.decoder.answer(task.painter(guess.features, code))
+    apart, closest = closest_cost(mean, guess.likely, guess.means, 0.5)
     weights = task.bins.rarity(withheld.ab.permute(0, 2, 3, 1))
-    error = (weights * (painted - truth).square().sum(dim=1)).mean()
-    apart = closest_cost(mean, guess.likely, guess.means, 0.5).mean() / 4
-    expected = error + 0.01 * divergence(mean, log_variance).mean() + apart
+    error = torch.zeros(())
+    for one in (code, closest):
+        painted = task.decoder.answer(task.painter(guess.features, one))
+        error = error + (weights * (painted - truth).square().sum(dim=1)).mean()
+    expected = error + 0.01 * divergence(mean, log_variance).mean() + apart.mean() / 4
     assert found == pytest.approx(expected.item(), rel=1e-4)
 
 

@@ -32,6 +32,6 @@ def said(task: Inpainting, figures: dict[str, float], among: str) -> str:
         f"{figures['blind']:.2f}."
     )
     return (
-        f"On {among}, what is painted is off by {percent(figures['error'])} of white on average, "
-        f"a ratio of signal to noise of {figures['psnr']:.1f} dB.{blind}"
+        f"On {among}, what is painted is off by {percent(figures['error'])} of white on "
+        f"average.{blind}"
     )

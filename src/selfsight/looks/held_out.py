@@ -64,7 +64,8 @@ def held_out(data: str | None, of: Plan, subject: Subject, *, count: int, seed: 
         seed: Of the choice.
 
     Raises:
-        SelfsightError: If they cannot be read, or have classes that the run does not know.
+        SelfsightError: If they cannot be read, or a task needs classes and they have none, or
+            others than the run knows.
     """
     parts = open_data(data or of.data)
     source, part, trained_on = _chosen(parts, of, own=data is None or _same(data, of.data))
@@ -93,8 +94,7 @@ def _chosen(parts: Parts, of: Plan, *, own: bool) -> tuple[Source, str, bool | N
     test = split(parts.train)[1]
     if needs_of(of.tasks).labels and parts.train.labels is not None:
         return test, part, False
-    seen_all = of.limit is None or of.limit >= len(parts.train)
-    return test, part, True if seen_all else None
+    return test, part, True if of.limit is None or of.samples < of.limit else None
 
 
 def _same(data: str, other: str) -> bool:
@@ -106,7 +106,12 @@ def _same(data: str, other: str) -> bool:
 
 def _with_classes(source: Source, classes: tuple[str, ...]) -> Source:
     """Number the classes as the run numbers them."""
-    if source.labels is None or source.classes == classes:
+    if source.labels is None:
+        raise SelfsightError(
+            f"the run learned from labels, and {source.name} has none; sort the pictures into one "
+            f"folder a class: {', '.join(classes[:10])}"
+        )
+    if source.classes == classes:
         return source
     unknown = [name for name in source.classes if name not in classes]
     if unknown:

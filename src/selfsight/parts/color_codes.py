@@ -67,7 +67,9 @@ def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1)
 
 
-def closest_cost(code: Tensor, likely: Tensor, means: Tensor, deviation: float) -> Tensor:
+def closest_cost(
+    code: Tensor, likely: Tensor, means: Tensor, deviation: float
+) -> tuple[Tensor, Tensor]:
     """Measure how unlikely codes are by the closest component of a mixture.
 
     Args:
@@ -77,9 +79,11 @@ def closest_cost(code: Tensor, likely: Tensor, means: Tensor, deviation: float) 
         deviation: Of every component, along every axis.
 
     Returns:
-        (B,) nats, without the constant of the normal density.
+        (B,) nats, without the constant of the normal density; (B, Z) the closest middles.
     """
-    apart = (means.float() - code[:, None]).square().sum(dim=2)  # (B, M)
+    means = means.float()
+    apart = (means - code[:, None]).square().sum(dim=2)  # (B, M)
     distance, closest = apart.min(dim=1)
     chosen = likely.float().log_softmax(dim=1).gather(1, closest[:, None])[:, 0]
-    return distance / (2 * deviation**2) - chosen
+    middles = means.gather(1, closest[:, None, None].expand(-1, 1, means.shape[2]))[:, 0]
+    return distance / (2 * deviation**2) - chosen, middles

@@ -2,8 +2,8 @@
 
 Hidden:     a and b, the two axes of CIELAB that colour a grey picture.
 Predicted:  from the lightness alone, a mixture of codes, and colours from lightness and a code.
-Scored:     squared error of the colours through their own code, its divergence from a normal
-            distribution, and how far the code is from the closest of the mixture.
+Scored:     squared error of the colours through their own code and through the closest of the
+            mixture, how far that is from it, and the code's divergence from a normal distribution.
 
 Deshpande, Lu, Yeh, Chong, Forsyth, "Learning Diverse Image Colorization", CVPR 2017,
 https://arxiv.org/abs/1612.01958, sections 3 and 4.
@@ -15,8 +15,10 @@ code be given up before it is of use.
 
 Where this departs: the paper trains the two networks one after the other; here both are trained at
 once, the mixture towards codes that do not move for it, so that one encoder of the grey picture
-serves both. The field is as coarse as colorization's, a squared error without gradient term or
-principal components is taken, and the components are wider.
+serves both. What the closest component paints is scored too: the code of the true colours tells so
+much that the encoder would otherwise learn next to nothing, and the mixture is what paints in the
+end. The field is as coarse as colorization's, a squared error without gradient term or principal
+components is taken, and the components are wider.
 """
 
 import math
@@ -171,11 +173,13 @@ class ColorizationVAE(nn.Module):
         field = withheld.ab.permute(0, 2, 3, 1)
         mean, log_variance = self.coder(self.scale.scaled(field).permute(0, 3, 1, 2))
         code = mean + (log_variance / 2).exp() * withheld.noise
+        apart, closest = closest_cost(mean.detach(), guess.likely, guess.means, self.deviation)
         painted = self._painted(guess.features, code).permute(0, 2, 3, 1)
-        errors = (self.bins.rarity(field) * self.scale.costs(painted, field)).mean(dim=(1, 2))
+        guessed = self._painted(guess.features, closest).permute(0, 2, 3, 1)
+        errors = self.scale.costs(painted, field) + self.scale.costs(guessed, field)
+        errors = (self.bins.rarity(field) * errors).mean(dim=(1, 2))
         # Of a number of the code, so that longer codes do not count more than colours.
-        apart = closest_cost(mean.detach(), guess.likely, guess.means, self.deviation) / self.latent
-        costs = errors + self.risen * divergence_of(mean, log_variance) + apart
+        costs = errors + apart / self.latent + self.risen * divergence_of(mean, log_variance)
         loss = (costs * coloured(withheld.ab)).mean() / self.share
         return Score(loss, self._measured(guess, withheld.ab, painted.detach()))
 
