@@ -17,7 +17,7 @@ from selfsight.encoders.encoder import batch_norms
 from selfsight.engine import Precision
 from selfsight.errors import UsageError
 from selfsight.machine import cache_folder, size_in_words
-from selfsight.parts.together import Mix
+from selfsight.parts.together import Mix, Together
 from selfsight.progress import duration
 from selfsight.settings import Pretrain
 
@@ -310,19 +310,21 @@ def rate_factor(step: int, steps: int, warmup: int, schedule: str) -> float:
 def parameter_groups(task: nn.Module, decay: float) -> list[dict[str, Any]]:
     """Part the parameters: weights with decay; biases and normalisation without.
 
-    Those that the task itself names get the factor of the rate that it wants for them.
+    Those that the task itself names get the factor of the rate that it wants for them. Heads that
+    take turns have groups of their own: in one step all of a group move, or none.
     """
     own: list[dict[str, Any]] = getattr(task, "parameter_groups", list)()
     factors = {id(p): float(group["rate"]) for group in own for p in group["params"]}
-    groups: list[dict[str, Any]] = []
-    parameters = [p for p in task.parameters() if p.requires_grad]
-    for factor in sorted({1.0, *factors.values()}):
-        mine = [p for p in parameters if factors.get(id(p), 1.0) == factor]
-        groups += [
-            {"params": [p for p in mine if p.ndim > 1], "weight_decay": decay, "factor": factor},
-            {"params": [p for p in mine if p.ndim <= 1], "weight_decay": 0.0, "factor": factor},
-        ]
-    return groups
+    heads = task.heads() if isinstance(task, Together) else {}
+    groups: dict[tuple[float, str, bool], list[nn.Parameter]] = {}
+    for parameter in task.parameters():
+        if parameter.requires_grad:
+            factor, head = factors.get(id(parameter), 1.0), heads.get(id(parameter), "")
+            groups.setdefault((factor, head, parameter.ndim > 1), []).append(parameter)
+    return [
+        {"params": members, "weight_decay": decay if weights else 0.0, "factor": factor}
+        for (factor, _, weights), members in groups.items()
+    ]
 
 
 def make_optimizer(task: nn.Module, plan: Plan) -> torch.optim.Optimizer:

@@ -10,6 +10,7 @@ from torch import Tensor
 from selfsight.batch import Images, LabelledImages
 from selfsight.encoders import Encoder, Feed, build
 from selfsight.parts.together import Together, turns
+from selfsight.plan import parameter_groups
 from selfsight.tasks.rotation import Rotation
 from selfsight.tasks.supervised import Supervised
 
@@ -138,3 +139,32 @@ def test_every_task_is_told_of_the_data_and_the_step() -> None:
 
     assert (curious.seen, curious.told) == (8, (3, 9))
     assert task.blind == pytest.approx((1 + math.log(4)) / 2)
+
+
+@pytest.mark.parametrize("weights", ["1,1", "1,2"])
+def test_turns_train_as_if_every_head_had_an_optimiser_of_its_own(weights: str) -> None:
+    """Momentum of a head at rest waits; torch's fused SGD wants all of a group to move."""
+    task, other = together(weights=weights), together(weights=weights)
+    joint = torch.optim.SGD(
+        parameter_groups(task, 1e-3), lr=0.05, momentum=0.9, nesterov=True, fused=True
+    )
+    heads = other.heads()
+    rest = [p for p in other.parameters() if id(p) not in heads]
+    groups = [rest, *(list(t.head.parameters()) for t in other.tasks.values())]  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue] -- these tasks have heads
+    apart = [
+        torch.optim.SGD(
+            [{"params": [p], "weight_decay": 1e-3 if p.ndim > 1 else 0.0} for p in group],
+            lr=0.05, momentum=0.9, nesterov=True,
+        )
+        for group in groups
+    ]  # fmt: skip
+    for step in range(7):
+        for one, optimizers in ((task, [joint]), (other, apart)):
+            one.before_step(step, 7)
+            one(batch()).loss.backward()
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad()
+
+    pairs = zip(task.parameters(), other.parameters(), strict=True)
+    assert all(torch.allclose(p, q, atol=1e-5) for p, q in pairs)

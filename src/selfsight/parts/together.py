@@ -82,6 +82,16 @@ class Together(nn.Module):
         """Give every task's encoder: one network, fed and normalised as the task has it."""
         return {name: _encoder(task) for name, task in self.tasks.items()}
 
+    def heads(self) -> dict[int, str]:
+        """Tell whose head each parameter is of, by its id; the encoder's are of none."""
+        shared = {id(p) for encoder in self.encoders().values() for p in encoder.parameters()}
+        return {
+            id(p): name
+            for name, task in self.tasks.items()
+            for p in task.parameters()
+            if id(p) not in shared
+        }
+
     def _blind(self) -> float | None:
         """Say what guessing without looking costs a step, on the average."""
         costs = {name: getattr(task, "blind", None) for name, task in self.tasks.items()}
