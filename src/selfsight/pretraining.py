@@ -21,7 +21,6 @@ from selfsight.encoders.feeding import AS_IT_IS
 from selfsight.engine import resolve_device, threads
 from selfsight.errors import SelfsightError
 from selfsight.pace import as_compiled
-from selfsight.parts.together import Together
 from selfsight.plan import Plan
 from selfsight.preparing import Prepared, acquaint, batches_of, needs_of, prepared, source_of
 from selfsight.probes.baseline import final_features, some_rows, untrained_encoder
@@ -33,7 +32,7 @@ from selfsight.run import SETTINGS, Run
 from selfsight.settings import Pretrain
 from selfsight.tasks.describe import parsed_settings
 from selfsight.tracking import Trackers, check_installed
-from selfsight.train import Training
+from selfsight.train import Training, tasks_of
 from selfsight.verdict import Shape, Solved, judge_unlabelled
 from selfsight.weights import built
 
@@ -269,7 +268,8 @@ def _judged(run: Run, begun: Prepared, training: Training) -> dict[str, Any]:
     trained = Shape.of(final_features(encoder, views))
     fresh = untrained_encoder(encoder.recipe, of.seed, views, device=of.device)
     untrained = Shape.of(final_features(fresh, views))
-    solved = {name: _solved(name, task, of, means) for name, task in _tasks(begun).items()}
+    tasks = tasks_of(begun.task, of)
+    solved = {name: _solved(name, task, of, means) for name, task in tasks.items()}
     verdict = judge_unlabelled(trained, untrained, list(solved.values()))
     blind = cast(float | None, getattr(begun.task, "blind", None))
     accuracy = solved[of.task].accuracy if of.mix is None else None
@@ -297,12 +297,6 @@ def _judged(run: Run, begun: Prepared, training: Training) -> dict[str, Any]:
         "verdict": verdict.word,
         "reasons": list(verdict.reasons),
     }
-
-
-def _tasks(begun: Prepared) -> dict[str, nn.Module]:
-    """Give the tasks that share the encoder, or the one."""
-    task = begun.task
-    return dict(task.tasks.items()) if isinstance(task, Together) else {begun.plan.task: task}
 
 
 def _rounded(value: float | None) -> float | None:

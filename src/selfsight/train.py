@@ -23,7 +23,7 @@ from selfsight import encoders
 from selfsight.encoders import Encoder
 from selfsight.engine import Engine, Precision, threads, uncompile_encoders
 from selfsight.errors import SelfsightError, Stopped
-from selfsight.parts.together import before_step
+from selfsight.parts.together import Together, before_step
 from selfsight.plan import Plan, make_optimizer, rate_factor
 from selfsight.processes import ALONE, Processes
 from selfsight.progress import Bar
@@ -308,16 +308,31 @@ class Training:
         self._tell(row | self._looked() if self.step in plan.probe_steps else row)
 
     def _shown(self, means: dict[str, float], row: dict[str, float]) -> str:
-        blind = getattr(self.task, "blind", None)
-        loss = f"loss {means['loss']:.3f}" + (f" (blind {blind:.3f})" if blind else "")
-        chance = getattr(self.task, "chance", None)
-        metrics = " ".join(
-            f"{k} {v:.3f}" + (f" (guess {chance:.3f})" if k == "accuracy" and chance else "")
-            for k, v in means.items()
-            if k != "loss"
-        )
+        """Say how each task stands beside a blind guess, and how fast it goes."""
+        told = [
+            _standing(task, means, "" if self.plan.mix is None else f"{name}.")
+            for name, task in tasks_of(self.task, self.plan).items()
+        ]
         pace = f"{row['samples_per_second']:,.0f} pictures/s, waiting {row['waiting']:.1%}"
-        return f"{loss}, {metrics}, {pace}"
+        return ", ".join([*filter(None, told), pace])
+
+
+def tasks_of(task: nn.Module, plan: Plan) -> dict[str, nn.Module]:
+    """Give the tasks that share the encoder by their names, or the one."""
+    return dict(task.tasks.items()) if isinstance(task, Together) else {plan.task: task}
+
+
+def _standing(task: nn.Module, means: dict[str, float], prefix: str) -> str:
+    """Say a task's means beside what guessing gives; nothing if it had no turn."""
+    guesses = {"loss": ("blind", getattr(task, "blind", None)),
+               "accuracy": ("guess", getattr(task, "chance", None))}  # fmt: skip
+    own = {k.removeprefix(prefix): v for k, v in means.items() if k.startswith(prefix)}
+    parts: list[str] = []
+    for key, value in own.items():
+        word, guess = guesses.get(key, ("", None))
+        beside = "" if guess is None else f" ({word} {guess:.3f})"
+        parts.append(f"{prefix}{key} {value:.3f}{beside}")
+    return " ".join(parts)
 
 
 def heads_rest(task: nn.Module) -> bool:

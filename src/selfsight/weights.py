@@ -22,6 +22,7 @@ from selfsight.run import Run, load
 from selfsight.settings import Pretrain
 from selfsight.tasks import load_task
 from selfsight.tasks.describe import MIX
+from selfsight.train import tasks_of
 
 LOOKED_AT = 1000  # pictures, for their mean and deviation
 
@@ -120,5 +121,4 @@ def trained_tasks(run: Run, *, device: str = "cpu") -> dict[str, nn.Module]:
     task, _ = built(dataclasses.replace(of, start=None))
     task.load_state_dict(state["task"])
     task.to(device).eval()
-    found = task.tasks if isinstance(task, Together) else nn.ModuleDict({of.task: task})
-    return dict(found.items())
+    return tasks_of(task, of)
