@@ -12,22 +12,24 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from selfsight import atomic, machine
+from selfsight.augment.views import as_float
 from selfsight.data import Skipped, Unreadable
 from selfsight.engine import resolve_device
 from selfsight.errors import SelfsightError, UsageError, unknown_name
 from selfsight.looks import large
+from selfsight.looks.invariance import is_coloured
 from selfsight.looks.photographs import (
     WRITABLE,
     Photograph,
     check_places,
     hole_of_boxes,
-    is_coloured,
     listed,
     read_mask,
     read_photograph,
     write_png,
 )
 from selfsight.looks.side_by_side import draw_side_by_side
+from selfsight.parts.color_bins import LEAST_TEMPERATURE
 from selfsight.plan import Plan
 from selfsight.progress import Bar, console
 from selfsight.reading import say_skipped
@@ -39,7 +41,6 @@ OF_TASK = {"mask": "inpainting", "box": "inpainting", "ways": "colorization-vae"
            "temperature": "colorization"}  # fmt: skip
 APPLIED = ("colorization", "colorization-vae", "inpainting")
 WAYS = 4
-LEAST_TEMPERATURE = 1e-3  # stands in for 0, by which nothing can be divided
 
 
 class Job(NamedTuple):
@@ -214,7 +215,7 @@ def _applied(job: Job, one: Photograph, places: list[Path]) -> dict[str, Any]:
     *files, sheet = places
     for file, answer in zip(files, answers, strict=True):
         write_png(file, answer)
-    coloured = is_coloured(pixels)
+    coloured = bool(is_coloured(as_float(pixels)[None]))
     grey = coloured and hole is None
     draw_side_by_side(one.name, pixels, answers, sheet, hole=hole, grey=grey)
     return {

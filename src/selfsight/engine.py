@@ -103,7 +103,11 @@ class Engine:
         if self._compiled:
             compile_encoders(task)
         self._task, self._optimizer = self._fabric.setup(task, optimizer, move_to_device=False)
-        self._parameters = list(task.parameters())
+        # Parts that are trained at rates of their own, as a critic, are clipped each by itself.
+        parts: dict[float, list[nn.Parameter]] = {}
+        for group in optimizer.param_groups:
+            parts.setdefault(group.get("factor", 1.0), []).extend(group["params"])
+        self._parts = list(parts.values())
 
     def score(self, batch: Any) -> Score:
         """Run the task forward at the engine's precision."""
@@ -118,7 +122,8 @@ class Engine:
         """
         self._fabric.backward(loss)
         if clip is not None:
-            nn.utils.clip_grad_norm_(self._parameters, clip)
+            for parameters in self._parts:
+                nn.utils.clip_grad_norm_(parameters, clip)
         self._optimizer.step()
         self._optimizer.zero_grad()
 
@@ -137,6 +142,8 @@ def compile_encoders(task: nn.Module) -> None:
     for part in task.modules():
         if isinstance(part, Encoder):
             part.compile()
+            # Tasks that answer at every place call `layers`, which that does not reach.
+            part.__dict__["layers"] = torch.compile(part.layers)
 
 
 def uncompile_encoders(task: nn.Module) -> None:
@@ -144,6 +151,7 @@ def uncompile_encoders(task: nn.Module) -> None:
     for part in task.modules():
         if isinstance(part, Encoder):
             part._compiled_call_impl = None  # pyright: ignore[reportPrivateUsage] -- no public way
+            part.__dict__.pop("layers", None)
 
 
 def fault_of_compiling(

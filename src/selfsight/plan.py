@@ -6,7 +6,7 @@ A plan is all that a resume needs besides the data and the checkpoint; it stands
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -17,7 +17,7 @@ from selfsight.encoders.encoder import batch_norms
 from selfsight.engine import Precision
 from selfsight.errors import UsageError
 from selfsight.machine import cache_folder, size_in_words
-from selfsight.parts.together import Mix, Together
+from selfsight.parts.together import Mix
 from selfsight.progress import duration
 from selfsight.settings import Pretrain
 
@@ -73,6 +73,7 @@ class Plan:
         compiled: Whether the encoder is compiled.
         probe_every: Factor by which the steps grow at which the encoder is probed; None for never.
         track: Names of what else is told the metrics.
+        resting: Whether some parameters have no part in some steps, or in none.
     """
 
     data: str
@@ -112,6 +113,7 @@ class Plan:
     compiled: bool = False
     probe_every: float | None = None
     track: tuple[str, ...] = ()
+    resting: bool = False
 
     @property
     def task(self) -> str:
@@ -154,8 +156,9 @@ class Plan:
         tuples: dict[str, Any] = {key: tuple(values[key]) for key in names if key in values}
         return cls(**(values | tuples))
 
-    def lines(self, encoder: Encoder) -> list[str]:
+    def lines(self, task: nn.Module) -> list[str]:
         """Say the plan, a line an aspect."""
+        encoder = cast(Encoder, task.encoder)
         weights = sum(p.numel() for p in encoder.parameters())
         epochs = self.steps * self.batch / self.samples
         store = self.samples * Form(self.channels, self.bits).bytes_each(self.canvas)
@@ -183,7 +186,7 @@ class Plan:
             + (f" in each of {self.processes} processes" if self.processes > 1 else "")
             + (", compiled" if self.compiled else ""),
         ]
-        if self.processes > 1 and batch_norms(encoder):
+        if self.processes > 1 and batch_norms(task):
             own = self.batch // self.processes
             lines.append(f"note      batch statistics are of each process's own {own} pictures")
         return lines + [f"note      {note}" for note in self.notes]
@@ -310,26 +313,29 @@ def rate_factor(step: int, steps: int, warmup: int, schedule: str) -> float:
 def parameter_groups(task: nn.Module, decay: float) -> list[dict[str, Any]]:
     """Part the parameters: weights with decay; biases and normalisation without.
 
-    Those that the task itself names get the factor of the rate that it wants for them. Heads that
-    take turns have groups of their own: in one step all of a group move, or none.
+    Those that the task itself names get the factor of the rate that it wants for them.
     """
     own: list[dict[str, Any]] = getattr(task, "parameter_groups", list)()
     factors = {id(p): float(group["rate"]) for group in own for p in group["params"]}
-    heads = task.heads() if isinstance(task, Together) else {}
-    groups: dict[tuple[float, str, bool], list[nn.Parameter]] = {}
-    for parameter in task.parameters():
-        if parameter.requires_grad:
-            factor, head = factors.get(id(parameter), 1.0), heads.get(id(parameter), "")
-            groups.setdefault((factor, head, parameter.ndim > 1), []).append(parameter)
-    return [
-        {"params": members, "weight_decay": decay if weights else 0.0, "factor": factor}
-        for (factor, _, weights), members in groups.items()
-    ]
+    groups: list[dict[str, Any]] = []
+    parameters = [p for p in task.parameters() if p.requires_grad]
+    for factor in sorted({1.0, *factors.values()}):
+        mine = [p for p in parameters if factors.get(id(p), 1.0) == factor]
+        groups += [
+            {"params": [p for p in mine if p.ndim > 1], "weight_decay": decay, "factor": factor},
+            {"params": [p for p in mine if p.ndim <= 1], "weight_decay": 0.0, "factor": factor},
+        ]
+    return groups
 
 
 def make_optimizer(task: nn.Module, plan: Plan) -> torch.optim.Optimizer:
-    """Make the optimiser, its steps fused into one pass over the weights."""
+    """Make the optimiser, its steps fused into one pass over the weights.
+
+    torch's fused SGD takes momentum of all weights of a group, or of none; where some rest, those
+    that have not moved yet have none.
+    """
     groups = parameter_groups(task, plan.decay)
     if plan.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=plan.rate, momentum=0.9, nesterov=True, fused=True)
+        way = {"foreach": True} if plan.resting else {"fused": True}
+        return torch.optim.SGD(groups, lr=plan.rate, momentum=0.9, nesterov=True, **way)
     return torch.optim.AdamW(groups, lr=plan.rate, fused=True)

@@ -1,5 +1,6 @@
 """Preparing: from what was asked to a training that is ready: data, networks, plan."""
 
+import copy
 import dataclasses
 from dataclasses import dataclass
 from typing import Any, cast
@@ -25,13 +26,14 @@ from selfsight.data import (
 from selfsight.encoders import Encoder
 from selfsight.errors import SelfsightError, UsageError
 from selfsight.pace import measured_plan
-from selfsight.parts.together import look_at
+from selfsight.parts.together import before_step, look_at
 from selfsight.plan import Plan
 from selfsight.probes.baseline import some_rows
 from selfsight.processes import ALONE, Processes
 from selfsight.progress import console
 from selfsight.reading import read_aloud
 from selfsight.run import SETTINGS
+from selfsight.score import Score
 from selfsight.settings import Pretrain
 from selfsight.tasks import load_task
 from selfsight.tasks.describe import MIX, settings_of
@@ -96,8 +98,9 @@ def prepared(
     acquaint(task, pictures, draft)
     say("measuring a step", style="dim")
     batches = batches_of(pictures, draft, needs, processes=processes)
+    draft = tried(task, batches, draft, processes=processes)
     final = measured_plan(settings, draft, task, batches, processes=processes)
-    for line in final.lines(cast(Encoder, task.encoder)):
+    for line in final.lines(task):
         say(line)
     return Prepared(final, task, pictures, batches, processes)
 
@@ -130,6 +133,38 @@ def acquaint(task: nn.Module, pictures: Pictures, of: Plan) -> None:
     batch = batch_at(pictures, rows, seed=of.seed, epoch=0, labels=False, device="cpu")
     with torch.no_grad():
         look_at(task, batch)
+
+
+def tried(task: nn.Module, batches: Batches, of: Plan, *, processes: Processes = ALONE) -> Plan:
+    """Try a step of each kind on a copy: -> the plan, with what no step reaches of the encoder.
+
+    Raises:
+        UsageError: If the encoder cannot take what the task shows it, as tiles of too few pixels.
+    """
+    twin = copy.deepcopy(task).train().to(processes.placed(of.device))
+    kinds: dict[int, float] = getattr(task, "shares", {0: 1.0})
+    try:
+        with torch.random.fork_rng():
+            for first in kinds:
+                before_step(twin, first, of.steps)
+                cast(Score, twin(batches(0))).loss.backward()
+    except (UsageError, SelfsightError, torch.OutOfMemoryError):
+        raise
+    except (ValueError, AssertionError, RuntimeError) as error:  # networks refuse in many ways
+        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(" .:")
+        raise UsageError(
+            f"{of.task} on {of.size} px cannot be learned by encoder {of.encoder['name']}: "
+            f"{reason}; give a larger --size or another --encoder"
+        ) from error
+    weights = cast(Encoder, twin.encoder).model.named_parameters()
+    idle = dict.fromkeys(name.rpartition(".")[0] for name, p in weights if p.grad is None)
+    if not idle:
+        return dataclasses.replace(of, resting=len(kinds) > 1)
+    note = (
+        f"no step trains {', '.join(idle)} of the encoder, so its pooled features are partly "
+        "untrained; ask its layers"
+    )
+    return dataclasses.replace(of, resting=True, notes=(*of.notes, note))
 
 
 def source_of(data: str, tasks: tuple[str, ...], tile: int | None) -> Source:

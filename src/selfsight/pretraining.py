@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import math
 import re
 from collections.abc import Generator, Sequence
 from importlib.metadata import version
@@ -259,7 +258,7 @@ def _judged(run: Run, begun: Prepared, training: Training) -> dict[str, Any]:
     """Say what can be said without labels: collapsed or unknown, and how far the task is solved."""
     machine.give_back_memory()  # the training's, before pictures are encoded
     of, rows = begun.plan, training.rows
-    last = rows[-max(len(rows) // 20, getattr(begun.task, "period", 1)) :]
+    last = rows[-max(len(rows) // 20, len(getattr(begun.task, "turns", "1"))) :]
     columns = dict.fromkeys(key for row in last for key in row)
     means = {key: fmean(row[key] for row in last if key in row) for key in columns}
     images, extent, _ = begun.pictures.taken(some_rows(len(begun.pictures), PICTURES_JUDGED))
@@ -305,7 +304,7 @@ def _rounded(value: float | None) -> float | None:
 
 def _solved(name: str, task: nn.Module, of: Plan, means: dict[str, float]) -> Solved:
     """Say how far one of the tasks is solved."""
-    loss = means["loss"] if of.mix is None else means.get(f"{name}.loss", math.nan)
+    loss = means["loss"] if of.mix is None else means.get(f"{name}.loss")
     blind = cast(float | None, getattr(task, "blind", None))
     return Solved(name, loss, blind, means.get(f"{name}.accuracy"))
 

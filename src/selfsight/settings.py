@@ -85,7 +85,7 @@ class Pretrain:
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile the encoder; auto measures whether that pays in long trainings on a GPU."""
     probe_every: Annotated[float | None, arg(metavar="FACTOR")] = None
-    """Probe at the first step, the last, and between at steps that grow so; needs labels."""
+    """Probe the first task's encoder at growing steps, the first and the last; needs labels."""
     track: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME")] = ()
     """Write metrics to tensorboard, wandb or mlflow too, given once or more."""
     resume: Annotated[str | None, arg(metavar="RUN")] = None

@@ -19,11 +19,11 @@ from selfsight.data import Source, survey
 from selfsight.data.canvases import Canvases
 from selfsight.data.reading import HEADERS_FOR_FORM
 from selfsight.data.scaling import convertible
-from selfsight.encoders import Encoder
+from selfsight.encoders import Encoder, evaluating
 from selfsight.engine import resolve_device
 from selfsight.errors import SelfsightError, UsageError, unknown_name
 from selfsight.plan import Plan
-from selfsight.probes.features import Network, Pixels, evaluating, pooled
+from selfsight.probes.features import Network, Pixels, pooled
 from selfsight.progress import console
 from selfsight.run import Run, run_of
 

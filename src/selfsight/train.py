@@ -128,7 +128,7 @@ class Training:
             devices=plan.devices,
             nodes=plan.nodes,
             compiled=plan.compiled,
-            resting=heads_rest(task),
+            resting=plan.resting,
         )
         self.optimizer = make_optimizer(task, plan)
         self.engine.prepare(task, self.optimizer)
@@ -335,11 +335,6 @@ def _standing(task: nn.Module, means: dict[str, float], prefix: str) -> str:
     return " ".join(parts)
 
 
-def heads_rest(task: nn.Module) -> bool:
-    """Tell whether some parameters of a task have no part in some steps."""
-    return bool(getattr(task, "takes_turns", False))
-
-
 def encoders_of(task: nn.Module) -> dict[str, Encoder]:
     """Name what is to be saved of a task: its encoder, and those that differ from it.
 
@@ -381,26 +376,27 @@ def measured_step(
         Seconds, the median of a few steps, averaged over tasks that take turns; of several
         processes the slowest's, in all of them.
     """
-    period: int = getattr(task, "period", 1)
+    shares: dict[int, float] = getattr(task, "shares", {0: 1.0})
     engine = Engine(
         plan.device,
         precision,
         devices=plan.devices,
         nodes=plan.nodes,
         compiled=compiled,
-        resting=heads_rest(task),
+        resting=plan.resting,
     )
     twin = copy.deepcopy(task).train()
     optimizer = make_optimizer(twin, plan)
     engine.prepare(twin, optimizer)
-    times: list[float] = []
+    times: dict[int, list[float]] = {first: [] for first in shares}
     with torch.random.fork_rng(), threads(count):
-        least, most = 2 * period, max(MEASURED_STEPS, 3 * period)
-        while len(times) < most and (len(times) < least or sum(times) < MEASURED_SECONDS):
-            begun = time.perf_counter()
-            before_step(twin, len(times), most)
-            engine.update(engine.score(batches(len(times))).loss, clip=plan.clip)
-            engine.wait()
-            times += processes.largest(time.perf_counter() - begun)
-    later = times[period:]  # the first turn of each sets things up
-    return statistics.mean(statistics.median(later[turn::period]) for turn in range(period))
+        for first, taken in times.items():
+            most = MEASURED_SECONDS / len(shares)
+            while len(taken) < MEASURED_STEPS and (len(taken) < 2 or sum(taken) < most):
+                begun = time.perf_counter()
+                before_step(twin, first, plan.steps)
+                engine.update(engine.score(batches(len(taken))).loss, clip=plan.clip)
+                engine.wait()
+                taken += processes.largest(time.perf_counter() - begun)
+    # The first step of each kind sets things up.
+    return sum(share * statistics.median(times[first][1:]) for first, share in shares.items())

@@ -166,13 +166,13 @@ class Solved:
 
     Attributes:
         task: Its name.
-        loss: As the task counts it.
+        loss: As the task counts it; None if it had no turn when it was last looked at.
         blind: What a guess without looking costs; None where that has no meaning.
         accuracy: In [0, 1], if the task has one.
     """
 
     task: str
-    loss: float
+    loss: float | None
     blind: float | None
     accuracy: float | None = None
 
@@ -210,6 +210,8 @@ def judge_unlabelled(trained: Shape, untrained: Shape, solved: Sequence[Solved])
 def _told(solved: Solved, subject: str) -> str:
     """Say how far a pretext task is solved above a blind guess."""
     loss, blind, accuracy = solved.loss, solved.blind, solved.accuracy
+    if loss is None:
+        return f"{subject} had no turn in the last steps."
     right = "" if accuracy is None else f", with {accuracy:.1%} of its answers right"
     if blind is None:
         return f"{subject}'s loss is {loss:.3f}{right}; a blind guess has no cost to compare."

@@ -60,7 +60,8 @@ def test_a_network_fed_lightness_is_blind_to_colour() -> None:
 def test_two_feeds_together_hide_what_either_hides() -> None:
     assert Feed("lightness") | Feed("projected", "channel") == Feed("lightness", "channel")
     assert Feed() | Feed("projected") == Feed("projected")
-    assert Feed(standardised="picture") | Feed(standardised="channel") == Feed("all", "picture")
+    assert Feed(standardised="picture") | Feed(standardised="channel") == Feed("all", "channel")
+    assert Feed(standardised="channel") | Feed(standardised="picture") == Feed("all", "channel")
 
 
 def test_a_feed_is_kept_in_the_recipe_and_older_recipes_have_none() -> None:

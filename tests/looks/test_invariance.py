@@ -12,7 +12,7 @@ from selfsight.looks.invariance import (
     hue_turned,
     is_coloured,
     why_not,
-    without_colour,
+    without_saturation,
 )
 from selfsight.looks.search import Search
 
@@ -21,10 +21,10 @@ def coloured(count: int = 12, side: int = 6) -> torch.Tensor:
     return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(0))
 
 
-def test_without_colour_every_channel_is_the_luma() -> None:
+def test_without_saturation_every_channel_is_the_luma() -> None:
     red = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1)
 
-    assert without_colour(red).flatten().tolist() == pytest.approx([0.299] * 3, abs=1e-5)
+    assert without_saturation(red).flatten().tolist() == pytest.approx([0.299] * 3, abs=1e-5)
 
 
 def test_hue_turns_keep_the_luma_and_a_full_turn_changes_nothing() -> None:

@@ -12,7 +12,6 @@ from selfsight.errors import SelfsightError, UsageError
 from selfsight.looks.photographs import (
     check_places,
     hole_of_boxes,
-    is_coloured,
     listed,
     read_mask,
     read_photograph,
@@ -109,16 +108,6 @@ def test_masks_without_a_hole_are_refused(tmp_path: Path) -> None:
         read_mask(str(white))
     with pytest.raises(SelfsightError, match=r"--mask .*none\.png cannot be read"):
         read_mask(str(tmp_path / "none.png"))
-
-
-def test_grey_pictures_stored_in_colour_have_no_colour() -> None:
-    grey = torch.arange(64, dtype=torch.uint8).view(1, 8, 8).expand(3, -1, -1)
-    red = grey.clone()
-    red[0, 0, 0] = 200
-
-    assert not is_coloured(grey)
-    assert is_coloured(red)
-    assert not is_coloured(grey[:1])
 
 
 def test_a_picture_written_and_read_is_the_same(tmp_path: Path) -> None:

@@ -117,13 +117,3 @@ def colours_of(batch: Images, size: int, name: str) -> tuple[Tensor, Tensor]:
             "choose another --task"
         )
     return ab[having].permute(0, 2, 3, 1).reshape(-1, 2), having.float().mean()
-
-
-def refuse_training(task: nn.Module) -> None:
-    """Refuse to colour pictures with a task whose batch statistics would change by it.
-
-    Raises:
-        ValueError: If it is in training mode.
-    """
-    if task.training:
-        raise ValueError("pictures are coloured in evaluation mode, and got a task in training")

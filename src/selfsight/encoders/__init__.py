@@ -15,7 +15,7 @@ from selfsight.encoders.build import (
     usual_channels,
     usual_size,
 )
-from selfsight.encoders.encoder import Encoder, Recipe, fed
+from selfsight.encoders.encoder import Encoder, Recipe, evaluating, fed
 from selfsight.encoders.feeding import Feed
 from selfsight.encoders.own import OWN
 from selfsight.encoders.sizes import fitting_size, size_step
@@ -29,6 +29,7 @@ __all__ = [
     "Recipe",
     "adapted",
     "build",
+    "evaluating",
     "fed",
     "fitting_size",
     "from_recipe",

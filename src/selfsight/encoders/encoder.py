@@ -6,8 +6,10 @@ the network again; with timm alone where timm has the architecture.
 """
 
 import copy
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -123,6 +125,27 @@ class Encoder(nn.Module):
 def fed(network: nn.Module, feed: Feed) -> nn.Module:
     """Feed a network in some way: an encoder by its recipe, any other by a step before it."""
     return network.fed(feed) if isinstance(network, Encoder) else Fed(network, feed)
+
+
+class HasParts(Protocol):
+    """A network, or what stands in for one."""
+
+    def modules(self) -> Iterator[nn.Module]:
+        """Go through the parts, itself first."""
+        ...
+
+
+@contextmanager
+def evaluating(network: HasParts) -> Generator[None]:
+    """Put every part into evaluation mode, and afterwards each back into the mode it had."""
+    training = [part for part in network.modules() if part.training]
+    try:
+        for part in training:
+            part.training = False
+        yield
+    finally:
+        for part in training:
+            part.training = True
 
 
 def batch_norms(encoder: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:  # pyright: ignore[reportPrivateUsage] -- torch's own base of all of them

@@ -38,7 +38,9 @@ class Feed:
     def __or__(self, other: "Feed") -> "Feed":
         """Hide whatever either hides."""
         hiding = max(_HIDING.index(self.colours), _HIDING.index(other.colours))
-        return Feed(_HIDING[hiding], self.standardised or other.standardised)
+        over = {self.standardised, other.standardised}
+        joint = "channel" if "channel" in over else self.standardised or other.standardised
+        return Feed(_HIDING[hiding], joint)
 
     def __str__(self) -> str:
         words = {"all": "all colours", "projected": "colours without green-magenta"}

@@ -30,7 +30,7 @@ COLOURS = 3
 Change = Callable[[Tensor], Tensor]
 
 
-def without_colour(pictures: Tensor) -> Tensor:
+def without_saturation(pictures: Tensor) -> Tensor:
     """Show pictures (B, 3, S, S) in [0, 1] in grey, as three equal channels."""
     return _changed(pictures, saturation=0.0, turn=0.0)
 
@@ -43,7 +43,7 @@ def hue_turned(pictures: Tensor, turn: float) -> Tensor:
 def changes() -> dict[str, Change]:
     """List what is done to queries: "grey", and each turn of hue under its share of a turn."""
     turns = {f"{turn:.4g}": partial(hue_turned, turn=turn) for turn in HUE_TURNS}
-    return {"grey": without_colour, **turns}
+    return {"grey": without_saturation, **turns}
 
 
 def is_coloured(pictures: Tensor) -> Tensor:

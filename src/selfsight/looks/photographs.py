@@ -15,7 +15,7 @@ from selfsight.augment.views import as_float
 from selfsight.data import Source, Unreadable, open_data
 from selfsight.data.folder import Folder, is_picture_name, picture_paths
 from selfsight.data.lists import Listed
-from selfsight.data.scaling import WHITE, with_channels
+from selfsight.data.scaling import with_channels
 from selfsight.data.source import View
 from selfsight.errors import SelfsightError, UsageError
 
@@ -125,14 +125,6 @@ def read_photograph(one: Photograph, channels: int) -> Tensor:
         Unreadable: If it cannot be decoded, or its channels cannot be turned into so many.
     """
     return with_channels(one.source.decode(one.row), channels)
-
-
-def is_coloured(pixels: Tensor) -> bool:
-    """Tell whether red, green and blue differ anywhere by more than a fiftieth of white."""
-    if len(pixels) != 3:
-        return False
-    values = pixels if pixels.dtype == torch.uint8 else pixels.int()  # no largest of 16 bits
-    return bool((values.amax(dim=0) - values.amin(dim=0)).max() > WHITE[pixels.dtype] // 50)
 
 
 def write_png(path: Path, picture: Tensor) -> None:

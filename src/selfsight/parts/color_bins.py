@@ -24,6 +24,7 @@ STEP = 10.0  # of a and b, between the bins
 SPREAD = 5.0  # deviation of the Gaussian by which a colour belongs to bins
 REACH = 110  # no screen shows an a or b beyond
 SIDE = 2 * REACH + 1  # whole numbers from one end to the other
+LEAST_TEMPERATURE = 1e-3  # stands in for 0: of less, logits would grow past what floats hold
 UNSEEN = 0.01  # share of the first guess that is kept for colours that were not looked at
 
 
@@ -64,7 +65,8 @@ class ColorBins(nn.Module):
         rebalanced: How far rare colours are made up for, at least 0 and below 1. A pixel's weight
             is 1 over the mixture of the prior, which has this share, with equal probabilities;
             0 leaves all weights at 1. The paper's lambda is what is left to 1.
-        temperature: Of decoding, above 0: 1 gives the mean of the distribution, 0 its mode.
+        temperature: Of decoding, at least `LEAST_TEMPERATURE`, which in effect gives the mode of
+            the distribution; 1 gives its mean.
 
     Attributes:
         channels: Number of bins Q.
@@ -84,8 +86,7 @@ class ColorBins(nn.Module):
             raise ValueError(f"neighbours must be from 1 to {self.channels}, got {neighbours}")
         if not 0 <= rebalanced < 1:
             raise ValueError(f"rebalanced must be at least 0 and below 1, got {rebalanced}")
-        if not 0 < temperature < math.inf:
-            raise ValueError(f"temperature must be above 0, got {temperature}")
+        _check_temperature(temperature)
         self.rebalanced = rebalanced
         self.temperature = temperature
         self.middles: Tensor
@@ -151,11 +152,10 @@ class ColorBins(nn.Module):
         """Decide on colours by the annealed mean: (..., Q) logits -> (..., 2) a and b.
 
         Raises:
-            ValueError: If the temperature is not above 0.
+            ValueError: If the temperature is below `LEAST_TEMPERATURE`.
         """
         temperature = self.temperature if temperature is None else temperature
-        if not 0 < temperature < math.inf:
-            raise ValueError(f"temperature must be above 0, got {temperature}")
+        _check_temperature(temperature)
         with torch.autocast(logits.device.type, enabled=False):
             return (logits.float() / temperature).softmax(dim=-1) @ self.middles
 
@@ -163,3 +163,9 @@ class ColorBins(nn.Module):
         """Average shares (n, K) of bins over n colours: -> (Q,)."""
         counted = torch.zeros(self.channels, device=shares.device)
         return counted.index_add_(0, numbers.flatten(), shares.flatten()) / len(shares)
+
+
+def _check_temperature(temperature: float) -> None:
+    """Refuse a temperature that cannot be divided by; written so that NaN is refused too."""
+    if not LEAST_TEMPERATURE <= temperature < math.inf:
+        raise ValueError(f"temperature must be at least {LEAST_TEMPERATURE:g}, got {temperature}")

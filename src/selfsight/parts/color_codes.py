@@ -19,11 +19,16 @@ class Coder(nn.Module):
 
     Args:
         latent: Numbers Z of a code.
-        width: Channels of what it is read from.
+        width: Channels of what it is read from, at least 2: half of them come first.
+
+    Raises:
+        ValueError: If the width is below 2.
     """
 
     def __init__(self, latent: int, width: int) -> None:
         super().__init__()
+        if width < 2:
+            raise ValueError(f"width of colour codes must be at least 2 channels, got {width}")
         self.field = nn.Sequential(
             nn.Conv2d(2, width // 2, 3, padding=1, bias=False),
             nn.BatchNorm2d(width // 2),

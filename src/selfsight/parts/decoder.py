@@ -26,11 +26,16 @@ class Decoder(nn.Module):
         channels: Of the answer.
         stride: Pixels of the picture a step of the answer's grid. Layers finer than it are not
             read: they would have to be thrown away again.
-        width: Channels in between.
+        width: Channels in between, at least 1.
+
+    Raises:
+        ValueError: If the width is below 1.
     """
 
     def __init__(self, encoder: Encoder, channels: int, *, stride: int, width: int = WIDTH) -> None:
         super().__init__()
+        if width < 1:
+            raise ValueError(f"width of the decoder must be at least 1 channel, got {width}")
         coarsest = max(encoder.layer_strides.values())
         self.stride = stride
         self.layers = tuple(

@@ -8,6 +8,7 @@ statistics of one suit the other badly (`statistics`). The optimiser's moments a
 own, since a head that has no turn has no gradient.
 """
 
+import math
 from typing import Any, Literal, cast
 
 import torch
@@ -26,8 +27,8 @@ class Together(nn.Module):
     Args:
         tasks: By name, in order; their encoders share one network.
         mix: "alternate": one task a step, in turns. "sum": every task in every step.
-        weights: A whole number for each task, as "2,1", at least 1; turns a cycle, or factors of
-            the losses. None is 1 for each.
+        weights: A whole number for each task, as "2,1", at least 1: turns a cycle, or factors of
+            the losses, over their mean. None is 1 for each.
         harmonised: Whether all are fed what the shyest of them is: lightness if one is,
             standardised pictures if one is.
         statistics: "shared", or "separate" for batch statistics of each task's own.
@@ -69,9 +70,14 @@ class Together(nn.Module):
         return self.mix == "alternate"
 
     @property
-    def period(self) -> int:
-        """Steps after which the turns begin anew."""
-        return len(self.turns) if self.takes_turns else 1
+    def shares(self) -> dict[int, float]:
+        """Give for each kind of step the first of its kind, and its share of the steps."""
+        if not self.takes_turns:
+            return {0: 1.0}
+        return {
+            self.turns.index(turn): self.turns.count(turn) / len(self.turns)
+            for turn in range(len(self.tasks))
+        }
 
     @property
     def encoder(self) -> Encoder:
@@ -82,23 +88,14 @@ class Together(nn.Module):
         """Give every task's encoder: one network, fed and normalised as the task has it."""
         return {name: _encoder(task) for name, task in self.tasks.items()}
 
-    def heads(self) -> dict[int, str]:
-        """Tell whose head each parameter is of, by its id; the encoder's are of none."""
-        shared = {id(p) for encoder in self.encoders().values() for p in encoder.parameters()}
-        return {
-            id(p): name
-            for name, task in self.tasks.items()
-            for p in task.parameters()
-            if id(p) not in shared
-        }
-
     def _blind(self) -> float | None:
         """Say what guessing without looking costs a step, on the average."""
         costs = {name: getattr(task, "blind", None) for name, task in self.tasks.items()}
         if any(cost is None for cost in costs.values()):
             return None
         total = sum(self.weights[name] * cast(float, cost) for name, cost in costs.items())
-        return total / sum(self.weights.values()) if self.takes_turns else total
+        weight = sum(self.weights.values())
+        return total / weight if self.takes_turns else total * len(costs) / weight
 
     def look_at(self, batch: Images | LabelledImages) -> None:
         """Let every task look at some pictures of the data."""
@@ -128,7 +125,8 @@ class Together(nn.Module):
         if self.takes_turns:
             return Score(scores[chosen[0]].loss, metrics)
         losses = [self.weights[name] * score.loss for name, score in scores.items()]
-        return Score(torch.stack(losses).sum(), metrics)
+        mean_weight = sum(self.weights.values()) / len(losses)
+        return Score(torch.stack(losses).sum() / mean_weight, metrics)
 
 
 def turns(weights: list[int]) -> tuple[int, ...]:
@@ -140,6 +138,8 @@ def turns(weights: list[int]) -> tuple[int, ...]:
     >>> turns([1, 1]), turns([2, 1]), turns([3, 1])
     ((0, 1), (0, 1, 0), (0, 0, 1, 0))
     """
+    common = math.gcd(*weights)
+    weights = [weight // common for weight in weights]
     taken, cycle = [0] * len(weights), []
     total = sum(weights)
     for step in range(1, total + 1):

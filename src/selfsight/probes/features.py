@@ -7,8 +7,7 @@ Legend: B batch, C channels, S side in pixels, h w side of a layer's map, F feat
 """
 
 import math
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
@@ -16,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selfsight.augment.views import as_float
+from selfsight.encoders import evaluating
 
 if TYPE_CHECKING:
     from selfsight.data.canvases import Canvases
@@ -94,19 +94,6 @@ def pooled(layer: Tensor, most: int = MOST) -> Tensor:
     """
     g = grid(layer.shape[1], min(layer.shape[-2:]), most)
     return F.adaptive_avg_pool2d(layer.float(), g).flatten(1)
-
-
-@contextmanager
-def evaluating(network: Network) -> Generator[None]:
-    """Put every part into evaluation mode, and afterwards each back into the mode it had."""
-    training = [part for part in network.modules() if part.training]
-    try:
-        for part in training:
-            part.training = False
-        yield
-    finally:
-        for part in training:
-            part.training = True
 
 
 @torch.inference_mode()

@@ -27,13 +27,13 @@ from selfsight.augment.colorless import (
     colours_of,
     colours_on_grid,
     joined,
-    refuse_training,
     seen_at_size,
     without_colour,
 )
 from selfsight.augment.views import random_view
 from selfsight.batch import Images, Needs
 from selfsight.cielab import lightness
+from selfsight.encoders import evaluating
 from selfsight.parts.color_bins import ColorBins
 from selfsight.parts.color_scale import ColorScale
 from selfsight.parts.decoder import WIDTH, Decoder
@@ -53,10 +53,10 @@ class Colorization(nn.Module):
         neighbours: Of classes: bins that a true colour is spread over, at least 1.
         rebalanced: Of classes: how far rare colours are made up for, at least 0 (all pixels count
             alike) and below 1.
-        temperature: Of classes: how answers are decoded, above 0. 1 gives the mean of the
+        temperature: Of classes: how answers are decoded, at least 0.001. 1 gives the mean of the
             distribution, which is greyish, less gives more saturated colours.
         least_scale: Least share of the picture's area that a crop keeps, in (0, 1].
-        width: Channels of the decoder.
+        width: Channels of the decoder, at least 1.
     """
 
     needs = Needs(batch=Images, least_side=16)
@@ -133,21 +133,21 @@ class Colorization(nn.Module):
 
     @torch.inference_mode()
     def colours(self, pictures: Tensor, *, temperature: float | None = None) -> Tensor:
-        """Colour pictures of any size, keeping their own lightness, in evaluation mode.
+        """Colour pictures of any size, keeping their own lightness, with all in evaluation mode.
 
         Args:
             pictures: (B, 3 or 1, H, W) sRGB in [0, 1]; what colours they have is not looked at.
-            temperature: Of decoding classes, above 0; None for the task's own.
+            temperature: Of decoding classes, at least 0.001; None for the task's own.
 
         Returns:
             (B, 3, H, W) sRGB in [0, 1].
 
         Raises:
-            ValueError: If the task is in training mode.
+            ValueError: If the temperature is lower.
         """
-        refuse_training(self)
         seen = seen_at_size(without_colour(pictures), self.encoder, self.size)
-        return joined(self._decoded(self.predict(seen), temperature), lightness(pictures))
+        with evaluating(self):
+            return joined(self._decoded(self.predict(seen), temperature), lightness(pictures))
 
     def _decoded(self, predicted: Tensor, temperature: float | None = None) -> Tensor:
         """Decide on colours: (B, channels, s, s) -> a and b (B, 2, s, s)."""

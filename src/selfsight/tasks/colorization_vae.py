@@ -34,7 +34,6 @@ from selfsight.augment.colorless import (
     colours_of,
     colours_on_grid,
     joined,
-    refuse_training,
     seen_at_size,
     without_colour,
 )
@@ -42,6 +41,7 @@ from selfsight.augment.views import random_view
 from selfsight.batch import Images, Needs
 from selfsight.cielab import lightness
 from selfsight.draws import Draws
+from selfsight.encoders import evaluating
 from selfsight.parts.color_bins import ColorBins
 from selfsight.parts.color_codes import Coder, Painter, closest_cost
 from selfsight.parts.color_codes import divergence as divergence_of
@@ -91,7 +91,7 @@ class ColorizationVAE(nn.Module):
             that it stands beside is in units of the colours' variance.
         rebalanced: How far rare colours are made up for, at least 0 and below 1.
         least_scale: Least share of the picture's area that a crop keeps, in (0, 1].
-        width: Channels of the decoder.
+        width: Channels of the decoder and of the network that codes colours, at least 2.
     """
 
     needs = Needs(batch=Images, least_side=16)
@@ -167,7 +167,7 @@ class ColorizationVAE(nn.Module):
     def score(self, guess: Guess, withheld: Withheld) -> Score:
         """Compare with the colours; metrics are of the batch's first pictures, in units of a and b.
 
-        `error` is the mean distance of the colours through their own code from the true ones;
+        `own_error` is the mean distance of the colours through their own code from the true ones;
         `best_of` that of the best of several ways without it, `variance` what these differ by.
         """
         field = withheld.ab.permute(0, 2, 3, 1)
@@ -189,7 +189,7 @@ class ColorizationVAE(nn.Module):
 
     @torch.inference_mode()
     def ways(self, pictures: Tensor, count: int, *, seed: int = 0) -> Tensor:
-        """Colour pictures of any size in several ways, in evaluation mode.
+        """Colour pictures of any size in several ways, with every network in evaluation mode.
 
         The mixture's components come first, the most probable before the others; what is asked
         beyond them is drawn from the mixture.
@@ -201,20 +201,18 @@ class ColorizationVAE(nn.Module):
 
         Returns:
             (B, count, 3, H, W) sRGB in [0, 1].
-
-        Raises:
-            ValueError: If the task is in training mode.
         """
-        refuse_training(self)
-        guess = self.predict(seen_at_size(without_colour(pictures), self.encoder, self.size))
+        seen = seen_at_size(without_colour(pictures), self.encoder, self.size)
         draws = Draws(seed, 0, torch.arange(len(pictures), device=pictures.device))
-        found = self._ways(guess, self._codes(guess, count, draws))  # (B, count, 2, s, s)
+        with evaluating(self):
+            guess = self.predict(seen)
+            found = self._ways(guess, self._codes(guess, count, draws))  # (B, count, 2, s, s)
         levels = lightness(pictures).repeat_interleave(count, dim=0)
         return joined(found.flatten(0, 1), levels).unflatten(0, (-1, count))
 
     @torch.inference_mode()
     def diversity(self, batch: Images, count: int = WAYS) -> dict[str, float]:
-        """Measure how good and how different several ways to colour pictures are.
+        """Measure, in evaluation mode, how good and how different several ways to colour are.
 
         Args:
             batch: Pictures, best held out; they are cropped as in training.
@@ -224,14 +222,11 @@ class ColorizationVAE(nn.Module):
             In units of a and b: `error`, the mean distance from the true colours of the most
             probable way; `best_of`, of each picture's best way; `variance`, the mean squared
             distance of the ways from their mean.
-
-        Raises:
-            ValueError: If the task is in training mode.
         """
-        refuse_training(self)
         greys, withheld = self.hide(batch)
-        guess = self.predict(greys)
-        found = self._ways(guess, self._codes(guess, count, batch.draws))
+        with evaluating(self):
+            guess = self.predict(greys)
+            found = self._ways(guess, self._codes(guess, count, batch.draws))
         errors = _errors(found, withheld.ab)
         measured = {
             "error": errors[:, 0].mean(),
@@ -273,7 +268,7 @@ class ColorizationVAE(nn.Module):
         found = self._ways(few, few.means[:, :WAYS].float())
         through = self.scale.decoded(painted[:MEASURED]).permute(0, 3, 1, 2)
         return {
-            "error": _errors(through[:, None], ab[:MEASURED]).mean(),
+            "own_error": _errors(through[:, None], ab[:MEASURED]).mean(),
             "best_of": _errors(found, ab[:MEASURED]).amin(dim=1).mean(),
             "variance": _variance(found),
         }

@@ -80,6 +80,8 @@ def parsed_settings(tasks: tuple[str, ...], pairs: tuple[str, ...]) -> dict[str,
         if match is None:
             raise UsageError(f"--set takes TASK.SETTING=VALUE, got {pair!r}")
         owner, setting, text = match.groups()
+        if owner == MIX and MIX not in owners:
+            raise UsageError(f"--set {pair}: a mix is of several tasks, got {tasks[0]} alone")
         if owner not in owners:
             raise unknown_name("task of this run", owner, owners)
         known = settings_of(owner)

@@ -20,9 +20,8 @@ from true ones, and the decoder to paint what it takes for true. It is not shown
 them, as in the paper: the seam would tell it all.
 """
 
-import contextlib
 import math
-from collections.abc import Generator
+from collections.abc import Iterator
 from typing import Literal, NamedTuple, cast
 
 import torch
@@ -33,7 +32,8 @@ from selfsight.augment.filling import fill_holes
 from selfsight.augment.holes import Kind, check_holes, grown, holes_in
 from selfsight.augment.views import random_view
 from selfsight.batch import Images, Needs
-from selfsight.encoders import Encoder
+from selfsight.draws import Draws
+from selfsight.encoders import Encoder, evaluating
 from selfsight.parts.critic import Critic, told
 from selfsight.parts.decoder import WIDTH, Decoder
 from selfsight.score import Score
@@ -41,6 +41,7 @@ from selfsight.score import Score
 RIM = 10.0  # weight of a visible pixel of the rim, where one in the hole has 1
 USUAL_MEAN, USUAL_DEVIATION = 0.5, 0.25  # of pictures, until the data has been looked at
 LEAST_DEVIATION, LEAST_COST = 1e-3, 1e-6  # for data of but one colour
+AT_A_TIME = 100  # pictures of those that are looked at
 CRITIC_RATE = 0.1  # of the painter's: the paper's rates are 2e-4 and 2e-3
 
 
@@ -78,7 +79,7 @@ class Inpainting(nn.Module):
         least_scale: Least share of the picture's area that a crop keeps, in (0, 1]. In one
             such training, 0.4 learned more than 0.2.
         stride: Pixels a step of the decoder's grid, at least 1; layers finer than it are not read.
-        width: Channels of the decoder.
+        width: Channels of the decoder, at least 1.
     """
 
     needs = Needs(batch=Images, least_side=16)
@@ -142,15 +143,28 @@ class Inpainting(nn.Module):
         Holes seldom reach a picture's border, where more pictures are all white or all black, so
         the colours of whole pictures would spread more.
         """
-        _, withheld = self.hide(batch)
-        hole = withheld.hole
-        mean = _over(withheld.truth, hole)  # (C,)
-        error = withheld.truth - mean[:, None, None]
-        squared, absolute = _over(error.square(), hole), _over(error.abs(), hole)
+        count = len(batch.images)
+        mean = torch.zeros_like(self.mean)
+        for share, hidden in self._in_parts(batch):
+            mean += share / count * _over(hidden.truth, hidden.hole)[:, None, None]
+        squared, absolute = torch.zeros(2, len(mean), device=mean.device)
+        for share, hidden in self._in_parts(batch):  # again: all crops at once may fill the memory
+            error = hidden.truth - mean
+            squared += share / count * _over(error.square(), hidden.hole)
+            absolute += share / count * _over(error.abs(), hidden.hole)
         cost = squared if self.norm == "l2" else absolute
-        self.mean.copy_(mean[:, None, None])
+        self.mean.copy_(mean)
         self.deviation.copy_(squared.sqrt().clamp(min=LEAST_DEVIATION)[:, None, None])
         self.cost.copy_(cost.mean().clamp(min=LEAST_COST))
+
+    def _in_parts(self, batch: Images) -> Iterator[tuple[int, Withheld]]:
+        """Hide some pictures after the others: -> how many, and what is hidden of them."""
+        for rows in torch.arange(len(batch.images)).split(AT_A_TIME):
+            part = slice(int(rows[0]), int(rows[-1]) + 1)
+            index, draws = batch.index[part], batch.draws
+            own = Draws(draws.seed, draws.epoch, index)
+            few = Images(batch.images[part], batch.extent[part], index, own)
+            yield len(rows), self.hide(few)[1]
 
     def parameter_groups(self) -> list[dict[str, object]]:
         """Let the critic learn more slowly than what it judges."""
@@ -225,7 +239,7 @@ class Inpainting(nn.Module):
             raise ValueError(
                 f"holes must be bool of shape {wanted}, got {hole.dtype} of {tuple(hole.shape)}"
             )
-        with _evaluating(self):
+        with evaluating(self):
             result = [
                 fill_holes(
                     picture,
@@ -243,18 +257,6 @@ class Inpainting(nn.Module):
 def _over(values: Tensor, weight: Tensor) -> Tensor:
     """Average (B, C, S, S) by weight within each sample, then over the samples: -> (C,)."""
     return ((values * weight).sum(dim=(2, 3)) / weight.sum(dim=(2, 3))).mean(dim=0)
-
-
-@contextlib.contextmanager
-def _evaluating(network: nn.Module) -> Generator[None]:
-    """Put every part into evaluation mode, and afterwards each back into the mode it had."""
-    training = [part for part in network.modules() if part.training]
-    try:
-        network.eval()
-        yield
-    finally:
-        for part in training:
-            part.training = True
 
 
 def _check(

@@ -35,7 +35,7 @@ from selfsight.augment.patches import colors_dropped, resampled
 from selfsight.augment.tiles import cut_tiles, side_of_tiles
 from selfsight.augment.views import random_view
 from selfsight.batch import Images, Needs
-from selfsight.encoders import Feed, fed
+from selfsight.encoders import Encoder, Feed, fed
 from selfsight.score import Score
 
 GRID = 3
@@ -70,7 +70,8 @@ class RelativePosition(nn.Module):
         patch: Side of a patch as a share of its cell's, a third of the crop's, in (0, 1]; 1 leaves
             no gap. Smaller ones hide better how lines go on, and show less.
         colours: What is shown of colours: "projected", without the green-magenta axis; "dropped",
-            one random channel and noise for the others; "lightness"; or "all".
+            one random channel and noise for the others; "lightness", of pictures of 1 or 3
+            channels; or "all".
         standardised: Whether every patch is brought to mean 0 and deviation 1 over its channels.
         coarse: Share of patches that are shrunk to fewer pixels and enlarged again, in [0, 1].
         least_scale: Least share of the picture's area that a crop keeps, in (0, 1].
@@ -97,6 +98,7 @@ class RelativePosition(nn.Module):
     ) -> None:
         super().__init__()
         _check(colours, coarse, least_scale, hidden_width)
+        _check_channels(encoder, colours)
         shown = "all" if colours == "dropped" else colours  # dropped by draws, in `hide`
         self.encoder = fed(encoder, Feed(shown, "picture" if standardised else None))
         self.size, self.side = size, side_of_tiles(size, GRID, patch)
@@ -162,3 +164,14 @@ def _check(colours: str, coarse: float, least_scale: float, width: int) -> None:
         raise ValueError(f"least_scale must be above 0 and at most 1, got {least_scale}")
     if width < 1:
         raise ValueError(f"hidden_width must be at least 1, got {width}")
+
+
+def _check_channels(encoder: nn.Module, colours: str) -> None:
+    """Refuse to look for lightness where there are neither greys nor colours."""
+    if colours != "lightness" or not isinstance(encoder, Encoder):
+        return
+    if encoder.recipe.channels not in (1, 3):
+        raise ValueError(
+            "relative-position shows lightness of pictures of 1 or 3 channels alone, got "
+            f"{encoder.recipe.channels}; choose other colours"
+        )

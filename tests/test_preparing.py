@@ -1,0 +1,104 @@
+"""Preparing: every task meets every kind of encoder, and learns or is refused in a sentence."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+import selfsight
+from selfsight.errors import UsageError
+from selfsight.run import Run
+from selfsight.tasks import TASKS
+from selfsight.train import Training
+
+BRIEF: dict[str, Any] = {"samples": 16, "batch": 8, "size": 32, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve coloured pictures of two classes."""
+    folder = tmp_path_factory.mktemp("pictures")
+    generator = torch.Generator().manual_seed(0)
+    for number in range(12):
+        coarse = torch.rand(1, 3, 6, 6, generator=generator)
+        smooth = torch.nn.functional.interpolate(coarse, (40, 40), mode="bicubic").clamp(0, 1)
+        place = folder / f"class{number % 2}" / f"{number}.png"
+        place.parent.mkdir(exist_ok=True)
+        pixels = (255 * smooth[0]).byte().permute(1, 2, 0).numpy()
+        Image.fromarray(pixels).save(place)
+    return folder
+
+
+def begun(pictures: Path, tmp_path: Path, tasks: tuple[str, ...], encoder: str, **more: Any) -> Run:
+    options = {**BRIEF, "encoder": encoder, "out": str(tmp_path / "run"), **more}
+    return selfsight.pretrain(str(pictures), tasks, **options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoder", ["test_vit", "test_efficientnet", "test_convnext"])
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_learns_with_an_encoder_or_refuses_it(
+    task: str, encoder: str, pictures: Path, tmp_path: Path
+) -> None:
+    refused = ""
+    try:
+        begun(pictures, tmp_path, (task,), encoder, precision="f32")
+    except UsageError as error:
+        refused = str(error)
+
+    if (tmp_path / "run").exists():
+        assert Run(tmp_path / "run").result("pretrain") is not None
+    else:
+        assert f"{task} on 32 px cannot be learned by encoder {encoder}" in refused
+        assert task in ("jigsaw", "relative-position")  # their tiles are small
+
+
+def test_layers_that_no_step_trains_are_named_in_the_plan(pictures: Path, tmp_path: Path) -> None:
+    tasks = ("colorization", "rotation")
+    run = begun(pictures, tmp_path, tasks, "test_efficientnet", samples=32, optimizer="sgd")
+    mixed = run.settings["plan"]
+    alone = begun(pictures, tmp_path / "b", tasks[:1], "test_efficientnet").settings["plan"]
+
+    assert mixed["resting"]
+    assert mixed["notes"] == []  # rotation reads the pooled features, by its turn
+    assert alone["resting"]
+    assert any("no step trains" in note and "conv_head" in note for note in alone["notes"])
+
+
+def test_a_mix_that_broke_off_goes_on_to_the_same_bits(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Turns, momentum of heads at rest and separate statistics are all in the checkpoint."""
+    tasks = ("jigsaw", "colorization", "inpainting")
+    settings = ("mix.weights=2,1,1", "mix.statistics=separate")
+    options: dict[str, Any] = {"samples": 80, "precision": "f32", "set": settings}
+    whole = begun(pictures, tmp_path / "whole", tasks, "small", save_every=0.0, **options)
+    advance = Training._advance
+
+    def breaking(training: Training) -> None:
+        if training.step == 5:
+            raise OSError("the power went")
+        advance(training)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Training, "_advance", breaking)
+        with pytest.raises(OSError, match="the power went"):
+            begun(pictures, tmp_path / "cut", tasks, "small", save_every=0.0, **options)
+    cut = selfsight.pretrain(resume=str(tmp_path / "cut" / "run"))
+
+    first, second = whole.load_checkpoint(), cut.load_checkpoint()
+    assert first is not None
+    assert second is not None
+    assert {".".join(key.split(".")[:2]) for key in first["task"]} == {
+        f"tasks.{name}" for name in tasks
+    }
+    assert all(torch.equal(value, second["task"][key]) for key, value in first["task"].items())
+
+
+def test_small_pictures_are_refused_by_the_task_that_asks_most(
+    pictures: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="relative-position needs --size 24 or more, got 16"):
+        begun(pictures, tmp_path, ("rotation", "relative-position"), "small", size=16)
