@@ -11,7 +11,12 @@ from PIL import Image
 
 import selfsight
 from selfsight.cli import main
+from selfsight.data import open_data, read
+from selfsight.data.reading import chosen_rows
+from selfsight.looks.held_out import held_out
+from selfsight.plan import Plan
 from selfsight.run import Run
+from selfsight.subject import subject_of
 
 pytestmark = pytest.mark.slow
 
@@ -119,14 +124,42 @@ def test_pictures_that_were_trained_on_are_called_so(
     assert "4 pictures that training had seen" in record["pretext"]["rotation"]["words"]
 
 
-def test_of_a_limited_run_it_cannot_be_said_what_it_was_trained_on(
+def short_run(data: Path, out: Path, **options: Any) -> Run:
+    return selfsight.pretrain(str(data), "rotation", out=str(out), **SHORT, **options)
+
+
+def test_pictures_that_a_limit_left_out_are_held_out(home: Path, tmp_path: Path) -> None:
+    data = tmp_path / "photos"
+    pictures(data, 20)
+    source = open_data(str(data)).train
+    (data / source.title(int(chosen_rows(20, 16)[0]))).write_bytes(b"broken")  # so samples are 15
+    run = short_run(data, tmp_path / "run", limit=16)
+    of = Plan.from_json(run.settings["plan"])
+    held = held_out(None, of, subject_of(str(run.path)), count=100, seed=0)
+    trained_on = read(source, side=of.canvas, limit=16)
+
+    assert held.trained_on is False
+    assert held.part == "the pictures of the run's data that --limit left out"
+    assert len(held.pictures) == 4
+    assert not set(held.pictures.titles) & set(trained_on.titles)
+    assert (of.samples, of.fingerprint) == (15, trained_on.fingerprint)
+
+
+def test_a_limit_that_leaves_nothing_out_is_none(home: Path, tmp_path: Path) -> None:
+    run = short_run(home / "photos", tmp_path / "run", limit=20)
+
+    assert selfsight.look(run)["trained_on"] is True
+
+
+def test_of_some_of_the_tiles_it_cannot_be_said_what_was_trained_on(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = selfsight.pretrain(
-        str(home / "photos"), "rotation", limit=16, out=str(tmp_path / "run"), **SHORT
-    )
+    some = short_run(home / "photos", tmp_path / "some", tile=16, limit=40)
+    every = short_run(home / "photos", tmp_path / "every", tile=16, limit=120)  # 2 x 3 of each
 
-    assert selfsight.look(run)["trained_on"] is None
+    assert selfsight.look(every)["trained_on"] is True
+    capsys.readouterr()
+    assert selfsight.look(some)["trained_on"] is None
     assert "these pictures may have been trained on" in capsys.readouterr().err
 
 

@@ -75,6 +75,16 @@ def test_patches_have_a_sheet_and_a_record_of_their_own(home: Path, tmp_path: Pa
             assert drawn["query"] not in titles
 
 
+def test_a_run_of_tiles_is_shown_patches_of_their_side(home: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = SHORT | {"size": 32, "encoder": "small"}
+    run = selfsight.pretrain(str(home / "photos"), "jigsaw", out=str(tmp_path / "run"), **options)
+    record = selfsight.neighbours(run, patches=True, count=2, queries=2)
+
+    assert record["settings"]["patches"]["side"] == 12  # three quarters of half of 32
+    assert record["settings"]["size"] == 12
+    assert selfsight.neighbours(run, count=2, queries=2)["settings"]["size"] == 32
+
+
 def test_grey_pictures_have_no_colour_to_lose(tmp_path: Path) -> None:
     run = selfsight.pretrain("digits", "rotation", out=str(tmp_path / "run"), **SHORT)
     record = selfsight.neighbours(run, limit=60, queries=2)

@@ -20,12 +20,14 @@ from selfsight.looks.alike import LIST, Asked, Seer, class_chance, look
 from selfsight.looks.gallery import Gallery
 from selfsight.looks.hall import Hall, available, open_hall
 from selfsight.looks.neighbours import draw_neighbours
+from selfsight.looks.patches import tile_side
 from selfsight.looks.search import Found
 from selfsight.looks.wording import caption, short_names, table_of, verdict
+from selfsight.plan import Plan
 from selfsight.probes.baseline import CALIBRATED_ON, some_rows, untrained_encoder
 from selfsight.probes.features import Pixels
 from selfsight.progress import console
-from selfsight.run import Run
+from selfsight.run import Run, run_of
 from selfsight.settings import Neighbours
 from selfsight.subject import Subject, check_layer, seen, subject_of
 
@@ -54,7 +56,7 @@ def neighbours(run: str | Path | Run, data: str | None = None, **options: Any) -
 def neighbours_as(settings: Neighbours) -> dict[str, Any]:
     """Look for neighbours as the settings say; see `neighbours`."""
     begun = time.monotonic()
-    subject = subject_of(settings.run, seed=settings.seed, device=settings.device)
+    subject = _looking(settings, settings.run)
     check_layer(subject.encoder, settings.layer)
     sheet, place = _places(settings, subject)
     hall = open_hall(settings, subject)
@@ -88,6 +90,16 @@ def neighbours_as(settings: Neighbours) -> dict[str, Any]:
     return record
 
 
+def _looking(settings: Neighbours, name: str) -> Subject:
+    """Load a network; one that learned from tiles is shown patches at the side of these."""
+    subject = subject_of(name, seed=settings.seed, device=settings.device)
+    if not settings.patches or subject.run is None:
+        return subject
+    run, part = run_of(name)
+    side = tile_side(Plan.from_json(run.settings["plan"]), part)
+    return subject if side is None else dataclasses.replace(subject, size=side)
+
+
 def _seers(
     settings: Neighbours, subject: Subject, bank: Gallery
 ) -> Iterator[tuple[str, Seer, int]]:
@@ -98,7 +110,7 @@ def _seers(
     fresh = untrained_encoder(recipe, subject.seed, some, device=device)
     yield "untrained", Seer(fresh, size, settings.layer, device), recipe.channels
     for name in dict.fromkeys(settings.against):
-        other = subject_of(name, seed=settings.seed, device=settings.device)
+        other = _looking(settings, name)
         other = other.taking(bank.images.shape[1], bank.pictures.name)
         layer = settings.layer if settings.layer in other.encoder.layer_names else None
         yield name, Seer(other.encoder, other.size, layer, device), other.channels

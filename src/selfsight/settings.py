@@ -193,7 +193,7 @@ class Neighbours:
     patches: bool = False
     """Search among patches cut from the pictures instead of whole ones."""
     patch_size: Number = None
-    """Side of a patch, in pixels. Default: the network's, or half a picture that is smaller."""
+    """Side of a patch, in pixels. Default: what the run was shown, or half a smaller picture."""
     against: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="RUN|timm:NAME")] = ()
     """A further network beside the untrained one and the pixels, given once or more."""
     count: int = 5

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from torch import nn
 
-from selfsight.encoders import Encoder, Recipe, build
+from selfsight.encoders import Encoder, Recipe, build, evaluating
 from selfsight.errors import UsageError
 
 SIDE = 32
@@ -130,3 +131,18 @@ def test_a_recipe_comes_back_from_plain_values() -> None:
     recipe = Recipe("resnet18", {"num_classes": 0}, 1, 32, (0.5,), (0.25,), ("act1",))
 
     assert Recipe.from_json(recipe.to_json()) == recipe
+
+
+def test_evaluation_mode_ends_where_it_began_even_after_an_error() -> None:
+    network = nn.Sequential(nn.BatchNorm1d(2), nn.Sequential(nn.BatchNorm1d(2)))
+    network[1].eval()
+    modes = [part.training for part in network.modules()]
+
+    def fail_within() -> None:
+        with evaluating(network):
+            assert not any(part.training for part in network.modules())
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_within()
+    assert [part.training for part in network.modules()] == modes == [True, True, False, False]

@@ -1,5 +1,8 @@
 """Patches: cut where they should be, never beyond the picture, and structured ones told apart."""
 
+import dataclasses
+from typing import Any
+
 import pytest
 import torch
 
@@ -9,7 +12,9 @@ from selfsight.looks.patches import (
     patches_a_picture,
     random_places,
     structured,
+    tile_side,
 )
+from selfsight.plan import Plan
 
 
 def numbered(count: int, side: int) -> torch.Tensor:
@@ -81,3 +86,27 @@ def test_few_pictures_give_many_patches_each_and_many_give_few() -> None:
     assert patches_a_picture(16) == 64
     assert patches_a_picture(1200) == 5
     assert patches_a_picture(60_000) == 4
+
+
+JIGSAW: dict[str, dict[str, Any]] = {"jigsaw": {"grid": 3, "permutations": 100}}
+POSITION: dict[str, dict[str, Any]] = {"relative-position": {"patch": 0.5}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "task", "side"),
+    [
+        (JIGSAW, None, 24),  # three quarters of a third of 96
+        (POSITION, None, 16),  # half of a third
+        (JIGSAW | POSITION, None, 24),
+        (JIGSAW | POSITION, "relative-position", 16),
+        ({"rotation": {}}, None, None),
+        (JIGSAW | {"rotation": {}}, None, None),
+    ],
+)
+def test_a_run_was_shown_the_tiles_of_its_tasks(
+    settings: dict[str, dict[str, Any]], task: str | None, side: int | None
+) -> None:
+    known: dict[str, Any] = {field.name: None for field in dataclasses.fields(Plan)}
+    known |= {"size": 96, "tasks": tuple(settings), "task_settings": settings}
+
+    assert tile_side(Plan(**known), task) == side

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from selfsight.cielab import lab
-from selfsight.parts.color_bins import SPREAD, ColorBins, bins_on_screen
+from selfsight.parts.color_bins import LEAST_TEMPERATURE, SPREAD, ColorBins, bins_on_screen
 from selfsight.parts.color_scale import ColorScale
 
 
@@ -157,8 +157,16 @@ def test_settings_outside_their_ranges_are_refused() -> None:
     for rebalanced in (-0.1, 1.0, math.nan):
         with pytest.raises(ValueError, match="rebalanced must be at least 0 and below 1, got"):
             ColorBins(rebalanced=rebalanced)
-    for temperature in (0.0, math.nan):
-        with pytest.raises(ValueError, match="temperature must be above 0, got"):
+    for temperature in (0.0, 9e-4, math.nan):
+        with pytest.raises(ValueError, match=r"temperature must be at least 0\.001, got"):
             ColorBins(temperature=temperature)
-        with pytest.raises(ValueError, match="temperature must be above 0, got"):
+        with pytest.raises(ValueError, match=r"temperature must be at least 0\.001, got"):
             ColorBins().decoded(torch.zeros(261), temperature)
+
+
+def test_the_lowest_temperature_gives_the_mode() -> None:
+    logits = torch.full((261,), -40.0)
+    logits[7] = 40.0
+    bins = ColorBins(temperature=LEAST_TEMPERATURE)
+
+    assert torch.equal(bins.decoded(logits), bins.middles[7])

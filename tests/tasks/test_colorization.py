@@ -257,6 +257,13 @@ def test_a_lower_temperature_gives_stronger_colours() -> None:
     assert sharp > mean + 10
 
 
-def test_a_task_in_training_colours_nothing() -> None:
-    with pytest.raises(ValueError, match="in evaluation mode"):
-        colorization().colours(noise())
+def test_colouring_changes_neither_the_modes_nor_the_statistics() -> None:
+    task = colorization()
+    task.encoder.eval()  # as where it is kept as it is
+    before = {key: value.clone() for key, value in task.state_dict().items()}
+    found = task.colours(noise())
+
+    assert task.decoder.training
+    assert not task.encoder.training
+    assert all(torch.equal(value, before[key]) for key, value in task.state_dict().items())
+    assert torch.equal(task.eval().colours(noise()), found)

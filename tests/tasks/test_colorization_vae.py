@@ -149,8 +149,23 @@ def test_wrong_settings_networks_and_pictures_are_refused() -> None:
         ColorizationVAE(nn.Flatten(), 12, size=SIZE)
     with pytest.raises(UsageError, match="colorization-vae needs pictures with colours"):
         task_of().look_at(Images.of(torch.full((3, 3, SIZE, SIZE), 0.5)))
-    with pytest.raises(ValueError, match="in evaluation mode"):
-        task_of().ways(noise(), 2)
+    with pytest.raises(ValueError, match="width of the decoder must be at least 1 channel, got 0"):
+        task_of(width=0)
+    with pytest.raises(ValueError, match="width of colour codes must be at least 2 channels, got"):
+        task_of(width=1)
+
+
+def test_colouring_changes_neither_the_modes_nor_the_statistics() -> None:
+    task = task_of()
+    task.encoder.eval()  # as where it is kept as it is
+    before = {key: value.clone() for key, value in task.state_dict().items()}
+    ways, measured = task.ways(noise(), 2), task.diversity(Images.of(noise()), 2)
+
+    assert task.decoder.training
+    assert not task.encoder.training
+    assert all(torch.equal(value, before[key]) for key, value in task.state_dict().items())
+    assert torch.equal(task.eval().ways(noise(), 2), ways)
+    assert task.diversity(Images.of(noise()), 2) == measured
 
 
 def test_ways_keep_the_size_and_the_lightness_of_pictures() -> None:

@@ -204,7 +204,9 @@ def test_eight_samples_are_learned_by_heart(name: str) -> None:
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_any_channels_do_or_are_refused_by_name(name: str, channels: int) -> None:
     if channels != 3 and name in NEED_COLOURS:
-        with pytest.raises(ValueError, match=f"{name} needs pictures of 3 channels, got {channels}"):
+        with pytest.raises(
+            ValueError, match=f"{name} needs pictures of 3 channels, got {channels}"
+        ):
             made(name, channels=channels)
         return
     score: Score = made(name, channels=channels)(batch_of(name, photographs(name, 4, channels)))

@@ -119,6 +119,20 @@ def test_the_mean_colour_costs_1(norm: str) -> None:
     assert task.blind == 1.0
 
 
+@pytest.mark.parametrize("norm", ["l1", "l2"])
+def test_pictures_looked_at_in_parts_tell_what_they_tell_at_once(
+    norm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks, batch = (inpainting(norm=norm), inpainting(norm=norm)), noise(11, 0)
+    tasks[0].look_at(batch)
+    monkeypatch.setattr("selfsight.tasks.inpainting.AT_A_TIME", 4)
+    tasks[1].look_at(batch)
+
+    for name in ("mean", "deviation", "cost"):
+        torch.testing.assert_close(getattr(tasks[1], name), getattr(tasks[0], name))
+    assert tasks[0].cost != inpainting(norm=norm).cost
+
+
 def test_a_blind_guess_with_a_critic_costs_its_parts() -> None:
     task = inpainting(adversarial=0.25)
     assert task.critic is not None
@@ -288,6 +302,7 @@ def test_data_of_one_colour_gives_finite_losses() -> None:
         ({"adversarial": math.nan}, "got nan"),
         ({"least_scale": 0.0}, "least_scale must be above 0 and at most 1, got 0.0"),
         ({"stride": 0}, "stride must be at least 1 pixel, got 0"),
+        ({"width": -1}, "width of the decoder must be at least 1 channel, got -1"),
     ],
 )
 def test_settings_outside_their_range_are_refused(setting: dict[str, Any], message: str) -> None:

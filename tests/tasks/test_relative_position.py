@@ -139,6 +139,18 @@ def test_settings_outside_their_range_are_refused(settings: dict[str, Any], mess
         relative_position(**settings)
 
 
+@pytest.mark.parametrize("channels", [2, 4])
+def test_lightness_of_other_channels_is_refused_by_name(channels: int) -> None:
+    match = (
+        f"relative-position shows lightness of pictures of 1 or 3 channels alone, got {channels}"
+    )
+    with pytest.raises(ValueError, match=match):
+        relative_position(channels=channels, colours="lightness")
+    for known in (1, 3):
+        task = relative_position(channels=known, colours="lightness")
+        assert task(Images.of(torch.rand(2, known, 32, 32))).loss.isfinite()
+
+
 def test_tiny_pictures_make_no_sense() -> None:
     assert 16 < RelativePosition.needs.least_side <= 28
 

@@ -137,7 +137,12 @@ def read(
     """
     _check(side, fit, channels, limit, storage)
     wanted = Wanted(
-        source, _chosen(len(source), limit).tolist(), side, fit, channels, _form(source, channels)
+        source,
+        chosen_rows(len(source), limit).tolist(),
+        side,
+        fit,
+        channels,
+        _form(source, channels),
     )
     memory = memory if memory is not None else memory_for_pictures()
     chosen = storage or fitting(wanted.bytes, memory, held=source.held, steady=steady)
@@ -198,7 +203,7 @@ def _check(
         raise UsageError(f"storage must be memory, map or stream, got {storage!r}")
 
 
-def _chosen(count: int, limit: int | None) -> Tensor:
+def chosen_rows(count: int, limit: int | None) -> Tensor:
     """Choose rows, sorted: all, or `limit` of them drawn with a fixed seed.
 
     Not the first ones: pictures lie sorted by class.

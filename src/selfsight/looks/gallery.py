@@ -141,7 +141,7 @@ def chosen_cut(
 
     Args:
         source: The pictures searched among.
-        size: Side of what the network sees, in pixels.
+        size: Side of what the network sees, in pixels; of one that learned from tiles, theirs.
         asked: Side of a patch; by default `size` where the median picture's shorter side is
             larger, else half of that side.
         limit: How many pictures are read at most.

@@ -8,6 +8,7 @@ import torch
 
 from selfsight.batch import Images, LabelledImages, Needs
 from selfsight.data import Parts, Pictures, Source, Tiles, batch_at, open_data, split
+from selfsight.data.reading import chosen_rows
 from selfsight.data.source import View
 from selfsight.errors import SelfsightError
 from selfsight.looks.gallery import random_order
@@ -54,7 +55,8 @@ def held_out(data: str | None, of: Plan, subject: Subject, *, count: int, seed: 
     """Find pictures to ask a run about.
 
     They are those of DATA's test part; where it has none, all of DATA if it is other data than the
-    run's, else the fifth of it that a probe would be tested on.
+    run's, else those that the run's --limit left out, else the fifth of it that a probe would be
+    tested on.
 
     Args:
         data: The pictures; None for what the run was trained on.
@@ -94,7 +96,16 @@ def _chosen(parts: Parts, of: Plan, *, own: bool) -> tuple[Source, str, bool | N
     test = split(parts.train)[1]
     if needs_of(of.tasks).labels and parts.train.labels is not None:
         return test, part, False
-    return test, part, True if of.limit is None or of.samples < of.limit else None
+    if of.limit is None:
+        return test, part, True
+    if of.tile is not None:  # tiles that were left out are of pictures whose others were not
+        return test, part, True if of.limit >= len(Tiles(parts.train, of.tile)) else None
+    left_out = torch.ones(len(parts.train), dtype=torch.bool)
+    left_out[chosen_rows(len(parts.train), of.limit)] = False
+    if not left_out.any():
+        return test, part, True
+    rest = parts.train.subset(left_out.nonzero()[:, 0])
+    return rest, "the pictures of the run's data that --limit left out", False
 
 
 def _same(data: str, other: str) -> bool:

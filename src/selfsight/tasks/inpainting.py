@@ -161,9 +161,8 @@ class Inpainting(nn.Module):
         """Hide some pictures after the others: -> how many, and what is hidden of them."""
         for rows in torch.arange(len(batch.images)).split(AT_A_TIME):
             part = slice(int(rows[0]), int(rows[-1]) + 1)
-            index, draws = batch.index[part], batch.draws
-            own = Draws(draws.seed, draws.epoch, index)
-            few = Images(batch.images[part], batch.extent[part], index, own)
+            draws = Draws(batch.draws.seed, batch.draws.epoch, batch.draws.index[part])
+            few = Images(batch.images[part], batch.extent[part], batch.index[part], draws)
             yield len(rows), self.hide(few)[1]
 
     def parameter_groups(self) -> list[dict[str, object]]:
