@@ -16,6 +16,7 @@ _XYZ = _RED_GREEN_BLUE / _WHITE[:, None]
 _DIM = 0.04045  # of sRGB's red, green or blue: below it the curve is a line
 _DARK = 0.008856  # of X, Y or Z: below it the cube root is a line
 _SLOPE, _OFFSET = 7.787, 16 / 116
+_DARK_LEVEL = 1.16 * _DARK ** (1 / 3) - 0.16  # the lightness there
 
 
 def lab(pictures: Tensor) -> Tensor:
@@ -59,9 +60,13 @@ def rgb(colours: Tensor) -> Tensor:
     Returns:
         (B, 3, h, w) sRGB in [0, 1].
     """
-    linear = linear_rgb(colours).clamp(0, 1)
-    curved = 1.055 * _power(linear.clamp(min=_DIM / 12.92), 1 / 2.4) - 0.055
-    return (curved + 12.92 * linear.clamp(max=_DIM / 12.92) - _DIM).clamp_(0, 1)  # of rounding
+    return _curved(linear_rgb(colours).clamp(0, 1))
+
+
+def grey(levels: Tensor) -> Tensor:
+    """Show lightness: (B, 1, h, w) L / 100 in [0, 1] -> (B, 1, h, w) grey sRGB in [0, 1]."""
+    light = ((levels.clamp(min=_DARK_LEVEL) + 0.16) / 1.16) ** 3
+    return _curved(light + (levels.clamp(max=_DARK_LEVEL) - _DARK_LEVEL) / (1.16 * _SLOPE))
 
 
 def linear_rgb(colours: Tensor) -> Tensor:
@@ -85,6 +90,12 @@ def _linear(pictures: Tensor) -> Tensor:
     """Take sRGB's curve away."""
     bright = _power((pictures.clamp(min=_DIM) + 0.055) / 1.055, 2.4)
     return bright + (pictures.clamp(max=_DIM) - _DIM) / 12.92
+
+
+def _curved(linear: Tensor) -> Tensor:
+    """Give sRGB's curve to red, green and blue in [0, 1]."""
+    bright = 1.055 * _power(linear.clamp(min=_DIM / 12.92), 1 / 2.4) - 0.055
+    return (bright + 12.92 * linear.clamp(max=_DIM / 12.92) - _DIM).clamp_(0, 1)  # of rounding
 
 
 def _roots(xyz: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from selfsight.augment.views import centre_view
 from selfsight.batch import Images
-from selfsight.cielab import lab, lightness, rgb
+from selfsight.cielab import grey, lab, lightness, rgb
 from selfsight.encoders import Encoder, Feed, fed
 from selfsight.errors import UsageError
 
@@ -20,26 +20,13 @@ STRIDE = 4  # pixels a step of the colours' grid
 GREY = 5.0  # a picture whose a and b stay below this has no colour
 AT_A_TIME = 100  # pictures of those that are looked at
 
-DARK = 0.08  # lightness below which it is linear in the light
-LIGHT = 9.033  # lightness there, over light
-_SRGB_DARK = 0.0031308  # light below which sRGB is linear in it
-
-
-def grey(levels: Tensor) -> Tensor:
-    """Show lightness: (B, 1, h, w) L / 100 in [0, 1] -> (B, 1, h, w) grey of sRGB in [0, 1]."""
-    light = ((levels.clamp(min=DARK) + 0.16) / 1.16) ** 3
-    light = light + (levels.clamp(max=DARK) - DARK) / LIGHT
-    curved = light.clamp(min=_SRGB_DARK).log_().mul_(1 / 2.4).exp_()
-    return 1.055 * curved - 0.055 + 12.92 * (light.clamp(max=_SRGB_DARK) - _SRGB_DARK)
-
 
 def without_colour(pictures: Tensor) -> Tensor:
     """Keep the lightness alone: (B, 3 or 1, h, w) sRGB in [0, 1] -> (B, 3, h, w) greys.
 
     The three channels share their memory.
     """
-    shown = grey(lightness(pictures)).clamp(0, 1)
-    return shown.expand(-1, 3, -1, -1)
+    return grey(lightness(pictures)).expand(-1, 3, -1, -1)
 
 
 def colours_on_grid(pictures: Tensor) -> Tensor:
