@@ -48,7 +48,7 @@ def test_rotation_beats_the_untrained_network(rotated: Run, shared_data: Path) -
     [
         ("jigsaw", 60_000),
         ("colorization", 60_000),
-        ("colorization-vae", 40_000),
+        ("colorization-vae", 80_000),
         ("inpainting", 100_000),
     ],
 )
