@@ -36,7 +36,7 @@ class Trial(NamedTuple):
 
 
 PERMUTATIONS = {2: (6, 24), 3: (6, 24, 100, 1000)}
-SAMPLES = {"cifar10": 60_000, "caltech30": 12_000}  # of a run; photographs are ten times as large
+SAMPLES = {"cifar10": 40_000, "caltech30": 12_000}  # of a run; photographs are ten times as large
 PAIR_SIDE = 112  # pixels, what relative position takes by itself
 PAIR = ("relative-position", "colorization")
 

@@ -9,6 +9,7 @@ import torch
 import selfsight
 from selfsight import encoders
 from selfsight.batch import Images
+from selfsight.encoders.encoder import look_into
 from selfsight.engine import compile_encoders, fault_of_compiling, uncompile_encoders
 from selfsight.tasks.rotation import Rotation
 
@@ -34,10 +35,12 @@ def test_compiling_changes_no_name_and_can_be_taken_back() -> None:
     compile_encoders(whole)
     assert whole.encoder._compiled_call_impl is not None
     assert whole._compiled_call_impl is None  # its draws would break the graph
+    assert whole.encoder.look is not look_into
     assert list(whole.state_dict()) == names
 
     uncompile_encoders(whole)
     assert whole.encoder._compiled_call_impl is None
+    assert whole.encoder.look is look_into
 
 
 def test_a_step_that_cannot_be_compiled_says_why(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from selfsight.encoders import Encoder
+from selfsight.encoders.encoder import look_into
 from selfsight.errors import SelfsightError
 from selfsight.score import Score
 
@@ -143,7 +144,7 @@ def compile_encoders(task: nn.Module) -> None:
         if isinstance(part, Encoder):
             part.compile()
             # Tasks that answer at every place call `layers`, which that does not reach.
-            part.__dict__["layers"] = torch.compile(part.layers)
+            part.look = torch.compile(look_into)
 
 
 def uncompile_encoders(task: nn.Module) -> None:
@@ -151,7 +152,7 @@ def uncompile_encoders(task: nn.Module) -> None:
     for part in task.modules():
         if isinstance(part, Encoder):
             part._compiled_call_impl = None  # pyright: ignore[reportPrivateUsage] -- no public way
-            part.__dict__.pop("layers", None)
+            part.look = look_into
 
 
 def fault_of_compiling(

@@ -73,6 +73,7 @@ class Encoder(nn.Module):
         self.model = model
         self.recipe = recipe
         self.layer_names = recipe.layers
+        self.look = look_into  # or the same compiled; a copy looks into its own model by it
         shape = (1, recipe.channels, 1, 1)
         self.register_buffer("mean", torch.tensor(recipe.mean).view(shape), persistent=False)
         self.register_buffer(
@@ -86,7 +87,7 @@ class Encoder(nn.Module):
 
     def layers(self, images: Tensor) -> dict[str, Tensor]:
         """Look into every named layer: pictures (B, C, S, S) in [0, 1] -> maps (B, C, h, w)."""
-        return look_into(self.model, self.layer_names, self._fed(images))
+        return self.look(self.model, self.layer_names, self._fed(images))
 
     def fed(self, feed: Feed) -> "Encoder":
         """Give an encoder that shares everything with this one but how it is fed."""
