@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from selfsight.cli import main
+from selfsight.tasks import TASKS
 
 pytestmark = pytest.mark.slow  # whole trainings, in processes of their own
 
