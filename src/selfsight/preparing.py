@@ -26,7 +26,7 @@ from selfsight.data import (
 from selfsight.encoders import Encoder
 from selfsight.errors import SelfsightError, UsageError
 from selfsight.pace import measured_plan
-from selfsight.parts.together import before_step, look_at
+from selfsight.parts.together import Together, before_step, look_at
 from selfsight.plan import Plan
 from selfsight.probes.baseline import some_rows
 from selfsight.processes import ALONE, Processes
@@ -95,6 +95,8 @@ def prepared(
     draft = _draft(settings, chosen, known, pictures, size, canvas, device)
     task, recipe = built(draft)
     draft = dataclasses.replace(draft, encoder=recipe.to_json())
+    if isinstance(task, Together):
+        draft.task_settings[MIX]["statistics"] = task.statistics
     acquaint(task, pictures, draft)
     say("measuring a step", style="dim")
     batches = batches_of(pictures, draft, needs, processes=processes)

@@ -94,12 +94,23 @@ def test_harmonised_tasks_are_fed_what_the_shyest_is() -> None:
         "one": Rotation(shared.fed(Feed("lightness")), shared.dim, size=16),
         "two": Rotation(shared.fed(Feed("all", "channel")), shared.dim, size=16),
     }
-    apart = {name: e.recipe.feed for name, e in Together(tasks).encoders().items()}
-    joint = Together(tasks, harmonised=True).encoders()
+    own = Together(tasks)
+    apart = {name: e.recipe.feed for name, e in own.encoders().items()}
+    assert own.encoders()["one"].model is not own.encoders()["two"].model
+    assert own.statistics == "separate"
+
+    joint = Together(tasks, harmonised=True, statistics="shared").encoders()
 
     assert apart == {"one": Feed("lightness"), "two": Feed("all", "channel")}
     assert {e.recipe.feed for e in joint.values()} == {Feed("lightness", "channel")}
-    assert joint["one"].model is joint["two"].model
+
+
+def test_tasks_that_are_fed_alike_share_statistics() -> None:
+    task = together()
+    first, second = task.encoders().values()
+
+    assert task.statistics == "shared"
+    assert first.model is second.model
 
 
 def test_separate_statistics_are_each_tasks_own_and_the_weights_are_not() -> None:

@@ -31,7 +31,8 @@ class Together(nn.Module):
             the losses, over their mean. None is 1 for each.
         harmonised: Whether all are fed what the shyest of them is: lightness if one is,
             standardised pictures if one is.
-        statistics: "shared", or "separate" for batch statistics of each task's own.
+        statistics: "shared", or "separate" for batch statistics of each task's own; None is
+            separate where the tasks are fed in different ways: statistics of both then fit neither.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class Together(nn.Module):
         mix: Mix = "alternate",
         weights: str | None = None,
         harmonised: bool = False,
-        statistics: Literal["shared", "separate"] = "shared",
+        statistics: Literal["shared", "separate"] | None = None,
     ) -> None:
         super().__init__()
         self.tasks = nn.ModuleDict(tasks)
@@ -50,7 +51,9 @@ class Together(nn.Module):
         self.turns = turns(list(self.weights.values()))
         if harmonised:
             self._harmonise()
-        if statistics == "separate":
+        feeds = {encoder.recipe.feed for encoder in self.encoders().values()}
+        self.statistics = statistics or ("separate" if len(feeds) > 1 else "shared")
+        if self.statistics == "separate":
             for task in list(self.tasks.values())[1:]:
                 task.encoder = _encoder(task).apart()
         self.blind = self._blind()
