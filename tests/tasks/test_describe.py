@@ -51,7 +51,7 @@ def test_several_tasks_and_their_mix_have_settings_each() -> None:
 
 
 def test_a_word_that_is_none_of_a_settings_is_refused() -> None:
-    with pytest.raises(UsageError, match="must be shared or separate, got 'own'"):
+    with pytest.raises(UsageError, match="must be shared or separate or none, got 'own'"):
         parsed_settings(("rotation", "supervised"), ("mix.statistics=own",))
     with pytest.raises(UsageError, match="a mix is of several tasks, got rotation alone"):
         parsed_settings(("rotation",), ("mix.harmonised=true",))
