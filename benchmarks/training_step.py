@@ -22,7 +22,7 @@ from selfsight.data import Order, batch_at
 from selfsight.data.pictures import Pictures
 from selfsight.encoders import build
 from selfsight.engine import Engine, Precision, resolve_device
-from selfsight.parts.together import before_step, look_at
+from selfsight.parts.offered import after_step, before_step, look_at
 from selfsight.plan import parameter_groups, side_of_canvas
 from selfsight.score import Score
 from selfsight.tasks import TASKS, load_task
@@ -93,6 +93,7 @@ def measured(name: str, size: int, device: str, precision: Precision) -> dict[st
         times["data"].append(time.perf_counter() - begun)
         before_step(task, step, 100)
         advance(engines[0], fetched)
+        after_step(task, step, 100)
         times["whole"].append(time.perf_counter() - begun)
         begun = time.perf_counter()
         advance(engines[1], ready)

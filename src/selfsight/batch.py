@@ -3,12 +3,12 @@
 Legend: B batch, C channels, S side of the square canvas in pixels.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from selfsight.draws import Draws
 
@@ -71,12 +71,31 @@ class Needs:
         least_side: Least side of a crop, in pixels, on which the task makes sense.
         wanted_side: Side up to which larger pictures are of use to it even on a processor, in
             pixels, where that is more than usual.
+        wanted_batch: Pictures a step that it wants where none were asked for, if more than usual.
     """
 
     batch: type
     labels: bool = False
     least_side: int = 8
     wanted_side: int | None = None
+    wanted_batch: int | None = None
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What a task may look at before an epoch begins.
+
+    Attributes:
+        number: Of the epoch, from 0.
+        seed: The run's.
+        features_of: Encodes every picture as a probe sees it, in evaluation mode and without
+            gradients: a network that takes (B, C, S, S) in [0, 1] -> its features (N, D) float32 on
+            the network's device, in the order of the pictures' index; the same in every process.
+    """
+
+    number: int
+    seed: int
+    features_of: Callable[[nn.Module], Tensor]
 
 
 @dataclass(frozen=True)

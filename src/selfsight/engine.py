@@ -49,15 +49,19 @@ def make_fabric(
             for them in every step, which takes it some time.
     """
     from lightning_fabric import Fabric  # slow to load, and needed only to train
+    from lightning_fabric.strategies.ddp import DDPStrategy
 
-    strategy = "ddp_find_unused_parameters_true" if resting else "ddp"
+    several = devices * nodes > 1
+    # Buffers are the same in all processes, since every process computes them of the joint batch:
+    # sending them around in every step would cost as much as the largest memory bank.
+    ddp = DDPStrategy(find_unused_parameters=resting, broadcast_buffers=False) if several else None
     with warnings.catch_warnings(), _quiet("lightning_fabric"):
         warnings.simplefilter("ignore")  # it remarks on a GPU that was not asked for
         return Fabric(
             accelerator=device,
             devices=devices,
             num_nodes=nodes,
-            strategy=strategy if devices * nodes > 1 else "auto",
+            strategy=ddp or "auto",
             precision=cast(Any, _NAMES[precision]),
         )
 

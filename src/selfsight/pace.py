@@ -14,7 +14,7 @@ from selfsight.engine import Precision, fault_of_compiling
 from selfsight.plan import Plan
 from selfsight.processes import ALONE, Processes
 from selfsight.settings import Pretrain
-from selfsight.train import Batches, measured_step
+from selfsight.train import Batches, FeaturesOf, measured_epoch, measured_step
 
 WORTH_CHANGING = 0.95  # share of the plain way's time that another way must stay under
 WORTH_COMPILING = 300.0  # seconds of training; compiling itself takes about a minute
@@ -45,6 +45,7 @@ def measured_plan(
     draft: Plan,
     task: nn.Module,
     batches: Batches,
+    features_of: FeaturesOf,
     *,
     processes: Processes = ALONE,
 ) -> Plan:
@@ -74,15 +75,17 @@ def measured_plan(
         if not notes:
             compiled = timed(way.precision, way.threads, compiled=True)
             way = compiled if settings.compile == "on" else way.or_better(compiled)
-    steps = plan.step_count(settings, draft.samples, draft.batch, draft.device, way.seconds)
+    chosen = dataclasses.replace(
+        draft, precision=way.precision, threads=way.threads, compiled=way.compiled
+    )
+    seconds = way.seconds + measured_epoch(task, features_of, chosen, processes=processes)
+    learned = draft.learned or draft.samples
+    steps = plan.step_count(settings, learned, draft.batch, draft.device, seconds)
     final = dataclasses.replace(
-        draft,
-        precision=way.precision,
-        threads=way.threads,
-        compiled=way.compiled,
+        chosen,
         steps=steps,
         warmup=round(plan.WARM_UP_SHARE * steps),
-        seconds_a_step=way.seconds,
+        seconds_a_step=seconds,
         notes=draft.notes + notes,
     )
     machine.give_back_memory()

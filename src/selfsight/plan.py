@@ -74,6 +74,7 @@ class Plan:
         probe_every: Factor by which the steps grow at which the encoder is probed; None for never.
         track: Names of what else is told the metrics.
         resting: Whether some parameters have no part in some steps, or in none.
+        learned: How many of the pictures are learned from, None for all.
     """
 
     data: str
@@ -114,6 +115,12 @@ class Plan:
     probe_every: float | None = None
     track: tuple[str, ...] = ()
     resting: bool = False
+    learned: int | None = None
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in which the pictures are gone through once."""
+        return (self.learned or self.samples) // self.batch
 
     @property
     def task(self) -> str:
@@ -160,7 +167,7 @@ class Plan:
         """Say the plan, a line an aspect."""
         encoder = cast(Encoder, task.encoder)
         weights = sum(p.numel() for p in encoder.parameters())
-        epochs = self.steps * self.batch / self.samples
+        epochs = self.steps * self.batch / (self.learned or self.samples)
         store = self.samples * Form(self.channels, self.bits).bytes_each(self.canvas)
         kept = {
             "memory": f"{size_in_words(store)} in memory",
@@ -170,6 +177,7 @@ class Plan:
         pictures = "pictures" if self.tile is None else f"tiles of {self.tile} px"
         depth = "" if self.bits == 8 else f" of {self.bits} bits"
         start = f", weights from {self.start}" if self.start else ""
+        learned = "data" if self.learned is None else f"{self.learned:,} that are learned from"
         lines = [
             f"data      {self.samples:,} {pictures}, {self.channels} channel"
             f"{'s' if self.channels > 1 else ''}{depth}, on canvases of {self.canvas} px "
@@ -178,7 +186,7 @@ class Plan:
             f"encoder   {self.encoder['name']}, {weights / 1e6:.2f} M weights, "
             f"{encoder.dim} features{start}",
             f"steps     {self.steps:,} of {self.batch} pictures: {epochs:.3g} times through the "
-            f"data, about {duration(self.steps * self.seconds_a_step)}",
+            f"{learned}, about {duration(self.steps * self.seconds_a_step)}",
             f"training  {self.optimizer}, rate {self.rate:.3g} by {self.schedule} after "
             f"{self.warmup} steps of warm-up, decay {self.decay:g}, "
             f"{'no clipping' if self.clip is None else f'clipped at {self.clip:g}'}",
@@ -241,9 +249,11 @@ def encoder_name(asked: str | None, size: int, device: str) -> str:
     return DEFAULT if device == "cpu" and size <= SMALL_UP_TO else "resnet18"
 
 
-def batch_size(asked: int | None, samples: int, device: str) -> tuple[int, tuple[str, ...]]:
-    """Choose the batch, never over the data's size: -> batch, notes."""
-    wanted = asked or (64 if device == "cpu" else 256)
+def batch_size(
+    asked: int | None, samples: int, device: str, *, least: int = 0
+) -> tuple[int, tuple[str, ...]]:
+    """Choose the batch, at least what a task wants and never over the data's size: -> it, notes."""
+    wanted = asked or max(64 if device == "cpu" else 256, least)
     if wanted <= samples:
         return wanted, ()
     note = f"the batch of {wanted} is lowered to the {samples} pictures there are"

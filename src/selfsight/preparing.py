@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from selfsight import plan
+from selfsight.augment.views import centre_view
 from selfsight.batch import Facts, LabelledImages, Needs
 from selfsight.data import (
     Ahead,
@@ -23,10 +24,12 @@ from selfsight.data import (
     split,
     survey,
 )
-from selfsight.encoders import Encoder
+from selfsight.encoders import Encoder, evaluating
 from selfsight.errors import SelfsightError, UsageError
 from selfsight.pace import measured_plan
-from selfsight.parts.together import Together, before_step, look_at
+from selfsight.parts import offered
+from selfsight.parts.gather import gathered
+from selfsight.parts.together import Together
 from selfsight.plan import Plan
 from selfsight.probes.baseline import some_rows
 from selfsight.processes import ALONE, Processes
@@ -37,10 +40,11 @@ from selfsight.score import Score
 from selfsight.settings import Pretrain
 from selfsight.tasks import load_task
 from selfsight.tasks.describe import MIX, settings_of
-from selfsight.train import Batches
+from selfsight.train import Batches, FeaturesOf
 from selfsight.weights import built, initial_encoder, side_that_fits, told_of_channels
 
 PICTURES_SHOWN = 1000  # to a task before its first step
+ENCODED_AT_ONCE = 256  # pictures
 LEAST_PICTURES = 2  # of one alone nothing can be told apart
 
 
@@ -53,6 +57,11 @@ class Prepared:
     pictures: Pictures
     batches: Batches
     processes: Processes = ALONE
+
+    @property
+    def features_of(self) -> FeaturesOf:
+        """Encodes every picture, see `Epoch`."""
+        return features_of(self.pictures, self.plan, self.processes)
 
 
 def prepared(
@@ -98,13 +107,20 @@ def prepared(
     if isinstance(task, Together):
         draft.task_settings[MIX]["statistics"] = task.statistics
     acquaint(task, pictures, draft)
+    rows = offered.rows(task, len(pictures))
+    draft = dataclasses.replace(
+        draft,
+        learned=None if rows is None or len(rows) == len(pictures) else len(rows),
+        notes=draft.notes + offered.notes(task),
+    )
     say("measuring a step", style="dim")
-    batches = batches_of(pictures, draft, needs, processes=processes)
+    batches = batches_of(pictures, draft, needs, task, processes=processes)
     draft = tried(task, batches, draft, processes=processes)
-    final = measured_plan(settings, draft, task, batches, processes=processes)
+    begun = Prepared(draft, task, pictures, batches, processes)
+    final = measured_plan(settings, draft, task, batches, begun.features_of, processes=processes)
     for line in final.lines(task):
         say(line)
-    return Prepared(final, task, pictures, batches, processes)
+    return dataclasses.replace(begun, plan=final)
 
 
 def needs_of(tasks: tuple[str, ...]) -> Needs:
@@ -114,7 +130,8 @@ def needs_of(tasks: tuple[str, ...]) -> Needs:
         batch=LabelledImages if any(n.batch is LabelledImages for n in asked) else asked[0].batch,
         labels=any(n.labels for n in asked),
         least_side=max(n.least_side for n in asked),
-        wanted_side=max((n.wanted_side or 0 for n in asked), default=0) or None,
+        wanted_side=max(n.wanted_side or 0 for n in asked) or None,
+        wanted_batch=max(n.wanted_batch or 0 for n in asked) or None,
     )
 
 
@@ -130,11 +147,11 @@ def _asker(tasks: tuple[str, ...], need: str) -> str:
 def acquaint(task: nn.Module, pictures: Pictures, of: Plan) -> None:
     """Let a task look at some pictures of the data before its first step, if it wants to."""
     if not hasattr(task, "look_at"):
-        return
+        return  # nothing is read for nobody
     rows = some_rows(len(pictures), PICTURES_SHOWN)
     batch = batch_at(pictures, rows, seed=of.seed, epoch=0, labels=False, device="cpu")
     with torch.no_grad():
-        look_at(task, batch)
+        offered.look_at(task, batch)
 
 
 def tried(task: nn.Module, batches: Batches, of: Plan, *, processes: Processes = ALONE) -> Plan:
@@ -148,7 +165,7 @@ def tried(task: nn.Module, batches: Batches, of: Plan, *, processes: Processes =
     try:
         with torch.random.fork_rng():
             for first in kinds:
-                before_step(twin, first, of.steps)
+                offered.before_step(twin, first, of.steps)
                 cast(Score, twin(batches(0))).loss.backward()
     except (UsageError, SelfsightError, torch.OutOfMemoryError):
         raise
@@ -193,7 +210,8 @@ def _draft(
     """Plan all but what needs a measurement."""
     channels = pictures.images.shape[1]
     samples = len(pictures)
-    batch, notes = plan.batch_size(settings.batch, samples, device)
+    least = needs_of(settings.task).wanted_batch or 0
+    batch, notes = plan.batch_size(settings.batch, samples, device, least=least)
     batch, more = plan.shared_batch(batch, settings.devices * settings.nodes)
     notes += more
     if known.shortest != known.longest:
@@ -266,16 +284,40 @@ def _told_of_stream(streamed: Streamed) -> str:
 
 
 def batches_of(
-    pictures: Pictures, of: Plan, needs: Needs, *, processes: Processes = ALONE
+    pictures: Pictures, of: Plan, needs: Needs, task: nn.Module, *, processes: Processes = ALONE
 ) -> Batches:
     """Give the function from a step to its batch: of several processes, to this one's share."""
-    order = Order(len(pictures), of.batch, of.seed)
+    chosen = offered.rows(task, len(pictures))
+    order = Order(len(pictures) if chosen is None else len(chosen), of.batch, of.seed)
     labels = needs.batch is LabelledImages
     device = processes.placed(of.device)
 
     def at(step: int) -> Any:
-        epoch, rows = order.at(step)
+        epoch, places = order.at(step)
+        rows = places if chosen is None else chosen[places]
         mine = processes.share(rows)
         return batch_at(pictures, mine, seed=of.seed, epoch=epoch, labels=labels, device=device)
 
     return at if pictures.storage == "memory" else Ahead(at)
+
+
+def features_of(pictures: Pictures, of: Plan, processes: Processes = ALONE) -> FeaturesOf:
+    """Give the function that encodes every picture, see `Epoch`: each process its share."""
+    device = torch.device(processes.placed(of.device))
+    each = -(-len(pictures) // processes.count)
+    # The last share is filled up with pictures that are cut off again.
+    mine = torch.arange(each * processes.rank, each * (processes.rank + 1)) % len(pictures)
+
+    @torch.no_grad()
+    def encoded(network: nn.Module) -> Tensor:
+        parts: list[Tensor] = []
+        with evaluating(network), torch.autocast(
+            device.type, torch.bfloat16, enabled=of.precision == "bf16"
+        ):  # fmt: skip
+            for rows in mine.split(ENCODED_AT_ONCE):
+                images, extent, _ = pictures.taken(rows)
+                views = centre_view(images.to(device), extent.to(device), of.size)
+                parts.append(network(views).float())
+        return gathered(torch.cat(parts))[: len(pictures)]
+
+    return encoded

@@ -159,7 +159,7 @@ def _resumed(run: Run, processes: Processes) -> Run:
     begun_already = run.load_checkpoint() is not None  # its weights replace those of the start
     task, _ = built(dataclasses.replace(of, start=None) if begun_already else of)
     acquaint(task, pictures, of)
-    batches = batches_of(pictures, of, needs_of(of.tasks), processes=processes)
+    batches = batches_of(pictures, of, needs_of(of.tasks), task, processes=processes)
     of, notes = as_compiled(of, task, batches, processes=processes)
     for note in notes:
         console().print(f"the resumed run may differ in its last bits: {note}")
@@ -193,7 +193,13 @@ def _trained(run: Run, begun: Prepared) -> Run:
     with torch.random.fork_rng(), threads(of.threads):
         torch.manual_seed(of.seed + begun.processes.rank)
         training = Training(
-            begun.task, begun.batches, of, run, processes=begun.processes, listener=trackers.row
+            begun.task,
+            begun.batches,
+            of,
+            run,
+            processes=begun.processes,
+            listener=trackers.row,
+            features_of=begun.features_of,
         )
         training.resume()
         if of.start and training.step == 0:

@@ -20,10 +20,12 @@ import torch
 from torch import Tensor, nn
 
 from selfsight import encoders
+from selfsight.batch import Epoch
 from selfsight.encoders import Encoder
 from selfsight.engine import Engine, Precision, threads, uncompile_encoders
 from selfsight.errors import SelfsightError, Stopped
-from selfsight.parts.together import Together, before_step
+from selfsight.parts import offered
+from selfsight.parts.together import Together
 from selfsight.plan import Plan, make_optimizer, rate_factor
 from selfsight.processes import ALONE, Processes
 from selfsight.progress import Bar
@@ -33,6 +35,7 @@ from selfsight.score import Score
 MEASURED_STEPS, MEASURED_SECONDS = 7, 3.0
 
 Batches = Callable[[int], Any]  # step -> batch
+FeaturesOf = Callable[[nn.Module], Tensor]  # network -> features of every picture, see `Epoch`
 Look = Callable[[Encoder], dict[str, float]]  # a probe of the encoder -> columns of metrics.csv
 Listener = Callable[[dict[str, float]], None]  # told every row of metrics.csv
 
@@ -72,9 +75,9 @@ class Tally:
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}  # tasks that take turns do not score in every step
 
-    def add(self, score: Score) -> None:
-        """Count one step in."""
-        values = {"loss": score.loss, **score.metrics}
+    def add(self, score: Score, more: dict[str, Tensor]) -> None:
+        """Count one step in, with metrics that only some steps have."""
+        values = {"loss": score.loss, **score.metrics, **more}
         for name, value in values.items():
             old = self.sums.get(name)
             value = value.detach().float()
@@ -107,6 +110,7 @@ class Training:
         processes: Those that train together; the first one writes.
         probe: Looks at the encoder at the plan's `probe_steps`, changing nothing of it.
         listener: Is told every row of metrics.csv as it comes.
+        features_of: Encodes every picture, for tasks that look at all of them before an epoch.
     """
 
     def __init__(
@@ -119,9 +123,11 @@ class Training:
         processes: Processes = ALONE,
         probe: Look | None = None,
         listener: Listener | None = None,
+        features_of: FeaturesOf | None = None,
     ) -> None:
         self.task, self.batches, self.plan, self.run = task, batches, plan, run
         self.processes, self.probe, self.listener = processes, probe, listener
+        self.features_of = features_of
         self.engine = Engine(
             plan.device,
             plan.precision,
@@ -262,10 +268,13 @@ class Training:
         rate = plan.rate * rate_factor(self.step, plan.steps, plan.warmup, plan.schedule)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
-        before_step(self.task, self.step, plan.steps)
+        if self.features_of is not None and self.step % plan.steps_per_epoch == 0:
+            epoch = Epoch(self.step // plan.steps_per_epoch, plan.seed, self.features_of)
+            begin_epoch(self.task, epoch, self.optimizer)
+        offered.before_step(self.task, self.step, plan.steps)
         score = self.engine.score(batch)
         self.engine.update(score.loss, clip=plan.clip)
-        self.tally.add(score)
+        self.tally.add(score, offered.after_step(self.task, self.step, plan.steps))
         self.step += 1
         self.seconds += time.perf_counter() - begun
 
@@ -315,6 +324,18 @@ class Training:
         ]
         pace = f"{row['samples_per_second']:,.0f} pictures/s, waiting {row['waiting']:.1%}"
         return ", ".join([*filter(None, told), pace])
+
+
+def begin_epoch(task: nn.Module, epoch: Epoch, optimizer: torch.optim.Optimizer) -> None:
+    """Let a task look at all pictures, and forget how those of its parameters moved that it resets.
+
+    A state of zeros is that of a parameter which never moved, for SGD as for AdamW; without a state
+    torch's fused optimisers would not take a group.
+    """
+    for parameter in offered.before_epoch(task, epoch):
+        for value in optimizer.state[parameter].values():
+            if isinstance(value, Tensor):
+                value.zero_()
 
 
 def tasks_of(task: nn.Module, plan: Plan) -> dict[str, nn.Module]:
@@ -377,6 +398,7 @@ def measured_step(
         processes the slowest's, in all of them.
     """
     shares: dict[int, float] = getattr(task, "shares", {0: 1.0})
+    cycle = len(getattr(task, "turns", (0,)))
     engine = Engine(
         plan.device,
         precision,
@@ -393,10 +415,26 @@ def measured_step(
         for first, taken in times.items():
             most = MEASURED_SECONDS / len(shares)
             while len(taken) < MEASURED_STEPS and (len(taken) < 2 or sum(taken) < most):
+                step = first + len(taken) * cycle
                 begun = time.perf_counter()
-                before_step(twin, first, plan.steps)
+                offered.before_step(twin, step, plan.steps)
                 engine.update(engine.score(batches(len(taken))).loss, clip=plan.clip)
+                offered.after_step(twin, step, plan.steps)
                 engine.wait()
                 taken += processes.largest(time.perf_counter() - begun)
     # The first step of each kind sets things up.
     return sum(share * statistics.median(times[first][1:]) for first, share in shares.items())
+
+
+def measured_epoch(
+    task: nn.Module, features_of: FeaturesOf, plan: Plan, *, processes: Processes = ALONE
+) -> float:
+    """Time what a task does before an epoch, on a copy of it: -> seconds a step, on the average."""
+    if not hasattr(task, "before_epoch"):
+        return 0.0
+    twin = copy.deepcopy(task).to(processes.placed(plan.device))
+    begun = time.perf_counter()
+    with torch.random.fork_rng(), threads(plan.threads):
+        offered.before_epoch(twin, Epoch(0, plan.seed, features_of))
+    (seconds,) = processes.largest(time.perf_counter() - begun)
+    return seconds / (plan.steps_per_epoch * offered.epochs_between(twin))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import selfsight.tasks
 from selfsight.batch import Facts, Images, LabelledImages, Needs
 from selfsight.encoders import build
-from selfsight.parts.together import look_at
+from selfsight.parts.offered import look_at
 from selfsight.score import Score
 from selfsight.tasks import TASKS, Row, load_task
 from selfsight.tasks.describe import card

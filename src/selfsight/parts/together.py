@@ -14,8 +14,9 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from selfsight.batch import Images, LabelledImages
+from selfsight.batch import Epoch, Images, LabelledImages
 from selfsight.encoders import Encoder
+from selfsight.parts import offered
 from selfsight.score import Score
 
 Mix = Literal["alternate", "sum"]
@@ -103,14 +104,46 @@ class Together(nn.Module):
     def look_at(self, batch: Images | LabelledImages) -> None:
         """Let every task look at some pictures of the data."""
         for task in self.tasks.values():
-            look_at(task, batch)
+            offered.look_at(task, batch)
         self.blind = self._blind()
+
+    def before_epoch(self, epoch: Epoch) -> list[nn.Parameter]:
+        """Let every task look at all pictures: -> parameters that begin anew."""
+        return [p for task in self.tasks.values() for p in offered.before_epoch(task, epoch)]
+
+    @property
+    def epochs_between(self) -> int:
+        """Tell every how many epochs the first of them looks at all pictures again."""
+        asking = [task for task in self.tasks.values() if hasattr(task, "before_epoch")]
+        return min(map(offered.epochs_between, asking), default=1)
 
     def before_step(self, step: int, steps: int) -> None:
         """Say whose turn it is."""
         self.turn = self.turns[step % len(self.turns)]
         for task in self.tasks.values():
-            before_step(task, step, steps)
+            offered.before_step(task, step, steps)
+
+    def after_step(self, step: int, steps: int) -> dict[str, Tensor]:
+        """Let the tasks that were scored follow the step: -> their metrics by task."""
+        return {
+            f"{name}.{key}": value
+            for name in self._scored()
+            for key, value in offered.after_step(self.tasks[name], step, steps).items()
+        }
+
+    def rows(self, samples: int) -> Tensor | None:
+        """Ask for the only pictures that are learned from: the fewest that a task wants."""
+        wanted = [offered.rows(task, samples) for task in self.tasks.values()]
+        return min((rows for rows in wanted if rows is not None), key=len, default=None)
+
+    def notes(self) -> tuple[str, ...]:
+        """Say what the user should know of the tasks."""
+        return tuple(note for task in self.tasks.values() for note in offered.notes(task))
+
+    def _scored(self) -> list[str]:
+        """Name the tasks that this step scores."""
+        names = list(self.tasks)
+        return [names[self.turn]] if self.takes_turns else names
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Gather the parameters that a task wants trained in another way."""
@@ -118,8 +151,7 @@ class Together(nn.Module):
 
     def forward(self, batch: Images | LabelledImages) -> Score:
         """Score the task whose turn it is, or all of them: metrics are prefixed by the name."""
-        names = list(self.tasks)
-        chosen = [names[self.turn]] if self.takes_turns else names
+        chosen = self._scored()
         scores = {name: cast(Score, self.tasks[name](batch)) for name in chosen}
         metrics: dict[str, Tensor] = {}
         for name, score in scores.items():
@@ -151,18 +183,6 @@ def turns(weights: list[int]) -> tuple[int, ...]:
         taken[turn] += 1
         cycle.append(turn)
     return tuple(cycle)
-
-
-def look_at(task: nn.Module, batch: Images | LabelledImages) -> None:
-    """Let a task look at some pictures of the data, if it wants to."""
-    if hasattr(task, "look_at"):
-        cast(Any, task).look_at(batch)
-
-
-def before_step(task: nn.Module, step: int, steps: int) -> None:
-    """Tell a task how far the training is, if it wants to know."""
-    if hasattr(task, "before_step"):
-        cast(Any, task).before_step(step, steps)
 
 
 def _encoder(task: nn.Module) -> Encoder:

@@ -1,0 +1,88 @@
+"""Gathering: what tasks ask of the other processes that train with them.
+
+Tasks never ask which process they run in. `gathered` gives the rows of all processes in order, and
+`own` says which of them are this one's; alone, both are the identity. The rule that makes several
+processes score like one: each averages the loss over its own samples, whatever they are compared
+with. The training then averages gradients over processes, and a gradient with respect to rows of
+another process is sent back there and added: together the gradient of the joint loss.
+"""
+
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def processes() -> int:
+    """Count the processes that train together."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def gathered(rows: Tensor) -> Tensor:
+    """Join the rows of all processes, with gradients.
+
+    Args:
+        rows: (B, ...), as many in every process.
+
+    Returns:
+        (P B, ...), those of the first process first. What is differentiated with respect to them
+        comes back to the process they are of, summed over all that used them.
+    """
+    if processes() == 1:
+        return rows
+    return cast(Tensor, _Gathered.apply(rows))
+
+
+def own(rows: int) -> slice:
+    """Tell which of the joint rows are this process's.
+
+    Args:
+        rows: Of this process, B.
+    """
+    first = dist.get_rank() * rows if processes() > 1 else 0
+    return slice(first, first + rows)
+
+
+def summed(values: Tensor) -> Tensor:
+    """Add a tensor up over processes, with gradients; the same in all of them.
+
+    What is differentiated with respect to the sum is summed over processes in turn.
+    """
+    if processes() == 1:
+        return values
+    return cast(Tensor, _Summed.apply(values))
+
+
+class _Gathered(torch.autograd.Function):
+    """Joins rows; gradients are added up, and each process keeps those of its own rows."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        ctx.rows = len(rows)
+        flat = rows.contiguous()
+        parts = [torch.empty_like(flat) for _ in range(processes())]
+        dist.all_gather(parts, flat)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        gradient = gradients[0].contiguous().clone()
+        dist.all_reduce(gradient)
+        return gradient[own(ctx.rows)]
+
+
+class _Summed(torch.autograd.Function):
+    """Adds up over processes; so are the gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        total = values.contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        gradient = gradients[0].contiguous().clone()
+        dist.all_reduce(gradient)
+        return gradient
