@@ -78,6 +78,9 @@ def test_a_batch_is_64_on_a_processor_and_256_on_a_gpu() -> None:
     assert batch_size(None, 1000, "cpu") == (64, ())
     assert batch_size(None, 1000, "cuda") == (256, ())
     assert batch_size(100, 1000, "cuda") == (100, ())
+    assert batch_size(None, 1000, "cpu", least=128) == (128, ())
+    assert batch_size(None, 1000, "cuda", least=128) == (256, ())
+    assert batch_size(None, 30, "cpu", least=128) == (30, ())
 
 
 def test_a_batch_over_the_data_is_lowered_and_said_if_it_was_asked_for() -> None:

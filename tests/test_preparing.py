@@ -8,7 +8,14 @@ import torch
 from PIL import Image
 
 import selfsight
+from selfsight import preparing
+from selfsight.augment.views import centre_view
+from selfsight.data import open_data
+from selfsight.data.reading import read
 from selfsight.errors import UsageError
+from selfsight.plan import Plan
+from selfsight.preparing import features_of
+from selfsight.processes import Processes
 from selfsight.run import Run
 from selfsight.tasks import TASKS
 from selfsight.train import Training
@@ -95,6 +102,29 @@ def test_a_mix_that_broke_off_goes_on_to_the_same_bits(
         f"tasks.{name}" for name in tasks
     }
     assert all(torch.equal(value, second["task"][key]) for key, value in first["task"].items())
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_all_pictures_are_encoded_in_their_order_whoever_encodes_them(
+    count: int, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = begun(pictures, tmp_path, ("rotation",), "small", precision="f32")
+    of = Plan.from_json(run.settings["plan"])
+    read_ = read(open_data(str(pictures)).train, side=of.canvas)
+    monkeypatch.setattr(preparing, "ENCODED_AT_ONCE", 5)
+    encoder = run.encoder()
+
+    shares = [features_of(read_, of, Processes(rank, count))(encoder) for rank in range(count)]
+
+    views = centre_view(read_.images[torch.arange(12)], read_.extent, of.size)
+    with torch.no_grad():
+        expected = encoder(views)
+    if count == 1:
+        torch.testing.assert_close(shares[0], expected)
+    else:  # alone nothing is gathered: each gives its own share, as many of each
+        assert [len(share) for share in shares] == [4, 4, 4]
+        torch.testing.assert_close(torch.cat(shares), expected)
+    assert encoder.training is False
 
 
 def test_small_pictures_are_refused_by_the_task_that_asks_most(

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 import selfsight
 from selfsight.errors import SelfsightError, Stopped
 from selfsight.run import Run
+from selfsight.tasks import TASKS, load_task
 from selfsight.train import Training
 
 pytestmark = pytest.mark.slow  # whole trainings, in processes of their own
@@ -56,6 +57,34 @@ def test_a_run_that_broke_off_goes_on_to_the_same_bits(
 
     assert same_weights(tmp_path / "whole", tmp_path / "broken")
     assert [row["step"] for row in resumed.metrics()] == list(range(1, 13))
+
+
+def keeps_more_than_weights(name: str) -> bool:
+    """Tell whether a task has a queue, a bank, a teacher or clusters."""
+    return hasattr(load_task(name), "after_step") or hasattr(load_task(name), "before_epoch")
+
+
+@pytest.mark.parametrize("failing", [3, 5])  # within an epoch, and between two
+@pytest.mark.parametrize("task", [name for name in TASKS if keeps_more_than_weights(name)])
+def test_what_a_task_keeps_besides_weights_comes_back(
+    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    asked = {**SETTINGS, "limit": 40, "samples": 64, "encoder": "small", "size": 24}
+    selfsight.pretrain("digits", task, out=str(tmp_path / "whole"), **asked)
+    advance = Training._advance
+
+    def breaking(training: Training) -> None:
+        if training.step == failing:
+            raise OSError("the power went")
+        advance(training)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Training, "_advance", breaking)
+        with pytest.raises(OSError, match="the power went"):
+            selfsight.pretrain("digits", task, out=str(tmp_path / "broken"), **asked)
+    selfsight.pretrain(resume=str(tmp_path / "broken"))
+
+    assert same_weights(tmp_path / "whole", tmp_path / "broken")
 
 
 def test_the_seed_alone_decides(tmp_path: Path) -> None:
@@ -164,4 +193,21 @@ def test_ten_kills_at_random_steps_change_no_bit(
     # the same number of steps without a kill; --minutes would measure anew
     whole = [word for word in words if word not in length] + ["--samples", str(8 * steps)]
     assert command([*whole, "--out", str(tmp_path / "whole")]).wait() == 0
+    assert same_weights(run, tmp_path / "whole")
+
+
+@pytest.mark.learn
+def test_kills_change_no_bit_of_banks_queues_teachers_and_clusters(tmp_path: Path) -> None:
+    words = ["digits", "--limit", "48", "--batch", "8", "--size", "24", "--precision", "f32"]
+    for task in ("moco-v2", "instance-discrimination", "pirl", "deepcluster"):
+        words += ["--task", task]
+    words += ["--samples", "960", "--save-every", "0"]
+    run = tmp_path / "killed"
+    chance = random.Random(0)
+    killed_at([*words, "--out", str(run)], run, 0)
+    for step in sorted(chance.sample(range(1, 119), 4)):
+        killed_at(["--resume", str(run)], run, step)
+    assert command(["--resume", str(run)]).wait() == 0
+
+    assert command([*words, "--out", str(tmp_path / "whole")]).wait() == 0
     assert same_weights(run, tmp_path / "whole")

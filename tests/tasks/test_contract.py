@@ -13,9 +13,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 import selfsight.tasks
-from selfsight.batch import Facts, Images, LabelledImages, Needs
-from selfsight.encoders import build
-from selfsight.parts.offered import look_at
+from selfsight.augment.views import as_float
+from selfsight.batch import Epoch, Facts, Images, LabelledImages, Needs
+from selfsight.encoders import build, evaluating
+from selfsight.parts import offered
 from selfsight.score import Score
 from selfsight.tasks import TASKS, Row, load_task
 from selfsight.tasks.describe import card
@@ -23,8 +24,15 @@ from selfsight.tasks.describe import card
 SIZE, CANVAS, CLASSES = 16, 18, 4  # sides in pixels; a task that asks for more gets more
 
 NEED_COLOURS = {"colorization", "colorization-vae"}
+SAMPLES = 100  # pictures of the data that the tasks are told of
+# These compare pictures with each other: an untrained network knows already that views of one
+# picture are more alike than views of two, so that its first loss may lie below a blind guess.
+COMPARING = {"simclr", "moco", "moco-v2", "pirl", "instance-discrimination"}
 
 every_task = pytest.mark.parametrize("name", TASKS)
+every_trained_task = pytest.mark.parametrize(
+    "name", [n for n, row in TASKS.items() if row.way == "trained"]
+)
 every_blind_task = pytest.mark.parametrize("name", [n for n, row in TASKS.items() if row.blind])
 
 
@@ -48,14 +56,25 @@ def made(name: str, *, channels: int = 3, seed: int = 0) -> nn.Module:
     task_class = cast(Any, load_task(name))
     derive: Callable[[Facts], dict[str, Any]] = getattr(task_class, "derive", lambda _: {})
     size = max(SIZE, needs_of(name).least_side)
-    facts = Facts(samples=100, classes=CLASSES, channels=channels, side=size, batch=8)
+    facts = Facts(samples=SAMPLES, classes=CLASSES, channels=channels, side=size, batch=8)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         small = {"stem": 16, "widths": (16, 32)}
         encoder = build("small", size=size, channels=channels, arguments=small)
         task = task_class(encoder, encoder.dim, size=size, **derive(facts))
-    look_at(task, batch_of(name, photographs(name, 32, channels)))
+    offered.look_at(task, batch_of(name, photographs(name, 32, channels)))
+    offered.before_epoch(task, Epoch(0, seed, features_of(photographs(name, SAMPLES, channels))))
     return task
+
+
+def features_of(images: Tensor) -> Callable[[nn.Module], Tensor]:
+    """Encode pictures (N, C, H, H) as the training does for a task that looks at all of them."""
+
+    def encoded(network: nn.Module) -> Tensor:
+        with torch.no_grad(), evaluating(network):
+            return network(as_float(images)).float()
+
+    return encoded
 
 
 def batch_of(name: str, images: Tensor, *, seed: int = 0) -> Images | LabelledImages:
@@ -77,11 +96,13 @@ def trained(task: nn.Module, batches: list[Any], *, rate: float = 3e-3) -> list[
     """Take a step for every batch: -> the losses."""
     optimizer = torch.optim.Adam(task.parameters(), lr=rate)
     losses: list[float] = []
-    for batch in batches:
+    for step, batch in enumerate(batches):
+        offered.before_step(task, step, len(batches))
         score: Score = task(batch)
         optimizer.zero_grad()
         score.loss.backward()
         optimizer.step()
+        offered.after_step(task, step, len(batches))
         losses.append(score.loss.item())
     return losses
 
@@ -132,17 +153,21 @@ def test_the_first_loss_is_near_a_blind_guess(name: str) -> None:
 
     score: Score = task(batch_of(name, photographs(name, 32)))
 
-    assert score.loss.item() == pytest.approx(cast(float, task.blind), abs=0.35)
+    blind = cast(float, task.blind)
+    assert score.loss.item() < blind + 0.35
+    assert name in COMPARING or score.loss.item() > blind - 0.35
 
 
-@every_task
+@every_trained_task
 def test_the_gradient_reaches_every_parameter(name: str) -> None:
     task = made(name)
 
     task(batch_of(name, photographs(name, 8))).loss.backward()
 
     unreached = [
-        key for key, p in task.named_parameters() if p.grad is None or p.grad.abs().sum() == 0
+        key
+        for key, p in task.named_parameters()
+        if p.requires_grad and (p.grad is None or p.grad.abs().sum() == 0)
     ]
     assert unreached == []
 
@@ -191,7 +216,7 @@ def test_a_state_comes_back(name: str) -> None:
     assert torch.equal(task(batch).loss, other(batch).loss)
 
 
-@every_task
+@every_trained_task
 def test_eight_samples_are_learned_by_heart(name: str) -> None:
     task, batch = made(name), batch_of(name, photographs(name, 8))
 
@@ -214,7 +239,7 @@ def test_any_channels_do_or_are_refused_by_name(name: str, channels: int) -> Non
     assert score.loss.isfinite()
 
 
-@every_task
+@every_trained_task
 def test_bf16_gives_a_loss_in_f32(name: str) -> None:
     task, batch = made(name), batch_of(name, photographs(name, 8))
 
