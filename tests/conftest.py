@@ -1,10 +1,16 @@
 """What all tests share: where the real data lies."""
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+
+sys.path.insert(0, str(Path(__file__).parent))  # tests share making.py and pair.py
+
+from pair import Pair
 
 torch.set_num_threads(1)  # the suites compute little at a time: waking more threads costs more
 
@@ -17,3 +23,11 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data: SELFSIGHT_DATA is not set and {beside} is not there")
     return folder
+
+
+@pytest.fixture(scope="session")
+def two() -> Iterator[Pair]:
+    """Two processes that train together, see `pair.py`; started for the first test that asks."""
+    both = Pair()
+    yield both
+    both.close()

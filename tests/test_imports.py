@@ -28,7 +28,7 @@ LEFT_TO_RIGHT = (
     {"run"},
     {"probes"},
     {"plan", "processes", "train", "pace", "tracking"},
-    {"reading", "subject", "weights", "preparing", "pretraining", "probing"},
+    {"reading", "subject", "weights", "preparing", "fitting", "pretraining", "probing"},
     {"looks"},
     {"neighbouring", "embedding", "looking", "applying"},
     {"studies"},

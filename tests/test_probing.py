@@ -41,9 +41,24 @@ def test_baselines_are_kept_and_give_the_same_record(run: Run, cache: Path) -> N
     times = [path.stat().st_mtime_ns for path in kept]
     second = selfsight.probe(run, "digits", labels=100)
 
-    assert len(kept) == 4  # three initialisations and the pixels
+    assert len(kept) == 5  # three initialisations, the pixels and the patch dictionary
     assert [path.stat().st_mtime_ns for path in kept] == times
     assert numbers(first) == numbers(second)
+
+
+def test_the_patch_dictionary_is_the_same_for_every_network(run: Run, tmp_path: Path) -> None:
+    other = selfsight.pretrain("digits", "rotation", samples=64, size=16, out=str(tmp_path / "run"))
+
+    first = selfsight.probe(run, "digits", labels=50, quick=True)
+    second = selfsight.probe(other, "digits", labels=50, quick=True)
+    alike = selfsight.probe(other, "digits", labels=50, quick=True, probe="knn")
+
+    assert isinstance(first, dict)
+    assert isinstance(second, dict)
+    assert isinstance(alike, dict)
+    assert first["patch_dictionary"] == second["patch_dictionary"] > 0.5
+    assert alike["patch_dictionary"] > 0.3
+    assert len([*(tmp_path / "cache" / "dictionaries").glob("*.safetensors")]) == 1
 
 
 def test_damaged_baselines_are_computed_anew(run: Run, cache: Path) -> None:
@@ -75,13 +90,14 @@ def test_several_probes_give_a_list_and_a_file_each(
     assert run.result("knn") == records[1]
 
 
-def test_the_table_names_every_layer_and_the_pixels(
+def test_the_table_names_every_layer_and_the_baselines(
     run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["probe", str(run.path), "--labels", "60", "--quick"]) == 0
     shown = capsys.readouterr().out
 
-    assert all(name in shown for name in ("stem", "stages.2", "pixels", "own best layer"))
+    assert all(name in shown for name in ("stem", "stages.2", "own best layer"))
+    assert all(name in shown for name in ("pixels", "patch dictionary", "A dictionary of patches"))
 
 
 def test_pretrained_weights_without_a_network_get_a_sentence(

@@ -125,6 +125,27 @@ def test_pixels_above_the_network_are_said_plainly() -> None:
     assert verdict.reasons[1].startswith("The network is not above raw pixels: they reach 38.0%")
 
 
+@pytest.mark.parametrize(
+    ("accuracy", "said"), [(0.61, "5.8 points below"), (0.7, "3.2 points above")]
+)
+def test_the_patch_dictionary_is_named_and_does_not_decide(accuracy: float, said: str) -> None:
+    verdict = judge_labelled(
+        WELL,
+        WELL,
+        accuracy=accuracy,
+        untrained_accuracy=0.48,
+        gain_low=0.12,
+        gain_high=0.14,
+        pixels=0.38,
+        dictionary=0.668,
+    )
+
+    assert verdict.word == "learning"
+    assert verdict.reasons[2] == (
+        f"A dictionary of patches, fitted without gradients, reaches 66.8%; the network is {said}."
+    )
+
+
 @pytest.mark.parametrize("low", [0.0, -0.01])
 def test_an_interval_that_reaches_zero_is_no_gain(low: float) -> None:
     verdict = judge_labelled(

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import inspect
 import logging
 import warnings
 from collections.abc import Generator
@@ -52,9 +53,7 @@ def make_fabric(
     from lightning_fabric.strategies.ddp import DDPStrategy
 
     several = devices * nodes > 1
-    # Buffers are the same in all processes, since every process computes them of the joint batch:
-    # sending them around in every step would cost as much as the largest memory bank.
-    ddp = DDPStrategy(find_unused_parameters=resting, broadcast_buffers=False) if several else None
+    ddp = DDPStrategy(find_unused_parameters=resting, **_buffers_left()) if several else None
     with warnings.catch_warnings(), _quiet("lightning_fabric"):
         warnings.simplefilter("ignore")  # it remarks on a GPU that was not asked for
         return Fabric(
@@ -64,6 +63,17 @@ def make_fabric(
             strategy=ddp or "auto",
             precision=cast(Any, _NAMES[precision]),
         )
+
+
+def _buffers_left() -> dict[str, bool]:
+    """Give the words by which DDP leaves buffers alone; releases of torch differ in them.
+
+    Buffers are the same in all processes, since every process computes them of the joint batch:
+    sending them around in every step would cost as much as the largest memory bank.
+    """
+    known = inspect.signature(nn.parallel.DistributedDataParallel).parameters
+    word = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    return {word: False}
 
 
 def launch(fabric: Any) -> None:

@@ -17,6 +17,7 @@ from selfsight.encoders.encoder import batch_norms
 from selfsight.engine import Precision
 from selfsight.errors import UsageError
 from selfsight.machine import cache_folder, size_in_words
+from selfsight.parts.across import own_statistics
 from selfsight.parts.together import Mix
 from selfsight.progress import duration
 from selfsight.settings import Pretrain
@@ -194,10 +195,20 @@ class Plan:
             + (f" in each of {self.processes} processes" if self.processes > 1 else "")
             + (", compiled" if self.compiled else ""),
         ]
-        if self.processes > 1 and batch_norms(task):
-            own = self.batch // self.processes
-            lines.append(f"note      batch statistics are of each process's own {own} pictures")
+        lines += self._lines_of_statistics(task)
         return lines + [f"note      {note}" for note in self.notes]
+
+    def _lines_of_statistics(self, task: nn.Module) -> list[str]:
+        """Say over which pictures several processes normalise."""
+        norms, own = batch_norms(task), own_statistics(task)
+        if self.processes == 1 or not norms:
+            return []
+        share = f"of each process's own {self.batch // self.processes} pictures"
+        joint = f"of all {self.batch} pictures of a step"
+        if len(own) == len(norms):
+            return [f"note      batch statistics are {share}"]
+        some = f", but for {len(own)} of {len(norms)} layers, where they are {share}" if own else ""
+        return [f"note      batch statistics are {joint}{some}"]
 
     def _lines_of_tasks(self) -> list[str]:
         """Say each task and its settings, and how several share the encoder."""

@@ -218,7 +218,7 @@ def _draft(
         sides = f"{known.shortest} to {known.longest} px"
         notes += (f"pictures of mixed sizes, the longer side {sides}, are scaled to fit",)
     facts = Facts(samples, len(pictures.classes), channels, size, batch)
-    asked = {name: _settled(name, facts, chosen[name]) for name in settings.task}
+    asked = {name: settled(name, facts, chosen[name]) for name in settings.task}
     for name, of in asked.items():
         if of.get("classes", facts.classes) < facts.classes:
             raise UsageError(
@@ -230,7 +230,7 @@ def _draft(
     encoder = initial_encoder(settings, size, pictures, device)
     notes += told_of_channels(settings.start, channels)
     if isinstance(pictures.images, Streamed):
-        notes += (_told_of_stream(pictures.images),)
+        notes += (told_of_stream(pictures.images),)
     return Plan(
         data=cast(str, settings.data),
         limit=settings.limit,
@@ -268,7 +268,7 @@ def _draft(
     )
 
 
-def _settled(task: str, facts: Facts, chosen: dict[str, Any]) -> dict[str, Any]:
+def settled(task: str, facts: Facts, chosen: dict[str, Any]) -> dict[str, Any]:
     """Let a task derive from the data what was not chosen, or chosen to be none."""
     derive = getattr(load_task(task), "derive", None)
     given = dataclasses.replace(facts, chosen=chosen)
@@ -276,7 +276,7 @@ def _settled(task: str, facts: Facts, chosen: dict[str, Any]) -> dict[str, Any]:
     return derived | {k: v for k, v in chosen.items() if v is not None or k not in derived}
 
 
-def _told_of_stream(streamed: Streamed) -> str:
+def told_of_stream(streamed: Streamed) -> str:
     """Say what streaming can give."""
     pace = streamed.pace()
     disk = f", {pace.waiting:.0%} of that time waiting for the disk" if pace.waiting > 0.05 else ""

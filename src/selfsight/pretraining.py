@@ -19,6 +19,7 @@ from selfsight.encoders import Encoder
 from selfsight.encoders.feeding import AS_IT_IS
 from selfsight.engine import resolve_device, threads
 from selfsight.errors import SelfsightError
+from selfsight.fitting import Fitting, fit_prepared, is_fitted, refuse
 from selfsight.pace import as_compiled
 from selfsight.plan import Plan
 from selfsight.preparing import Prepared, acquaint, batches_of, needs_of, prepared, source_of
@@ -68,6 +69,7 @@ def pretrain_as(settings: Pretrain) -> Run:
 @contextlib.contextmanager
 def _processes_of(settings: Pretrain) -> Generator[Processes]:
     """Join the processes that are asked for, or that a run to go on with had."""
+    refuse(settings)  # before other processes are started for nothing
     devices, nodes, device = settings.devices, settings.nodes, settings.device
     if settings.resume is not None:
         of = Plan.from_json(Run.open(settings.resume).settings["plan"])
@@ -90,7 +92,11 @@ def _pretrained(settings: Pretrain, processes: Processes) -> Run:
     ours = processes.leads and not place.exists()
     run = Run(processes.told(Run.create(place).path if processes.leads else place))
     try:
-        begun = prepared(settings, chosen, source, device, processes)
+        begun = (
+            fit_prepared(settings, chosen, source, device)
+            if is_fitted(settings.task)
+            else prepared(settings, chosen, source, device, processes)
+        )
     except BaseException:
         if ours:
             with contextlib.suppress(OSError):
@@ -192,15 +198,7 @@ def _trained(run: Run, begun: Prepared) -> Run:
     trackers = Trackers.of(of.track if leads else (), run.path)
     with torch.random.fork_rng(), threads(of.threads):
         torch.manual_seed(of.seed + begun.processes.rank)
-        training = Training(
-            begun.task,
-            begun.batches,
-            of,
-            run,
-            processes=begun.processes,
-            listener=trackers.row,
-            features_of=begun.features_of,
-        )
+        training = _training(run, begun, trackers)
         training.resume()
         if of.start and training.step == 0:
             training.save()  # what it starts from may be gone when it is resumed
@@ -221,7 +219,24 @@ def _trained(run: Run, begun: Prepared) -> Run:
     return run
 
 
-def _concluded(run: Run, begun: Prepared, training: Training, record: dict[str, Any]) -> None:
+def _training(run: Run, begun: Prepared, trackers: Trackers) -> Training | Fitting:
+    """Make what will train a task, or fit it."""
+    if is_fitted(begun.plan.tasks):
+        return Fitting(begun.task, begun.batches, begun.plan, run, listener=trackers.row)
+    return Training(
+        begun.task,
+        begun.batches,
+        begun.plan,
+        run,
+        processes=begun.processes,
+        listener=trackers.row,
+        features_of=begun.features_of,
+    )
+
+
+def _concluded(
+    run: Run, begun: Prepared, training: Training | Fitting, record: dict[str, Any]
+) -> None:
     """Write the record and the curve, and say what came out."""
     if isinstance(training.probe, CurveProbe):
         from selfsight.looks.curve import draw_curve  # it draws, which is slow to load
@@ -234,7 +249,7 @@ def _concluded(run: Run, begun: Prepared, training: Training, record: dict[str, 
     console().print(f"saved in {run.path}: encoder.safetensors loads {_loads_by(begun.task)}")
 
 
-def _say_of_data(run: Run, begun: Prepared, training: Training) -> None:
+def _say_of_data(run: Run, begun: Prepared, training: Training | Fitting) -> None:
     """Say what the data held up, and list what proved unreadable on the way."""
     pictures = begun.pictures
     if isinstance(begun.batches, Ahead):
@@ -260,7 +275,7 @@ def _loads_by(task: nn.Module) -> str:
     return f"with timm {way}{fed}"
 
 
-def _judged(run: Run, begun: Prepared, training: Training) -> dict[str, Any]:
+def _judged(run: Run, begun: Prepared, training: Training | Fitting) -> dict[str, Any]:
     """Say what can be said without labels: collapsed or unknown, and how far the task is solved."""
     machine.give_back_memory()  # the training's, before pictures are encoded
     of, rows = begun.plan, training.rows

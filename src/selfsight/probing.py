@@ -1,7 +1,7 @@
 """Probing: the verb that asks every layer of an encoder what it knows.
 
-Beside the trained network stand the same one untrained and the raw pixels, probed alike on the same
-labelled pictures.
+Beside the trained network stand the same one untrained, the raw pixels and a dictionary of patches
+that was fitted without gradients, probed alike on the same labelled pictures.
 """
 
 import dataclasses
@@ -27,6 +27,7 @@ from selfsight.probes.baseline import (
     untrained_encoder,
     untrained_seeds,
 )
+from selfsight.probes.dictionary import kept_dictionary
 from selfsight.probes.features import Network, Pixels
 from selfsight.probes.measure import Answers, Kind, measure_one
 from selfsight.probes.record import result_record
@@ -211,6 +212,17 @@ def _labelled(
     pixels = kept_answers(
         {**described, "recipe": "pixels"}, train, test, lambda: answers("pixels", plain)
     )
+
+    def dictionary() -> Answers:
+        with Bar("fitting patches", len(train)) as bar:
+            network = kept_dictionary(
+                train,
+                size=subject.size,
+                device=subject.device,
+                progress=lambda done, total: bar(done, total=total),
+            )
+        return answers("patch dictionary", network)
+
     return result_record(
         trained,
         others,
@@ -218,6 +230,12 @@ def _labelled(
         train,
         test,
         probe=kind,
+        dictionary=kept_answers(
+            {**described, "recipe": "patch dictionary", "size": subject.size},
+            train,
+            test,
+            dictionary,
+        ),
         seed=settings.seed,
         seconds=round(time.monotonic() - begun, 1),
         settings=_told(settings, subject, train, test),
@@ -288,7 +306,7 @@ def show(record: dict[str, Any] | list[dict[str, Any]]) -> None:
 
 
 def table_of(record: dict[str, Any]) -> Table:
-    """Set the layers out, trained beside untrained, with the pixels below."""
+    """Set the layers out, trained beside untrained, with pixels and dictionary below."""
     title = (
         f"{record['probe']} probe: accuracy in %, {record['labels']:,} labels, "
         f"{record['test']:,} test pictures, {record['draws']} draw"
@@ -318,4 +336,6 @@ def table_of(record: dict[str, Any]) -> Table:
     )
     if record["pixels"] is not None:
         table.add_row("pixels", "", f"{100 * record['pixels']:.1f}", "", "")
+    if record["patch_dictionary"] is not None:
+        table.add_row("patch dictionary", "", f"{100 * record['patch_dictionary']:.1f}", "", "")
     return table

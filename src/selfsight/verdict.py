@@ -120,6 +120,16 @@ def _beside_pixels(trained: float, pixels: float | None) -> tuple[str, ...]:
     )
 
 
+def _beside_dictionary(trained: float, dictionary: float | None) -> tuple[str, ...]:
+    if dictionary is None:
+        return ()
+    side = "above" if trained > dictionary else "below"
+    return (
+        f"A dictionary of patches, fitted without gradients, reaches {dictionary:.1%}; the network "
+        f"is {_points(abs(trained - dictionary))} {side}.",
+    )
+
+
 def _points(difference: float) -> str:
     return f"{100 * difference:.1f} points"
 
@@ -133,6 +143,7 @@ def judge_labelled(
     gain_low: float,
     gain_high: float,
     pixels: float | None = None,
+    dictionary: float | None = None,
 ) -> Verdict:
     """Judge a network that was probed with labels.
 
@@ -144,11 +155,12 @@ def judge_labelled(
         gain_low: Lower end of the gain's 95 % interval, a difference of accuracies.
         gain_high: Upper end of it.
         pixels: Accuracy of raw pixels, if they were probed.
+        dictionary: Accuracy of a patch dictionary, if one was probed.
 
     Returns:
-        Never `unknown`. Pixels are named in the reasons, and do not decide.
+        Never `unknown`. Pixels and dictionary are named in the reasons, and do not decide.
     """
-    beside = _beside_pixels(accuracy, pixels)
+    beside = _beside_pixels(accuracy, pixels) + _beside_dictionary(accuracy, dictionary)
     if collapse := _collapse(trained, untrained):
         return Verdict("collapsed", collapse + beside)
     reached = f"It reaches {accuracy:.1%} and the untrained network {untrained_accuracy:.1%}"

@@ -15,6 +15,7 @@ from selfsight.data import Pictures
 from selfsight.encoders import Encoder, Recipe
 from selfsight.encoders.feeding import AS_IT_IS
 from selfsight.errors import SelfsightError, UsageError
+from selfsight.parts.across import with_joint_statistics
 from selfsight.parts.together import Together
 from selfsight.plan import Plan
 from selfsight.probes.baseline import some_rows
@@ -99,10 +100,14 @@ def built(of: Plan) -> tuple[nn.Module, Recipe]:
                 for name in of.tasks
             }
             if of.mix is None:
-                return tasks[of.tasks[0]], encoder.recipe
-            return Together(tasks, mix=of.mix, **of.task_settings[MIX]), encoder.recipe
+                task = tasks[of.tasks[0]]
+            else:
+                task = Together(tasks, mix=of.mix, **of.task_settings[MIX])
         except ValueError as error:
             raise UsageError(str(error)) from error
+    if of.processes > 1:
+        with_joint_statistics(task)
+    return task, encoder.recipe
 
 
 def trained_tasks(run: Run, *, device: str = "cpu") -> dict[str, nn.Module]:

@@ -8,7 +8,7 @@ import torch
 
 from selfsight.cielab import grey, lightness
 from selfsight.encoders import Encoder, Feed, Recipe, build, fed
-from selfsight.encoders.feeding import colors_projected, standardised
+from selfsight.encoders.feeding import colors_projected, gradients, standardised
 from selfsight.errors import UsageError
 
 
@@ -60,6 +60,7 @@ def test_a_network_fed_lightness_is_blind_to_colour() -> None:
 def test_two_feeds_together_hide_what_either_hides() -> None:
     assert Feed("lightness") | Feed("projected", "channel") == Feed("lightness", "channel")
     assert Feed() | Feed("projected") == Feed("projected")
+    assert Feed("sobel") | Feed("lightness", "picture") == Feed("sobel", "picture")
     assert Feed(standardised="picture") | Feed(standardised="channel") == Feed("all", "channel")
     assert Feed(standardised="channel") | Feed(standardised="picture") == Feed("all", "channel")
 
@@ -144,3 +145,60 @@ def test_other_channels_than_three_have_no_such_axis() -> None:
     for channels in (1, 4):
         tiles = torch.rand(2, channels, 4, 4)
         assert colors_projected(tiles) is tiles
+
+
+def test_gradients_of_a_ramp_by_hand() -> None:
+    across = torch.arange(8.0).expand(8, 8) / 10  # rises by 0.1 a pixel to the right
+
+    found = gradients(across.expand(2, 3, 8, 8))[1]
+
+    inside = found[:, 1:-1, 1:-1]
+    assert torch.allclose(inside[0], torch.full((6, 6), 0.4))  # over two pixels, twice
+    assert torch.allclose(inside[1], torch.zeros(6, 6), atol=1e-6)
+    assert torch.allclose(inside[2], torch.full((6, 6), 0.4))
+    assert torch.allclose(found[0, :, 0], torch.full((8,), 0.2))  # the border is repeated
+
+
+def test_gradients_are_sobels_filters_on_grey() -> None:
+    tiles = torch.rand(2, 5, 3, 7, 9, generator=torch.Generator().manual_seed(0))
+
+    found = gradients(tiles)
+
+    grey = tiles.double().mean(dim=2).flatten(0, 1)[:, None]
+    sobel = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]).double() / 2
+    filters = torch.stack([sobel, sobel.T])[:, None]
+    padded = torch.nn.functional.pad(grey, (1, 1, 1, 1), mode="replicate")
+    both = torch.nn.functional.conv2d(padded, filters).view(2, 5, 2, 7, 9)
+    assert torch.allclose(found[:, :, :2].double(), both, atol=1e-6)
+    assert torch.allclose(found[:, :, 2].double(), both.norm(dim=2), atol=1e-5)
+
+
+def test_gradients_fill_any_channels_in_turn() -> None:
+    tiles = torch.rand(2, 4, 6, 6, generator=torch.Generator().manual_seed(0))
+
+    four, one = gradients(tiles), gradients(tiles[:, :1])
+
+    assert four.shape == tiles.shape
+    assert torch.equal(four[:, 3], four[:, 0])
+    assert torch.allclose(one, gradients(tiles[:, :1].repeat(1, 3, 1, 1))[:, 2:], atol=1e-5)
+
+
+def test_a_network_fed_gradients_sees_neither_colour_nor_brightness() -> None:
+    seeing = small().eval()
+    blind = seeing.fed(Feed("sobel"))
+    pictures = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    changed = pictures.mean(dim=1, keepdim=True).repeat(1, 3, 1, 1) * 0.99 + 0.01 * pictures + 0.2
+
+    assert torch.allclose(blind(pictures), blind(changed), atol=1e-4)
+    assert not torch.allclose(seeing(pictures), seeing(changed), atol=1e-2)
+
+
+def test_flat_pictures_have_gradients_of_zero_and_a_derivative() -> None:
+    flat = torch.full((1, 3, 4, 4), 0.5, requires_grad=True)
+
+    found = gradients(flat)
+    found.sum().backward()
+
+    assert found.abs().max() < 1e-5
+    assert flat.grad is not None
+    assert flat.grad.isfinite().all()

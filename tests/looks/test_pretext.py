@@ -8,17 +8,17 @@ import torch
 from PIL import Image
 
 from selfsight.augment.views import random_view
-from selfsight.batch import Images, LabelledImages
+from selfsight.batch import Facts, Images, LabelledImages
 from selfsight.data import Pictures
 from selfsight.encoders import build
 from selfsight.looks import colourings, fillings, guesses, places, puzzles, turns, ways
 from selfsight.looks.held_out import HeldOut
-from selfsight.looks.pretext import LOOKS, look_at_task, measured
+from selfsight.looks.pretext import LOOKS, LookAtAll, look_at_task, measured
 from selfsight.looks.sheet import CROSS, TICK
 from selfsight.tasks import TASKS, load_task
 
 SIDE, COUNT = 32, 5
-SETTINGS: dict[str, dict[str, Any]] = {"supervised": {"classes": 3}}
+FACTS = Facts(samples=COUNT, classes=3, channels=3, side=SIDE, batch=COUNT)
 SMALL = {"stem": 8, "widths": (8, 16)}
 EVERY_TASK = pytest.mark.parametrize("name", list(TASKS))
 
@@ -26,8 +26,13 @@ EVERY_TASK = pytest.mark.parametrize("name", list(TASKS))
 def task_named(name: str) -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        encoder = build("small", size=SIDE, arguments=SMALL)
-        task = load_task(name)(encoder, encoder.dim, size=SIDE, **SETTINGS.get(name, {}))
+        kind: Any = load_task(name)
+        settings = kind.derive(FACTS) if hasattr(kind, "derive") else {}
+        network, arguments = "small", SMALL
+        if hasattr(kind, "encoder_of"):
+            network, arguments = kind.encoder_of(settings)
+        encoder = build(network, size=SIDE, arguments=arguments)
+        task = kind(encoder, encoder.dim, size=SIDE, **settings)
     return task.eval()
 
 
@@ -73,7 +78,24 @@ def test_a_sheet_is_drawn_and_its_words_hold_figures(name: str, tmp_path: Path) 
     assert "5 held-out pictures" in record["words"]
     assert any(letter.isdigit() for letter in record["words"].replace("5 held-out", ""))
     assert record["pictures"] == COUNT
-    assert record["loss"] > 0
+    assert isinstance(LOOKS[name], LookAtAll) or record["loss"] > 0
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, look in LOOKS.items() if isinstance(look, LookAtAll)]
+)
+def test_a_task_that_tells_pictures_apart_is_not_asked_for_its_loss(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its bank or queue has no entries of held-out pictures; their numbers are others' there."""
+    task = task_named(name)
+    monkeypatch.setattr(task, "forward", None)
+    before = {key: value.clone() for key, value in task.state_dict().items()}
+    look_at_task(
+        name, task, held_out(), tmp_path / "a.png", count=2, classes=(), seed=0, device="cpu"
+    )
+
+    assert all(value.equal(before[key]) for key, value in task.state_dict().items())
 
 
 @pytest.mark.parametrize("name", ["supervised", "rotation", "jigsaw"])

@@ -84,3 +84,28 @@ def test_empty_places_are_chequered() -> None:
 
     assert picture[:, :12, :12].eq(0).all()
     assert picture[0, :12, 13:].unique().tolist() == pytest.approx(list(EMPTY))
+
+
+def test_headings_widen_a_sheet_to_the_left(tmp_path: Path) -> None:
+    samples = [[Cell(GREY)] * 8] * 2
+    plain = drawn(Sheet("t", ("",) * 8, samples), tmp_path / "plain.png")
+    named = Sheet("t", ("",) * 8, samples, headings=("12 pictures", "7 pictures"))
+    headed = drawn(named, tmp_path / "headed.png")
+
+    assert headed.shape[1] > plain.shape[1] + 30
+    assert headed.shape[0] == pytest.approx(plain.shape[0], abs=2)
+
+
+def test_samples_with_headings_have_a_line_each(tmp_path: Path) -> None:
+    two = [(Cell(GREY),)] * 2
+    beside = drawn(Sheet("t", ("a",), two), tmp_path / "beside.png")
+    below = drawn(Sheet("t", ("a",), two, headings=("x", "y")), tmp_path / "below.png")
+
+    assert below.shape[0] > beside.shape[0] + 100
+
+
+def test_the_width_of_a_picture_is_the_sheets(tmp_path: Path) -> None:
+    one = drawn(Sheet("t", ("a",), [(Cell(GREY),)], side=1.0), tmp_path / "one.png")
+    three = drawn(Sheet("t", ("a",), [(Cell(GREY),)], side=3.0), tmp_path / "three.png")
+
+    assert three.shape[0] > one.shape[0] + 200

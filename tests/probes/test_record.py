@@ -15,7 +15,8 @@ from selfsight.verdict import Shape
 
 KEYS = [
     *("probe", "metric", "unit", "chance", "labels", "test", "draws", "best_layer", "trained"),
-    *("untrained", "gain", "gain_low", "gain_high", "low", "high", "pixels", "layers", "verdict"),
+    *("untrained", "gain", "gain_low", "gain_high", "low", "high", "pixels", "patch_dictionary"),
+    *("layers", "verdict"),
     *("reasons", "by_class", "rarest_third", "seconds", "settings", "machine"),
 ]
 WELL = Shape(spread=0.5, rank=20.0)
@@ -76,6 +77,19 @@ def test_the_keys_are_those_of_the_design() -> None:
     assert record["seconds"] == 4.5
     assert record["verdict"] == "learning"
     assert "Raw pixels" in record["reasons"][1]
+
+
+def test_the_patch_dictionary_stands_beside_the_pixels() -> None:
+    dictionary = planted(0.65, seed=3)
+
+    record = record_of(planted(0.7), [planted(0.3, seed=1)], dictionary=dictionary)
+
+    right = (dictionary.predictions == torch.arange(400) % 4).double().mean().item()
+    assert record["patch_dictionary"] == pytest.approx(right, abs=1e-4)
+    assert record["pixels"] is None
+    assert record["seconds"] == 4.5
+    assert record["reasons"][1].startswith("A dictionary of patches, fitted without gradients,")
+    assert record_of(planted(0.7), [planted(0.3, seed=1)])["patch_dictionary"] is None
 
 
 def test_each_network_is_judged_by_its_own_best_layer() -> None:

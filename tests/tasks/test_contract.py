@@ -1,30 +1,22 @@
 """The contract: what every task of the table promises, asked of each."""
 
 import io
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import pytest
-import skimage
 import torch
-from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 import selfsight.tasks
-from selfsight.augment.views import as_float
-from selfsight.batch import Epoch, Facts, Images, LabelledImages, Needs
-from selfsight.encoders import build, evaluating
+from making import CANVAS, batch_of, made, photographs, rows_of
+from selfsight.batch import Images, Needs
 from selfsight.parts import offered
 from selfsight.score import Score
 from selfsight.tasks import TASKS, Row, load_task
 from selfsight.tasks.describe import card
 
-SIZE, CANVAS, CLASSES = 16, 18, 4  # sides in pixels; a task that asks for more gets more
-
 NEED_COLOURS = {"colorization", "colorization-vae"}
-SAMPLES = 100  # pictures of the data that the tasks are told of
 # These compare pictures with each other: an untrained network knows already that views of one
 # picture are more alike than views of two, so that its first loss may lie below a blind guess.
 COMPARING = {"simclr", "moco", "moco-v2", "pirl", "instance-discrimination"}
@@ -34,62 +26,6 @@ every_trained_task = pytest.mark.parametrize(
     "name", [n for n, row in TASKS.items() if row.way == "trained"]
 )
 every_blind_task = pytest.mark.parametrize("name", [n for n, row in TASKS.items() if row.blind])
-
-
-def needs_of(name: str) -> Needs:
-    return cast(Any, load_task(name)).needs
-
-
-def photographs(name: str, count: int, channels: int = 3) -> Tensor:
-    """Cut tiles (N, C, H, H) out of a photograph, a little larger than a task's crops."""
-    path = Path(skimage.__file__).parent / "data" / "astronaut.png"
-    pixels = torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1)
-    side = max(CANVAS, needs_of(name).least_side + 2)
-    tiles = pixels.unfold(1, side, side).unfold(2, side, side)
-    tiles = tiles.permute(1, 2, 0, 3, 4).flatten(0, 1)
-    chosen = tiles[:: len(tiles) // count][:count]
-    return torch.cat([chosen, chosen], dim=1)[:, :channels]
-
-
-def made(name: str, *, channels: int = 3, seed: int = 0) -> nn.Module:
-    """Make a task about a small encoder, its settings derived as a run derives them."""
-    task_class = cast(Any, load_task(name))
-    derive: Callable[[Facts], dict[str, Any]] = getattr(task_class, "derive", lambda _: {})
-    size = max(SIZE, needs_of(name).least_side)
-    facts = Facts(samples=SAMPLES, classes=CLASSES, channels=channels, side=size, batch=8)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        small = {"stem": 16, "widths": (16, 32)}
-        encoder = build("small", size=size, channels=channels, arguments=small)
-        task = task_class(encoder, encoder.dim, size=size, **derive(facts))
-    offered.look_at(task, batch_of(name, photographs(name, 32, channels)))
-    offered.before_epoch(task, Epoch(0, seed, features_of(photographs(name, SAMPLES, channels))))
-    return task
-
-
-def features_of(images: Tensor) -> Callable[[nn.Module], Tensor]:
-    """Encode pictures (N, C, H, H) as the training does for a task that looks at all of them."""
-
-    def encoded(network: nn.Module) -> Tensor:
-        with torch.no_grad(), evaluating(network):
-            return network(as_float(images)).float()
-
-    return encoded
-
-
-def batch_of(name: str, images: Tensor, *, seed: int = 0) -> Images | LabelledImages:
-    """Wrap pictures in the kind of batch that a task takes."""
-    if needs_of(name).batch is LabelledImages:
-        return LabelledImages.of(images, torch.arange(len(images)) % CLASSES, seed=seed)
-    return Images.of(images, seed=seed)
-
-
-def rows_of(batch: Images | LabelledImages, rows: list[int]) -> Images | LabelledImages:
-    """Take some samples of a batch, each with its own index and so its own draws."""
-    chosen = torch.tensor(rows)
-    draws = type(batch.draws)(batch.draws.seed, batch.draws.epoch, batch.index[chosen])
-    fields = {key: value[chosen] for key, value in batch._asdict().items() if key != "draws"}
-    return type(batch)(**fields, draws=draws)
 
 
 def trained(task: nn.Module, batches: list[Any], *, rate: float = 3e-3) -> list[float]:

@@ -15,7 +15,12 @@ import torch
 from safetensors import SafetensorError
 
 from selfsight.atomic import write_bytes, write_json
-from selfsight.encoders import alexnet, small, small_stem  # noqa: F401  # pyright: ignore[reportUnusedImport] -- registers them with timm
+from selfsight.encoders import (  # pyright: ignore[reportUnusedImport] -- registers them with timm
+    alexnet,  # noqa: F401
+    patch_dictionary,  # noqa: F401
+    small,  # noqa: F401
+    small_stem,  # noqa: F401
+)
 from selfsight.encoders.encoder import Encoder, Recipe, averaged, named_layers
 from selfsight.encoders.own import OWN
 from selfsight.encoders.sizes import (

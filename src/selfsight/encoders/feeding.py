@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selfsight.cielab import lightness
 from selfsight.errors import UsageError
 
-Colours = Literal["all", "projected", "lightness"]
+Colours = Literal["all", "projected", "lightness", "sobel"]
 Over = Literal["channel", "picture"]
 
 GREY_LEVEL = 1 / 255
-_HIDING: tuple[Colours, ...] = ("all", "projected", "lightness")  # ever more of the colours
+_HIDING: tuple[Colours, ...] = ("all", "projected", "lightness", "sobel")  # ever more
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Feed:
 
     Attributes:
         colours: "all"; "projected": without the green-magenta axis, along which lenses spread
-            colours; "lightness": CIELAB lightness, the same in every channel.
+            colours; "lightness": CIELAB lightness, the same in every channel; "sobel": gradients of
+            the mean of all channels, see `gradients`.
         standardised: Over what each picture, or tile of one, is brought to mean 0 and deviation 1,
             see `standardised`; None for the recipe's mean and deviation instead.
     """
@@ -43,8 +45,13 @@ class Feed:
         return Feed(_HIDING[hiding], joint)
 
     def __str__(self) -> str:
-        words = {"all": "all colours", "projected": "colours without green-magenta"}
-        told = words.get(self.colours, "lightness alone")
+        words: dict[Colours, str] = {
+            "all": "all colours",
+            "projected": "colours without green-magenta",
+            "lightness": "lightness alone",
+            "sobel": "gradients of grey",
+        }
+        told = words[self.colours]
         return told if self.standardised is None else f"{told}, standardised by {self.standardised}"
 
     def __call__(self, pictures: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
@@ -59,8 +66,12 @@ class Feed:
             pictures = colors_projected(pictures)
         elif self.colours == "lightness":
             pictures = lightness(pictures).expand_as(pictures)
+        elif self.colours == "sobel":
+            pictures = gradients(pictures)
         if self.standardised is not None:
             return standardised(pictures, over=self.standardised)
+        if self.colours == "sobel":
+            return pictures / deviation  # gradients are about 0 as they are
         return (pictures - mean) / deviation
 
 
@@ -137,3 +148,33 @@ def colors_projected(tiles: Tensor) -> Tensor:
     red, green, blue = tiles.unbind(dim=-3)
     along = (2 * green - red - blue) / 6
     return torch.stack([red + along, green - 2 * along, blue + along], dim=-3)
+
+
+def gradients(tiles: Tensor) -> Tensor:
+    """Give how grey changes from left to right and from top to bottom, by Sobel's filters.
+
+    Beyond the border the picture is continued by its outermost pixels.
+
+    Args:
+        tiles: (..., C, h, w) float32 in [0, 1]; grey is the mean of the channels.
+
+    Returns:
+        (..., C, h, w) float32 in [-2, 2], the change over two pixels, twice; in turn from left to
+        right, from top to bottom, and the length of both, in [0, 2.9]. A single channel holds the
+        length alone.
+    """
+    channels = tiles.shape[-3]
+    with torch.autocast(tiles.device.type, enabled=False):
+        grey = tiles.float().mean(dim=-3).reshape(-1, 1, *tiles.shape[-2:])  # (N, 1, h, w)
+        wide = F.pad(grey, (1, 1, 1, 1), mode="replicate")
+        # A filter is the difference of two ends one way, added up over three lines the other way.
+        across = wide[..., 2:] - wide[..., :-2]  # (N, 1, h + 2, w)
+        down = wide[..., 2:, :] - wide[..., :-2, :]  # (N, 1, h, w + 2)
+        across = (across[..., :-2, :] + across[..., 2:, :]) / 2 + across[..., 1:-1, :]
+        down = (down[..., :-2] + down[..., 2:]) / 2 + down[..., 1:-1]
+        # Where nothing changes the root would have no derivative.
+        length = (across.square() + down.square()).clamp(min=1e-12).sqrt()
+        if channels == 1:
+            return length.view(tiles.shape)
+        in_turn = (across, down, length)
+        return torch.cat([in_turn[c % 3] for c in range(channels)], dim=1).view(tiles.shape)

@@ -10,6 +10,7 @@ OWN = {
     "resnet18_small": "resnet18_small",
     "resnet34_small": "resnet34_small",
     "resnet50_small": "resnet50_small",
+    "patch-dictionary": "selfsight_patch_dictionary",
 }
 _FOR_TIMM = ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir", "features_only")
 

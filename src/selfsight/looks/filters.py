@@ -7,33 +7,63 @@ Krizhevsky, Sutskever, Hinton, "ImageNet Classification with Deep Convolutional 
 NeurIPS 2012, https://doi.org/10.1145/3065386, figure 3.
 """
 
+import math
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from selfsight.encoders import Encoder
 from selfsight.encoders.feeding import colors_projected
+from selfsight.encoders.patch_dictionary import SelfsightPatchDictionary
 from selfsight.looks.figure import save_figure
 
-ACROSS = 8  # filters a row
+ACROSS = 8  # filters a row, and more where there are more rows than that
 GAP = 1  # pixels between filters
+SOBEL = torch.tensor([[-0.5, 0, 0.5], [-1, 0, 1], [-0.5, 0, 0.5]])  # as in `encoders.feeding`
 
 
 def first_filters(encoder: Encoder) -> Tensor:
     """Find the weights of the first convolution: -> (K, C, h, w), C channels of the pictures.
 
     Colours that the network is never fed are left out of its filters too: training gave them no
-    reason to change.
+    reason to change. Of a patch dictionary they are what its patches are multiplied by, and of a
+    network that is fed gradients what grey pictures are.
     """
+    if isinstance(encoder.model, SelfsightPatchDictionary):
+        return _of_dictionary(encoder.model)
     convolution = next(m for m in encoder.modules() if isinstance(m, nn.Conv2d))
     weight = convolution.weight.detach().float().cpu()
     colours = encoder.recipe.feed.colours
     if colours == "projected":
         return colors_projected(weight)  # a symmetric projection: of the input or of the weights
+    if colours == "sobel":
+        return _of_gradients(weight)
     return weight.sum(dim=1, keepdim=True) if colours == "lightness" else weight
+
+
+def _of_gradients(weight: Tensor) -> Tensor:
+    """Bring filters of gradients (K, C, h, w) back to those of grey: -> (K, 1, h + 2, w + 2).
+
+    A filter after Sobel's is one filter, the convolution of both. The gradients' length, which is
+    fed too, is no filter of the picture: its weights are shown only where it is fed alone.
+    """
+    if weight.shape[1] == 1:
+        return weight
+    across, down = (weight[:, first::3].sum(dim=1, keepdim=True) for first in (0, 1))
+    return F.conv_transpose2d(across, SOBEL[None, None]) + F.conv_transpose2d(
+        down, SOBEL.T[None, None]
+    )
+
+
+def _of_dictionary(model: SelfsightPatchDictionary) -> Tensor:
+    """Find what a patch p, of deviation 1, is multiplied by: z . c = p J W c less a constant."""
+    products = (model.whitening @ model.centroids.T).T  # (K, D)
+    filters = products - products.mean(dim=1, keepdim=True)
+    return filters.unflatten(1, (-1, model.patch, model.patch)).detach().float().cpu()
 
 
 def as_pictures(filters: Tensor) -> Tensor:
@@ -47,11 +77,12 @@ def as_pictures(filters: Tensor) -> Tensor:
 def tiled(pictures: Tensor) -> Tensor:
     """Set pictures (K, 3, h, w) out in rows on white: -> (H, W, 3)."""
     count, _, height, width = pictures.shape
-    rows = -(-count // ACROSS)
-    sheet = torch.ones(3, rows * (height + GAP) + GAP, ACROSS * (width + GAP) + GAP)
+    across = max(ACROSS, math.ceil(math.sqrt(count)))
+    rows = -(-count // across)
+    sheet = torch.ones(3, rows * (height + GAP) + GAP, across * (width + GAP) + GAP)
     for number, picture in enumerate(pictures):
-        top = GAP + number // ACROSS * (height + GAP)
-        left = GAP + number % ACROSS * (width + GAP)
+        top = GAP + number // across * (height + GAP)
+        left = GAP + number % across * (width + GAP)
         sheet[:, top : top + height, left : left + width] = picture
     return sheet.permute(1, 2, 0)
 

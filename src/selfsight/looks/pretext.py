@@ -13,7 +13,18 @@ from torch import nn
 
 from selfsight.batch import Needs
 from selfsight.errors import SelfsightError
-from selfsight.looks import colourings, fillings, guesses, places, puzzles, turns, ways
+from selfsight.looks import (
+    clusters,
+    colourings,
+    dictionary,
+    fillings,
+    guesses,
+    partners,
+    places,
+    puzzles,
+    turns,
+    ways,
+)
 from selfsight.looks.held_out import HeldOut
 from selfsight.looks.sheet import Sheet, draw_sheet
 from selfsight.progress import Bar
@@ -25,7 +36,7 @@ Figures = dict[str, float]
 
 
 class Look(NamedTuple):
-    """How one task is looked at.
+    """How a task is looked at that answers picture by picture.
 
     Attributes:
         drawn: Lays out a few pictures: task, batch and names of classes -> sheet.
@@ -39,13 +50,34 @@ class Look(NamedTuple):
     metrics: Callable[[Any, Any], Figures] | None = None
 
 
-LOOKS: dict[str, Look] = {
+class LookAtAll(NamedTuple):
+    """How a task is looked at whose answers are among many pictures, and which measures by itself.
+
+    Attributes:
+        asked: Asks it about all pictures: task, these, and by name `count`, `seed` and `device` as
+            in `look_at_task` -> sheet and figures.
+        said: Puts figures into words, as for a `Look`.
+    """
+
+    asked: Callable[..., tuple[Sheet, Figures]]
+    said: Callable[[Any, Figures, str], str]
+
+
+LOOKS: dict[str, Look | LookAtAll] = {
     "relative-position": Look(places.drawn, places.said),
     "jigsaw": Look(puzzles.drawn, puzzles.said),
     "colorization": Look(colourings.drawn, colourings.said, colourings.metrics),
     "colorization-vae": Look(ways.drawn, ways.said, ways.metrics),
     "inpainting": Look(fillings.drawn, fillings.said),
     "rotation": Look(turns.drawn, turns.said),
+    "simclr": LookAtAll(partners.asked, partners.said),
+    "moco": LookAtAll(partners.asked, partners.said),
+    "moco-v2": LookAtAll(partners.asked, partners.said),
+    "exemplar": LookAtAll(partners.asked, partners.said),
+    "instance-discrimination": LookAtAll(partners.asked, partners.said),
+    "pirl": LookAtAll(partners.asked, partners.said),
+    "deepcluster": LookAtAll(clusters.asked, clusters.said),
+    "patch-dictionary": LookAtAll(dictionary.asked, dictionary.said),
     "supervised": Look(guesses.drawn, guesses.said),
 }
 
@@ -84,16 +116,39 @@ def look_at_task(
         raise SelfsightError(
             f"{name} has no sheet to be drawn; those that have: {', '.join(LOOKS)}"
         )
-    figures = measured(name, task, held, seed=seed, device=device)
-    needs = cast(Needs, task.needs)
-    first = held.batch(0, count, needs=needs, seed=seed, device=device)
-    words = LOOKS[name].said(task, figures, held.among)
-    draw_sheet(LOOKS[name].drawn(task, first, classes), path, caption=words)
+    look = LOOKS[name]
+    if isinstance(look, LookAtAll):
+        sheet, figures = look.asked(task, held, count=count, seed=seed, device=device)
+        figures = {key: round(value, 4) for key, value in figures.items()}
+    else:
+        figures = measured(name, task, held, look.metrics, seed=seed, device=device)
+        needs = cast(Needs, task.needs)
+        first = held.batch(0, count, needs=needs, seed=seed, device=device)
+        sheet = look.drawn(task, first, classes)
+    words = look.said(task, figures, held.among)
+    draw_sheet(sheet, path, caption=words)
     return {"sheet": str(path), "pictures": len(held.pictures), **figures, "words": words}
 
 
-def measured(name: str, task: nn.Module, held: HeldOut, *, seed: int, device: str) -> Figures:
-    """Average a task's loss and metrics over pictures: -> these, and what a blind guess gets."""
+def measured(
+    name: str,
+    task: nn.Module,
+    held: HeldOut,
+    metrics: Callable[[Any, Any], Figures] | None = None,
+    *,
+    seed: int,
+    device: str,
+) -> Figures:
+    """Average a task's loss and metrics over pictures: -> these, and what a blind guess gets.
+
+    Args:
+        name: The task's name.
+        task: The task.
+        held: The pictures.
+        metrics: Measured instead of the task's own.
+        seed: Of the questions.
+        device: Where to compute.
+    """
     needs = cast(Needs, task.needs)
     total: Figures = {}
     count = len(held.pictures)
@@ -101,9 +156,8 @@ def measured(name: str, task: nn.Module, held: HeldOut, *, seed: int, device: st
         for first in range(0, count, BATCH):
             batch = held.batch(first, first + BATCH, needs=needs, seed=seed, device=device)
             score = cast(Score, task(batch))
-            own = LOOKS[name].metrics
-            metrics = own(task, batch) if own else score.metrics
-            for key, value in {"loss": score.loss, **metrics}.items():
+            figures = metrics(task, batch) if metrics else score.metrics
+            for key, value in {"loss": score.loss, **figures}.items():
                 total[key] = total.get(key, 0.0) + float(value) * len(batch.images) / count
             bar(min(first + BATCH, count))
     guess: dict[str, float | None] = {k: getattr(task, k, None) for k in ("blind", "chance")}

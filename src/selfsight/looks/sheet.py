@@ -47,25 +47,28 @@ class Sheet:
     Attributes:
         title: What was asked.
         columns: What stands in each column of a sample, such as "question" and "truth".
-        samples: For each sample its cells, one a column.
+        samples: For each sample its cells, at most one a column.
+        headings: What stands left of each sample, which then has a line of its own.
+        side: Width of a picture, in inches.
     """
 
     title: str
     columns: Sequence[str]
     samples: Sequence[Sequence[Cell]]
+    headings: Sequence[str] = ()
+    side: float = SIDE
 
 
-def draw_sheet(sheet: Sheet, path: Path, *, caption: str = "", side: float = SIDE) -> None:
+def draw_sheet(sheet: Sheet, path: Path, *, caption: str = "") -> None:
     """Draw a sheet into a .png file.
 
     Args:
         sheet: What is drawn.
         path: Where it goes.
         caption: Said below it.
-        side: Width of a picture, in inches.
     """
-    columns = len(sheet.columns)
-    lines = -(-len(sheet.samples) // max(1, COLUMNS // columns))
+    columns, side = len(sheet.columns), sheet.side
+    lines = -(-len(sheet.samples) // _in_a_line(sheet))
     across = -(-len(sheet.samples) // lines)
     tall = max(_tallness(cell.picture) for cells in sheet.samples for cell in cells) * side
     step = tall + LINE * max(_lines(c.note) for cells in sheet.samples for c in cells) + GAP
@@ -74,6 +77,9 @@ def draw_sheet(sheet: Sheet, path: Path, *, caption: str = "", side: float = SID
     figure = Figure(figsize=(width, height), dpi=DOTS)
     for number, cells in enumerate(sheet.samples):
         line, place = divmod(number, across)
+        if sheet.headings:
+            top = 1 - line * step / height
+            _name(figure, sheet.headings[number], (place * block - 0.08) / width, top)
         for column, cell in enumerate(cells):
             left = place * block + column * (side + GAP)
             bottom = height - line * step - tall
@@ -103,6 +109,11 @@ def percent(share: float) -> str:
     ('92 %', '12.5 %', '10 %')
     """
     return f"{100 * share:.0f} %" if share >= 0.2 else f"{100 * share:.1f} %".replace(".0 ", " ")
+
+
+def _in_a_line(sheet: Sheet) -> int:
+    """Tell how many samples stand side by side at most."""
+    return 1 if sheet.headings else max(1, COLUMNS // len(sheet.columns))
 
 
 def _tallness(picture: Tensor) -> float:
@@ -144,3 +155,7 @@ def _interpolation(picture: Tensor, side: float) -> str:
 
 def _head(figure: Figure, text: str, x: float, y: float) -> None:
     figure.text(x, y, text, ha="center", va="bottom", fontsize=8.5)
+
+
+def _name(figure: Figure, text: str, x: float, y: float) -> None:
+    figure.text(x, y, text, ha="right", va="top", fontsize=8.5)

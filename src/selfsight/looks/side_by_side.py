@@ -46,4 +46,4 @@ def draw_side_by_side(
         cells.append(Cell(without_colour(as_float(whole)[None])[0]))
     columns += ["after"] if len(after) == 1 else [f"way {k + 1}" for k in range(len(after))]
     cells += [Cell(fitted(picture, LONGEST, "canvas")) for picture in after]
-    draw_sheet(Sheet(title, columns, [cells]), path, side=WIDTH)
+    draw_sheet(Sheet(title, columns, [cells], side=WIDTH), path)

@@ -54,6 +54,14 @@ def summed(values: Tensor) -> Tensor:
     return cast(Tensor, _Summed.apply(values))
 
 
+def added(values: Tensor) -> Tensor:
+    """Add a tensor up over processes, without gradients: -> a new one, the same in all of them."""
+    total = values.detach().contiguous().clone()
+    if processes() > 1:
+        dist.all_reduce(total)
+    return total
+
+
 class _Gathered(torch.autograd.Function):
     """Joins rows; gradients are added up, and each process keeps those of its own rows."""
 
@@ -67,9 +75,7 @@ class _Gathered(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        gradient = gradients[0].contiguous().clone()
-        dist.all_reduce(gradient)
-        return gradient[own(ctx.rows)]
+        return added(gradients[0])[own(ctx.rows)]
 
 
 class _Summed(torch.autograd.Function):
@@ -77,12 +83,8 @@ class _Summed(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
-        total = values.contiguous().clone()
-        dist.all_reduce(total)
-        return total
+        return added(values)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        gradient = gradients[0].contiguous().clone()
-        dist.all_reduce(gradient)
-        return gradient
+        return added(gradients[0])

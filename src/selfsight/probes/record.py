@@ -176,11 +176,22 @@ def _judge(trained: Answers, untrained: Sequence[Answers], numbers: Mapping[str,
         gain_low=numbers["gain_low"],
         gain_high=numbers["gain_high"],
         pixels=numbers["pixels"],
+        dictionary=numbers["patch_dictionary"],
     )
 
 
+def _best_accuracy(answers: Answers | None, labels: Tensor) -> float | None:
+    """Take a network's accuracy at its own best layer, if it was probed."""
+    return None if answers is None else float(_accuracies(answers, labels)[answers.best])
+
+
 def _numbers(
-    trained: Answers, untrained: Sequence[Answers], pixels: Answers | None, y: Tensor, seed: int
+    trained: Answers,
+    untrained: Sequence[Answers],
+    pixels: Answers | None,
+    dictionary: Answers | None,
+    y: Tensor,
+    seed: int,
 ) -> dict[str, Any]:
     """Compute every number that compares networks, by its key in the record."""
     best = trained.best
@@ -199,7 +210,8 @@ def _numbers(
         "gain_high": intervals.gain[1],
         "low": low[best],
         "high": high[best],
-        "pixels": None if pixels is None else float(_accuracies(pixels, y)[pixels.best]),
+        "pixels": _best_accuracy(pixels, y),
+        "patch_dictionary": _best_accuracy(dictionary, y),
         "layers": {
             name: {
                 "trained": float(mine[place]),
@@ -220,6 +232,7 @@ def result_record(
     test: "Pictures",
     *,
     probe: Kind,
+    dictionary: Answers | None = None,
     seed: int = 0,
     seconds: float | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -234,6 +247,7 @@ def result_record(
         train: The labelled pictures probes were fitted on.
         test: The labelled pictures that were answered.
         probe: Which probe it was.
+        dictionary: Answers of a patch dictionary, if one was probed.
         seed: Of the bootstrap.
         seconds: Time taken; by default the sum over the networks.
         settings: What was asked and derived.
@@ -246,8 +260,8 @@ def result_record(
         raise UsageError("a result must be of labelled pictures, got none with labels; label fifty")
     y = test.labels
     _check(trained, untrained, len(y))
-    others = [*untrained] if pixels is None else [*untrained, pixels]
-    numbers = _numbers(trained, untrained, pixels, y, seed)
+    others = [*untrained, *(answers for answers in (pixels, dictionary) if answers is not None)]
+    numbers = _numbers(trained, untrained, pixels, dictionary, y, seed)
     verdict = _judge(trained, untrained, numbers)
     classes = by_class(trained.predictions[:, trained.best] == y, y, test.classes)
     counts = train.labels.bincount(minlength=len(test.classes))

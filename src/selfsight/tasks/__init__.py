@@ -39,6 +39,21 @@ TASKS: dict[str, Row] = {
     ),
     "inpainting": Row("selfsight.tasks.inpainting:Inpainting", "pictures", "trained", True),
     "rotation": Row("selfsight.tasks.rotation:Rotation", "pictures", "trained", True),
+    "simclr": Row("selfsight.tasks.simclr:SimCLR", "pictures", "trained", True),
+    "moco": Row("selfsight.tasks.moco:MoCo", "pictures", "trained", True),
+    "moco-v2": Row("selfsight.tasks.moco_v2:MoCoV2", "pictures", "trained", True),
+    "exemplar": Row("selfsight.tasks.exemplar:Exemplar", "pictures", "trained", True),
+    "instance-discrimination": Row(
+        "selfsight.tasks.instance_discrimination:InstanceDiscrimination",
+        "pictures",
+        "trained",
+        True,
+    ),
+    "pirl": Row("selfsight.tasks.pirl:PIRL", "pictures", "trained", True),
+    "deepcluster": Row("selfsight.tasks.deepcluster:DeepCluster", "pictures", "trained", True),
+    "patch-dictionary": Row(
+        "selfsight.tasks.patch_dictionary:PatchDictionary", "pictures", "fitted", True
+    ),
     "supervised": Row("selfsight.tasks.supervised:Supervised", "pictures", "trained", True),
 }
 

@@ -1,0 +1,69 @@
+"""Drift: how far the target of a contrastive task moves in a step.
+
+Keys that were computed before a step disagree with those computed after it; a queue, a bank and a
+momentum encoder are ways to live with that. It is measured as the mean cosine between the keys of
+the same pictures before and after: 1 for a target that stands still. A few pictures every now and
+then, in evaluation mode and without gradients, cost next to nothing.
+"""
+
+import contextlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor, nn
+
+from selfsight.encoders import evaluating
+
+EVERY, PICTURES = 25, 16  # steps; looked at
+
+
+class Drift:
+    """Keeps the keys of some pictures until the step is over."""
+
+    def __init__(self) -> None:
+        self.due = False
+        self._pictures: Tensor | None = None
+        self._keys: Tensor | None = None
+
+    def begin(self, step: int) -> None:
+        """Begin a step, from 0: every 25th is looked at."""
+        self.due = step % EVERY == 0
+        self._pictures = self._keys = None
+
+    def keep(self, pictures: Tensor, embed: Callable[[Tensor], Tensor], network: nn.Module) -> None:
+        """Keep the keys of the first of these pictures, if the step is one that is looked at.
+
+        Args:
+            pictures: (B, C, S, S) in [0, 1].
+            embed: Maps them to keys (B, width) of length 1.
+            network: All that `embed` asks; it is put into evaluation mode meanwhile.
+        """
+        if self.due:
+            self._pictures = pictures[:PICTURES].detach().clone()
+            self._keys = _embedded(self._pictures, embed, network)
+
+    def moved(self, embed: Callable[[Tensor], Tensor], network: nn.Module) -> dict[str, Tensor]:
+        """Compare with the keys as they are now: -> {"target_cosine": in [-1, 1]}, or nothing."""
+        if self._pictures is None or self._keys is None:
+            return {}
+        now = _embedded(self._pictures, embed, network)
+        cosine = (self._keys * now).sum(dim=1).mean()
+        self._pictures = self._keys = None
+        return {"target_cosine": cosine}
+
+
+@torch.no_grad()
+def _embedded(pictures: Tensor, embed: Callable[[Tensor], Tensor], network: nn.Module) -> Tensor:
+    """Embed in float32: rounding to bf16 would look like a movement."""
+    kind = pictures.device.type
+    with evaluating(network), torch.autocast(kind, enabled=False), _as_it_is(network):
+        return embed(pictures).float()
+
+
+def _as_it_is(network: nn.Module) -> AbstractContextManager[object]:
+    """Run compiled parts uncompiled: nothing is compiled anew for a few pictures."""
+    parts = network.modules()
+    if any(p._compiled_call_impl is not None for p in parts):  # pyright: ignore[reportPrivateUsage] -- no public way
+        return torch.compiler.set_stance("force_eager")
+    return contextlib.nullcontext()

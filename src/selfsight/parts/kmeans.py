@@ -1,0 +1,231 @@
+"""k-means: rows in groups, each about its own mean.
+
+Lloyd, "Least Squares Quantization in PCM", IEEE Transactions on Information Theory 1982,
+https://doi.org/10.1109/TIT.1982.1056489: every row goes to its nearest centroid, every centroid to
+the mean of its rows, and again. Two habits are those of faiss (Johnson, Douze, Jegou,
+https://arxiv.org/abs/1702.08734): centroids are learned from some rows where there are very many,
+and a centroid that has lost its rows is set beside that of a large group, which it then shares.
+
+The nearest centroid needs no distances. |x - c|^2 = |x|^2 - 2 (x . c - |c|^2 / 2), and |x|^2 is the
+same for all of them, so it is where x . c - |c|^2 / 2 is largest: a matrix product, taken a block
+of rows at a time.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from selfsight.draws import Draws
+from selfsight.errors import UsageError
+
+ROWS_A_CENTROID = 256  # that centroids are learned from: more of them moves centroids little
+BLOCK = {"cpu": 1 << 20, "cuda": 1 << 26}  # entries of rows x centroids at once: 4 MB and 256 MB
+ROUNDS = 64  # in which the rows at which centroids begin are chosen
+NUDGE = 1 / 1024  # of the rows' deviation, by which the centroids of a group that is split differ
+
+
+class Clusters(NamedTuple):
+    """Rows in groups.
+
+    Attributes:
+        centroids: (K, D) float32.
+        assignments: (N,) int64, each row's nearest centroid. Some centroids may have no row, where
+            rows are alike.
+        inertia: Sum over rows of the squared distance to that centroid.
+    """
+
+    centroids: Tensor
+    assignments: Tensor
+    inertia: float
+
+
+def kmeans(
+    rows: Tensor,
+    clusters: int,
+    *,
+    seed: int,
+    iterations: int = 20,
+    rows_a_centroid: int = ROWS_A_CENTROID,
+    start: Tensor | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Clusters:
+    """Group rows about centroids, on the rows' device; the same seed gives the same groups.
+
+    Args:
+        rows: (N, D).
+        clusters: Centroids K, from 1 to N.
+        seed: Chooses the rows at which centroids begin, far from each other, and those they are
+            learned from.
+        iterations: Times that centroids move, at most; none moves once no row changes its group.
+        rows_a_centroid: Where there are more rows than this for each centroid, centroids are
+            learned from so many, and all rows are assigned at the end.
+        start: (K, D) where centroids begin; None is at K of the rows.
+        progress: Is told after every iteration how many there were, and how many there will be.
+
+    Raises:
+        UsageError: If there are fewer rows than clusters, or no clusters.
+    """
+    if not 1 <= clusters <= len(rows):
+        raise UsageError(f"clusters must be from 1 to the {len(rows):,} rows, got {clusters:,}")
+    with torch.no_grad(), torch.autocast(rows.device.type, enabled=False):
+        order = Draws(seed, 0, torch.arange(len(rows), device=rows.device)).order("kmeans/rows")
+        some = rows[order[: clusters * rows_a_centroid]].float()
+        middle = some.mean(dim=0)
+        some -= middle  # far from the origin digits would be lost
+        begun = _spread(some, clusters, seed) if start is None else start.float() - middle
+        centroids = _moved(some, begun, seed, iterations, progress) + middle
+        assignments = assigned(rows, centroids)
+        return Clusters(centroids, assignments, _inertia(rows, centroids, assignments))
+
+
+def assigned(rows: Tensor, centroids: Tensor) -> Tensor:
+    """Find each row's nearest centroid: rows (N, D), centroids (K, D) -> (N,) int64."""
+    with torch.no_grad(), torch.autocast(rows.device.type, enabled=False):
+        middle = centroids.float().mean(dim=0)
+        return _closeness(rows, centroids.float() - middle, middle)[1]
+
+
+def _closeness(
+    rows: Tensor, centroids: Tensor, middle: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Find each row's nearest centroid c: -> x . c - |c|^2 / 2, and which it is, each (N,).
+
+    Args:
+        rows: (N, D).
+        centroids: (K, D), about the middle.
+        middle: (D,) that rows are about too once it is taken off; None where it was.
+    """
+    towards = centroids.T.contiguous()
+    lead = -0.5 * centroids.square().sum(dim=1)  # -|c|^2 / 2
+    found: list[tuple[Tensor, Tensor]] = []
+    for block in rows.split(_block(rows, len(centroids))):
+        block = block.float() if middle is None else block.float() - middle
+        # The largest value with its place is found faster than its place alone.
+        best = torch.addmm(lead, block, towards).max(dim=1)
+        found.append((best.values, best.indices))
+    values, places = zip(*found, strict=True)
+    return torch.cat(values), torch.cat(places)
+
+
+def _block(rows: Tensor, columns: int) -> int:
+    """Say how many rows are compared with so many centroids at once."""
+    return max(1, BLOCK.get(rows.device.type, BLOCK["cpu"]) // columns)
+
+
+def _spread(rows: Tensor, clusters: int, seed: int) -> Tensor:
+    """Choose rows far from each other: -> (K, D).
+
+    Arthur, Vassilvitskii, "k-means++: The Advantages of Careful Seeding", SODA 2007: a row is
+    chosen with a probability that grows with its squared distance to those that were. Many clusters
+    begin in rounds of several rows, so that all rounds cost as much as one move of all centroids.
+
+    With an exponential of rate d^2 drawn for each row, the rows of the smallest draws are chosen.
+    """
+    place = torch.arange(len(rows), device=rows.device)
+    lengths = rows.square().sum(dim=1)
+    distance = torch.ones_like(lengths)  # the first are drawn evenly
+    chosen: list[Tensor] = []
+    left = clusters
+    while left:
+        drawn = -torch.log1p(-Draws(seed, left, place).uniform("kmeans/start", 1)[:, 0])
+        # A draw of 0 is 0 for every rate; of rows that were chosen, at distance 0, the rest.
+        waits = (drawn.clamp(min=1e-9) / distance).nan_to_num()
+        several = min(-(-clusters // ROUNDS) if chosen else 1, left)
+        new = rows[waits.topk(several, largest=False).indices]
+        apart = lengths - 2 * _closeness(rows, new)[0]
+        distance = apart.clamp(min=0) if not chosen else distance.minimum(apart.clamp(min=0))
+        chosen.append(new)
+        left -= several
+    return torch.cat(chosen)
+
+
+def _moved(
+    rows: Tensor,
+    centroids: Tensor,
+    seed: int,
+    iterations: int,
+    progress: Callable[[int, int], None] | None,
+) -> Tensor:
+    """Move centroids to the means of their rows, again and again: -> (K, D)."""
+    before: Tensor | None = None
+    deviation = rows.std(dim=0, correction=0)  # (D,)
+    place = torch.arange(len(centroids), device=rows.device)
+    for iteration in range(iterations):
+        assignments = _closeness(rows, centroids)[1]
+        if before is not None and torch.equal(assignments, before):
+            break
+        counts = assignments.bincount(minlength=len(centroids))
+        means = _sums(rows, assignments, len(centroids)) / counts.clamp(min=1)[:, None]
+        centroids = _split(means, counts, deviation, Draws(seed, iteration, place))
+        before = assignments
+        if progress is not None:
+            progress(iteration + 1, iterations)
+    return centroids
+
+
+def _sums(rows: Tensor, assignments: Tensor, clusters: int) -> Tensor:
+    """Add up the rows of each group: -> (K, D)."""
+    sums = rows.new_zeros(clusters, rows.shape[1])
+    if rows.device.type == "cpu":
+        return sums.index_add_(0, assignments, rows)
+    # On other devices index_add_ adds in any order, and the last bits would differ each time.
+    step = _block(rows, clusters)
+    for block, groups in zip(rows.split(step), assignments.split(step), strict=True):
+        sums.addmm_(torch.nn.functional.one_hot(groups, clusters).to(block.dtype).T, block)
+    return sums
+
+
+def _split(means: Tensor, counts: Tensor, deviation: Tensor, draws: Draws) -> Tensor:
+    """Set every centroid without rows beside that of a large group: the largest for the first.
+
+    The group that is shared moves the other way, so that the border runs through its middle.
+    """
+    empty = (counts == 0).nonzero()[:, 0]
+    if not len(empty):
+        return means
+    by_size = counts.argsort(descending=True, stable=True)[: len(means) - len(empty)]
+    # More empty groups than others begin again at the largest, each in a direction of its own.
+    shared = by_size[torch.arange(len(empty), device=means.device) % len(by_size)]
+    away = draws.uniform("kmeans/split", means.shape[1])[: len(empty)] < 0.5
+    nudge = torch.where(away, NUDGE, -NUDGE) * deviation  # (E, D)
+    split = means.index_copy(0, empty, means[shared] + nudge)
+    once = slice(0, len(by_size))
+    return split.index_add(0, shared[once], nudge[once], alpha=-1)
+
+
+def _inertia(rows: Tensor, centroids: Tensor, assignments: Tensor) -> float:
+    """Sum the squared distances of rows to their centroids."""
+    step = _block(rows, rows.shape[1])
+    total = 0.0
+    for block, groups in zip(rows.split(step), assignments.split(step), strict=True):
+        total += float((block.float() - centroids[groups]).square().sum())
+    return total
+
+
+def mutual_information(first: Tensor, second: Tensor) -> Tensor:
+    """Measure how far two groupings of the same rows agree: mutual information, normalised.
+
+    Args:
+        first: (N,) int64 groups, from 0.
+        second: (N,) int64 groups of the other grouping, from 0.
+
+    Returns:
+        I / sqrt(H1 H2) in [0, 1], float32: 0 if one tells nothing of the other, 1 if each tells the
+        other; 1 too where both have but one group.
+    """
+    apart = first * (second.max() + 1) + second
+    both, one, other = (
+        _entropy(groups.unique(return_counts=True)[1]) for groups in (apart, first, second)
+    )
+    scale = (one * other).sqrt()
+    shared = (one + other - both).clamp(min=0)
+    # A single group has no entropy, and entropies of groups of one row have rounding alone.
+    return torch.where(scale > 0, shared / scale, (one == other).to(scale.dtype)).float()
+
+
+def _entropy(counts: Tensor) -> Tensor:
+    """Compute the entropy of groups from their sizes, in nats."""
+    shares = counts.double() / counts.sum()
+    return -(shares * shares.log()).sum()

@@ -1,0 +1,190 @@
+"""Noise contrast: tell a picture's own entry in a memory bank from those of others.
+
+Two ways to score. "softmax" asks which of the entries is the own one: -log of exp(s / T) over the
+sum of it and of all others that it is compared with. "nce" asks of every entry whether it is the
+own one or one of m drawn evenly from the bank as noise (Wu et al., CVPR 2018,
+https://arxiv.org/abs/1805.01978, section 3.2, equations 4 to 8):
+
+    P = exp(s / T) / Z        the model's probability of an entry of cosine s
+    h = P / (P + m / N)       that it is the own one rather than noise
+    loss = -log h(own) - sum over the noise of log(1 - h)
+
+With x = s / T - log Z - log(m / N) these are -log h = softplus(-x) and -log(1 - h) = softplus(x).
+Z is a constant: N times the mean of exp(s / T) in the first step.
+
+The noise is shared by the joint batch: every sample draws its share of it, so that a step reads m
+entries and not m for each sample, which is one product of matrices. A sample is never compared with
+its own entry as noise: the paper's authors leave that in.
+"""
+
+import math
+from typing import Any, Literal, NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from selfsight.batch import Images
+from selfsight.parts.gather import gathered, processes
+from selfsight.parts.memory_bank import MemoryBank
+
+Objective = Literal["nce", "softmax"]
+
+SOFTMAX_UP_TO = 8192  # pictures; beyond, the product with the whole bank weighs on a step
+
+
+def usual_comparison(samples: int, objective: str | None, most: int) -> dict[str, Any]:
+    """Choose what was not asked for: the objective, and with how many entries to compare.
+
+    Args:
+        samples: How many pictures there are.
+        objective: The one asked for; None is softmax for few pictures, else noise contrast.
+        most: Entries that noise contrast draws, where there are so many.
+    """
+    objective = objective or ("softmax" if samples <= SOFTMAX_UP_TO else "nce")
+    others = samples - 1
+    return {
+        "objective": objective,
+        "negatives": others if objective == "softmax" else min(others, most),
+    }
+
+
+def drawn_noise(batch: Images, samples: int, count: int) -> Tensor:
+    """Draw entries of the bank evenly, with repetition, for the joint batch: -> (count,) int64.
+
+    Every sample draws its share; of what is drawn too much, that with the highest lots is left.
+    """
+    joint = processes() * len(batch.index)
+    share = math.ceil(count / joint)
+    drawn = batch.draws.uniform("noise/entries", 2 * share).view(-1, share, 2)
+    drawn = gathered(drawn.flatten(0, 1))  # (joint batch * share, 2) entry and lot
+    if len(drawn) > count:
+        drawn = drawn[drawn[:, 1].topk(count, largest=False).indices]
+    return (drawn[:, 0].double() * samples).long()
+
+
+class Contrasted(NamedTuple):
+    """How embeddings stand to their own entries and to others.
+
+    Attributes:
+        losses: (B,) in nats.
+        found: (B,) 1 where the own entry is nearer than all others it was compared with, else 0.
+    """
+
+    losses: Tensor
+    found: Tensor
+
+
+class NoiseContrast(nn.Module):
+    """Compare embeddings with their own entries of a bank, and with others.
+
+    Args:
+        samples: How many entries the bank has, N.
+        objective: "nce" or "softmax".
+        negatives: With how many other entries, m, from 1 to N - 1; N - 1 are all of them, and then
+            none are drawn.
+        temperature: T, above 0.
+
+    Attributes:
+        blind: What a guess without looking costs, that is when all entries are equally likely.
+        chance: The share found by such a guess.
+    """
+
+    log_constant: Tensor
+    estimated: Tensor
+
+    def __init__(
+        self, samples: int, *, objective: Objective, negatives: int, temperature: float
+    ) -> None:
+        super().__init__()
+        if not 1 <= negatives < samples:
+            raise ValueError(
+                f"negatives must be from 1 to the {samples - 1} other samples, got {negatives}"
+            )
+        if not temperature > 0:
+            raise ValueError(f"temperature must be above 0, got {temperature}")
+        if objective not in ("nce", "softmax"):
+            raise ValueError(f"objective must be nce or softmax, got {objective}")
+        self.samples, self.negatives = samples, negatives
+        self.objective, self.temperature = objective, temperature
+        self.register_buffer("log_constant", torch.zeros(()))  # log Z
+        self.register_buffer("estimated", torch.zeros(()))  # 1 once Z is
+        self.known = False  # as `estimated`, without asking the device
+        self.estimate: Tensor | None = None
+        self.register_load_state_dict_post_hook(_forget)
+
+    @property
+    def blind(self) -> float:
+        """Cost, in nats, when every entry has the probability 1 / N."""
+        m = self.negatives
+        if self.objective == "softmax":
+            return math.log(1 + m)
+        return math.log(1 + m) + m * math.log(1 + 1 / m)
+
+    @property
+    def chance(self) -> float:
+        """Share of samples whose entry a guess finds."""
+        return 1 / (1 + self.negatives)
+
+    def draw(self, batch: Images) -> Tensor | None:
+        """Draw what the joint batch is compared with: -> (m,) int64, None for the whole bank."""
+        if self.negatives == self.samples - 1:
+            return None
+        return drawn_noise(batch, self.samples, self.negatives)
+
+    def forward(
+        self, embedded: Tensor, index: Tensor, noise: Tensor | None, bank: MemoryBank
+    ) -> Contrasted:
+        """Compare.
+
+        Args:
+            embedded: (B, W), length 1.
+            index: (B,) places of their own entries.
+            noise: As `draw` gave it.
+            bank: Of N entries.
+        """
+        with torch.autocast(embedded.device.type, enabled=False):
+            embedded = embedded.float() / self.temperature
+            others = bank.entries if noise is None else bank(noise)
+            own = (embedded * bank(index)).sum(dim=1)  # (B,)
+            logits = embedded @ others.T  # (B, m or N)
+            if noise is None:
+                itself = torch.zeros_like(logits, dtype=torch.bool)
+                itself.scatter_(1, index[:, None], True)
+            else:
+                itself = index[:, None] == noise
+            logits = logits.masked_fill(itself, -torch.inf)
+            price = _softmax if self.objective == "softmax" else self._nce
+            losses = price(own, logits)
+        return Contrasted(losses, (own > logits.amax(dim=1)).float())
+
+    def _nce(self, own: Tensor, others: Tensor) -> Tensor:
+        shift = self._log_constant(others.detach()) + math.log(self.negatives / self.samples)
+        return F.softplus(shift - own) + F.softplus(others - shift).sum(dim=1)
+
+    def _log_constant(self, logits: Tensor) -> Tensor:
+        """Give log Z: what was kept of the first step, and in the first step its own."""
+        if not self.known:
+            total = gathered(logits.logsumexp(dim=(0, 1))[None]).logsumexp(dim=0)
+            count = gathered(logits.isfinite().sum()[None]).sum()
+            self.estimate = total - count.log() + math.log(self.samples)
+            return self.log_constant.lerp(self.estimate, 1 - self.estimated)
+        return self.log_constant
+
+    @torch.no_grad()
+    def keep(self) -> None:
+        """Keep the constant of the first step, after it."""
+        if self.estimate is not None:
+            self.log_constant.lerp_(self.estimate, 1 - self.estimated)
+            self.estimated.fill_(1)
+            self.known, self.estimate = True, None
+
+
+def _softmax(own: Tensor, others: Tensor) -> Tensor:
+    """Score the choice of the own entry among all: logits (B,) and (B, m) -> (B,) nats."""
+    return torch.logaddexp(own, others.logsumexp(dim=1)) - own
+
+
+def _forget(contrast: nn.Module, _: object) -> None:
+    """Look again whether the constant is known, once another state is loaded."""
+    cast(NoiseContrast, contrast).known = False

@@ -1,0 +1,258 @@
+"""DeepCluster: sort pictures by their features, then learn to tell what was sorted apart.
+
+Hidden:     the cluster k of each picture, found by k-means on the encoder's features of all.
+Predicted:  k, by one linear layer on the pooled features of a random crop.
+Scored:     cross-entropy, rare clusters weighing more; a blind guess costs log K nats.
+
+Caron, Bojanowski, Joulin, Douze, "Deep Clustering for Unsupervised Learning of Visual Features",
+ECCV 2018, https://arxiv.org/abs/1807.05520, section 3.
+
+Before an epoch all pictures are encoded, and their features whitened, brought to length 1 and
+grouped. What the old head knew of the old clusters is of no use for the new ones, whose numbers
+mean other things: there is a new head each time. Two ways lead to a trivial answer. Empty clusters
+are filled by sharing large ones (`parts/kmeans.py`). And were nearly all pictures in one cluster,
+one answer would be right for nearly all: so clusters count alike, whatever their size. The paper
+samples pictures evenly over clusters, and says that this is to weight the loss of each by the
+inverse of its cluster's size, which is done here; but clusters below a quarter of the mean size
+weigh as if they had that, since one picture alone would else outweigh the rest of its batch.
+
+We depart from the paper in sizes: a cluster for every 128 pictures, as there, but at least ten, and
+fewer directions of narrower features, since the directions that vary least are mostly noise. On
+CIFAR-10, clusters in half of the 128 directions agreed better with classes than in all of them.
+Colours are kept: Sobel filters, without which the paper's AlexNet learned little, are a setting.
+"""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from selfsight import machine
+from selfsight.augment.color import ColorJitter
+from selfsight.augment.recipe import Recipe, augmented
+from selfsight.batch import Epoch, Facts, Images, Needs
+from selfsight.draws import Draws
+from selfsight.encoders import Feed, fed
+from selfsight.parts.gather import gathered
+from selfsight.parts.kmeans import kmeans, mutual_information
+from selfsight.parts.memory_bank import samples_of
+from selfsight.parts.whitening import Whitening
+from selfsight.score import Score
+
+PICTURES_A_CLUSTER = 128  # the paper's 1.28 million pictures in 10,000 clusters
+FEWEST_CLUSTERS = 10  # where there are four times as many pictures
+STEPS_BETWEEN = 100  # clusterings, at least: a new head must learn before the next one comes
+MOST_DIRECTIONS = 256  # of the features, kept by whitening, as in the paper
+PICTURES_A_DIRECTION = 16  # at least: a variance that few pictures tell is whitened to noise
+DEVIATION = 0.01  # of a new head's weights
+LEAST_SHARE = 1 / 4  # of the mean cluster's size, below which a cluster counts as one of that size
+
+
+class DeepCluster(nn.Module):
+    """Predict in which cluster a picture was.
+
+    Args:
+        encoder: Maps pictures (B, C, S, S) in [0, 1] to features (B, D).
+        dim: Width D of those features.
+        size: Side S of the crops, in pixels.
+        samples: How many pictures there are, N; None takes the data's.
+        clusters: How many clusters K, from 2 to N. Derived: N / 128 and at least 10, but at most
+            N / 4.
+        every: How many epochs lie between two clusterings. Derived: so many that a head has at
+            least 100 steps.
+        balanced: Whether clusters count alike, whatever their size.
+        sobel: Whether the network is fed gradients of grey instead of colours, for good.
+        least_scale: Least share of the picture's area that a crop keeps, in (0, 1].
+        strength: How strongly colours change, 1 for photographs; 0 as in the paper.
+    """
+
+    needs = Needs(batch=Images)
+    assignments: Tensor
+    weights: Tensor
+    clustered: Tensor
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        dim: int,
+        *,
+        size: int,
+        samples: int | None = None,
+        clusters: int | None = None,
+        every: int | None = None,
+        balanced: bool = True,
+        sobel: bool = False,
+        least_scale: float = 0.2,
+        strength: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if samples is None or samples < 2:
+            raise ValueError(f"samples must be at least 2, as many as the data has, got {samples}")
+        clusters = _usual_clusters(samples) if clusters is None else clusters
+        every = 1 if every is None else every
+        _check(samples, clusters, every, least_scale, strength)
+        self.encoder = fed(encoder, Feed("sobel" if sobel else "all"))
+        self.head = nn.Linear(dim, clusters)
+        nn.init.normal_(self.head.weight, std=DEVIATION)
+        nn.init.zeros_(self.head.bias)
+        self.size, self.epochs_between, self.balanced = size, every, balanced
+        self.directions = _directions(dim, samples)
+        self.recipe = Recipe(scale=(least_scale, 1.0), colors=_colors(strength), blur=0.0)
+        # Until pictures are sorted for the first time, they are dealt out.
+        self.register_buffer("assignments", torch.arange(samples) % clusters)
+        self.register_buffer("weights", torch.ones(clusters))
+        self.register_buffer("clustered", torch.tensor(False))
+        self.blind = math.log(clusters)
+        self.chance = 1 / clusters
+        self.news: dict[str, Tensor] = {}  # of the clustering before this step, if there was one
+
+    @classmethod
+    def derive(cls, facts: Facts) -> dict[str, Any]:
+        """Take the number of pictures from the data, and from it and the batch all others."""
+        samples = samples_of(facts, "deepcluster")
+        steps = max(1, samples // facts.batch)
+        return {
+            "samples": samples,
+            "clusters": _usual_clusters(samples),
+            "every": math.ceil(STEPS_BETWEEN / steps),
+        }
+
+    def notes(self) -> tuple[str, ...]:
+        """Say what a clustering costs: it grows with the data."""
+        count = len(self.assignments)
+        often = "every epoch" if self.epochs_between == 1 else f"every {self.epochs_between} epochs"
+        kept = machine.size_in_words(4 * count * (self.head.in_features + self.directions))
+        return (
+            f"{often} all {count:,} pictures are encoded and sorted into {len(self.weights):,} "
+            f"clusters in {self.directions} directions; their features take {kept}",
+        )
+
+    def before_epoch(self, epoch: Epoch) -> list[nn.Parameter]:
+        """Sort all pictures by their features, if it is time to, and begin a new head.
+
+        Returns:
+            The head's parameters, or nothing where the clusters stay.
+        """
+        if epoch.number % self.epochs_between:
+            return []
+        found = self._sorted(epoch)
+        self.news = {"largest": found.bincount().max() / len(found)}
+        if self.clustered:
+            self.news["nmi"] = mutual_information(self.assignments, found)
+        self.assignments.copy_(found)
+        self.clustered.fill_(True)
+        if self.balanced:
+            self.weights.copy_(cluster_weights(found.bincount(minlength=len(self.weights))))
+        self._begin_head(epoch)
+        return list(self.head.parameters())
+
+    def _sorted(self, epoch: Epoch) -> Tensor:
+        """Group all pictures: -> (N,) int64, the same in all processes."""
+        features = epoch.features_of(self.encoder)  # (N, D)
+        white = Whitening.of(features, most=self.directions).apply(features)
+        seed = epoch.seed + epoch.number
+        found = kmeans(F.normalize(white, dim=1), len(self.weights), seed=seed).assignments
+        # Processes of unlike machines may round otherwise; what the first one found counts.
+        return gathered(found)[: len(found)]
+
+    @torch.no_grad()
+    def _begin_head(self, epoch: Epoch) -> None:
+        """Draw a new head, the same in all processes, from the run's seed and the epoch alone."""
+        clusters = torch.arange(len(self.weights), device=self.weights.device)
+        draws = Draws(epoch.seed, epoch.number, clusters)
+        self.head.weight.copy_(DEVIATION * draws.normal("deepcluster/head", self.head.in_features))
+        self.head.bias.zero_()
+
+    def after_step(self, step: int, steps: int) -> dict[str, Tensor]:
+        """Tell of the clustering before this step, if there was one.
+
+        Returns:
+            `nmi`, mutual information with the last clusters, normalised, in [0, 1], from the second
+            clustering on; `largest`, the largest cluster's share of the pictures.
+        """
+        news, self.news = self.news, {}
+        return news
+
+    def hide(self, batch: Images) -> tuple[Tensor, Tensor]:
+        """Crop and flip, and look the clusters up: -> crops (B, C, S, S), clusters (B,)."""
+        return augmented(batch, self.size, self.recipe), self.assignments[batch.index]
+
+    def predict(self, crops: Tensor) -> Tensor:
+        """Guess the cluster: (B, C, S, S) -> logits (B, K)."""
+        return self.head(self.encoder(crops))
+
+    def clusters_of(self, pictures: Tensor) -> Tensor:
+        """Sort any pictures (B, C, S, S) in [0, 1] as the head does: -> (B,) int64."""
+        return self.predict(pictures).argmax(dim=1)
+
+    def score(self, logits: Tensor, clusters: Tensor) -> Score:
+        """Compare the guesses with the clusters.
+
+        Weights are 1 on the average of all pictures and not of each batch, so that several
+        processes give the loss of one.
+
+        Returns:
+            Loss in nats, and accuracy in [0, 1] of all pictures alike.
+        """
+        costs = F.cross_entropy(logits.float(), clusters, reduction="none")
+        accuracy = (logits.argmax(dim=1) == clusters).float().mean()
+        return Score((self.weights[clusters] * costs).mean(), {"accuracy": accuracy})
+
+    def forward(self, batch: Images) -> Score:
+        crops, clusters = self.hide(batch)
+        return self.score(self.predict(crops), clusters)
+
+
+def cluster_weights(sizes: Tensor) -> Tensor:
+    """Weight the pictures of each cluster by the inverse of its size.
+
+    With N pictures in K' clusters that have any, a picture of a cluster of n weighs N / (K' n),
+    where n counts as N / (4 K') if it is less. Then all are scaled so that the N weigh 1 on the
+    average.
+
+    Args:
+        sizes: (K,) int64, pictures of each cluster.
+
+    Returns:
+        (K,) float32.
+    """
+    mean = sizes.sum() / (sizes > 0).sum()
+    weights = mean / sizes.clamp(min=1).maximum(LEAST_SHARE * mean)
+    return weights * sizes.sum() / (weights * sizes).sum()
+
+
+def _usual_clusters(samples: int) -> int:
+    """Choose the number of clusters from that of the pictures.
+
+    >>> [_usual_clusters(samples) for samples in (8, 300, 50_000, 1_281_167)]
+    [2, 10, 391, 10009]
+    """
+    wanted = max(FEWEST_CLUSTERS, round(samples / PICTURES_A_CLUSTER))
+    return max(2, min(wanted, samples // 4))
+
+
+def _directions(dim: int, samples: int) -> int:
+    """Choose how many directions of the features are kept: half of them at most, of few two.
+
+    Of one direction only the sign would be left once rows have length 1.
+    """
+    return min(dim, max(2, min(MOST_DIRECTIONS, dim // 2, samples // PICTURES_A_DIRECTION)))
+
+
+def _colors(strength: float) -> ColorJitter:
+    """Say how colours change; with strength 0 not at all, and none are lost."""
+    return ColorJitter.of_strength(strength) if strength else ColorJitter.only_grey(0.0)
+
+
+def _check(samples: int, clusters: int, every: int, least_scale: float, strength: float) -> None:
+    """Refuse settings outside their ranges; written so that NaN is refused too."""
+    if not 2 <= clusters <= samples:
+        raise ValueError(f"clusters must be from 2 to the {samples} pictures, got {clusters}")
+    if every < 1:
+        raise ValueError(f"every must be at least 1 epoch, got {every}")
+    if not 0 < least_scale <= 1:
+        raise ValueError(f"least_scale must be above 0 and at most 1, got {least_scale}")
+    if not 0 <= strength <= 1:
+        raise ValueError(f"strength must be from 0 to 1, got {strength}")

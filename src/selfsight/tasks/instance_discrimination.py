@@ -1,0 +1,164 @@
+"""Instance discrimination: every picture is a class of its own, and a memory stands for each.
+
+Hidden:     which of all pictures this one is, behind a crop and other colours.
+Predicted:  a vector of length 1, to be nearer to the picture's entry in a memory bank than to those
+            of other pictures.
+Scored:     by softmax over the bank; a blind guess costs log N nats for N pictures. By noise
+            contrast with m other entries, for larger data, it costs log(1 + m) + m log(1 + 1 / m).
+
+Wu, Xiong, Yu, Lin, "Unsupervised Feature Learning via Non-Parametric Instance Discrimination", CVPR
+2018, https://arxiv.org/abs/1805.01978, section 3.
+
+The bank holds what the network made of every picture when it was last seen, and follows after each
+step. It grows with the data, as does the full softmax, which costs a step B N W multiplications.
+
+We depart from the paper where others improved on it: a picture's own entry is never among the noise
+that it is contrasted with. The proximal term, which holds embeddings to their entries, is off.
+"""
+
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from selfsight.augment.color import ColorJitter
+from selfsight.augment.recipe import Recipe, augmented
+from selfsight.batch import Facts, Images, Needs
+from selfsight.parts.heads import Head, HeadKind, of_length_1
+from selfsight.parts.memory_bank import MemoryBank, samples_of
+from selfsight.parts.noise_contrast import NoiseContrast, Objective, usual_comparison
+from selfsight.score import Score
+
+DRAWN = 4096  # negatives of the noise contrast
+
+
+class Asked(NamedTuple):
+    """What is asked of a batch.
+
+    Attributes:
+        index: (B,) int64, each picture's place in the data.
+        noise: (m,) int64, the entries of others to compare with; None for all.
+    """
+
+    index: Tensor
+    noise: Tensor | None
+
+
+class InstanceDiscrimination(nn.Module):
+    """Tell each picture from all others by a memory of them.
+
+    Args:
+        encoder: Maps pictures (B, C, S, S) in [0, 1] to features (B, D).
+        dim: Width D of those features.
+        size: Side S of the crops, in pixels.
+        samples: How many pictures there are, N; None takes the data's.
+        objective: "softmax" over the entries compared with, or "nce", noise contrast. None is
+            softmax for data of up to 8,192 pictures.
+        negatives: With how many entries of other pictures each is compared, m. None is all of
+            them for the softmax, 4,096 drawn ones for noise contrast. Softmax with fewer is over
+            drawn ones as well.
+        temperature: Divides cosines, above 0.
+        head: "none", "linear" as in the paper, or "mlp".
+        width: Width W of the vectors that are compared.
+        momentum: Share of an entry that stays when its picture is seen again, from 0 to below 1.
+        proximal: Weight of the squared distance between a vector and its entry, at least 0.
+        least_scale: Least share of the picture's area that a crop keeps, in (0, 1].
+        without: What is left out of the augmentation: a comma list of crop, flip, jitter, grey.
+    """
+
+    needs = Needs(batch=Images)
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        dim: int,
+        *,
+        size: int,
+        samples: int | None = None,
+        objective: Objective | None = None,
+        negatives: int | None = None,
+        temperature: float = 0.1,
+        head: HeadKind = "linear",
+        width: int = 128,
+        momentum: float = 0.5,
+        proximal: float = 0.0,
+        least_scale: float = 0.2,
+        without: str = "",
+    ) -> None:
+        super().__init__()
+        if samples is None or samples < 2:
+            raise ValueError(f"samples must be at least 2, as many as the data has, got {samples}")
+        if not proximal >= 0:
+            raise ValueError(f"proximal must be at least 0, got {proximal}")
+        self.encoder, self.size, self.proximal = encoder, size, proximal
+        self.recipe = recipe_of(least_scale, without)
+        self.head = Head(dim, width, head)
+        self.bank = MemoryBank(samples, self.head.width, momentum)
+        usual = usual_comparison(samples, objective, DRAWN)
+        self.contrast = NoiseContrast(
+            samples,
+            objective=usual["objective"],
+            negatives=usual["negatives"] if negatives is None else negatives,
+            temperature=temperature,
+        )
+        self.blind, self.chance = self.contrast.blind, self.contrast.chance
+        self.last: tuple[Tensor, Tensor] | None = None  # places and vectors of the last step
+
+    @classmethod
+    def derive(cls, facts: Facts) -> dict[str, Any]:
+        """Take the number of pictures from the data, and the objective from it."""
+        samples = samples_of(facts, "instance-discrimination")
+        usual = usual_comparison(samples, facts.chosen.get("objective"), DRAWN)
+        return {"samples": samples} | usual
+
+    def hide(self, batch: Images) -> tuple[Tensor, Asked]:
+        """Make a view of every picture: -> views (B, C, S, S), what they are asked."""
+        views = augmented(batch, self.size, self.recipe)
+        return views, Asked(batch.index, self.contrast.draw(batch))
+
+    def views(self, batch: Images) -> tuple[Tensor, Tensor]:
+        """Make two views of every picture, as two epochs show them: -> (B, C, S, S) each."""
+        first = augmented(batch, self.size, self.recipe)
+        return first, augmented(batch, self.size, self.recipe, name="other")
+
+    def embed(self, pictures: Tensor) -> Tensor:
+        """Embed pictures: (B, C, S, S) -> (B, W), length 1."""
+        return of_length_1(self.head(self.encoder(pictures)))
+
+    def predict(self, views: Tensor) -> Tensor:
+        """Say where each picture belongs: (B, C, S, S) -> (B, W), length 1."""
+        return self.embed(views)
+
+    def score(self, embedded: Tensor, asked: Asked) -> Score:
+        """Compare with the bank; loss in nats, accuracy in [0, 1]: those nearest to their own."""
+        self.last = (asked.index, embedded.detach())
+        contrasted = self.contrast(embedded, asked.index, asked.noise, self.bank)
+        loss = contrasted.losses.mean()
+        if self.proximal:
+            apart = (embedded - self.bank(asked.index)).square().sum(dim=1)
+            loss = loss + self.proximal * apart.mean()
+        return Score(loss, {"accuracy": contrasted.found.mean()})
+
+    def forward(self, batch: Images) -> Score:
+        views, asked = self.hide(batch)
+        return self.score(self.predict(views), asked)
+
+    def after_step(self, step: int, steps: int) -> dict[str, Tensor]:
+        """Let the bank follow: -> how far the entries of the step's pictures kept their place."""
+        if self.last is None:
+            return {}
+        self.contrast.keep()
+        moved, self.last = self.bank.follow(*self.last), None
+        return {"target_cosine": moved}
+
+    def notes(self) -> tuple[str, ...]:
+        """Say what grows with the data."""
+        return (self.bank.note(),)
+
+
+def recipe_of(least_scale: float, without: str) -> Recipe:
+    """Put the augmentation together, of the paper's code for CIFAR-10, and flips."""
+    if not 0 < least_scale <= 1:
+        raise ValueError(f"least_scale must be above 0 and at most 1, got {least_scale}")
+    colors = ColorJitter(0.4, 0.4, 0.4, 0.4, share=1.0, grey=0.2)
+    recipe = Recipe(scale=(least_scale, 1.0), colors=colors, blur=0.0)
+    return recipe.without(*(word.strip() for word in without.split(",") if word.strip()))

@@ -1,0 +1,263 @@
+"""MoCo: find a picture's other view among a queue of the views of many others.
+
+Hidden:     which of the keys in reach is of another view of the query's picture.
+Predicted:  a direction for every query; keys come from an encoder that follows slowly.
+Scored:     cross-entropy of the key among K in a queue; a blind guess costs log(1 + K) nats.
+
+He, Fan, Wu, Xie, Girshick, "Momentum Contrast for Unsupervised Visual Representation Learning",
+CVPR 2020, https://arxiv.org/abs/1911.05722, section 3.
+
+A queue of keys allows more negatives than a batch holds, and keys that were computed some steps ago
+are of use only if their encoder has hardly moved since. Queries and keys need a pass each: they are
+of different weights.
+
+Batch statistics can tell which key is whose if both were normalised among the same pictures. So the
+batch is normalised in groups, and keys are shuffled over the groups; several processes shuffle
+theirs over all of them. Where groups are divided evenly over processes, their number changes
+nothing.
+
+We depart from the paper in the queue's length, which follows the data's size; in what the queue
+holds before the first step: keys of some pictures instead of noise; and a key of the query's own
+picture in the queue, frequent in small data, is not counted against it.
+"""
+
+import math
+from dataclasses import replace
+from typing import Any, ClassVar, NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from selfsight.augment.color import ColorJitter
+from selfsight.augment.recipe import Recipe, augmented
+from selfsight.batch import Facts, Images, Needs
+from selfsight.draws import Draws
+from selfsight.encoders import Encoder
+from selfsight.encoders.encoder import batch_norms
+from selfsight.parts.drift import Drift
+from selfsight.parts.gather import gathered, own, processes
+from selfsight.parts.groups import in_groups, share_statistics
+from selfsight.parts.heads import Head, HeadKind, of_length_1
+from selfsight.parts.momentum import MomentumEncoder
+from selfsight.parts.queue import Queue
+from selfsight.score import Score
+
+MOST_KEYS = 65_536
+PICTURES_A_KEY = 12  # gives CIFAR-10 the 4,096 keys of the authors' demonstration
+PICTURES_A_GROUP, MOST_GROUPS = 32, 8
+NOT_COMPARED = -1e9  # finite, so that a queue of only a query's own keys has a gradient: none
+FIRST_KEYS = 256  # pictures whose keys are queued before the first step
+
+
+class Shuffled(NamedTuple):
+    """Whose the keys are.
+
+    Attributes:
+        pictures: (P B,) int64, the places in the data of all processes' pictures.
+        order: (P B,) int64, which of `pictures` was encoded in each place.
+    """
+
+    pictures: Tensor
+    order: Tensor
+
+
+class MoCo(nn.Module):
+    """Find the key of the same picture among those of a queue.
+
+    Args:
+        encoder: Maps pictures (B, C, S, S) in [0, 1] to features (B, D).
+        dim: Width D of those features.
+        size: Side S of the views, in pixels.
+        queue: Keys in the queue, K. Derived: a twelfth of the pictures in whole batches, from one
+            batch up to 65,536 keys.
+        momentum: Share of its weights that the keys' encoder keeps in a step, in [0, 1); 0 copies
+            the queries'. Derived: 1 - 1 / max(100, 4 K / batch), so that it hardly moves while a
+            key is in the queue, and short trainings move it nevertheless.
+        temperature: What cosines are divided by, above 0.
+        head: "none", "linear" or "mlp".
+        width: Width of the head's output.
+        groups: Into how many groups a batch is parted for batch statistics, over all processes;
+            networks without batch statistics need none. Derived: of 32 pictures or more, at most 8.
+        symmetric: Whether each view is a query once and a key once, which costs a step twice.
+        least_scale: Least share of the picture's area that a crop keeps, in (0, 1].
+        without: Ingredients that are left out, as "jitter,grey"; see `augment.recipe`.
+    """
+
+    needs = Needs(batch=Images, wanted_batch=256)
+    joint_statistics = False  # of all processes: they would tell which key is whose
+    # The paper's technical details: all colours are changed, and a fifth of the views lose them.
+    augmentation: ClassVar[Recipe] = Recipe(
+        colors=ColorJitter(0.4, 0.4, 0.4, 0.4, share=1.0, grey=0.2), blur=0.0
+    )
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        dim: int,
+        *,
+        size: int,
+        queue: int = 4096,
+        momentum: float = 0.99,
+        temperature: float = 0.1,
+        head: HeadKind = "linear",
+        width: int = 128,
+        groups: int = 1,
+        symmetric: bool = False,
+        least_scale: float = 0.2,
+        without: str = "",
+    ) -> None:
+        super().__init__()
+        _check(momentum, temperature, groups, least_scale)
+        self.encoder = encoder
+        self.head = Head(dim, width, head)
+        self.key = MomentumEncoder(encoder, self.head)
+        self.queue = Queue(queue, self.head.width)
+        self.size, self.momentum, self.temperature = size, momentum, temperature
+        self.groups = groups if batch_norms(encoder) else 1
+        self.has_statistics = bool(batch_norms(encoder))
+        self.symmetric, self.least_scale = symmetric, least_scale
+        left_out = [word.strip() for word in without.split(",") if word.strip()]
+        self.recipe = replace(self.augmentation, scale=(least_scale, 1.0)).without(*left_out)
+        self.blind = math.log(1 + queue)
+        self.chance = 1 / (1 + queue)
+        self.drift = Drift()
+        self._pushed: tuple[Tensor, Tensor] | None = None  # keys and pictures of the last batch
+
+    @classmethod
+    def derive(cls, facts: Facts) -> dict[str, Any]:
+        """Choose the queue by the data's size, and momentum and groups by queue and batch."""
+        batches = min(facts.samples // PICTURES_A_KEY, MOST_KEYS) // facts.batch
+        length = facts.batch * max(1, batches)
+        steps = (facts.chosen.get("queue") or length) / facts.batch  # that a key is in the queue
+        groups = max(1, min(facts.batch // PICTURES_A_GROUP, MOST_GROUPS))
+        return {
+            "queue": length,
+            "momentum": 1 - 1 / max(100, 4 * steps),
+            "groups": 2 ** int(math.log2(groups)),  # which divides batches and processes evenly
+        }
+
+    @torch.no_grad()
+    def look_at(self, batch: Images) -> None:
+        """Queue keys of some pictures, again and again: of noise the loss would tell nothing."""
+        index = batch.index[:FIRST_KEYS]
+        draws = Draws(batch.draws.seed, batch.draws.epoch, index)
+        some = Images(batch.images[:FIRST_KEYS], batch.extent[:FIRST_KEYS], index, draws)
+        _, views = self.views(some)
+        groups = max(1, len(views) // PICTURES_A_GROUP)
+        self.queue.fill(in_groups(self.key, views, groups), index)
+
+    def views(self, batch: Images) -> tuple[Tensor, Tensor]:
+        """Make two views of every picture: -> (B, C, S, S) twice."""
+        first = augmented(batch, self.size, self.recipe, name="first view")
+        return first, augmented(batch, self.size, self.recipe, name="second view")
+
+    def hide(self, batch: Images) -> tuple[Tensor, Shuffled]:
+        """Make two views of every picture, and shuffle those that are to be keys.
+
+        Returns:
+            Views (2B, C, S, S), queries first; symmetric (4B, C, S, S), queries 2B, then keys of
+            the second views and of the first. And whose keys they will be, over all processes.
+        """
+        first, second = self.views(batch)
+        pictures = gathered(batch.index)
+        order = self._order(Draws(batch.draws.seed, batch.draws.epoch, pictures))
+        mine = order[own(len(first))]
+        queries = [first, second] if self.symmetric else [first]
+        keys = [second, first] if self.symmetric else [second]
+        views = torch.cat([*queries, *(gathered(each)[mine] for each in keys)])
+        return views, Shuffled(pictures, order)
+
+    def _order(self, draws: Draws) -> Tensor:
+        """Order all processes' pictures anew, if there are groups to shuffle them over."""
+        if self.has_statistics and max(self.groups, processes()) > 1:
+            return draws.order("moco/shuffle")
+        return torch.arange(len(draws.index), device=draws.index.device)
+
+    def predict(self, views: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode queries and keys, half of the views each: -> (V B, width) twice, of length 1."""
+        queries, keys = views.chunk(2)
+        groups = max(1, self.groups // processes()) * (2 if self.symmetric else 1)
+        groups = min(groups, len(queries))
+        directions = self.head(in_groups(self.encoder, queries, groups))
+        return of_length_1(directions), in_groups(self.key, keys, groups)
+
+    def embed(self, pictures: Tensor) -> Tensor:
+        """Embed where views are compared: (N, C, S, S) in [0, 1] -> (N, width) of length 1."""
+        return of_length_1(self.head(self.encoder(pictures)))
+
+    def score(self, predicted: tuple[Tensor, Tensor], shuffled: Shuffled) -> Score:
+        """Look for the key of each query among the queue.
+
+        Args:
+            predicted: Queries and shuffled keys, (V B, width) of length 1; V is 2 if symmetric.
+            shuffled: Whose the keys are.
+
+        Returns:
+            InfoNCE in nats, and the share of queries to which no key of the queue is as similar as
+            their own, in [0, 1].
+        """
+        queries, keys = predicted
+        pictures, order = shuffled
+        directions = 2 if self.symmetric else 1
+        mine = own(len(queries) // directions)
+        joint = self._in_order(keys, order, directions)  # (V, P B, width)
+        self._pushed = joint.flatten(0, 1), pictures.repeat(directions)
+        own_keys = pictures[mine].repeat(directions)[:, None] == self.queue.owners
+        with torch.autocast(queries.device.type, enabled=False):
+            queries = queries / self.temperature
+            alike = (queries * joint[:, mine].flatten(0, 1)).sum(dim=1)
+            others = (queries @ self.queue.keys.T).masked_fill(own_keys, NOT_COMPARED)  # (V B, K)
+            # -log(e^a / (e^a + sum e^o)) = log(1 + e^(logsumexp o - a)), without joining a and o.
+            loss = F.softplus(others.logsumexp(dim=1) - alike).mean()
+        accuracy = (alike > others.amax(dim=1)).float().mean()
+        return Score(loss, {"accuracy": accuracy})
+
+    def _in_order(self, keys: Tensor, order: Tensor, directions: int) -> Tensor:
+        """Join all processes' keys in the pictures' order: (V B, width) -> (V, P B, width)."""
+        joint = gathered(keys.detach())  # of each process all directions in turn
+        joint = joint.unflatten(0, (-1, directions, len(keys) // directions)).transpose(0, 1)
+        return joint.flatten(1, 2)[:, order.argsort()]
+
+    def before_step(self, step: int, steps: int) -> None:
+        """Note whether the step is one in which the target's movement is measured."""
+        self.drift.begin(step)
+
+    def after_step(self, step: int, steps: int) -> dict[str, Tensor]:
+        """Let the keys' encoder follow, and queue the keys of the step."""
+        if self._pushed is not None:
+            self.key.follow(self.encoder, self.head, self.momentum)
+            self.queue.push(*self._pushed)
+            self._pushed = None
+            share_statistics(self.encoder, self.key)
+        return self.drift.moved(self.key, self.key)
+
+    def notes(self) -> tuple[str, ...]:
+        """Say what the queue holds, and how batch statistics are parted."""
+        kept = self.queue.keys.numel() * 4 / 1e6
+        held = f"the queue holds {len(self.queue):,} keys, {kept:.1f} MB"
+        if not self.has_statistics:
+            return (held,)
+        return (held, f"batch statistics are of {max(self.groups, processes())} groups a batch")
+
+    def encoders(self) -> dict[str, Encoder]:
+        """Give the queries' encoder, which is trained, and the keys', which follows it."""
+        return {"query": cast(Encoder, self.encoder), "key": cast(Encoder, self.key.encoder)}
+
+    def forward(self, batch: Images) -> Score:
+        views, shuffled = self.hide(batch)
+        score = self.score(self.predict(views), shuffled)
+        self.drift.keep(views[len(views) // 2 :], self.key, self.key)
+        return score
+
+
+def _check(momentum: float, temperature: float, groups: int, least_scale: float) -> None:
+    """Refuse settings outside their ranges; written so that NaN is refused too."""
+    if not 0 <= momentum < 1:
+        raise ValueError(f"momentum must be from 0 to below 1, got {momentum}")
+    if not 0 < temperature < math.inf:
+        raise ValueError(f"temperature must be above 0, got {temperature}")
+    if groups < 1:
+        raise ValueError(f"groups must be at least 1, got {groups}")
+    if not 0 < least_scale <= 1:
+        raise ValueError(f"least_scale must be above 0 and at most 1, got {least_scale}")

@@ -1,0 +1,60 @@
+"""MoCo v2: MoCo with a deeper head, stronger changes of the views, and a higher temperature.
+
+Hidden:     which of the keys in reach is of another view of the query's picture.
+Predicted:  a direction for every query; keys come from an encoder that follows slowly.
+Scored:     cross-entropy of the key among K in a queue; a blind guess costs log(1 + K) nats.
+
+Chen, Fan, Girshick, He, "Improved Baselines with Momentum Contrastive Learning", 2020,
+https://arxiv.org/abs/2003.04297, section 3.
+
+What SimCLR added, in MoCo (`moco.py`, which see): a head of two layers, and blur. Below 96 px
+nothing is blurred.
+"""
+
+from typing import ClassVar
+
+from torch import nn
+
+from selfsight.augment.color import ColorJitter
+from selfsight.augment.recipe import Recipe
+from selfsight.parts.heads import HeadKind
+from selfsight.tasks.moco import MoCo
+
+
+class MoCoV2(MoCo):
+    """Find the key of the same picture among those of a queue; `MoCo` tells of the settings."""
+
+    augmentation: ClassVar[Recipe] = Recipe(
+        colors=ColorJitter(0.4, 0.4, 0.4, 0.1, share=0.8, grey=0.2)
+    )
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        dim: int,
+        *,
+        size: int,
+        queue: int = 4096,
+        momentum: float = 0.99,
+        temperature: float = 0.2,
+        head: HeadKind = "mlp",
+        width: int = 128,
+        groups: int = 1,
+        symmetric: bool = False,
+        least_scale: float = 0.2,
+        without: str = "",
+    ) -> None:
+        super().__init__(
+            encoder,
+            dim,
+            size=size,
+            queue=queue,
+            momentum=momentum,
+            temperature=temperature,
+            head=head,
+            width=width,
+            groups=groups,
+            symmetric=symmetric,
+            least_scale=least_scale,
+            without=without,
+        )

@@ -1,0 +1,224 @@
+"""PIRL: a picture and its shuffled tiles should be told by the same entry of a memory.
+
+Hidden:     which of all pictures this one is: shown whole, cropped and in other colours, and once
+            more as a puzzle of tiles in any order.
+Predicted:  two vectors of length 1, one from the picture and one from its tiles, to be nearer to
+            the picture's entry in a memory bank than to those of others.
+Scored:     by softmax over the bank, averaged over both; a blind guess costs log N nats for N
+            pictures. By noise contrast with m other entries, for larger data, it costs
+            log(1 + m) + m log(1 + 1 / m).
+
+Misra, van der Maaten, "Self-Supervised Learning of Pretext-Invariant Representations", CVPR 2020,
+https://arxiv.org/abs/1912.01991, section 2.
+
+Where `jigsaw` asks for the permutation, here it should not matter: nothing has to name it, so that
+all N! orders of N tiles are used, and the features may forget it. Picture and tiles are compared
+with the memory and not with each other; the bank follows the picture's vector.
+
+We depart from the paper in sizes, and in that tiles of a picture share its change of colours.
+"""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from selfsight.augment.recipe import Recipe, augmented
+from selfsight.augment.tiles import cut_tiles, put_together, side_of_tiles
+from selfsight.batch import Facts, Images, Needs
+from selfsight.parts.heads import Head, HeadKind, of_length_1
+from selfsight.parts.memory_bank import MemoryBank, samples_of
+from selfsight.parts.noise_contrast import NoiseContrast, Objective, usual_comparison
+from selfsight.score import Score
+from selfsight.tasks.instance_discrimination import Asked, recipe_of
+
+LEAST_PUZZLE = 0.6  # of the area is cut into tiles, as in the paper's code
+TILE = 0.75  # side of a tile as a share of its cell's: 64 of 85 pixels
+DRAWN, AT_MOST = 4096, 32_000  # negatives of noise contrast, for little data and for much
+PART_DRAWN = 40  # of much data one in 40 is drawn: 32,000 of ImageNet's 1.28 million
+
+
+class Embedded(NamedTuple):
+    """What the network made of pictures.
+
+    Attributes:
+        whole: (B, W), length 1, from the picture.
+        tiles: (B, W), length 1, from its tiles.
+    """
+
+    whole: Tensor
+    tiles: Tensor
+
+
+class PIRL(nn.Module):
+    """Tell each picture from all others, by itself and by its shuffled tiles.
+
+    Args:
+        encoder: Maps pictures (B, C, S, S) in [0, 1] to features (B, D); tiles are smaller.
+        dim: Width D of those features.
+        size: Side S of the crops, in pixels.
+        samples: How many pictures there are, N; None takes the data's.
+        objective: "softmax" over the entries compared with, or "nce", noise contrast. None is
+            softmax for data of up to 8,192 pictures.
+        negatives: With how many entries of other pictures each is compared, m. None is all of
+            them for the softmax; for noise contrast 4,096 drawn ones, or one in 40 pictures where
+            that is more, up to 32,000.
+        temperature: Divides cosines, above 0.
+        head: "none", "linear" or "mlp", from the picture's features to what is compared.
+        width: Width W of the vectors that are compared.
+        tile_width: Features a tile is reduced to before the tiles are joined.
+        grid: Tiles a side, G, 2 or 3.
+        puzzle_weight: Weight of the tiles' loss, lambda of the paper, from 0 to 1.
+        momentum: Share of an entry that stays when its picture is seen again, from 0 to below 1.
+        least_scale: Least share of the picture's area that a crop of the whole keeps, in (0, 1].
+        without: What is left out of the augmentation: a comma list of crop, flip, jitter, grey.
+    """
+
+    needs = Needs(batch=Images, least_side=24)
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        dim: int,
+        *,
+        size: int,
+        samples: int | None = None,
+        objective: Objective | None = None,
+        negatives: int | None = None,
+        temperature: float = 0.1,
+        head: HeadKind = "linear",
+        width: int = 128,
+        tile_width: int = 128,
+        grid: int = 3,
+        puzzle_weight: float = 0.5,
+        momentum: float = 0.5,
+        least_scale: float = 0.2,
+        without: str = "",
+    ) -> None:
+        super().__init__()
+        samples = _check(samples, grid, puzzle_weight, tile_width)
+        self.encoder, self.size, self.grid = encoder, size, grid
+        self.puzzle_weight = puzzle_weight
+        self.side = side_of_tiles(size, grid, TILE)
+        self.recipe = recipe_of(least_scale, without)
+        self.puzzle_recipe = _of_puzzles(self.recipe)
+        self.head = Head(dim, width, head)
+        self.each = nn.Linear(dim, tile_width)
+        self.joint = nn.Linear(grid * grid * tile_width, self.head.width)
+        self.bank = MemoryBank(samples, self.head.width, momentum)
+        usual = usual_comparison(samples, objective, _most(samples))
+        self.contrast = NoiseContrast(
+            samples,
+            objective=usual["objective"],
+            negatives=usual["negatives"] if negatives is None else negatives,
+            temperature=temperature,
+        )
+        self.blind, self.chance = self.contrast.blind, self.contrast.chance
+        self.last: tuple[Tensor, Tensor] | None = None  # places and vectors of the last step
+
+    @classmethod
+    def derive(cls, facts: Facts) -> dict[str, Any]:
+        """Take the number of pictures from the data, and objective and negatives from it."""
+        samples = samples_of(facts, "pirl")
+        usual = usual_comparison(samples, facts.chosen.get("objective"), _most(samples))
+        return {"samples": samples} | usual
+
+    def hide(self, batch: Images) -> tuple[Tensor, Asked]:
+        """Make a view and a puzzle of every picture: -> (2B, C, S, S), what they are asked.
+
+        First come the views, then the puzzles: tiles in a random order, side by side at the top
+        left; the rest is black, and is not looked at.
+        """
+        views = augmented(batch, self.size, self.recipe)
+        pictures = torch.cat([views, self.puzzles(batch)])
+        return pictures, Asked(batch.index, self.contrast.draw(batch))
+
+    def puzzles(self, batch: Images) -> Tensor:
+        """Cut crops into tiles, and lay these out in any order: -> (B, C, S, S)."""
+        crops = augmented(batch, self.size, self.puzzle_recipe, name="puzzle")
+        order = batch.draws.uniform("puzzle/order", self.grid**2).argsort(dim=1)  # (B, N)
+        tiles = cut_tiles(crops, batch, self.grid, self.side, cells=order, name="puzzle/tiles")
+        laid = put_together(tiles, self.grid)
+        edge = self.size - laid.shape[-1]
+        return nn.functional.pad(laid, (0, edge, 0, edge))
+
+    def views(self, batch: Images) -> tuple[Tensor, Tensor]:
+        """Make two whole views of every picture, as two epochs show them: -> (B, C, S, S) each."""
+        first = augmented(batch, self.size, self.recipe)
+        return first, augmented(batch, self.size, self.recipe, name="other")
+
+    def embed(self, pictures: Tensor) -> Tensor:
+        """Embed whole pictures: (B, C, S, S) -> (B, W), length 1."""
+        return of_length_1(self.head(self.encoder(pictures)))
+
+    def embed_puzzles(self, puzzles: Tensor) -> Tensor:
+        """Embed pictures by their tiles, each seen alone: (B, C, S, S) -> (B, W), length 1."""
+        side = self.side
+        extent = self.grid * side
+        cells = puzzles[..., :extent, :extent].unfold(2, side, side).unfold(3, side, side)
+        tiles = cells.permute(0, 2, 3, 1, 4, 5).flatten(0, 2)  # (B N, C, t, t)
+        each = self.each(self.encoder(tiles))
+        return of_length_1(self.joint(each.view(len(puzzles), -1)))
+
+    def predict(self, pictures: Tensor) -> Embedded:
+        """Say where each picture belongs: views and puzzles (2B, C, S, S) -> two of (B, W).
+
+        Two passes, since the encoder sees two sizes.
+        """
+        views, puzzles = pictures.chunk(2)
+        return Embedded(self.embed(views), self.embed_puzzles(puzzles))
+
+    def score(self, embedded: Embedded, asked: Asked) -> Score:
+        """Compare both with the bank.
+
+        Returns:
+            Loss in nats; accuracy, the share of pictures nearest to their own entry, and the same
+            by tiles, in [0, 1].
+        """
+        self.last = (asked.index, embedded.whole.detach())
+        both, index = torch.cat(embedded), asked.index.repeat(2)
+        losses, found = self.contrast(both, index, asked.noise, self.bank)
+        whole, tiles = losses.view(2, -1).mean(dim=1)
+        accuracy, by_tiles = found.view(2, -1).mean(dim=1)
+        loss = (1 - self.puzzle_weight) * whole + self.puzzle_weight * tiles
+        return Score(loss, {"accuracy": accuracy, "accuracy_by_tiles": by_tiles})
+
+    def forward(self, batch: Images) -> Score:
+        pictures, asked = self.hide(batch)
+        return self.score(self.predict(pictures), asked)
+
+    def after_step(self, step: int, steps: int) -> dict[str, Tensor]:
+        """Let the bank follow: -> how far the entries of the step's pictures kept their place."""
+        if self.last is None:
+            return {}
+        self.contrast.keep()
+        moved, self.last = self.bank.follow(*self.last), None
+        return {"target_cosine": moved}
+
+    def notes(self) -> tuple[str, ...]:
+        """Say what grows with the data."""
+        return (self.bank.note(),)
+
+
+def _most(samples: int) -> int:
+    """Choose how many entries noise contrast draws."""
+    return min(max(samples // PART_DRAWN, DRAWN), AT_MOST)
+
+
+def _of_puzzles(recipe: Recipe) -> Recipe:
+    """Crop less of what is cut into tiles, and change its colours as those of views."""
+    return replace(recipe, scale=(max(LEAST_PUZZLE, recipe.scale[0]), 1.0))
+
+
+def _check(samples: int | None, grid: int, weight: float, tile_width: int) -> int:
+    """Refuse settings outside their ranges, NaN too: -> the number of pictures."""
+    if samples is None or samples < 2:
+        raise ValueError(f"samples must be at least 2, as many as the data has, got {samples}")
+    if grid not in (2, 3):
+        raise ValueError(f"grid must be 2 or 3 tiles a side, got {grid}")
+    if not 0 <= weight <= 1:
+        raise ValueError(f"puzzle_weight must be from 0 to 1, got {weight}")
+    if tile_width < 1:
+        raise ValueError(f"tile_width must be at least 1, got {tile_width}")
+    return samples

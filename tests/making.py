@@ -1,0 +1,78 @@
+"""Making: every task of the table about a small encoder, and pictures for it; what tests share."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import skimage
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from selfsight.augment.views import as_float
+from selfsight.batch import Epoch, Facts, Images, LabelledImages, Needs
+from selfsight.encoders import build, evaluating
+from selfsight.parts import offered
+from selfsight.tasks import load_task
+
+SIZE, CANVAS, CLASSES = 16, 18, 4  # sides in pixels; a task that asks for more gets more
+SAMPLES = 100  # pictures of the data that the tasks are told of
+
+
+def needs_of(name: str) -> Needs:
+    return cast(Any, load_task(name)).needs
+
+
+def photographs(name: str, count: int, channels: int = 3) -> Tensor:
+    """Cut tiles (N, C, H, H) out of a photograph, a little larger than a task's crops."""
+    path = Path(skimage.__file__).parent / "data" / "astronaut.png"
+    pixels = torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1)
+    side = max(CANVAS, needs_of(name).least_side + 2)
+    tiles = pixels.unfold(1, side, side).unfold(2, side, side)
+    tiles = tiles.permute(1, 2, 0, 3, 4).flatten(0, 1)
+    chosen = tiles[:: len(tiles) // count][:count]
+    return torch.cat([chosen, chosen], dim=1)[:, :channels]
+
+
+def made(name: str, *, channels: int = 3, seed: int = 0, **settings: Any) -> nn.Module:
+    """Make a task about a small encoder, its settings derived as a run derives them, or given."""
+    task_class = cast(Any, load_task(name))
+    derive: Callable[[Facts], dict[str, Any]] = getattr(task_class, "derive", lambda _: {})
+    size = max(SIZE, needs_of(name).least_side)
+    facts = Facts(
+        samples=SAMPLES, classes=CLASSES, channels=channels, side=size, batch=8, chosen=settings
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        small = {"stem": 16, "widths": (16, 32)}
+        encoder = build("small", size=size, channels=channels, arguments=small)
+        task = task_class(encoder, encoder.dim, size=size, **(derive(facts) | settings))
+    offered.look_at(task, batch_of(name, photographs(name, 32, channels)))
+    offered.before_epoch(task, Epoch(0, seed, features_of(photographs(name, SAMPLES, channels))))
+    return task
+
+
+def features_of(images: Tensor) -> Callable[[nn.Module], Tensor]:
+    """Encode pictures (N, C, H, H) as the training does for a task that looks at all of them."""
+
+    def encoded(network: nn.Module) -> Tensor:
+        with torch.no_grad(), evaluating(network):
+            return network(as_float(images)).float()
+
+    return encoded
+
+
+def batch_of(name: str, images: Tensor, *, seed: int = 0) -> Images | LabelledImages:
+    """Wrap pictures in the kind of batch that a task takes."""
+    if needs_of(name).batch is LabelledImages:
+        return LabelledImages.of(images, torch.arange(len(images)) % CLASSES, seed=seed)
+    return Images.of(images, seed=seed)
+
+
+def rows_of(batch: Images | LabelledImages, rows: list[int]) -> Images | LabelledImages:
+    """Take some samples of a batch, each with its own index and so its own draws."""
+    chosen = torch.tensor(rows)
+    draws = type(batch.draws)(batch.draws.seed, batch.draws.epoch, batch.index[chosen])
+    fields = {key: value[chosen] for key, value in batch._asdict().items() if key != "draws"}
+    return type(batch)(**fields, draws=draws)

@@ -1,0 +1,279 @@
+"""Noise contrast: both losses by hand and by plain loops, the constant Z, and what is drawn."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from pair import Pair
+from torch import Tensor
+
+from selfsight.batch import Images
+from selfsight.draws import Draws
+from selfsight.parts.gather import own
+from selfsight.parts.memory_bank import MemoryBank
+from selfsight.parts.noise_contrast import (
+    SOFTMAX_UP_TO,
+    NoiseContrast,
+    Objective,
+    drawn_noise,
+    usual_comparison,
+)
+
+CROSS = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
+
+
+def batch_of(index: Tensor, seed: int = 0) -> Images:
+    images = torch.zeros(len(index), 1, 4, 4)
+    return Images.of(images)._replace(index=index, draws=Draws(seed, 0, index))
+
+
+def memory(entries: Tensor) -> MemoryBank:
+    bank = MemoryBank(*entries.shape)
+    bank.entries.copy_(entries)
+    return bank
+
+
+def vectors(count: int, width: int = 8, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return F.normalize(torch.randn(count, width, generator=generator), dim=1)
+
+
+def contrast(samples: int, objective: Objective, **settings: Any) -> NoiseContrast:
+    settings = {"negatives": samples - 1, "temperature": 1.0} | settings
+    return NoiseContrast(samples, objective=objective, **settings)
+
+
+def test_softmax_over_four_entries_by_hand() -> None:
+    """The own entry is at cosine 1, two others at 0 and one at -1."""
+    asked = torch.tensor([0])
+
+    found = contrast(4, "softmax")(CROSS[:1], asked, None, memory(CROSS))
+
+    e = math.e
+    assert found.losses.item() == pytest.approx(-math.log(e / (e + 1 + 1 + 1 / e)))
+    assert found.found.item() == 1
+
+
+def test_noise_contrast_of_two_entries_by_hand() -> None:
+    """N = 2 and m = 1: the other entry is all the noise, and Z is twice its exp(0) = 1."""
+    bank = memory(CROSS[:2])
+
+    loss = contrast(2, "nce")(CROSS[:1], torch.tensor([0]), None, bank).losses.item()
+
+    own_one, noise = math.e / 2, 1 / 2  # P = exp(s) / Z
+    known = -math.log(own_one / (own_one + 1 / 2)) - math.log(1 - noise / (noise + 1 / 2))
+    assert loss == pytest.approx(known)
+
+
+def test_an_entry_that_another_is_nearer_to_is_not_found() -> None:
+    found = contrast(4, "softmax")(CROSS[:1], torch.tensor([1]), None, memory(CROSS))
+
+    assert found.found.item() == 0
+
+
+@pytest.mark.parametrize("objective", ["nce", "softmax"])
+@pytest.mark.parametrize("negatives", [49, 12])
+def test_entries_that_are_all_alike_cost_the_blind_guess(
+    objective: Objective, negatives: int
+) -> None:
+    bank = memory(torch.tensor([1.0, 0.0]).expand(50, 2))
+    asked = contrast(50, objective, negatives=negatives)
+    noise = torch.arange(negatives) + 20 if negatives < 49 else None
+
+    losses = asked(vectors(3, 2), torch.tensor([0, 1, 2]), noise, bank).losses
+
+    # Of one vector all logits are alike; Z is that of all three.
+    if objective == "softmax":
+        assert losses.tolist() == pytest.approx([asked.blind] * 3)
+    same = asked(vectors(1, 2), torch.tensor([0]), noise, bank).losses
+    assert same.item() == pytest.approx(asked.blind, rel=1e-5)
+
+
+def in_loops(objective: str, embedded: Tensor, index: Tensor, noise: list[int], entries: Tensor,
+             temperature: float) -> list[float]:  # fmt: skip
+    """The definitions, a sample and an entry at a time."""
+    samples, m = len(entries), len(noise)
+    cosines = (embedded.double() @ entries.double().T).tolist()
+    drawn = [
+        [math.exp(row[k] / temperature) for k in noise if k != own_place]
+        for row, own_place in zip(cosines, index.tolist(), strict=True)
+    ]
+    flat = [value for row in drawn for value in row]
+    constant = samples * sum(flat) / len(flat)
+    losses: list[float] = []
+    for row, own_place, others in zip(cosines, index.tolist(), drawn, strict=True):
+        mine = math.exp(row[own_place] / temperature)
+        if objective == "softmax":
+            losses.append(-math.log(mine / (mine + sum(others))))
+            continue
+        share = m / samples
+        loss = -math.log(mine / constant / (mine / constant + share))
+        loss -= sum(math.log(1 - p / constant / (p / constant + share)) for p in others)
+        losses.append(loss)
+    return losses
+
+
+@pytest.mark.parametrize("objective", ["nce", "softmax"])
+def test_the_losses_are_those_of_the_definitions(objective: Objective) -> None:
+    entries, embedded = vectors(30), vectors(5, seed=1)
+    index, noise = torch.tensor([4, 0, 29, 7, 12]), [7, 3, 3, 15, 0, 21]
+    asked = contrast(30, objective, negatives=len(noise), temperature=0.2)
+
+    losses = asked(embedded, index, torch.tensor(noise), memory(entries)).losses
+
+    known = in_loops(objective, embedded, index, noise, entries, 0.2)
+    assert losses.tolist() == pytest.approx(known, rel=1e-5)
+
+
+@pytest.mark.parametrize("objective", ["nce", "softmax"])
+def test_all_others_are_the_noise_where_none_is_drawn(objective: Objective) -> None:
+    entries, embedded, index = vectors(12), vectors(3, seed=1), torch.tensor([4, 0, 11])
+    asked = contrast(12, objective, temperature=0.2)
+    assert asked.draw(batch_of(index)) is None
+
+    losses = asked(embedded, index, None, memory(entries)).losses
+
+    known: list[float] = []
+    if objective == "softmax":
+        for row in range(3):
+            others = [k for k in range(12) if k != index[row]]
+            one = slice(row, row + 1)
+            known += in_loops(objective, embedded[one], index[one], others, entries, 0.2)
+        assert losses.tolist() == pytest.approx(known, rel=1e-5)
+        return
+    cosines = (embedded.double() @ entries.double().T) / 0.2
+    others = torch.ones(3, 12, dtype=torch.bool).scatter_(1, index[:, None], False)
+    shift = math.log(12 * cosines[others].exp().mean().item()) + math.log(11 / 12)
+    for row in range(3):
+        loss = math.log(1 + math.exp(shift - cosines[row, index[row]].item()))
+        for k in range(12):
+            if k != index[row]:
+                loss += math.log(1 + math.exp(cosines[row, k].item() - shift))
+        known.append(loss)
+    assert losses.tolist() == pytest.approx(known, rel=1e-5)
+
+
+def test_the_constant_is_that_of_the_first_step() -> None:
+    bank, asked = memory(vectors(20)), contrast(20, "nce", temperature=0.2)
+    first, later = vectors(4, seed=1), vectors(4, seed=2)
+    index = torch.arange(4)
+
+    before = asked(first, index, None, bank).losses
+    assert asked(first, index, None, bank).losses.equal(before)  # scoring keeps nothing
+    alone = asked(later, index, None, bank).losses
+    asked(first, index, None, bank)
+    asked.keep()
+
+    assert torch.allclose(asked(first, index, None, bank).losses, before)
+    assert not torch.allclose(asked(later, index, None, bank).losses, alone)
+    kept = asked.log_constant.clone()
+    asked.keep()
+    assert asked.log_constant.equal(kept)
+
+
+def test_the_constant_comes_back_with_the_state() -> None:
+    bank, index = memory(vectors(20)), torch.arange(4)
+    asked, other, fresh = (contrast(20, "nce", temperature=0.2) for _ in range(3))
+    asked(vectors(4, seed=1), index, None, bank)
+    asked.keep()
+    later = vectors(4, seed=2)
+    losses = asked(later, index, None, bank).losses
+    begun = fresh(later, index, None, bank).losses
+
+    other.load_state_dict(asked.state_dict())
+    assert other(later, index, None, bank).losses.equal(losses)
+    other.load_state_dict(fresh.state_dict())  # one that has not begun
+    assert other(later, index, None, bank).losses.equal(begun)
+
+
+@pytest.mark.parametrize("objective", ["nce", "softmax"])
+def test_nearer_to_the_own_entry_costs_less(objective: Objective) -> None:
+    bank = memory(vectors(20))
+    asked = contrast(20, objective, temperature=0.2)
+    start = vectors(2, seed=1).requires_grad_()
+
+    asked(start, torch.tensor([3, 5]), None, bank).losses.sum().backward()
+
+    assert start.grad is not None
+    towards = bank(torch.tensor([3, 5])) - start.detach()
+    assert ((start.grad * towards).sum(dim=1) < 0).all()
+
+
+def test_as_many_are_drawn_as_asked_evenly_over_the_bank() -> None:
+    drawn = drawn_noise(batch_of(torch.arange(8)), 10, 4001)
+
+    assert len(drawn) == 4001
+    counts = drawn.bincount(minlength=10)
+    assert len(counts) == 10
+    assert (counts - 400).abs().max() < 100  # five standard deviations of 19
+
+
+@pytest.mark.parametrize("count", [3, 8, 13, 16])
+def test_what_is_drawn_does_not_depend_on_the_order_of_the_batch(count: int) -> None:
+    index = torch.tensor([5, 1, 8, 2])
+
+    drawn = drawn_noise(batch_of(index), 100, count)
+
+    turned_round = drawn_noise(batch_of(index.flip(0)), 100, count)
+    assert drawn.sort().values.equal(turned_round.sort().values)
+    assert not drawn.equal(drawn_noise(batch_of(index, seed=1), 100, count))
+
+
+@pytest.mark.parametrize(
+    ("samples", "objective", "settled"),
+    [
+        (8, None, ("softmax", 7)),
+        (300, None, ("softmax", 299)),
+        (SOFTMAX_UP_TO + 1, None, ("nce", 4096)),
+        (300, "nce", ("nce", 299)),
+        (50_000, "softmax", ("softmax", 49_999)),
+    ],
+)
+def test_the_comparison_follows_the_number_of_pictures(
+    samples: int, objective: str | None, settled: tuple[str, int]
+) -> None:
+    usual = usual_comparison(samples, objective, 4096)
+
+    assert (usual["objective"], usual["negatives"]) == settled
+
+
+@pytest.mark.parametrize(
+    ("settings", "rule"),
+    [
+        ({"negatives": 0}, "negatives must be from 1 to the 9 other samples, got 0"),
+        ({"negatives": 10}, "negatives must be from 1 to the 9 other samples, got 10"),
+        ({"temperature": 0.0}, r"temperature must be above 0, got 0\.0"),
+        ({"temperature": math.nan}, "temperature must be above 0, got nan"),
+        ({"objective": "triplet"}, "objective must be nce or softmax, got triplet"),
+    ],
+)
+def test_what_is_outside_its_range_is_refused(settings: dict[str, Any], rule: str) -> None:
+    usual: dict[str, Any] = {"objective": "nce", "negatives": 5, "temperature": 0.1}
+    with pytest.raises(ValueError, match=rule):
+        NoiseContrast(10, **(usual | settings))
+
+
+def compared() -> tuple[Tensor, Tensor, Tensor]:
+    """Compare four pictures, or this process's two of them, and take a step."""
+    index = torch.tensor([4, 0, 29, 7])
+    mine = own(2) if torch.distributed.is_initialized() else slice(None)
+    asked = contrast(30, "nce", negatives=10, temperature=0.2)
+    noise = asked.draw(batch_of(index[mine]))
+    assert noise is not None
+    losses = asked(vectors(4, seed=1)[mine], index[mine], noise, memory(vectors(30))).losses
+    asked.keep()
+    return noise.sort().values, losses, asked.log_constant
+
+
+@pytest.mark.slow
+def test_two_processes_draw_and_score_as_one(two: Pair) -> None:
+    noise, losses, constant = compared()
+
+    answers = two.ask(compared)
+
+    for their_noise, _, their_constant in answers:
+        assert their_noise.equal(noise)
+        torch.testing.assert_close(their_constant, constant)
+    torch.testing.assert_close(torch.cat([answer[1] for answer in answers]), losses)
