@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
+CIFAR10 ?= ../shared/data/cifar10
 
 .PHONY: help setup demo check test learn bench clean
 
@@ -42,6 +43,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/linear_probe.py
 	$(BIN)/python benchmarks/augmentation.py
 	$(BIN)/python benchmarks/many_pictures.py
+	$(BIN)/python benchmarks/peers.py $(CIFAR10) --quick
 
 clean:
 	rm -rf .venv build dist src/*.egg-info .pytest_cache .ruff_cache

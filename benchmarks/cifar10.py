@@ -8,7 +8,7 @@ accuracy stand the seconds of training, the arithmetic that the network alone ta
 its share of the device's peak; augmentation, head, loss and optimiser are not counted as work.
 
     --minutes-a-slice M  stop politely after M minutes of this call, everything saved; exit 3. The
-                         same call again goes on, to the same bits as without a stop
+                         same call again goes on where it stopped
     --peer EPOCHS        train by lightly instead for some epochs on the same device, as documented
                          (TF32 on a GPU, eight workers, MoCo symmetric unless --one-way): seconds
                          an epoch, beside ours where --out holds them

@@ -43,11 +43,13 @@ def made(name: str, *, channels: int = 3, seed: int = 0, **settings: Any) -> nn.
     facts = Facts(
         samples=SAMPLES, classes=CLASSES, channels=channels, side=size, batch=8, chosen=settings
     )
+    settings = derive(facts) | settings
+    small = ("small", {"stem": 16, "widths": (16, 32)})
+    architecture, arguments = getattr(task_class, "encoder_of", lambda _: small)(settings)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        small = {"stem": 16, "widths": (16, 32)}
-        encoder = build("small", size=size, channels=channels, arguments=small)
-        task = task_class(encoder, encoder.dim, size=size, **(derive(facts) | settings))
+        encoder = build(architecture, size=size, channels=channels, arguments=arguments)
+        task = task_class(encoder, encoder.dim, size=size, **settings)
     offered.look_at(task, batch_of(name, photographs(name, 32, channels)))
     offered.before_epoch(task, Epoch(0, seed, features_of(photographs(name, SAMPLES, channels))))
     return task

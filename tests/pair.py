@@ -6,6 +6,7 @@ one, its processes leave their group, so that the other does not wait for ever, 
 for the next job; the pair lives on.
 """
 
+import gc
 import importlib.util
 import io
 import os
@@ -147,8 +148,8 @@ class Worker:
         except Exception:
             when = time.monotonic()
             fault = f"in process {self.rank}:\n{traceback.format_exc()}"
-            self._leave()  # who waits for this process is told by the broken line
-            return False, when, fault
+        self._leave()  # who waits for this process is told by the broken line
+        return False, when, fault
 
     def _join(self, group: str) -> None:
         if group != self._group:
@@ -158,6 +159,7 @@ class Worker:
             self._group = group
 
     def _leave(self) -> None:
+        gc.collect()  # a trained task that has not gone yet would keep the line open
         if dist.is_initialized():
             dist.destroy_process_group()
 

@@ -157,6 +157,15 @@ def test_it_shares_no_encoder_with_other_tasks(tmp_path: Path) -> None:
         selfsight.pretrain("digits", ("rotation", "patch-dictionary"), out=str(tmp_path / "run"))
 
 
+@pytest.mark.parametrize("from_run", [True, False])
+def test_what_is_fitted_cannot_be_trained(from_run: bool, run: Run, tmp_path: Path) -> None:
+    way: dict[str, Any] = {"start": str(run.path)} if from_run else {"encoder": "patch-dictionary"}
+    said = "is fitted, and has no weights that rotation could train; give another --encoder"
+
+    with pytest.raises(UsageError, match=said):
+        selfsight.pretrain("digits", "rotation", size=16, out=str(tmp_path / "run"), **way)
+
+
 def test_its_own_encoder_may_be_named(tmp_path: Path) -> None:
     named = fitted(tmp_path / "run", encoder="patch-dictionary", limit=40)
 

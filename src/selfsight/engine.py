@@ -65,7 +65,7 @@ def make_fabric(
         )
 
 
-def _buffers_left() -> dict[str, bool]:
+def _buffers_left() -> dict[str, Any]:
     """Give the words by which DDP leaves buffers alone; releases of torch differ in them.
 
     Buffers are the same in all processes, since every process computes them of the joint batch:

@@ -158,8 +158,14 @@ def tried(task: nn.Module, batches: Batches, of: Plan, *, processes: Processes =
     """Try a step of each kind on a copy: -> the plan, with what no step reaches of the encoder.
 
     Raises:
-        UsageError: If the encoder cannot take what the task shows it, as tiles of too few pixels.
+        UsageError: If the encoder has nothing to train, or cannot take what the task shows it, as
+            tiles of too few pixels.
     """
+    if not any(weight.requires_grad for weight in cast(Encoder, task.encoder).parameters()):
+        raise UsageError(
+            f"encoder {of.encoder['name']} is fitted, and has no weights that {of.task} could "
+            "train; give another --encoder"
+        )
     twin = copy.deepcopy(task).train().to(processes.placed(of.device))
     kinds: dict[int, float] = getattr(task, "shares", {0: 1.0})
     try:

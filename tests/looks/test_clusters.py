@@ -78,7 +78,7 @@ def test_the_largest_clusters_come_first() -> None:
     shown = sheet.samples[0][0]
     assert shown.note == ""
     whole = held_out([3, 7]).pictures
-    assert shown.picture.equal(centre_view(whole.images, whole.extent, SIDE)[1])
+    assert shown.picture.equal(centre_view(whole.tensor, whole.extent, SIDE)[1])
 
 
 def test_of_known_classes_the_purity_and_the_names_are_said() -> None:

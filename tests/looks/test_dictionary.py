@@ -1,6 +1,7 @@
 """Dictionary: whitening is undone, the most used centroids come first, and shares add up."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -59,7 +60,7 @@ def test_undone_centroids_are_the_means_of_patches(fitted: PatchDictionary) -> N
     rows = standardised(patches.flatten(1))
     whitening = Whitening.of(rows, epsilon=0.1, form="zca")
     two = whitening.apply(rows)[:CENTROIDS].lerp(whitening.apply(rows)[1 : CENTROIDS + 1], 0.5)
-    other = build("patch-dictionary", size=SIDE, arguments={"centroids": 24, "patch": 4}).model
+    other: Any = build("patch-dictionary", size=SIDE, arguments={"centroids": 24, "patch": 4}).model
     other.take(whitening.mean, whitening.matrix, two)
     means = (rows[:CENTROIDS] + rows[1 : CENTROIDS + 1]) / 2
 

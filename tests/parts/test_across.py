@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
-from timm.layers import BatchNormAct2d, FrozenBatchNormAct2d
+from timm.layers.norm_act import BatchNormAct2d, FrozenBatchNormAct2d
 from torch import Tensor, nn
 
 from pair import Pair
@@ -233,13 +233,14 @@ def test_a_copy_is_joint_too_and_of_its_own() -> None:
 def job_of_a_compiled_network(kind: str) -> tuple[Tensor, Tensor]:
     rank = torch.distributed.get_rank()
     x, weights = (part[0].chunk(2)[rank] for part in inputs(kind))
-    network = nn.Sequential(nn.Conv2d(C, C, 1).double(), norm_of(kind))
-    nn.init.eye_(network[0].weight.data.view(C, C))
-    nn.init.zeros_(network[0].bias)
+    convolution = nn.Conv2d(C, C, 1, bias=False).double()
+    convolution.weight.data = torch.eye(C).double().view(C, C, 1, 1)
+    network = nn.Sequential(convolution, norm_of(kind))
     with_joint_statistics(network)
     answers = torch.compile(network, backend="aot_eager")(x)
     (answers * weights).sum().backward()
-    return answers.detach(), network[0].weight.grad.clone()
+    assert convolution.weight.grad is not None
+    return answers.detach(), convolution.weight.grad
 
 
 @pytest.mark.slow

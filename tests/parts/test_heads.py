@@ -1,5 +1,7 @@
 """Heads: the three kinds, the width of each, and rows of length 1."""
 
+from typing import cast
+
 import pytest
 import torch
 from torch import nn
@@ -19,14 +21,15 @@ def test_no_head_hands_features_on() -> None:
 def test_a_linear_head_is_one_matrix_and_an_offset() -> None:
     head = Head(6, 3, "linear")
     features = torch.randn(4, 6)
+    (only,) = cast(list[nn.Linear], list(head))
 
-    assert torch.allclose(head(features), features @ head[0].weight.T + head[0].bias)
+    assert torch.allclose(head(features), features @ only.weight.T + only.bias)
     assert head.width == 3
 
 
 def test_a_head_of_two_layers_is_as_wide_between_them_as_the_features() -> None:
     head = Head(6, 3, "mlp")
-    first, last = head[0], head[-1]
+    first, _, last = cast(list[nn.Linear], list(head))
     features = torch.randn(4, 6)
 
     hidden = (features @ first.weight.T + first.bias).clamp(min=0)

@@ -4,13 +4,15 @@ import math
 
 import pytest
 import torch
-from pair import Pair
 from torch import Tensor
 
+from pair import Pair
 from selfsight.batch import Facts
 from selfsight.errors import UsageError
-from selfsight.parts.gather import own
+from selfsight.parts.gather import own, processes
 from selfsight.parts.memory_bank import MemoryBank, samples_of
+
+CROSS = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
 
 
 def bank(samples: int = 4, width: int = 2, momentum: float = 0.5) -> MemoryBank:
@@ -56,7 +58,15 @@ def test_a_vector_that_is_its_entry_does_not_move_it() -> None:
     assert moved.item() == pytest.approx(1.0)
 
 
-def test_entries_begin_short_of_nothing_and_on_all_sides() -> None:
+def test_a_filled_bank_holds_the_vectors_at_length_1() -> None:
+    memory = bank()
+
+    memory.fill(5 * CROSS)
+
+    assert memory.entries.equal(CROSS)
+
+
+def test_entries_begin_at_length_1_and_on_all_sides() -> None:
     entries = bank(2000, 16).entries
 
     assert entries.norm(dim=1).sub(1).abs().max() < 1e-5
@@ -101,7 +111,7 @@ def test_the_number_of_pictures_is_that_of_the_data() -> None:
 
 def followed(index: Tensor, embedded: Tensor) -> tuple[Tensor, Tensor]:
     memory = bank(16, 4)
-    mine = own(len(index) // 2) if torch.distributed.is_initialized() else slice(None)
+    mine = own(len(index) // processes())
     moved = memory.follow(index[mine], embedded[mine])
     return memory.entries, moved
 

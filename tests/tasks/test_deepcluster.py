@@ -137,19 +137,19 @@ def test_news_of_a_clustering_are_told_once_and_agreement_from_the_second_on() -
     task = deepcluster()
 
     task.before_epoch(epoch_of(groups(), 0))
-    first = task.after_step(0, 9)
+    first = task.after_step(0, 900)
     task.before_epoch(epoch_of(groups(), 1))
-    second = task.after_step(4, 9)
+    second = task.after_step(400, 900)
 
     assert {key: value.item() for key, value in first.items()} == pytest.approx({"largest": 1 / 3})
     assert second["nmi"].item() == pytest.approx(1)
-    assert task.after_step(5, 9) == {}
+    assert task.after_step(401, 900) == {}
 
 
 def test_a_run_that_is_taken_up_again_goes_on_with_its_clusters() -> None:
     task, other = deepcluster(), deepcluster()
     task.before_epoch(epoch_of(groups(), 0))
-    task.after_step(0, 9)
+    task.after_step(0, 900)
 
     file = io.BytesIO()
     torch.save(task.state_dict(), file)
@@ -159,7 +159,31 @@ def test_a_run_that_is_taken_up_again_goes_on_with_its_clusters() -> None:
     for one in (task, other):
         one.before_epoch(epoch_of(groups().roll(1, dims=0), 1))
     assert torch.equal(task.assignments, other.assignments)
-    assert "nmi" in other.after_step(1, 9)
+    assert "nmi" in other.after_step(1, 900)
+
+
+@pytest.mark.parametrize(("last", "steps", "again"), [
+    (98, 200, True),  # 101 steps are left
+    (100, 200, False),  # 99 are
+    (1799, 2000, True),
+    (1850, 2000, False),  # less than a tenth of them all
+])  # fmt: skip
+def test_near_the_end_clusters_stay(last: int, steps: int, again: bool) -> None:
+    task = deepcluster()
+    task.before_epoch(epoch_of(groups(), 0))
+    task.after_step(last, steps)
+    resumed = deepcluster()
+    resumed.load_state_dict(task.state_dict())
+
+    for one in (task, resumed):
+        assert (one.before_epoch(epoch_of(groups().flip(0), 1)) != []) == again
+
+
+def test_the_shortest_run_is_clustered_once() -> None:
+    task = deepcluster()
+    task.after_step(0, 2)  # as when a step is measured
+
+    assert task.before_epoch(epoch_of(groups(), 0)) != []
 
 
 def test_without_balance_all_pictures_weigh_the_same() -> None:

@@ -24,7 +24,8 @@ SIZE = 8
 def moco(of: type[MoCo] = MoCo, **settings: Any) -> MoCo:
     torch.manual_seed(0)
     encoder = build("small", size=SIZE, channels=3, arguments={"stem": 8, "widths": (8, 16)})
-    return of(encoder, encoder.dim, size=SIZE, **({"queue": 16} | settings))
+    chosen: dict[str, Any] = {"queue": 16} | settings
+    return of(encoder, encoder.dim, size=SIZE, **chosen)
 
 
 def noise(first: int, count: int) -> Images:

@@ -87,7 +87,8 @@ def test_the_fit_is_zca_and_k_means_of_scikit_learn() -> None:
     zca = directions @ np.diag(scale) @ directions.T
     z = (x.numpy() - x.numpy().mean(axis=0)) @ zca
     assert np.allclose(whitened.numpy(), z, atol=2e-3)
-    theirs = KMeans(8, init=task.model.centroids.numpy(), n_init=1).fit(z)
+    start: dict[str, Any] = {"init": task.model.centroids.numpy(), "n_init": 1}
+    theirs = KMeans(8, **start).fit(z)
     ours = float((whitened - task.predict(patches)).square().sum())
     assert ours == pytest.approx(theirs.inertia_, rel=0.01)
 

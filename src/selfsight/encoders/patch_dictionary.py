@@ -169,7 +169,7 @@ def _triangle(distances: Tensor) -> Tensor:
     max(0, m - d) is m - min(d, m), and the mean of m over a quadrant is one number.
     """
     mean = distances.mean(dim=3, keepdim=True)
-    shares = _shares(*distances.shape[1:3], distances.device)
+    shares = _shares(distances.shape[1], distances.shape[2], distances.device)
     nearer = shares @ distances.clamp_(max=mean).flatten(1, 2)  # (B, 4, K)
     code = shares @ mean.flatten(1, 2) - nearer
     return code.transpose(1, 2).unflatten(2, (QUADRANTS, QUADRANTS))

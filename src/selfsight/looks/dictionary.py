@@ -9,9 +9,12 @@ those patches as they were cut, each brought to mean 0 and deviation 1: that is 
 Legend: K centroids, C channels, p side of a patch in pixels, D = C p p.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
+from selfsight.batch import Images
 from selfsight.encoders.patch_dictionary import SelfsightPatchDictionary
 from selfsight.looks.filters import as_pictures
 from selfsight.looks.held_out import HeldOut
@@ -107,7 +110,7 @@ def _counted(
             for first in range(0, total, BATCH):
                 last = min(first + BATCH, total)
                 batch = held.batch(first, last, needs=task.needs, seed=seed + time, device=device)
-                _, whitened = task.hide(batch)
+                _, whitened = task.hide(cast(Images, batch))
                 nearest = assigned(whitened, task.model.centroids)
                 counts += nearest.bincount(minlength=len(counts)).cpu()
                 missed += float((whitened - task.model.centroids[nearest]).square().sum())

@@ -6,27 +6,33 @@ guess finds 1 / B. The queue or bank of the training plays no part: it has no en
 pictures, so the task's own loss and metrics have no meaning for them.
 
 PIRL is asked for puzzles instead: it embeds pictures and their shuffled tiles in one space.
+Exemplar has no embedding of its own, and its classes are the training's pictures: its pooled
+features are compared.
 
 Legend: B pictures of a batch, D width of an embedding, s and t sides in pixels.
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from selfsight.augment.recipe import augmented
 from selfsight.batch import Images
 from selfsight.errors import SelfsightError
 from selfsight.looks.held_out import HeldOut
 from selfsight.looks.laid import laid
 from selfsight.looks.sheet import Cell, Sheet, answered, percent
 from selfsight.progress import Bar
+from selfsight.tasks.exemplar import Exemplar
 from selfsight.tasks.pirl import PIRL
 
 BATCH = 64  # pictures a partner is looked for among
 SEEN = 3  # views found, on the sheet
 PLACES = ("nearest", "second", "third")
+VERSIONS = ("view", "other")  # of an exemplar
 
 
 class Pairs(NamedTuple):
@@ -45,9 +51,9 @@ class Pairs(NamedTuple):
 
 def of_views(task: Any, batch: Images) -> Pairs:
     """Compare the two `views` that a task makes of every picture, by its `embed`."""
-    views = task.views(batch)
-    first, second = task.embed(torch.cat(views)).float().chunk(2)
-    return Pairs(*views, (first @ second.T).cpu())
+    first, second = task.views(batch)
+    embedded = task.embed(torch.cat([first, second])).float()
+    return Pairs(first, second, (embedded[: len(first)] @ embedded[len(first) :].T).cpu())
 
 
 def of_puzzles(task: PIRL, batch: Images) -> Pairs:
@@ -58,6 +64,13 @@ def of_puzzles(task: PIRL, batch: Images) -> Pairs:
     cells = puzzles[..., :extent, :extent].unfold(2, side, side).unfold(3, side, side)
     tiles = cells.permute(0, 2, 3, 1, 4, 5).flatten(1, 2)  # (B, N, C, t, t)
     return Pairs(views, torch.stack([laid(one, task.grid) for one in tiles]), cosine.cpu())
+
+
+def of_exemplars(task: Exemplar, batch: Images) -> Pairs:
+    """Compare two versions of every picture by the features that its classifier is told."""
+    first, second = (augmented(batch, task.size, task.recipe, name=name) for name in VERSIONS)
+    features = F.normalize(task.encoder(torch.cat([first, second])).float(), dim=1)
+    return Pairs(first, second, (features[: len(first)] @ features[len(first) :].T).cpu())
 
 
 def asked(
@@ -90,7 +103,7 @@ def asked(
     found = partners = others = 0.0
     for last, new in _batches(total, among):
         batch = held.batch(last - among, last, needs=task.needs, seed=seed, device=device)
-        compared = of_puzzles(task, batch) if isinstance(task, PIRL) else of_views(task, batch)
+        compared = _pairs(task, cast(Images, batch))
         own, sums = compared.cosine.diagonal(), compared.cosine.sum(dim=1)
         found += float((places(compared.cosine) == 1)[-new:].sum())
         partners += float(own[-new:].sum())
@@ -125,6 +138,12 @@ def places(cosine: Tensor) -> Tensor:
     As similar is as good as nearer: a network to which all views are the same finds no partner.
     """
     return (cosine >= cosine.diagonal()[:, None]).sum(dim=1)
+
+
+def _pairs(task: Any, batch: Images) -> Pairs:
+    if isinstance(task, PIRL):
+        return of_puzzles(task, batch)
+    return of_exemplars(task, batch) if isinstance(task, Exemplar) else of_views(task, batch)
 
 
 def _other(task: Any) -> str:

@@ -21,7 +21,7 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from timm.layers import BatchNormAct2d
+from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
@@ -65,7 +65,7 @@ class JointBatchNormAct2d(Joint, BatchNormAct2d):
 
     def finished(self, normalised: Tensor) -> Tensor:
         """Drop and activate."""
-        return self.act(self.drop(normalised))
+        return cast(nn.Module, self.act)(cast(nn.Module, self.drop)(normalised))
 
 
 JOINT: dict[type[nn.Module], type[nn.Module]] = {
@@ -170,14 +170,16 @@ class _Normalised(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride] -- the decorator names nothing
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor | None, ...]:
         x, weight, mean, variance, count = ctx.saved_tensors
         scale = torch.ones_like(mean) if weight is None else weight
         # As if the moments were constants, PyTorch knows the gradients: w / deviation * g, and the
         # sums of g h and of g.
         wanted = [True, True, True]
         into, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
-            gradient, x, scale, mean, variance, None, None, False, ctx.eps, wanted
+            gradients[0], x, scale, mean, variance, None, None, False, ctx.eps, wanted
         )
         needs_input, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         if needs_input:

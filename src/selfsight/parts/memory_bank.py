@@ -3,6 +3,11 @@
 Wu, Xiong, Yu, Lin, "Unsupervised Feature Learning via Non-Parametric Instance Discrimination", CVPR
 2018, https://arxiv.org/abs/1805.01978, section 3.1. A step reads any of the entries and changes
 those of its own pictures, after the optimiser's step. An entry is up to an epoch old.
+
+In the paper entries begin as random vectors, which a first epoch of steps has to overwrite: until
+then a picture's own entry says nothing of it, and what a step learns is to point away from those
+that were seen. Short trainings are over before that is made good. `fill` begins with what the
+untrained network makes of the pictures.
 """
 
 import math
@@ -63,6 +68,11 @@ class MemoryBank(nn.Module):
     def forward(self, index: Tensor) -> Tensor:
         """Read entries: places (K,) int64 -> (K, W)."""
         return self.entries[index]
+
+    @torch.no_grad()
+    def fill(self, embedded: Tensor) -> None:
+        """Replace all entries: by vectors (N, W) of any length, in the order of the data."""
+        self.entries.copy_(F.normalize(embedded, dim=1))
 
     @torch.no_grad()
     def follow(self, index: Tensor, embedded: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ https://arxiv.org/abs/1805.01978, section 3.2, equations 4 to 8):
     loss = -log h(own) - sum over the noise of log(1 - h)
 
 With x = s / T - log Z - log(m / N) these are -log h = softplus(-x) and -log(1 - h) = softplus(x).
-Z is a constant: N times the mean of exp(s / T) in the first step.
+Z is a constant. The paper takes N times the mean of exp(s / T) in the first batches; we take that
+mean over pairs of entries as the bank begins, which depends on no batch, good or bad.
 
 The noise is shared by the joint batch: every sample draws its share of it, so that a step reads m
 entries and not m for each sample, which is one product of matrices. A sample is never compared with
@@ -18,7 +19,7 @@ its own entry as noise: the paper's authors leave that in.
 """
 
 import math
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +31,7 @@ from selfsight.parts.memory_bank import MemoryBank
 
 Objective = Literal["nce", "softmax"]
 
+LOOKED_AT = 1000  # entries, for the constant
 SOFTMAX_UP_TO = 8192  # pictures; beyond, the product with the whole bank weighs on a step
 
 
@@ -90,11 +92,15 @@ class NoiseContrast(nn.Module):
         chance: The share found by such a guess.
     """
 
-    log_constant: Tensor
-    estimated: Tensor
+    log_mean: Tensor
 
     def __init__(
-        self, samples: int, *, objective: Objective, negatives: int, temperature: float
+        self,
+        samples: int,
+        *,
+        objective: Objective,
+        negatives: int,
+        temperature: float,
     ) -> None:
         super().__init__()
         if not 1 <= negatives < samples:
@@ -107,11 +113,16 @@ class NoiseContrast(nn.Module):
             raise ValueError(f"objective must be nce or softmax, got {objective}")
         self.samples, self.negatives = samples, negatives
         self.objective, self.temperature = objective, temperature
-        self.register_buffer("log_constant", torch.zeros(()))  # log Z
-        self.register_buffer("estimated", torch.zeros(()))  # 1 once Z is
-        self.known = False  # as `estimated`, without asking the device
-        self.estimate: Tensor | None = None
-        self.register_load_state_dict_post_hook(_forget)
+        self.register_buffer("log_mean", torch.zeros(()))  # log(Z / N)
+
+    @torch.no_grad()
+    def estimate(self, bank: MemoryBank) -> None:
+        """Take the constant Z from the entries as they are: up to 1,000, evenly chosen."""
+        some = bank.entries[:: -(-self.samples // LOOKED_AT)]
+        logits = some @ some.T / self.temperature
+        logits.fill_diagonal_(-torch.inf)
+        pairs = len(some) * (len(some) - 1)
+        self.log_mean.copy_(logits.flatten().logsumexp(dim=0) - math.log(pairs))
 
     @property
     def blind(self) -> float:
@@ -159,32 +170,10 @@ class NoiseContrast(nn.Module):
         return Contrasted(losses, (own > logits.amax(dim=1)).float())
 
     def _nce(self, own: Tensor, others: Tensor) -> Tensor:
-        shift = self._log_constant(others.detach()) + math.log(self.negatives / self.samples)
+        shift = self.log_mean + math.log(self.negatives)  # of Z m / N
         return F.softplus(shift - own) + F.softplus(others - shift).sum(dim=1)
-
-    def _log_constant(self, logits: Tensor) -> Tensor:
-        """Give log Z: what was kept of the first step, and in the first step its own."""
-        if not self.known:
-            total = gathered(logits.logsumexp(dim=(0, 1))[None]).logsumexp(dim=0)
-            count = gathered(logits.isfinite().sum()[None]).sum()
-            self.estimate = total - count.log() + math.log(self.samples)
-            return self.log_constant.lerp(self.estimate, 1 - self.estimated)
-        return self.log_constant
-
-    @torch.no_grad()
-    def keep(self) -> None:
-        """Keep the constant of the first step, after it."""
-        if self.estimate is not None:
-            self.log_constant.lerp_(self.estimate, 1 - self.estimated)
-            self.estimated.fill_(1)
-            self.known, self.estimate = True, None
 
 
 def _softmax(own: Tensor, others: Tensor) -> Tensor:
     """Score the choice of the own entry among all: logits (B,) and (B, m) -> (B,) nats."""
     return torch.logaddexp(own, others.logsumexp(dim=1)) - own
-
-
-def _forget(contrast: nn.Module, _: object) -> None:
-    """Look again whether the constant is known, once another state is loaded."""
-    cast(NoiseContrast, contrast).known = False

@@ -12,8 +12,10 @@ Wu, Xiong, Yu, Lin, "Unsupervised Feature Learning via Non-Parametric Instance D
 The bank holds what the network made of every picture when it was last seen, and follows after each
 step. It grows with the data, as does the full softmax, which costs a step B N W multiplications.
 
-We depart from the paper where others improved on it: a picture's own entry is never among the noise
-that it is contrasted with. The proximal term, which holds embeddings to their entries, is off.
+We depart from the paper: the bank begins with what the untrained network makes of the pictures and
+not with random vectors, since short trainings cannot afford an epoch that overwrites these; a
+picture's own entry is never among the noise; and the proximal term, which holds embeddings to their
+entries, is off.
 """
 
 from typing import Any, NamedTuple
@@ -22,13 +24,17 @@ from torch import Tensor, nn
 
 from selfsight.augment.color import ColorJitter
 from selfsight.augment.recipe import Recipe, augmented
-from selfsight.batch import Facts, Images, Needs
+from selfsight.augment.views import centre_view
+from selfsight.batch import Epoch, Facts, Images, Needs
+from selfsight.parts.calibrating import calibrate
 from selfsight.parts.heads import Head, HeadKind, of_length_1
 from selfsight.parts.memory_bank import MemoryBank, samples_of
 from selfsight.parts.noise_contrast import NoiseContrast, Objective, usual_comparison
 from selfsight.score import Score
 
 DRAWN = 4096  # negatives of the noise contrast
+CALIBRATING = 128  # pictures
+ONCE = 10**9  # epochs: the bank is filled before the first, and never again
 
 
 class Asked(NamedTuple):
@@ -61,10 +67,13 @@ class InstanceDiscrimination(nn.Module):
         width: Width W of the vectors that are compared.
         momentum: Share of an entry that stays when its picture is seen again, from 0 to below 1.
         proximal: Weight of the squared distance between a vector and its entry, at least 0.
+        filled: Whether the bank begins with what the untrained network makes of the pictures, which
+            is one pass over them. The paper's begins with random vectors.
         least_scale: Least share of the picture's area that a crop keeps, in (0, 1].
         without: What is left out of the augmentation: a comma list of crop, flip, jitter, grey.
     """
 
+    epochs_between = ONCE
     needs = Needs(batch=Images)
 
     def __init__(
@@ -81,6 +90,7 @@ class InstanceDiscrimination(nn.Module):
         width: int = 128,
         momentum: float = 0.5,
         proximal: float = 0.0,
+        filled: bool = True,
         least_scale: float = 0.2,
         without: str = "",
     ) -> None:
@@ -100,6 +110,8 @@ class InstanceDiscrimination(nn.Module):
             negatives=usual["negatives"] if negatives is None else negatives,
             temperature=temperature,
         )
+        self.contrast.estimate(self.bank)
+        self.filled = filled
         self.blind, self.chance = self.contrast.blind, self.contrast.chance
         self.last: tuple[Tensor, Tensor] | None = None  # places and vectors of the last step
 
@@ -109,6 +121,19 @@ class InstanceDiscrimination(nn.Module):
         samples = samples_of(facts, "instance-discrimination")
         usual = usual_comparison(samples, facts.chosen.get("objective"), DRAWN)
         return {"samples": samples} | usual
+
+    def look_at(self, batch: Images) -> None:
+        """Set the statistics with which the untrained network sees the pictures."""
+        if self.filled:
+            images, extent = batch.images[:CALIBRATING], batch.extent[:CALIBRATING]
+            calibrate(self.encoder, centre_view(images, extent, self.size))
+
+    def before_epoch(self, epoch: Epoch) -> list[nn.Parameter]:
+        """Fill the bank before the first epoch; no parameter begins anew."""
+        if self.filled and epoch.number == 0:
+            self.bank.fill(epoch.features_of(nn.Sequential(self.encoder, self.head)))
+            self.contrast.estimate(self.bank)
+        return []
 
     def hide(self, batch: Images) -> tuple[Tensor, Asked]:
         """Make a view of every picture: -> views (B, C, S, S), what they are asked."""
@@ -146,7 +171,6 @@ class InstanceDiscrimination(nn.Module):
         """Let the bank follow: -> how far the entries of the step's pictures kept their place."""
         if self.last is None:
             return {}
-        self.contrast.keep()
         moved, self.last = self.bank.follow(*self.last), None
         return {"target_cosine": moved}
 

@@ -74,7 +74,8 @@ class MoCo(nn.Module):
         momentum: Share of its weights that the keys' encoder keeps in a step, in [0, 1); 0 copies
             the queries'. Derived: 1 - 1 / max(100, 4 K / batch), so that it hardly moves while a
             key is in the queue, and short trainings move it nevertheless.
-        temperature: What cosines are divided by, above 0.
+        temperature: What cosines are divided by, above 0. The paper has 0.07, and the authors'
+            demonstration on CIFAR-10 0.1.
         head: "none", "linear" or "mlp".
         width: Width of the head's output.
         groups: Into how many groups a batch is parted for batch statistics, over all processes;
@@ -84,7 +85,7 @@ class MoCo(nn.Module):
         without: Ingredients that are left out, as "jitter,grey"; see `augment.recipe`.
     """
 
-    needs = Needs(batch=Images, wanted_batch=256)
+    needs = Needs(batch=Images, wanted_batch=128)
     joint_statistics = False  # of all processes: they would tell which key is whose
     # The paper's technical details: all colours are changed, and a fifth of the views lose them.
     augmentation: ClassVar[Recipe] = Recipe(

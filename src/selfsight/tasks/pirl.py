@@ -15,7 +15,8 @@ Where `jigsaw` asks for the permutation, here it should not matter: nothing has 
 all N! orders of N tiles are used, and the features may forget it. Picture and tiles are compared
 with the memory and not with each other; the bank follows the picture's vector.
 
-We depart from the paper in sizes, and in that tiles of a picture share its change of colours.
+We depart from the paper in sizes, in that tiles of a picture share its change of colours, and in
+that the bank begins with what the untrained network makes of the pictures.
 """
 
 from dataclasses import replace
@@ -26,12 +27,14 @@ from torch import Tensor, nn
 
 from selfsight.augment.recipe import Recipe, augmented
 from selfsight.augment.tiles import cut_tiles, put_together, side_of_tiles
-from selfsight.batch import Facts, Images, Needs
+from selfsight.augment.views import centre_view
+from selfsight.batch import Epoch, Facts, Images, Needs
+from selfsight.parts.calibrating import calibrate
 from selfsight.parts.heads import Head, HeadKind, of_length_1
 from selfsight.parts.memory_bank import MemoryBank, samples_of
 from selfsight.parts.noise_contrast import NoiseContrast, Objective, usual_comparison
 from selfsight.score import Score
-from selfsight.tasks.instance_discrimination import Asked, recipe_of
+from selfsight.tasks.instance_discrimination import CALIBRATING, ONCE, Asked, recipe_of
 
 LEAST_PUZZLE = 0.6  # of the area is cut into tiles, as in the paper's code
 TILE = 0.75  # side of a tile as a share of its cell's: 64 of 85 pixels
@@ -71,10 +74,13 @@ class PIRL(nn.Module):
         grid: Tiles a side, G, 2 or 3.
         puzzle_weight: Weight of the tiles' loss, lambda of the paper, from 0 to 1.
         momentum: Share of an entry that stays when its picture is seen again, from 0 to below 1.
+        filled: Whether the bank begins with what the untrained network makes of the pictures, which
+            is one pass over them. The paper's begins with random vectors.
         least_scale: Least share of the picture's area that a crop of the whole keeps, in (0, 1].
         without: What is left out of the augmentation: a comma list of crop, flip, jitter, grey.
     """
 
+    epochs_between = ONCE
     needs = Needs(batch=Images, least_side=24)
 
     def __init__(
@@ -93,6 +99,7 @@ class PIRL(nn.Module):
         grid: int = 3,
         puzzle_weight: float = 0.5,
         momentum: float = 0.5,
+        filled: bool = True,
         least_scale: float = 0.2,
         without: str = "",
     ) -> None:
@@ -114,6 +121,8 @@ class PIRL(nn.Module):
             negatives=usual["negatives"] if negatives is None else negatives,
             temperature=temperature,
         )
+        self.contrast.estimate(self.bank)
+        self.filled = filled
         self.blind, self.chance = self.contrast.blind, self.contrast.chance
         self.last: tuple[Tensor, Tensor] | None = None  # places and vectors of the last step
 
@@ -123,6 +132,19 @@ class PIRL(nn.Module):
         samples = samples_of(facts, "pirl")
         usual = usual_comparison(samples, facts.chosen.get("objective"), _most(samples))
         return {"samples": samples} | usual
+
+    def look_at(self, batch: Images) -> None:
+        """Set the statistics with which the untrained network sees the pictures."""
+        if self.filled:
+            images, extent = batch.images[:CALIBRATING], batch.extent[:CALIBRATING]
+            calibrate(self.encoder, centre_view(images, extent, self.size))
+
+    def before_epoch(self, epoch: Epoch) -> list[nn.Parameter]:
+        """Fill the bank before the first epoch; no parameter begins anew."""
+        if self.filled and epoch.number == 0:
+            self.bank.fill(epoch.features_of(nn.Sequential(self.encoder, self.head)))
+            self.contrast.estimate(self.bank)
+        return []
 
     def hide(self, batch: Images) -> tuple[Tensor, Asked]:
         """Make a view and a puzzle of every picture: -> (2B, C, S, S), what they are asked.
@@ -192,7 +214,6 @@ class PIRL(nn.Module):
         """Let the bank follow: -> how far the entries of the step's pictures kept their place."""
         if self.last is None:
             return {}
-        self.contrast.keep()
         moved, self.last = self.bank.follow(*self.last), None
         return {"target_cosine": moved}
 

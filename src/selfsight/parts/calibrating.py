@@ -1,0 +1,33 @@
+"""Calibrating: statistics that a network's batch normalisations can be evaluated with, at once.
+
+Running statistics begin at mean 0 and variance 1, which are those of no layer. A network that is
+asked before its first step answers nearly the same to every picture, until they are set.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from selfsight.encoders import evaluating
+from selfsight.encoders.encoder import batch_norms
+
+
+@torch.no_grad()
+def calibrate(network: nn.Module, pictures: Tensor) -> None:
+    """Set the running statistics of every batch normalisation to those of these pictures.
+
+    Nothing else changes: all other parts are as in evaluation, so that nothing random is drawn.
+
+    Args:
+        network: Takes the pictures.
+        pictures: (B, C, S, S) in [0, 1], at least 2.
+    """
+    norms = batch_norms(network)
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    with evaluating(network):
+        for norm in norms:
+            norm.momentum, norm.training = 1.0, True
+        network(pictures)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum, norm.training = momentum, False

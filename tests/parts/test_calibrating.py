@@ -1,0 +1,51 @@
+"""Calibrating: evaluated on the same pictures, a network answers as it does in training."""
+
+import torch
+from torch import nn
+
+from selfsight.parts.calibrating import calibrate
+
+
+def network() -> nn.Sequential:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(
+            nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(), nn.Conv2d(8, 4, 3),
+            nn.BatchNorm2d(4, momentum=None),
+        )  # fmt: skip
+
+
+def test_evaluation_sees_the_pictures_as_training_does() -> None:
+    net, pictures = network(), torch.rand(32, 3, 12, 12, generator=torch.Generator().manual_seed(1))
+
+    calibrate(net, pictures)
+
+    net.eval()
+    evaluated = net(pictures)
+    assert evaluated.mean(dim=(0, 2, 3)).abs().max() < 1e-3
+    # Running variances are over one less than the count.
+    assert (evaluated.std(dim=(0, 2, 3), correction=0) - 1).abs().max() < 1e-3
+
+
+def test_modes_and_momenta_and_weights_stay() -> None:
+    net = network()
+    net[3].eval()
+    weights = [p.clone() for p in net.parameters()]
+    random = torch.get_rng_state()
+
+    calibrate(net, torch.rand(4, 3, 12, 12, generator=torch.Generator().manual_seed(1)))
+
+    assert [part.training for part in net] == [True, True, True, False, True, True]
+    assert (net[1].momentum, net[5].momentum) == (0.1, None)
+    assert all(p.equal(w) for p, w in zip(net.parameters(), weights, strict=True))
+    assert torch.get_rng_state().equal(random)
+
+
+def test_a_network_without_batch_statistics_is_left_alone() -> None:
+    calls: list[int] = []
+    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+    net.register_forward_hook(lambda *_: calls.append(1))
+
+    calibrate(net, torch.zeros(2, 3, 2, 2))
+
+    assert calls == []
