@@ -2,8 +2,9 @@
 
 Run as a program this file is one of the two: it waits for jobs, does them, and answers. A job is a
 function at the top of a test file, done in both at once with the same arguments. If it raises in
-one, its processes leave their group, so that the other does not wait for ever, and form a new one
-for the next job; the pair lives on.
+one, that one leaves their group, so that the other does not wait for ever, and they form a new one
+for the next job. If it waits all the same, as where something trained holds on to the group, both
+are started anew.
 """
 
 import gc
@@ -17,7 +18,7 @@ import time
 import traceback
 import types
 from collections.abc import Callable
-from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing.connection import Client, Connection, Listener, wait
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ import torch.distributed as dist
 
 COUNT = 2
 PATIENCE = 120.0  # seconds in which a job must be done: only a pair that hangs takes so long
+GRACE = 5.0  # seconds for a process to find out that the other has failed
 
 
 class JobError(Exception):
@@ -68,25 +70,33 @@ class Pair:
         job = (function.__code__.co_filename, function.__qualname__, group, arguments)
         for call in self._calls:
             call.send_bytes(_packed(job))
-        answers = [self._answer(call) for call in self._calls]
-        faults = [(when, text) for done, when, text in answers if not done]
-        if faults:
+        answers = self._answers()
+        faults = [(when, text) for done, when, text in answers.values() if not done]
+        if faults or len(answers) < COUNT:
             self._groups += 1  # the next job finds no group of that number, and forms it
-            raise JobError(min(faults)[1])
-        return [value for _, _, value in answers]
+            if len(answers) < COUNT:  # one has ended, or waits for the other for ever
+                self._kill()
+                self._start()
+            raise JobError(min(faults)[1] if faults else "a process of the pair ended or hung")
+        return [answers[rank][2] for rank in range(COUNT)]
 
-    def _answer(self, call: Connection) -> tuple[bool, float, Any]:
-        """Receive what a process answers; if it has ended or hangs, start both anew."""
-        try:
-            if call.poll(PATIENCE):
-                return _unpacked(call.recv_bytes())
-            fault = f"a process of the pair did not answer within {PATIENCE:.0f} s"
-        except EOFError:
-            fault = "a process of the pair ended in the middle of a job"
-        self._kill()
-        self._groups += 1
-        self._start()
-        raise JobError(fault)
+    def _answers(self) -> dict[int, tuple[bool, float, Any]]:
+        """Receive what the processes answer, by rank; nothing of one that ends or hangs."""
+        answers: dict[int, tuple[bool, float, Any]] = {}
+        patience = PATIENCE
+        while waiting := [c for rank, c in enumerate(self._calls) if rank not in answers]:
+            ready = wait(waiting, patience)
+            if not ready:
+                break
+            for call in waiting:
+                if call in ready:
+                    try:
+                        answer = _unpacked(call.recv_bytes())
+                    except EOFError:
+                        return answers
+                    answers[self._calls.index(call)] = answer
+                    patience = patience if answer[0] else GRACE
+        return answers
 
     def _kill(self) -> None:
         for process in self._processes:

@@ -29,10 +29,17 @@ def show_tasks(record: list[dict[str, Any]]) -> None:
         for word in ("hidden", "predicted", "scored", "reference"):
             table.add_row(word, task[word])
         for name, default in task["settings"].items():
-            value = "from the data" if default is None else str(default)
-            table.add_row("setting", f"--set {task['name']}.{name}=VALUE   default: {value}")
+            given = f"--set {task['name']}.{name}=VALUE"
+            table.add_row("setting", f"{given}   default: {_told(default)}")
         console.print(table)
         console.print()
+
+
+def _told(default: Any) -> str:
+    """Put a setting's default into words."""
+    if default is None:
+        return "from the data"
+    return f"{default:g}" if isinstance(default, float) else str(default) or "none"
 
 
 def datasets(settings: Datasets) -> list[dict[str, Any]]:

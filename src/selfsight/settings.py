@@ -146,7 +146,7 @@ class Pretrain:
 
 @dataclass(frozen=True)
 class Probe:
-    """Ask every layer of an encoder what it knows, beside an untrained one and the pixels."""
+    """Ask every layer of an encoder what it knows, beside an untrained one, and other baselines."""
 
     run: Annotated[Positional[str], arg(metavar="RUN|timm:NAME")]
     """What to probe."""

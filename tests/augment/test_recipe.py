@@ -97,6 +97,7 @@ def test_every_ingredient_changes_views_and_can_be_left_out(ingredient: str) -> 
 
 def test_leaving_out_is_said_by_name() -> None:
     assert Recipe().without("jitter", "grey").colors == ColorJitter(share=0.0, grey=0.0)
+    assert Recipe().without("jitter, grey", "") == Recipe().without("jitter", "grey")
     assert Recipe().without() == Recipe()
     with pytest.raises(UsageError, match="unknown ingredient 'colour'"):
         Recipe().without("colour")

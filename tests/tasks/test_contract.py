@@ -19,6 +19,7 @@ from selfsight.tasks.describe import card
 NEED_COLOURS = {"colorization", "colorization-vae"}
 # These compare pictures with each other: an untrained network knows already that views of one
 # picture are more alike than views of two, so that its first loss may lie below a blind guess.
+# Differences of cosines are divided by the temperature, so that it may lie further off above, too.
 COMPARING = {"simclr", "moco", "moco-v2", "pirl", "instance-discrimination"}
 
 every_task = pytest.mark.parametrize("name", TASKS)
@@ -90,7 +91,7 @@ def test_the_first_loss_is_near_a_blind_guess(name: str) -> None:
     score: Score = task(batch_of(name, photographs(name, 32)))
 
     blind = cast(float, task.blind)
-    assert score.loss.item() < blind + 0.35
+    assert score.loss.item() < blind + (1.0 if name in COMPARING else 0.35)
     assert name in COMPARING or score.loss.item() > blind - 0.35
 
 

@@ -128,11 +128,11 @@ def _state(task: nn.Module) -> State:
 def farthest(got: State, wanted: State) -> tuple[float, str]:
     """Find what differs most: -> the length of the difference over that of what is wanted, of what.
 
-    What is small beside the rest is measured by a thousandth of the longest.
+    What is small beside the rest is measured by a hundredth of the longest.
     """
     assert got.keys() == wanted.keys()
     lengths = {key: value.double().norm().item() for key, value in wanted.items()}
-    least = max(lengths.values()) / 1000
+    least = max(lengths.values()) / 100
     return max(
         ((got[key].double() - wanted[key].double()).norm().item() / max(length, least), key)
         for key, length in lengths.items()

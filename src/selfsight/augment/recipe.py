@@ -65,12 +65,16 @@ class Recipe:
 
         Without "crop" a view is the largest centred square. "turn" is turning and shearing.
 
+        Args:
+            ingredients: Names, or several in one text as "jitter,grey"; nothing in an empty one.
+
         Raises:
             UsageError: If there is no such ingredient.
         """
         left = self
-        for ingredient in ingredients:
-            left = replace(left, **left._absent(ingredient))
+        for ingredient in ",".join(ingredients).split(","):
+            if ingredient.strip():
+                left = replace(left, **left._absent(ingredient.strip()))
         return left
 
     def _absent(self, ingredient: str) -> dict[str, Any]:

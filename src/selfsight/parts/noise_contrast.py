@@ -19,7 +19,7 @@ its own entry as noise: the paper's authors leave that in.
 """
 
 import math
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -32,23 +32,12 @@ from selfsight.parts.memory_bank import MemoryBank
 Objective = Literal["nce", "softmax"]
 
 LOOKED_AT = 1000  # entries, for the constant
-SOFTMAX_UP_TO = 8192  # pictures; beyond, the product with the whole bank weighs on a step
+ALL_UP_TO = 8192  # pictures; beyond, the product with the whole bank weighs on a step
 
 
-def usual_comparison(samples: int, objective: str | None, most: int) -> dict[str, Any]:
-    """Choose what was not asked for: the objective, and with how many entries to compare.
-
-    Args:
-        samples: How many pictures there are.
-        objective: The one asked for; None is softmax for few pictures, else noise contrast.
-        most: Entries that noise contrast draws, where there are so many.
-    """
-    objective = objective or ("softmax" if samples <= SOFTMAX_UP_TO else "nce")
-    others = samples - 1
-    return {
-        "objective": objective,
-        "negatives": others if objective == "softmax" else min(others, most),
-    }
+def usual_negatives(samples: int, drawn: int) -> int:
+    """Choose with how many entries to compare: with all others of few pictures, else some drawn."""
+    return samples - 1 if samples <= ALL_UP_TO else drawn
 
 
 def drawn_noise(batch: Images, samples: int, count: int) -> Tensor:

@@ -65,8 +65,9 @@ class Together(nn.Module):
         joint = feeds[0]
         for feed in feeds[1:]:
             joint |= feed
-        for task in self.tasks.values():
-            task.encoder = _encoder(task).fed(joint)
+        for part in self.tasks.modules():  # a momentum encoder is one, too
+            if isinstance(getattr(part, "encoder", None), Encoder):
+                part.encoder = cast(Encoder, part.encoder).fed(joint)
 
     @property
     def takes_turns(self) -> bool:

@@ -142,4 +142,4 @@ def _recipe(least_scale: float, without: str) -> Recipe:
         colors=ColorJitter(0.5, 0.5, 0.5, 0.1, share=1.0, grey=0.0),
         blur=0.0,
     )
-    return recipe.without(*(word.strip() for word in without.split(",") if word.strip()))
+    return recipe.without(without)

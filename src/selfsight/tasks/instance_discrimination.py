@@ -3,14 +3,17 @@
 Hidden:     which of all pictures this one is, behind a crop and other colours.
 Predicted:  a vector of length 1, to be nearer to the picture's entry in a memory bank than to those
             of other pictures.
-Scored:     by softmax over the bank; a blind guess costs log N nats for N pictures. By noise
-            contrast with m other entries, for larger data, it costs log(1 + m) + m log(1 + 1 / m).
+Scored:     cross-entropy of the own entry among it and m others; a blind guess costs log(1 + m)
+            nats, or log(1 + m) + m log(1 + 1 / m) where each is scored alone (noise contrast).
 
 Wu, Xiong, Yu, Lin, "Unsupervised Feature Learning via Non-Parametric Instance Discrimination", CVPR
 2018, https://arxiv.org/abs/1805.01978, section 3.
 
 The bank holds what the network made of every picture when it was last seen, and follows after each
-step. It grows with the data, as does the full softmax, which costs a step B N W multiplications.
+step. It grows with the data, as does the comparison with all of it: B N W multiplications for a
+step of B pictures. So in larger data a picture is compared with some entries, drawn anew in every
+step. The paper then scores by noise contrast; the softmax over those drawn, to which its authors'
+code went over, taught more here in short trainings.
 
 We depart from the paper: the bank begins with what the untrained network makes of the pictures and
 not with random vectors, since short trainings cannot afford an epoch that overwrites these; a
@@ -29,10 +32,10 @@ from selfsight.batch import Epoch, Facts, Images, Needs
 from selfsight.parts.calibrating import calibrate
 from selfsight.parts.heads import Head, HeadKind, of_length_1
 from selfsight.parts.memory_bank import MemoryBank, samples_of
-from selfsight.parts.noise_contrast import NoiseContrast, Objective, usual_comparison
+from selfsight.parts.noise_contrast import NoiseContrast, Objective, usual_negatives
 from selfsight.score import Score
 
-DRAWN = 4096  # negatives of the noise contrast
+DRAWN = 4096  # negatives, where not all are compared with
 CALIBRATING = 128  # pictures
 ONCE = 10**9  # epochs: the bank is filled before the first, and never again
 
@@ -41,11 +44,11 @@ class Asked(NamedTuple):
     """What is asked of a batch.
 
     Attributes:
-        index: (B,) int64, each picture's place in the data.
+        places: (B,) int64, each picture's place in the data.
         noise: (m,) int64, the entries of others to compare with; None for all.
     """
 
-    index: Tensor
+    places: Tensor
     noise: Tensor | None
 
 
@@ -57,11 +60,9 @@ class InstanceDiscrimination(nn.Module):
         dim: Width D of those features.
         size: Side S of the crops, in pixels.
         samples: How many pictures there are, N; None takes the data's.
-        objective: "softmax" over the entries compared with, or "nce", noise contrast. None is
-            softmax for data of up to 8,192 pictures.
+        objective: "softmax" over the entries compared with, or "nce", noise contrast.
         negatives: With how many entries of other pictures each is compared, m. None is all of
-            them for the softmax, 4,096 drawn ones for noise contrast. Softmax with fewer is over
-            drawn ones as well.
+            them, N - 1, up to 8,192 pictures, and beyond 4,096 that are drawn.
         temperature: Divides cosines, above 0.
         head: "none", "linear" as in the paper, or "mlp".
         width: Width W of the vectors that are compared.
@@ -83,7 +84,7 @@ class InstanceDiscrimination(nn.Module):
         *,
         size: int,
         samples: int | None = None,
-        objective: Objective | None = None,
+        objective: Objective = "softmax",
         negatives: int | None = None,
         temperature: float = 0.1,
         head: HeadKind = "linear",
@@ -103,11 +104,10 @@ class InstanceDiscrimination(nn.Module):
         self.recipe = recipe_of(least_scale, without)
         self.head = Head(dim, width, head)
         self.bank = MemoryBank(samples, self.head.width, momentum)
-        usual = usual_comparison(samples, objective, DRAWN)
         self.contrast = NoiseContrast(
             samples,
-            objective=usual["objective"],
-            negatives=usual["negatives"] if negatives is None else negatives,
+            objective=objective,
+            negatives=usual_negatives(samples, DRAWN) if negatives is None else negatives,
             temperature=temperature,
         )
         self.contrast.estimate(self.bank)
@@ -117,10 +117,9 @@ class InstanceDiscrimination(nn.Module):
 
     @classmethod
     def derive(cls, facts: Facts) -> dict[str, Any]:
-        """Take the number of pictures from the data, and the objective from it."""
+        """Take the number of pictures from the data, and the negatives from it."""
         samples = samples_of(facts, "instance-discrimination")
-        usual = usual_comparison(samples, facts.chosen.get("objective"), DRAWN)
-        return {"samples": samples} | usual
+        return {"samples": samples, "negatives": usual_negatives(samples, DRAWN)}
 
     def look_at(self, batch: Images) -> None:
         """Set the statistics with which the untrained network sees the pictures."""
@@ -155,11 +154,11 @@ class InstanceDiscrimination(nn.Module):
 
     def score(self, embedded: Tensor, asked: Asked) -> Score:
         """Compare with the bank; loss in nats, accuracy in [0, 1]: those nearest to their own."""
-        self.last = (asked.index, embedded.detach())
-        contrasted = self.contrast(embedded, asked.index, asked.noise, self.bank)
+        self.last = (asked.places, embedded.detach())
+        contrasted = self.contrast(embedded, asked.places, asked.noise, self.bank)
         loss = contrasted.losses.mean()
         if self.proximal:
-            apart = (embedded - self.bank(asked.index)).square().sum(dim=1)
+            apart = (embedded - self.bank(asked.places)).square().sum(dim=1)
             loss = loss + self.proximal * apart.mean()
         return Score(loss, {"accuracy": contrasted.found.mean()})
 
@@ -185,4 +184,4 @@ def recipe_of(least_scale: float, without: str) -> Recipe:
         raise ValueError(f"least_scale must be above 0 and at most 1, got {least_scale}")
     colors = ColorJitter(0.4, 0.4, 0.4, 0.4, share=1.0, grey=0.2)
     recipe = Recipe(scale=(least_scale, 1.0), colors=colors, blur=0.0)
-    return recipe.without(*(word.strip() for word in without.split(",") if word.strip()))
+    return recipe.without(without)

@@ -45,7 +45,7 @@ from selfsight.score import Score
 
 MOST_KEYS = 65_536
 PICTURES_A_KEY = 12  # gives CIFAR-10 the 4,096 keys of the authors' demonstration
-PICTURES_A_GROUP, MOST_GROUPS = 32, 8
+PICTURES_A_GROUP, MOST_GROUPS = 64, 8
 NOT_COMPARED = -1e9  # finite, so that a queue of only a query's own keys has a gradient: none
 FIRST_KEYS = 256  # pictures whose keys are queued before the first step
 
@@ -79,7 +79,7 @@ class MoCo(nn.Module):
         head: "none", "linear" or "mlp".
         width: Width of the head's output.
         groups: Into how many groups a batch is parted for batch statistics, over all processes;
-            networks without batch statistics need none. Derived: of 32 pictures or more, at most 8.
+            networks without batch statistics need none. Derived: of 64 pictures or more, at most 8.
         symmetric: Whether each view is a query once and a key once, which costs a step twice.
         least_scale: Least share of the picture's area that a crop keeps, in (0, 1].
         without: Ingredients that are left out, as "jitter,grey"; see `augment.recipe`.
@@ -118,8 +118,7 @@ class MoCo(nn.Module):
         self.groups = groups if batch_norms(encoder) else 1
         self.has_statistics = bool(batch_norms(encoder))
         self.symmetric, self.least_scale = symmetric, least_scale
-        left_out = [word.strip() for word in without.split(",") if word.strip()]
-        self.recipe = replace(self.augmentation, scale=(least_scale, 1.0)).without(*left_out)
+        self.recipe = replace(self.augmentation, scale=(least_scale, 1.0)).without(without)
         self.blind = math.log(1 + queue)
         self.chance = 1 / (1 + queue)
         self.drift = Drift()

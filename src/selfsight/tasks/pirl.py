@@ -4,9 +4,9 @@ Hidden:     which of all pictures this one is: shown whole, cropped and in other
             more as a puzzle of tiles in any order.
 Predicted:  two vectors of length 1, one from the picture and one from its tiles, to be nearer to
             the picture's entry in a memory bank than to those of others.
-Scored:     by softmax over the bank, averaged over both; a blind guess costs log N nats for N
-            pictures. By noise contrast with m other entries, for larger data, it costs
-            log(1 + m) + m log(1 + 1 / m).
+Scored:     cross-entropy of the own entry among it and m others, averaged over both; a blind guess
+            costs log(1 + m) nats, or log(1 + m) + m log(1 + 1 / m) where each is scored alone
+            (noise contrast).
 
 Misra, van der Maaten, "Self-Supervised Learning of Pretext-Invariant Representations", CVPR 2020,
 https://arxiv.org/abs/1912.01991, section 2.
@@ -15,8 +15,9 @@ Where `jigsaw` asks for the permutation, here it should not matter: nothing has 
 all N! orders of N tiles are used, and the features may forget it. Picture and tiles are compared
 with the memory and not with each other; the bank follows the picture's vector.
 
-We depart from the paper in sizes, in that tiles of a picture share its change of colours, and in
-that the bank begins with what the untrained network makes of the pictures.
+We depart from the paper in sizes, in the softmax, where it contrasts with noise, in that tiles of a
+picture share its change of colours, and in that the bank begins with what the untrained network
+makes of the pictures.
 """
 
 from dataclasses import replace
@@ -32,13 +33,13 @@ from selfsight.batch import Epoch, Facts, Images, Needs
 from selfsight.parts.calibrating import calibrate
 from selfsight.parts.heads import Head, HeadKind, of_length_1
 from selfsight.parts.memory_bank import MemoryBank, samples_of
-from selfsight.parts.noise_contrast import NoiseContrast, Objective, usual_comparison
+from selfsight.parts.noise_contrast import NoiseContrast, Objective, usual_negatives
 from selfsight.score import Score
 from selfsight.tasks.instance_discrimination import CALIBRATING, ONCE, Asked, recipe_of
 
 LEAST_PUZZLE = 0.6  # of the area is cut into tiles, as in the paper's code
 TILE = 0.75  # side of a tile as a share of its cell's: 64 of 85 pixels
-DRAWN, AT_MOST = 4096, 32_000  # negatives of noise contrast, for little data and for much
+DRAWN, AT_MOST = 4096, 32_000  # negatives, where not all are compared with
 PART_DRAWN = 40  # of much data one in 40 is drawn: 32,000 of ImageNet's 1.28 million
 
 
@@ -62,11 +63,11 @@ class PIRL(nn.Module):
         dim: Width D of those features.
         size: Side S of the crops, in pixels.
         samples: How many pictures there are, N; None takes the data's.
-        objective: "softmax" over the entries compared with, or "nce", noise contrast. None is
-            softmax for data of up to 8,192 pictures.
+        objective: "softmax" over the entries compared with, or "nce", noise contrast as in the
+            paper.
         negatives: With how many entries of other pictures each is compared, m. None is all of
-            them for the softmax; for noise contrast 4,096 drawn ones, or one in 40 pictures where
-            that is more, up to 32,000.
+            them, N - 1, up to 8,192 pictures; beyond, 4,096 are drawn, or one in 40 pictures where
+            that is more, up to the paper's 32,000.
         temperature: Divides cosines, above 0.
         head: "none", "linear" or "mlp", from the picture's features to what is compared.
         width: Width W of the vectors that are compared.
@@ -90,7 +91,7 @@ class PIRL(nn.Module):
         *,
         size: int,
         samples: int | None = None,
-        objective: Objective | None = None,
+        objective: Objective = "softmax",
         negatives: int | None = None,
         temperature: float = 0.1,
         head: HeadKind = "linear",
@@ -114,11 +115,10 @@ class PIRL(nn.Module):
         self.each = nn.Linear(dim, tile_width)
         self.joint = nn.Linear(grid * grid * tile_width, self.head.width)
         self.bank = MemoryBank(samples, self.head.width, momentum)
-        usual = usual_comparison(samples, objective, _most(samples))
         self.contrast = NoiseContrast(
             samples,
-            objective=usual["objective"],
-            negatives=usual["negatives"] if negatives is None else negatives,
+            objective=objective,
+            negatives=_usual_negatives(samples) if negatives is None else negatives,
             temperature=temperature,
         )
         self.contrast.estimate(self.bank)
@@ -128,10 +128,9 @@ class PIRL(nn.Module):
 
     @classmethod
     def derive(cls, facts: Facts) -> dict[str, Any]:
-        """Take the number of pictures from the data, and objective and negatives from it."""
+        """Take the number of pictures from the data, and the negatives from it."""
         samples = samples_of(facts, "pirl")
-        usual = usual_comparison(samples, facts.chosen.get("objective"), _most(samples))
-        return {"samples": samples} | usual
+        return {"samples": samples, "negatives": _usual_negatives(samples)}
 
     def look_at(self, batch: Images) -> None:
         """Set the statistics with which the untrained network sees the pictures."""
@@ -198,8 +197,8 @@ class PIRL(nn.Module):
             Loss in nats; accuracy, the share of pictures nearest to their own entry, and the same
             by tiles, in [0, 1].
         """
-        self.last = (asked.index, embedded.whole.detach())
-        both, index = torch.cat(embedded), asked.index.repeat(2)
+        self.last = (asked.places, embedded.whole.detach())
+        both, index = torch.cat(embedded), asked.places.repeat(2)
         losses, found = self.contrast(both, index, asked.noise, self.bank)
         whole, tiles = losses.view(2, -1).mean(dim=1)
         accuracy, by_tiles = found.view(2, -1).mean(dim=1)
@@ -222,9 +221,9 @@ class PIRL(nn.Module):
         return (self.bank.note(),)
 
 
-def _most(samples: int) -> int:
-    """Choose how many entries noise contrast draws."""
-    return min(max(samples // PART_DRAWN, DRAWN), AT_MOST)
+def _usual_negatives(samples: int) -> int:
+    """Choose with how many entries to compare: in much data with the paper's share of ImageNet."""
+    return usual_negatives(samples, min(max(samples // PART_DRAWN, DRAWN), AT_MOST))
 
 
 def _of_puzzles(recipe: Recipe) -> Recipe:

@@ -62,7 +62,8 @@ class SimCLR(nn.Module):
             both views of a picture come together. Derived: all there are, 2 batch - 2.
         head: "none", "linear" or "mlp".
         width: Width of the head's output.
-        least_scale: Least share of the picture's area that a crop keeps, in (0, 1].
+        least_scale: Least share of the picture's area that a crop keeps, in (0, 1]. The paper's
+            0.08 is for photographs; short trainings on CIFAR-10 learned no less with 0.2.
         strength: How strongly colours change, 1 for photographs. Derived: 0.5 below 64 px.
         without: Ingredients that are left out, as "jitter,grey"; see `augment.recipe`.
     """
@@ -79,7 +80,7 @@ class SimCLR(nn.Module):
         negatives: int | None = None,
         head: HeadKind = "mlp",
         width: int = 128,
-        least_scale: float = 0.08,
+        least_scale: float = 0.2,
         strength: float | None = None,
         without: str = "",
     ) -> None:
@@ -90,8 +91,7 @@ class SimCLR(nn.Module):
         self.size, self.temperature, self.negatives = size, temperature, negatives
         self.least_scale = least_scale
         colors = ColorJitter.of_strength(_strength(size) if strength is None else strength)
-        left_out = [word.strip() for word in without.split(",") if word.strip()]
-        self.recipe = Recipe(scale=(least_scale, 1.0), colors=colors).without(*left_out)
+        self.recipe = Recipe(scale=(least_scale, 1.0), colors=colors).without(without)
         self.blind = None if negatives is None else math.log(1 + negatives)
         self.chance = None if negatives is None else 1 / (1 + negatives)
         self.drift = Drift()
