@@ -32,7 +32,7 @@ from selfsight.machine import size_in_words
 from selfsight.parts.memory_bank import samples_of
 from selfsight.score import Score
 
-MOST = 8000  # exemplars that are taken unasked
+MOST = 1000  # exemplars that are taken unasked
 
 
 class Exemplar(nn.Module):
@@ -43,7 +43,7 @@ class Exemplar(nn.Module):
         dim: Width D of those features.
         size: Side S of the crops, in pixels.
         samples: How many pictures the data has, N; None takes the data's.
-        exemplars: How many of them are classes, K, from 2 to N; None is all, up to 8,000.
+        exemplars: How many of them are classes, K, from 2 to N; None is all, up to 1,000.
         least_scale: Least share of the picture's area that a crop keeps, in (0, 1]. The paper
             scales by factors from 0.7 to 1.4, which is a quarter of the greatest area.
         without: What is left out of the changes: a comma list of crop, flip, turn, jitter.
@@ -77,7 +77,7 @@ class Exemplar(nn.Module):
 
     @classmethod
     def derive(cls, facts: Facts) -> dict[str, Any]:
-        """Take the number of pictures from the data, and up to 8,000 of them as exemplars."""
+        """Take the number of pictures from the data, and up to 1,000 of them as exemplars."""
         samples = samples_of(facts, "exemplar")
         return {"samples": samples, "exemplars": min(samples, MOST)}
 
