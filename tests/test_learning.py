@@ -13,9 +13,15 @@ from selfsight.run import Run
 pytestmark = pytest.mark.learn
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for the whole file: patch dictionaries and untrained networks are probed once."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SELFSIGHT_CACHE", str(tmp_path / "cache"))
+def own_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELFSIGHT_CACHE", str(cache))
 
 
 def probed(run: Run, data: Path, **options: Any) -> dict[str, Any]:
@@ -63,6 +69,42 @@ def test_a_pretext_task_beats_the_untrained_network(
     told = run.result("pretrain")
     assert told is not None
     assert told["blind"] is None or told["loss"] < told["blind"]
+
+
+@pytest.mark.parametrize(
+    ("task", "samples"),
+    [
+        ("exemplar", 50_000),
+        ("instance-discrimination", 50_000),
+        ("simclr", 40_000),
+        ("pirl", 40_000),
+        ("moco", 50_000),
+        ("moco-v2", 50_000),
+        ("deepcluster", 50_000),
+    ],
+)
+def test_telling_pictures_apart_beats_the_untrained_network(
+    task: str, samples: int, tmp_path: Path, shared_data: Path
+) -> None:
+    """Of 10,000 pictures, so that each is met again in a short training."""
+    data = shared_data / "cifar10"
+    out = str(tmp_path / "run")
+    run = selfsight.pretrain(str(data), task, samples=samples, limit=10_000, out=out)
+    record = probed(run, data, labels=5000)
+
+    assert record["verdict"] == "learning"
+    told = run.result("pretrain")
+    assert told is not None
+    assert told["loss"] < told["blind"]
+
+
+def test_a_dictionary_of_patches_beats_random_patches(tmp_path: Path, shared_data: Path) -> None:
+    data = shared_data / "cifar10"
+    run = selfsight.pretrain(str(data), "patch-dictionary", out=str(tmp_path / "run"))
+    record = probed(run, data, labels=5000)
+
+    assert record["verdict"] == "learning"
+    assert record["trained"] > record["pixels"] + 0.15
 
 
 def test_relative_position_beats_the_untrained_network(tmp_path: Path, shared_data: Path) -> None:

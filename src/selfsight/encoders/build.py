@@ -15,12 +15,7 @@ import torch
 from safetensors import SafetensorError
 
 from selfsight.atomic import write_bytes, write_json
-from selfsight.encoders import (  # pyright: ignore[reportUnusedImport] -- registers them with timm
-    alexnet,  # noqa: F401
-    patch_dictionary,  # noqa: F401
-    small,  # noqa: F401
-    small_stem,  # noqa: F401
-)
+from selfsight.encoders import alexnet, patch_dictionary, small, small_stem
 from selfsight.encoders.encoder import Encoder, Recipe, averaged, named_layers
 from selfsight.encoders.own import OWN
 from selfsight.encoders.sizes import (
@@ -32,6 +27,7 @@ from selfsight.encoders.sizes import (
 )
 from selfsight.errors import SelfsightError, UsageError, unknown_name
 
+REGISTERED = (alexnet, patch_dictionary, small, small_stem)  # with timm, by being imported
 DEFAULT = "small"
 EXAMPLES = {
     DEFAULT: "the default for small pictures on a processor",
