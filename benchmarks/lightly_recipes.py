@@ -18,7 +18,7 @@ lightly is the extra `bench` of this package, and imported here alone.
 import copy
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -77,7 +77,7 @@ def loader_of(images: Tensor, *, batch: int, workers: int) -> DataLoader:
     return DataLoader(dataset, batch, shuffle=True, drop_last=True, num_workers=workers)
 
 
-def endless(loader: DataLoader, device: str) -> Iterator[Views]:
+def endless(loader: DataLoader, device: str) -> Generator[Views]:
     """Go through a loader again and again."""
     while True:
         for (first, second), _, _ in loader:

@@ -139,7 +139,7 @@ def by_lightly(images: torch.Tensor, method: str, network: str, device: str, *, 
     def turn(length: Length) -> float:
         batches = lightly.endless(loader, device)
         found = rate(lambda: learner.step(next(batches)), learner.wait, length)
-        del batches  # its workers end with it
+        batches.close()  # its workers end with it
         return found
 
     return turn
