@@ -430,8 +430,8 @@ def measured_epoch(
     task: nn.Module, features_of: FeaturesOf, plan: Plan, *, processes: Processes = ALONE
 ) -> float:
     """Time what a task does before an epoch, on a copy of it: -> seconds a step, on the average."""
-    if not hasattr(task, "before_epoch"):
-        return 0.0
+    if not hasattr(task, "before_epoch") or not offered.epochs_between(task):
+        return 0.0  # what is done once belongs to no step
     twin = copy.deepcopy(task).to(processes.placed(plan.device))
     begun = time.perf_counter()
     with torch.random.fork_rng(), threads(plan.threads):

@@ -128,11 +128,11 @@ class SelfsightPatchDictionary(Staged):
         """Code reduced pictures by the columns of J W as filters: (B, C, s, s) -> (B, K, 2, 2)."""
         with torch.autocast(x.device.type, enabled=False):
             z = self._whitened_everywhere(x.float(), kernel)  # (B, h, w, D)
-        similar = F.linear(z, self.centroids)  # the costly product: in bf16 where that is asked for
-        with torch.autocast(x.device.type, enabled=False):
-            squared = torch.add(self.centroids.square().sum(dim=1), similar.float(), alpha=-2)
-            squared.add_(z.square().sum(dim=3, keepdim=True)).clamp_(min=0)
-            return _triangle(squared.sqrt_())
+            lengths = self.centroids.square().sum(dim=1)
+            # |c|^2 - 2 z . c in one product; bfloat16 would lose what distances differ by.
+            squared = torch.addmm(lengths, z.flatten(0, 2), self.centroids.T, alpha=-2)
+            squared = squared.view(*z.shape[:3], -1).add_(z.square().sum(dim=3, keepdim=True))
+            return _triangle(squared.clamp_(min=0).sqrt_())
 
     def _whitened_everywhere(self, x: Tensor, kernel: Tensor) -> Tensor:
         """Whiten the patch at every place: (B, C, s, s) -> z (B, h, w, D)."""

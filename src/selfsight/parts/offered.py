@@ -2,7 +2,7 @@
 
     look_at(batch)             sees some pictures of the data once, before the first step
     before_epoch(epoch)        sees the features of all of them; -> parameters that begin anew
-    epochs_between             how many epochs lie between two such looks, as an attribute
+    epochs_between             every how many epochs it looks, as an attribute; 0: once
     before_step(step, steps)   is told how far the training is
     after_step(step, steps)    follows the step that was taken; -> metrics of some steps
     rows(samples)              -> (K,) int64, the only pictures it learns from
@@ -31,7 +31,7 @@ def before_epoch(task: nn.Module, epoch: Epoch) -> list[nn.Parameter]:
 
 
 def epochs_between(task: nn.Module) -> int:
-    """Tell every how many epochs a task looks at all pictures."""
+    """Tell every how many epochs a task looks at all pictures; 0 is before the first alone."""
     return cast(int, getattr(task, "epochs_between", 1))
 
 

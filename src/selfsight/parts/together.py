@@ -116,7 +116,7 @@ class Together(nn.Module):
     def epochs_between(self) -> int:
         """Tell every how many epochs the first of them looks at all pictures again."""
         asking = [task for task in self.tasks.values() if hasattr(task, "before_epoch")]
-        return min(map(offered.epochs_between, asking), default=1)
+        return min(filter(None, map(offered.epochs_between, asking)), default=0)
 
     def before_step(self, step: int, steps: int) -> None:
         """Say whose turn it is."""

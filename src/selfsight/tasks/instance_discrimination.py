@@ -37,7 +37,6 @@ from selfsight.score import Score
 
 DRAWN = 4096  # negatives, where not all are compared with
 CALIBRATING = 128  # pictures
-ONCE = 10**9  # epochs: the bank is filled before the first, and never again
 
 
 class Asked(NamedTuple):
@@ -74,7 +73,7 @@ class InstanceDiscrimination(nn.Module):
         without: What is left out of the augmentation: a comma list of crop, flip, jitter, grey.
     """
 
-    epochs_between = ONCE
+    epochs_between = 0  # the bank is filled before the first epoch, and never again
     needs = Needs(batch=Images)
 
     def __init__(

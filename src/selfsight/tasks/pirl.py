@@ -35,7 +35,7 @@ from selfsight.parts.heads import Head, HeadKind, of_length_1
 from selfsight.parts.memory_bank import MemoryBank, samples_of
 from selfsight.parts.noise_contrast import NoiseContrast, Objective, usual_negatives
 from selfsight.score import Score
-from selfsight.tasks.instance_discrimination import CALIBRATING, ONCE, Asked, recipe_of
+from selfsight.tasks.instance_discrimination import CALIBRATING, Asked, recipe_of
 
 LEAST_PUZZLE = 0.6  # of the area is cut into tiles, as in the paper's code
 TILE = 0.75  # side of a tile as a share of its cell's: 64 of 85 pixels
@@ -81,7 +81,7 @@ class PIRL(nn.Module):
         without: What is left out of the augmentation: a comma list of crop, flip, jitter, grey.
     """
 
-    epochs_between = ONCE
+    epochs_between = 0  # the bank is filled before the first epoch, and never again
     needs = Needs(batch=Images, least_side=24)
 
     def __init__(
