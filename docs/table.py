@@ -26,7 +26,9 @@ def experiments() -> dict[str, list[dict[str, Any]]]:
 
 
 def percent(values: list[float]) -> str:
-    """Write a mean and a range, in %."""
+    """Write a mean and a range, in %; nothing where nothing was measured."""
+    if not values:
+        return ""
     middle = f"{100 * mean(values):.1f}"
     if len(values) == 1:
         return middle
@@ -41,7 +43,10 @@ def row(name: str, records: list[dict[str, Any]]) -> str:
     cells = [
         name,
         str(len(records)),
-        *(percent([r[key] for r in records]) for key in ("pixels", "untrained", "trained")),
+        *(
+            percent([r[key] for r in records if key in r])
+            for key in ("pixels", "patch_dictionary", "untrained", "trained")
+        ),
         percent([r["gain"] for r in records]),
         best,
         f"{first['labels']:,} / {first['test']:,}",
@@ -53,8 +58,8 @@ def row(name: str, records: list[dict[str, Any]]) -> str:
 
 def table() -> str:
     """Write the whole table."""
-    columns = ("run", "seeds", "pixels", "untrained", "trained", "gain", "best layer")
-    columns += ("labels / test", "machine", "verdict")
+    columns = ("run", "seeds", "pixels", "patch dictionary", "untrained", "trained", "gain")
+    columns += ("best layer", "labels / test", "machine", "verdict")
     head = f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}\n"
     return head + "".join(row(name, records) for name, records in experiments().items())
 

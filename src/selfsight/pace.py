@@ -5,6 +5,7 @@ processes measure together, so that all of them choose alike.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
 from torch import nn
@@ -45,7 +46,7 @@ def measured_plan(
     draft: Plan,
     task: nn.Module,
     batches: Batches,
-    features_of: FeaturesOf,
+    features_of: Callable[[Plan], FeaturesOf],
     *,
     processes: Processes = ALONE,
 ) -> Plan:
@@ -78,7 +79,7 @@ def measured_plan(
     chosen = dataclasses.replace(
         draft, precision=way.precision, threads=way.threads, compiled=way.compiled
     )
-    seconds = way.seconds + measured_epoch(task, features_of, chosen, processes=processes)
+    seconds = way.seconds + measured_epoch(task, features_of(chosen), chosen, processes=processes)
     learned = draft.learned or draft.samples
     steps = plan.step_count(settings, learned, draft.batch, draft.device, seconds)
     final = dataclasses.replace(
@@ -96,7 +97,8 @@ def _is_to_be_compiled(settings: Pretrain, draft: Plan, way: Way) -> bool:
     """Decide whether compiling is tried: if asked for, else on a GPU in a long training."""
     if settings.compile != "auto":
         return settings.compile == "on"
-    steps = plan.step_count(settings, draft.samples, draft.batch, draft.device, way.seconds)
+    learned = draft.learned or draft.samples
+    steps = plan.step_count(settings, learned, draft.batch, draft.device, way.seconds)
     return draft.device == "cuda" and steps * way.seconds >= WORTH_COMPILING
 
 

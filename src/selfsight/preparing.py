@@ -116,11 +116,17 @@ def prepared(
     say("measuring a step", style="dim")
     batches = batches_of(pictures, draft, needs, task, processes=processes)
     draft = tried(task, batches, draft, processes=processes)
-    begun = Prepared(draft, task, pictures, batches, processes)
-    final = measured_plan(settings, draft, task, batches, begun.features_of, processes=processes)
+    final = measured_plan(
+        settings,
+        draft,
+        task,
+        batches,
+        lambda of: features_of(pictures, of, processes),
+        processes=processes,
+    )
     for line in final.lines(task):
         say(line)
-    return dataclasses.replace(begun, plan=final)
+    return Prepared(final, task, pictures, batches, processes)
 
 
 def needs_of(tasks: tuple[str, ...]) -> Needs:

@@ -52,6 +52,19 @@ def test_it_looks_in_every_25th_step_only() -> None:
     assert looked == [0, 25, 50]
 
 
+def test_a_task_that_takes_turns_looks_in_the_first_of_its_own_steps() -> None:
+    drift, network = Drift(), Turned()
+
+    looked: list[int] = []
+    for step in range(60):
+        drift.begin(step)
+        if step % 5 == 3:
+            drift.keep(torch.rand(2, 1, 2, 2), network, network)
+        looked += [step] if drift.moved(network, network) else []
+
+    assert looked == [3, 28, 53]
+
+
 def test_it_looks_at_a_few_pictures_in_evaluation_mode_and_changes_no_statistics() -> None:
     network = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4))
     seen: list[tuple[int, bool]] = []

@@ -22,13 +22,14 @@ class Drift:
     """Keeps the keys of some pictures until the step is over."""
 
     def __init__(self) -> None:
-        self.due = False
+        self._period: int | None = None  # of 25 steps, the one that this step is in
+        self._looked = -1  # the last period in which there was a look
         self._pictures: Tensor | None = None
         self._keys: Tensor | None = None
 
     def begin(self, step: int) -> None:
-        """Begin a step, from 0: every 25th is looked at."""
-        self.due = step % EVERY == 0
+        """Begin a step, from 0: of every 25 the first is looked at in which there is a turn."""
+        self._period = step // EVERY
         self._pictures = self._keys = None
 
     def keep(self, pictures: Tensor, embed: Callable[[Tensor], Tensor], network: nn.Module) -> None:
@@ -39,7 +40,8 @@ class Drift:
             embed: Maps them to keys (B, width) of length 1.
             network: All that `embed` asks; it is put into evaluation mode meanwhile.
         """
-        if self.due:
+        if self._period is not None and self._period > self._looked:
+            self._looked, self._period = self._period, None
             self._pictures = pictures[:PICTURES].detach().clone()
             self._keys = _embedded(self._pictures, embed, network)
 
