@@ -123,9 +123,38 @@ def accuracy_of_neighbours(encoder: Encoder, bank: Pictures, test: Pictures, dev
     return float((found == asked.y).float().mean())
 
 
+def encoder_of(recipe: dict[str, Any]) -> str:
+    """Give the name by which a kept network was asked for."""
+    name: str = recipe["name"]
+    return {own: short for short, own in encoders.OWN.items()}.get(name, name)
+
+
+def epochs_of(plan: dict[str, Any]) -> int:
+    """Give the epochs that a kept training was planned for."""
+    return plan["steps"] // (plan["samples"] // plan["batch"])
+
+
+def others_than_asked(asked: argparse.Namespace, plan: dict[str, Any]) -> list[str]:
+    """List in which words a kept run is another than the one that is asked for."""
+    pairs = {
+        "encoder": (asked.encoder, encoder_of(plan["encoder"])),
+        "epochs": (asked.epochs, epochs_of(plan)),
+        "batch": (min(asked.batch, plan["samples"]), plan["batch"]),
+        "limit": (asked.limit, plan["limit"]),
+        "seed": (asked.seed, plan["seed"]),
+    }
+    return [f"--{k} {mine} but it has {kept}" for k, (mine, kept) in pairs.items() if mine != kept]
+
+
 def trained(asked: argparse.Namespace, where: Path) -> Run:
-    """Train, or go on."""
+    """Train, or go on with the same."""
     if (where / SETTINGS).exists():
+        others = others_than_asked(asked, Run(where).settings["plan"])
+        if others:
+            raise SystemExit(
+                f"{where} holds another run: asked were {', '.join(others)}; ask for what it has, "
+                "or give another --out"
+            )
         return selfsight.pretrain(resume=str(where))
     return selfsight.pretrain(
         asked.data,
@@ -148,7 +177,7 @@ def measured(asked: argparse.Namespace, run: Run) -> dict[str, Any]:
     device = resolve_device("auto")
     encoder = run.encoder()
     parts = open_data(asked.data)
-    bank = read(parts.train, side=SIZE, limit=asked.limit)
+    bank = read(parts.train, side=SIZE, limit=plan["limit"])
     if parts.test is None:
         raise SystemExit(f"{asked.data} has no test part; give the folder that holds both")
     test = read(parts.test, side=SIZE)
@@ -162,8 +191,9 @@ def measured(asked: argparse.Namespace, run: Run) -> dict[str, Any]:
     return {
         "benchmark": "cifar10",
         "method": asked.method,
-        "encoder": asked.encoder,
-        "epochs": asked.epochs,
+        "encoder": encoder_of(plan["encoder"]),
+        "epochs": epochs_of(plan),
+        "limit": plan["limit"],
         "batch": plan["batch"],
         "precision": plan["precision"],
         "compiled": plan["compiled"],

@@ -37,9 +37,30 @@ SIZE, WORKERS = 32, 2
 RECORDS = Path(__file__).parents[1] / "docs" / "results" / "methods"
 TABLE = "README.md"
 OF_PRETEXT = ("steps", "samples", "seconds", "loss", "blind", "accuracy", "verdict")
-OF_PROBE = ("labels", "test", "draws", "chance", "best_layer", "trained", "low", "high")
-OF_PROBE += ("untrained", "gain", "gain_low", "gain_high", "pixels", "patch_dictionary")
-OF_PROBE += ("layers", "verdict", "reasons", "seconds", "machine")
+OF_PROBE = (
+    "labels",
+    "test",
+    "draws",
+    "chance",
+    "best_layer",
+    "trained",
+    "low",
+    "high",
+    "untrained",
+    "gain",
+    "gain_low",
+    "gain_high",
+    "pixels",
+    "patch_dictionary",
+    "layers",
+    "verdict",
+    "reasons",
+    "seconds",
+    "machine",
+    "limit",
+    "labels",
+    "quick",
+)
 OF_PLAN = ("batch", "optimizer", "rate", "decay", "precision", "threads", "task_settings")
 
 Record = dict[str, Any]
@@ -143,13 +164,33 @@ def learned_by_lightly(trial: Trial, data: str, where: Path, limit: int | None) 
     return kept | {"plan": {key: plan.to_json()[key] for key in OF_PLAN}}
 
 
+def same(place: Path, kept: Record, wanted: Record, *, option: str) -> None:
+    """Refuse what was kept of another measurement than the one that is asked for."""
+    others = [
+        f"--{key} {wanted[key]} but it has {value}"
+        for key, value in kept.items()
+        if key in wanted and wanted[key] != value
+    ]
+    if others:
+        raise SystemExit(
+            f"{place} is of another measurement: asked were {', '.join(others)}; ask for the same, "
+            f"or give another {option}"
+        )
+
+
 def done(trial: Trial, asked: argparse.Namespace) -> Record:
     """Train and ask, unless both are done: -> the record."""
     place = asked.records / f"{trial.name}.json"
+    wanted = {key: getattr(asked, key) for key in ASKED}
     if place.exists():
-        return json.loads(place.read_text())
+        record = json.loads(place.read_text())
+        same(place, record.get("asked", ASKED), wanted, option="--records")
+        return record
     learn = learned_by_lightly if trial.method == PEER else learned
     where, kept = asked.out / trial.name, asked.out / f"{trial.name}.json"
+    if (where / SETTINGS).exists():
+        limit = Run(where).settings["plan"]["limit"]
+        same(where, {"limit": limit}, wanted, option="--out")
     if kept.exists():  # trained, but not asked yet
         pretext = json.loads(kept.read_text())
     else:
@@ -165,6 +206,7 @@ def done(trial: Trial, asked: argparse.Namespace) -> Record:
         "method": trial.method,
         "seed": trial.seed,
         "minutes": trial.minutes,
+        "asked": wanted,
         "pretext": pretext,
         **{p["probe"]: {key: p[key] for key in OF_PROBE if key in p} for p in probes},
     }

@@ -187,5 +187,66 @@ def test_what_is_done_is_not_done_again(load: Any, tmp_path: Path):
     trial = methods.Trial("rotation", 2.0, 0)
     kept = record("rotation", 0, 0.6)
     (tmp_path / f"{trial.name}.json").write_text(json.dumps(kept))
-    asked = argparse.Namespace(records=tmp_path, out=tmp_path / "none", data="nowhere")
+    asked = argparse.Namespace(
+        records=tmp_path, out=tmp_path / "none", data="nowhere", limit=None, labels=10_000,
+        quick=True,
+    )  # fmt: skip
     assert methods.done(trial, asked) == kept
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"limit": 50}, "--limit 50 but it has None"),
+        ({"labels": 100}, "--labels 100 but it has 10000"),
+        ({"quick": False}, "--quick False but it has True"),
+    ],
+)
+@pytest.mark.parametrize("tells", [True, False])
+def test_a_record_of_another_measurement_is_refused(
+    tells: bool, other: dict[str, Any], said: str, load: Any, tmp_path: Path
+):
+    methods = load("methods")
+    trial = methods.Trial("rotation", 2.0, 0)
+    told = {"asked": methods.ASKED} if tells else {}
+    kept = {**record("rotation", 0, 0.6), **told}
+    (tmp_path / f"{trial.name}.json").write_text(json.dumps(kept))
+    asked = argparse.Namespace(records=tmp_path, out=tmp_path, **{**methods.ASKED, **other})
+    with pytest.raises(SystemExit, match=f"{said}; ask for the same, or give another --records"):
+        methods.done(trial, asked)
+
+
+def test_a_kept_run_of_another_limit_is_refused(load: Any, tmp_path: Path):
+    methods = load("methods")
+    trial = methods.Trial("rotation", 2.0, 0)
+    (tmp_path / trial.name).mkdir()
+    (tmp_path / trial.name / "settings.json").write_text(json.dumps({"plan": {"limit": 50}}))
+    asked = argparse.Namespace(records=tmp_path / "none", out=tmp_path, **methods.ASKED)
+    with pytest.raises(SystemExit, match=r"--limit None but it has 50; .* another --out"):
+        methods.done(trial, asked)
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"encoder": "resnet18"}, "--encoder resnet18 but it has small"),
+        ({"epochs": 9}, "--epochs 9 but it has 2"),
+        ({"batch": 8}, "--batch 8 but it has 40"),
+        ({"limit": None}, "--limit None but it has 40"),
+        ({"seed": 1}, "--seed 1 but it has 0"),
+        ({}, None),
+    ],
+)
+def test_a_long_training_of_another_kind_is_not_gone_on_with(
+    other: dict[str, Any], said: str | None, load: Any, tmp_path: Path
+):
+    cifar10 = load("cifar10")
+    plan = {"encoder": {"name": "selfsight_small"}, "steps": 2, "samples": 40, "batch": 40}
+    plan |= {"limit": 40, "seed": 0}
+    (tmp_path / "settings.json").write_text(json.dumps({"plan": plan}))
+    asked = {"encoder": "small", "epochs": 2, "batch": 512, "limit": 40, "seed": 0, **other}
+    if said is None:
+        assert cifar10.others_than_asked(argparse.Namespace(**asked), plan) == []
+        return
+    with pytest.raises(SystemExit, match=f"{said}; ask for what it has, or give another --out"):
+        cifar10.trained(argparse.Namespace(**asked), tmp_path)

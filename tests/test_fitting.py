@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import selfsight
+from selfsight import fitting
 from selfsight.cli import main
 from selfsight.errors import UsageError
 from selfsight.plan import Plan
@@ -150,6 +151,30 @@ def test_what_has_no_meaning_is_refused(
     with pytest.raises(UsageError, match=sentence):
         fitted(tmp_path / "run", **options)
     assert not (tmp_path / "run").exists()
+
+
+def test_fewer_patches_than_centroids_leave_no_run(tmp_path: Path) -> None:
+    few = ("patch-dictionary.centroids=101", "patch-dictionary.patches=1")
+
+    with pytest.raises(UsageError, match="set fewer centroids or more patches"):
+        fitted(tmp_path / "run", set=few, limit=100)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_bar_is_not_full_before_centroids_have_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[int] = []
+
+    class Heard(fitting.Bar):
+        def __call__(self, done: int, text: str = "", *, total: int | None = None) -> None:
+            said.append(done)
+            super().__call__(done, text, total=total)
+
+    monkeypatch.setattr(fitting, "Bar", Heard)
+    fitted(tmp_path / "run", limit=60, set=(*FEW, "patch-dictionary.iterations=2"))
+
+    assert said == [1, 2, 3, 3]  # a part, two moves, the end
 
 
 def test_it_shares_no_encoder_with_other_tasks(tmp_path: Path) -> None:

@@ -109,6 +109,7 @@ def fit_prepared(
         )
     looked = min(settings.samples or PICTURES, len(pictures))
     steps = math.ceil(looked / AT_ONCE)
+    looked = looked // steps * steps  # in equal parts
     channels = pictures.images.shape[1]
     own = settled(name, Facts(looked, 0, channels, size, looked), chosen[name])
     architecture, arguments = cast(Any, load_task(name)).encoder_of(own)
@@ -242,8 +243,14 @@ class Fitting:
             return
         begun = time.perf_counter()
         self.task.eval()
-        with Bar("fitting", self.plan.steps, unit="parts") as bar:
-            cast(Any, self.task).fit(self._parts(bar), seed=self.plan.seed)
+        parts, task = self.plan.steps, cast(Any, self.task)
+        with Bar("fitting", parts + task.iterations, unit="rounds") as bar:
+            task.fit(
+                self._parts(bar),
+                seed=self.plan.seed,
+                progress=lambda done, _: bar(parts + done),
+            )
+            bar(parts + task.iterations)  # centroids that rest move no more
         with torch.no_grad():
             score: Score = self.task(self._part(0))
         self.step = self.plan.steps

@@ -231,6 +231,18 @@ def _draft(
         notes += (f"pictures of mixed sizes, the longer side {sides}, are scaled to fit",)
     facts = Facts(samples, len(pictures.classes), channels, size, batch)
     asked = {name: settled(name, facts, chosen[name]) for name in settings.task}
+    fewest = _exemplars(asked)
+    if fewest is not None and fewest < batch:
+        if settings.batch:
+            raise UsageError(
+                f"--batch must be at most the {fewest:,} exemplars that are learned from, got "
+                f"{settings.batch:,}; give a smaller batch or set more exemplars"
+            )
+        notes += (f"the batch of {batch} is lowered to the {fewest} exemplars",)
+        batch, more = plan.shared_batch(fewest, settings.devices * settings.nodes)
+        notes += more
+        facts = dataclasses.replace(facts, batch=batch)
+        asked = {name: settled(name, facts, chosen[name]) for name in settings.task}
     for name, of in asked.items():
         if of.get("classes", facts.classes) < facts.classes:
             raise UsageError(
@@ -278,6 +290,15 @@ def _draft(
         probe_every=settings.probe_every,
         track=settings.track,
     )
+
+
+def _exemplars(asked: dict[str, dict[str, Any]]) -> int | None:
+    """Tell how few pictures a task learns from, which no batch may exceed; None for all.
+
+    Fewer than two are no task, and left to it to refuse.
+    """
+    wanted = [of["exemplars"] for of in asked.values() if of.get("exemplars") is not None]
+    return min((count for count in wanted if count >= LEAST_PICTURES), default=None)
 
 
 def settled(task: str, facts: Facts, chosen: dict[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from selfsight.probes.baseline import (
     untrained_encoder,
     untrained_seeds,
 )
-from selfsight.probes.dictionary import kept_dictionary
+from selfsight.probes.dictionary import REVISION, kept_dictionary
 from selfsight.probes.features import Network, Pixels
 from selfsight.probes.measure import Answers, Kind, measure_one
 from selfsight.probes.record import result_record
@@ -231,7 +231,12 @@ def _labelled(
         test,
         probe=kind,
         dictionary=kept_answers(
-            {**described, "recipe": "patch dictionary", "size": subject.size},
+            {
+                **described,
+                "recipe": "patch dictionary",
+                "fitted": REVISION,
+                "size": subject.size,
+            },
             train,
             test,
             dictionary,

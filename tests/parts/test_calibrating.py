@@ -1,9 +1,14 @@
 """Calibrating: evaluated on the same pictures, a network answers as it does in training."""
 
+import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from pair import Pair
+from selfsight import encoders
+from selfsight.parts.across import with_joint_statistics
 from selfsight.parts.calibrating import calibrate
+from selfsight.probes import baseline
 
 
 def network() -> nn.Sequential:
@@ -49,3 +54,28 @@ def test_a_network_without_batch_statistics_is_left_alone() -> None:
     calibrate(net, torch.zeros(2, 3, 2, 2))
 
     assert calls == []
+
+
+def job_of_the_first_alone() -> list[Tensor]:
+    """Calibrate networks of joint statistics, as a task before its first step and as a probe."""
+    if torch.distributed.get_rank() > 0:
+        return []  # whoever asked it would wait in vain
+    net, encoder = network(), encoders.build("small", size=16)
+    for each in (net, encoder):
+        with_joint_statistics(each)
+    pictures = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    calibrate(net, pictures)
+    baseline.calibrate(encoder, (255 * pictures).byte())
+    assert not any(getattr(part, "alone", False) for part in (*net, *encoder.modules()))
+    return [values for values in net.state_dict().values() if values.is_floating_point()]
+
+
+@pytest.mark.slow
+def test_a_process_calibrates_without_the_others(two: Pair) -> None:
+    net = network()
+    calibrate(net, torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(1)))
+    expected = [values for values in net.state_dict().values() if values.is_floating_point()]
+
+    alone, _ = two.ask(job_of_the_first_alone)
+
+    assert all(a.equal(b) for a, b in zip(alone, expected, strict=True))

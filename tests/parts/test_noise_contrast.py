@@ -221,8 +221,9 @@ def test_few_pictures_are_compared_with_all_others(samples: int, negatives: int)
     [
         ({"negatives": 0}, "negatives must be from 1 to the 9 other samples, got 0"),
         ({"negatives": 10}, "negatives must be from 1 to the 9 other samples, got 10"),
-        ({"temperature": 0.0}, r"temperature must be above 0, got 0\.0"),
-        ({"temperature": math.nan}, "temperature must be above 0, got nan"),
+        ({"temperature": 0.0}, r"temperature must be above 0 and finite, got 0\.0"),
+        ({"temperature": math.inf}, "temperature must be above 0 and finite, got inf"),
+        ({"temperature": math.nan}, "temperature must be above 0 and finite, got nan"),
         ({"objective": "triplet"}, "objective must be nce or softmax, got triplet"),
     ],
 )

@@ -11,8 +11,10 @@ from selfsight.batch import Images, LabelledImages
 from selfsight.encoders import Encoder, Feed, build
 from selfsight.parts.together import Together, turns
 from selfsight.plan import parameter_groups
+from selfsight.tasks.moco import MoCo
 from selfsight.tasks.rotation import Rotation
 from selfsight.tasks.supervised import Supervised
+from selfsight.train import encoders_of
 
 
 def encoder() -> Encoder:
@@ -125,6 +127,29 @@ def test_separate_statistics_are_each_tasks_own_and_the_weights_are_not() -> Non
     assert all(p is q for p, q in zip(first.parameters(), second.parameters(), strict=True))
     names = [name for name, _ in task.named_parameters()]
     assert len(names) == len(set(names)) == len(list(encoder().parameters())) + 4
+
+
+@pytest.mark.parametrize("statistics", ["shared", "separate"])
+def test_an_encoder_that_a_task_has_besides_is_saved_under_both_names(statistics: Any) -> None:
+    shared = encoder()
+    moco = MoCo(shared, shared.dim, size=16, queue=8)
+    rotation = Rotation(shared, shared.dim, size=16)
+
+    saved = encoders_of(Together({"rotation": rotation, "moco": moco}, statistics=statistics))
+
+    own = ["encoder-moco"] if statistics == "separate" else []
+    assert list(saved) == ["encoder", *own, "encoder-moco-key"]
+    assert saved["encoder"] is rotation.encoder
+    assert saved["encoder-moco-key"] is moco.key.encoder
+    assert list(encoders_of(moco)) == ["encoder", "encoder-key"]
+
+
+def test_notes_say_whose_they_are() -> None:
+    shared = encoder()
+    moco = MoCo(shared, shared.dim, size=16, queue=8)
+    task = Together({"rotation": Rotation(shared, shared.dim, size=16), "moco": moco})
+
+    assert task.notes() == ("moco: the queue holds 8 keys, 0.0 MB",)
 
 
 @pytest.mark.parametrize("weights", ["1", "1,0", "1,2,3", "1.5,1", "a,b", ""])

@@ -161,8 +161,9 @@ def test_ingredients_are_left_out_by_name() -> None:
     ("settings", "rule"),
     [
         ({"samples": None}, "samples must be at least 2, as many as the data has, got None"),
-        ({"proximal": -1.0}, r"proximal must be at least 0, got -1\.0"),
-        ({"proximal": math.nan}, "proximal must be at least 0, got nan"),
+        ({"proximal": -1.0}, r"proximal must be at least 0 and finite, got -1\.0"),
+        ({"proximal": math.inf}, "proximal must be at least 0 and finite, got inf"),
+        ({"proximal": math.nan}, "proximal must be at least 0 and finite, got nan"),
         ({"least_scale": 0.0}, r"least_scale must be above 0 and at most 1, got 0\.0"),
         ({"momentum": 1.0}, "momentum must be from 0 to below 1"),
         ({"temperature": -0.1}, "temperature must be above 0"),

@@ -13,6 +13,7 @@ from selfsight.augment.color import ColorJitter
 from selfsight.batch import Facts, Images
 from selfsight.draws import Draws
 from selfsight.encoders import build
+from selfsight.errors import UsageError
 from selfsight.parts.gather import added, own, processes
 from selfsight.parts.heads import of_length_1
 from selfsight.tasks.moco import MoCo, Shuffled
@@ -231,10 +232,10 @@ def test_before_the_first_step_the_queue_holds_keys_of_the_data() -> None:
     ("samples", "batch", "queue", "momentum", "groups"),
     [
         (50_000, 512, 4096, 0.99, 8),  # the authors' demonstration
-        (1_281_167, 256, 65_536, 1 - 1 / 1024, 8),  # about the paper's 0.999
-        (50_000, 64, 4160, 1 - 1 / 260, 2),
-        (300, 64, 64, 0.99, 2),
-        (300, 200, 200, 0.99, 4),
+        (1_281_167, 256, 65_536, 1 - 1 / 1024, 4),  # about the paper's 0.999
+        (50_000, 64, 4160, 1 - 1 / 260, 1),
+        (300, 64, 64, 0.99, 1),
+        (300, 200, 200, 0.99, 2),
         (8, 8, 8, 0.99, 1),
     ],
 )
@@ -372,3 +373,17 @@ def test_two_processes_of_two_groups_are_one_of_four(two: Pair, symmetric: bool)
         for name, value in state.items():
             if "num_batches_tracked" not in name:
                 assert torch.allclose(state_there[name], value, atol=1e-5), name
+
+
+@pytest.mark.parametrize(("batch", "groups"), [(16, 9), (16, 1000), (3, 2)])
+def test_groups_of_fewer_than_two_pictures_are_refused(batch: int, groups: int) -> None:
+    said = f"groups must be at most {batch // 2}, .* of the batch of {batch}, got {groups}"
+
+    with pytest.raises(UsageError, match=said):
+        MoCo.derive(Facts(300, 0, 3, 32, batch, chosen={"groups": groups}))
+    MoCo.derive(Facts(300, 0, 3, 32, batch, chosen={"groups": batch // 2}))
+
+
+def test_one_group_is_not_worth_a_note() -> None:
+    assert len(moco(groups=1).notes()) == 1
+    assert "batch statistics are of 2 groups a batch" in moco(groups=2).notes()

@@ -11,6 +11,7 @@ from torch import Tensor
 from selfsight.batch import Facts, Images
 from selfsight.draws import Draws
 from selfsight.encoders import Encoder, build
+from selfsight.errors import UsageError
 from selfsight.tasks.patch_dictionary import EPSILON, PatchDictionary
 
 SIZE = 16
@@ -165,3 +166,27 @@ def test_what_cannot_be_fitted_is_refused() -> None:
         made(iterations=-1)
     with pytest.raises(ValueError, match="a patch for each of its 8 centroids, got 3"):
         made().fit([waves(3)])
+
+
+@pytest.mark.parametrize(
+    ("chosen", "sentence"),
+    [
+        ({"centroids": 1}, "centroids must be at least 2, got 1"),
+        ({"centroids": 0}, "centroids must be at least 2, got 0"),
+        ({"centroids": -4}, "centroids must be at least 2, got -4"),
+        ({"patches": 0}, "patches must be at least 1, got 0"),
+        ({"iterations": -1}, "iterations must be at least 1, got -1"),
+        ({"centroids": 101, "patches": 1}, "for each of its 101 centroids, got 1 of each of 100"),
+    ],
+)
+def test_a_dictionary_that_cannot_be_is_refused_before_it_is_begun(
+    chosen: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        PatchDictionary.derive(Facts(100, 0, 3, 32, 100, chosen=chosen))
+
+
+def test_a_patch_for_each_centroid_is_enough() -> None:
+    chosen = {"centroids": 100, "patches": 1}
+
+    PatchDictionary.derive(Facts(100, 0, 3, 32, 100, chosen=chosen))

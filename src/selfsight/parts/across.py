@@ -17,6 +17,8 @@ of mean, variance and count. The gradients of w and b are sums over the process'
 training adds those up.
 """
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -33,12 +35,17 @@ class Joint:
     """What a normalisation by joint statistics has before its own class.
 
     Alone, and in evaluation mode, it does what that class does.
+
+    Attributes:
+        alone: Whether it asks no other process for now, see `asking_nobody`.
     """
+
+    alone = False
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (B, C, ...), of B pictures of this process."""
         norm = cast(nn.BatchNorm2d, self)
-        if processes() == 1 or not norm.training:
+        if self.alone or processes() == 1 or not norm.training:
             return cast(Tensor, cast(Any, super()).forward(input))
         norm._check_input_dim(input)  # pyright: ignore[reportPrivateUsage] -- as its own class does
         return self.finished(_normalised(norm, input))
@@ -91,6 +98,23 @@ def with_joint_statistics(task: nn.Module) -> None:
     for norm in batch_norms(task):
         if id(norm) not in left and type(norm) in JOINT:
             cast(Any, norm).__class__ = JOINT[type(norm)]
+
+
+@contextmanager
+def asking_nobody(network: nn.Module) -> Generator[None]:
+    """Let a network's normalisations take the statistics of this process's own pictures for now.
+
+    For pictures that one process alone holds, or all of them the same ones; and for networks that
+    are still on the processor, where the processes of GPUs have no way to each other.
+    """
+    joint = [norm for norm in network.modules() if isinstance(norm, Joint)]
+    for norm in joint:
+        norm.alone = True
+    try:
+        yield
+    finally:
+        for norm in joint:
+            norm.alone = False
 
 
 def own_statistics(task: nn.Module) -> list[nn.Module]:

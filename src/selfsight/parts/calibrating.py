@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from selfsight.encoders import evaluating
 from selfsight.encoders.encoder import batch_norms
+from selfsight.parts.across import asking_nobody
 
 
 @torch.no_grad()
@@ -16,6 +17,7 @@ def calibrate(network: nn.Module, pictures: Tensor) -> None:
     """Set the running statistics of every batch normalisation to those of these pictures.
 
     Nothing else changes: all other parts are as in evaluation, so that nothing random is drawn.
+    Several processes each do it alone, and with the same pictures come to the same.
 
     Args:
         network: Takes the pictures.
@@ -25,7 +27,7 @@ def calibrate(network: nn.Module, pictures: Tensor) -> None:
     if not norms:
         return
     momenta = [norm.momentum for norm in norms]
-    with evaluating(network):
+    with evaluating(network), asking_nobody(network):
         for norm in norms:
             norm.momentum, norm.training = 1.0, True
         network(pictures)

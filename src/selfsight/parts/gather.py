@@ -44,16 +44,6 @@ def own(rows: int) -> slice:
     return slice(first, first + rows)
 
 
-def summed(values: Tensor) -> Tensor:
-    """Add a tensor up over processes, with gradients; the same in all of them.
-
-    What is differentiated with respect to the sum is summed over processes in turn.
-    """
-    if processes() == 1:
-        return values
-    return cast(Tensor, _Summed.apply(values))
-
-
 def added(values: Tensor) -> Tensor:
     """Add a tensor up over processes, without gradients: -> a new one, the same in all of them."""
     total = values.detach().contiguous().clone()
@@ -76,15 +66,3 @@ class _Gathered(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         return added(gradients[0])[own(ctx.rows)]
-
-
-class _Summed(torch.autograd.Function):
-    """Adds up over processes; so are the gradients."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor) -> Tensor:
-        return added(values)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return added(gradients[0])

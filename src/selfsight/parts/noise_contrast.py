@@ -96,8 +96,8 @@ class NoiseContrast(nn.Module):
             raise ValueError(
                 f"negatives must be from 1 to the {samples - 1} other samples, got {negatives}"
             )
-        if not temperature > 0:
-            raise ValueError(f"temperature must be above 0, got {temperature}")
+        if not 0 < temperature < math.inf:
+            raise ValueError(f"temperature must be above 0 and finite, got {temperature}")
         if objective not in ("nce", "softmax"):
             raise ValueError(f"objective must be nce or softmax, got {objective}")
         self.samples, self.negatives = samples, negatives

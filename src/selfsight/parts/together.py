@@ -52,7 +52,7 @@ class Together(nn.Module):
         self.turns = turns(list(self.weights.values()))
         if harmonised:
             self._harmonise()
-        feeds = {encoder.recipe.feed for encoder in self.encoders().values()}
+        feeds = {_encoder(task).recipe.feed for task in self.tasks.values()}
         self.statistics = statistics or ("separate" if len(feeds) > 1 else "shared")
         if self.statistics == "separate":
             for task in list(self.tasks.values())[1:]:
@@ -90,8 +90,17 @@ class Together(nn.Module):
         return next(iter(self.encoders().values()))
 
     def encoders(self) -> dict[str, Encoder]:
-        """Give every task's encoder: one network, fed and normalised as the task has it."""
-        return {name: _encoder(task) for name, task in self.tasks.items()}
+        """Give every task's encoder: one network, fed and normalised as the task has it.
+
+        Those that a task has besides, as one that follows slowly, are named TASK-NAME.
+        """
+        found: dict[str, Encoder] = {}
+        for name, task in self.tasks.items():
+            found[name] = _encoder(task)
+            own = cast(Any, task).encoders() if hasattr(task, "encoders") else {}
+            others = {k: encoder for k, encoder in own.items() if encoder is not found[name]}
+            found |= {f"{name}-{which}": encoder for which, encoder in others.items()}
+        return found
 
     def _blind(self) -> float | None:
         """Say what guessing without looking costs a step, on the average."""
@@ -138,8 +147,10 @@ class Together(nn.Module):
         return min((rows for rows in wanted if rows is not None), key=len, default=None)
 
     def notes(self) -> tuple[str, ...]:
-        """Say what the user should know of the tasks."""
-        return tuple(note for task in self.tasks.values() for note in offered.notes(task))
+        """Say what the user should know of the tasks, and of which of them."""
+        return tuple(
+            f"{name}: {note}" for name, task in self.tasks.items() for note in offered.notes(task)
+        )
 
     def _scored(self) -> list[str]:
         """Name the tasks that this step scores."""

@@ -21,6 +21,7 @@ from selfsight.draws import Draws
 from selfsight.encoders import Encoder, Recipe
 from selfsight.encoders.encoder import batch_norms
 from selfsight.errors import SelfsightError
+from selfsight.parts.across import asking_nobody
 from selfsight.probes.measure import Answers
 
 if TYPE_CHECKING:
@@ -79,8 +80,9 @@ def calibrate(encoder: Encoder, images: Tensor) -> None:
         norm.momentum = None  # a plain average over batches
         norm.train()
     device = next(encoder.parameters()).device
-    for batch in images.split(BATCH):
-        encoder(as_float(batch.to(device)))
+    with asking_nobody(encoder):  # the leading process probes while the others wait
+        for batch in images.split(BATCH):
+            encoder(as_float(batch.to(device)))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()

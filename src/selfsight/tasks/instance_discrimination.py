@@ -21,6 +21,7 @@ picture's own entry is never among the noise; and the proximal term, which holds
 entries, is off.
 """
 
+import math
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -97,8 +98,8 @@ class InstanceDiscrimination(nn.Module):
         super().__init__()
         if samples is None or samples < 2:
             raise ValueError(f"samples must be at least 2, as many as the data has, got {samples}")
-        if not proximal >= 0:
-            raise ValueError(f"proximal must be at least 0, got {proximal}")
+        if not 0 <= proximal < math.inf:
+            raise ValueError(f"proximal must be at least 0 and finite, got {proximal}")
         self.encoder, self.size, self.proximal = encoder, size, proximal
         self.recipe = recipe_of(least_scale, without)
         self.head = Head(dim, width, head)

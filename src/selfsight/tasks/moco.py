@@ -35,6 +35,7 @@ from selfsight.batch import Facts, Images, Needs
 from selfsight.draws import Draws
 from selfsight.encoders import Encoder
 from selfsight.encoders.encoder import batch_norms
+from selfsight.errors import UsageError
 from selfsight.parts.drift import Drift
 from selfsight.parts.gather import gathered, own, processes
 from selfsight.parts.groups import in_groups, share_statistics
@@ -126,7 +127,17 @@ class MoCo(nn.Module):
 
     @classmethod
     def derive(cls, facts: Facts) -> dict[str, Any]:
-        """Choose the queue by the data's size, and momentum and groups by queue and batch."""
+        """Choose the queue by the data's size, and momentum and groups by queue and batch.
+
+        Raises:
+            UsageError: If groups of fewer than two pictures were chosen.
+        """
+        asked, most = facts.chosen.get("groups"), facts.batch // 2
+        if asked is not None and asked > max(1, most):
+            raise UsageError(
+                f"groups must be at most {most}, of two pictures or more of the batch of "
+                f"{facts.batch}, got {asked}; set fewer groups or a larger batch"
+            )
         batches = min(facts.samples // PICTURES_A_KEY, MOST_KEYS) // facts.batch
         length = facts.batch * max(1, batches)
         steps = (facts.chosen.get("queue") or length) / facts.batch  # that a key is in the queue
@@ -236,9 +247,10 @@ class MoCo(nn.Module):
         """Say what the queue holds, and how batch statistics are parted."""
         kept = self.queue.keys.numel() * 4 / 1e6
         held = f"the queue holds {len(self.queue):,} keys, {kept:.1f} MB"
-        if not self.has_statistics:
+        groups = max(self.groups, processes())
+        if groups == 1 or not self.has_statistics:
             return (held,)
-        return (held, f"batch statistics are of {max(self.groups, processes())} groups a batch")
+        return (held, f"batch statistics are of {groups} groups a batch")
 
     def encoders(self) -> dict[str, Encoder]:
         """Give the queries' encoder, which is trained, and the keys', which follows it."""

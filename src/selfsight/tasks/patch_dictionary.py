@@ -27,6 +27,7 @@ from selfsight.augment.views import centre_view
 from selfsight.batch import Facts, Images, Needs
 from selfsight.encoders import Encoder
 from selfsight.encoders.patch_dictionary import SelfsightPatchDictionary, standardised
+from selfsight.errors import UsageError
 from selfsight.parts.kmeans import assigned, kmeans
 from selfsight.parts.whitening import Whitening
 from selfsight.score import Score
@@ -74,9 +75,8 @@ class PatchDictionary(nn.Module):
             raise ValueError(
                 f"centroids must be the {len(model.centroids)} of the encoder, got {centroids}"
             )
-        for name, value in (("patches", patches), ("iterations", iterations)):
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+        _at_least("patches", patches, 1)
+        _at_least("iterations", iterations, 1)
         self.encoder = encoder
         self.size = size
         self.patches = 1 if patches is None else patches
@@ -88,9 +88,22 @@ class PatchDictionary(nn.Module):
         """Choose the dictionary's size and the patches of a picture by how many pictures there are.
 
         `facts.samples` counts the pictures that are looked at.
+
+        Raises:
+            UsageError: If the chosen patches of all of them are fewer than the centroids, or a
+                number that was chosen is too low.
         """
         usual = min(CENTROIDS, max(FEW_CENTROIDS, facts.samples // PICTURES_A_CENTROID))
+        _at_least("centroids", facts.chosen.get("centroids"), 2)
+        for name in ("patches", "iterations"):
+            _at_least(name, facts.chosen.get(name), 1)
         centroids = facts.chosen.get("centroids") or usual
+        cut = facts.chosen.get("patches")
+        if cut is not None and cut * facts.samples < centroids:
+            raise UsageError(
+                f"a dictionary needs a patch for each of its {centroids:,} centroids, got {cut} of "
+                f"each of {facts.samples:,} pictures; set fewer centroids or more patches"
+            )
         patches = -(-PATCHES_A_CENTROID * centroids // facts.samples)
         return {"centroids": usual, "patches": patches}
 
@@ -180,3 +193,9 @@ class PatchDictionary(nn.Module):
             mean, deviation = cast(Tensor, encoder.mean), cast(Tensor, encoder.deviation)
             pictures = encoder.recipe.feed(pictures, mean, deviation)
         return self.model.reduced(pictures)
+
+
+def _at_least(name: str, value: int | None, least: int) -> None:
+    """Refuse a number that is too low; None is chosen later."""
+    if value is not None and value < least:
+        raise UsageError(f"{name} must be at least {least}, got {value}")
