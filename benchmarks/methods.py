@@ -57,10 +57,8 @@ OF_PROBE = (
     "reasons",
     "seconds",
     "machine",
-    "limit",
-    "labels",
-    "quick",
 )
+ASKED: dict[str, Any] = {"limit": None, "labels": 10_000, "quick": True}  # of older records
 OF_PLAN = ("batch", "optimizer", "rate", "decay", "precision", "threads", "task_settings")
 
 Record = dict[str, Any]
