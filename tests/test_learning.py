@@ -72,24 +72,22 @@ def test_a_pretext_task_beats_the_untrained_network(
 
 
 @pytest.mark.parametrize(
-    ("task", "samples"),
+    ("task", "samples", "limit"),
     [
-        ("exemplar", 50_000),
-        ("instance-discrimination", 50_000),
-        ("simclr", 40_000),
-        ("pirl", 40_000),
-        ("moco", 50_000),
-        ("moco-v2", 50_000),
-        ("deepcluster", 50_000),
+        ("exemplar", 40_000, None),
+        ("instance-discrimination", 50_000, 10_000),  # a bank needs pictures to be met again
+        ("simclr", 30_000, None),
+        ("pirl", 50_000, 10_000),
+        ("moco", 40_000, None),
+        ("moco-v2", 40_000, None),
+        ("deepcluster", 40_000, None),
     ],
 )
 def test_telling_pictures_apart_beats_the_untrained_network(
-    task: str, samples: int, tmp_path: Path, shared_data: Path
+    task: str, samples: int, limit: int | None, tmp_path: Path, shared_data: Path
 ) -> None:
-    """Of 10,000 pictures, so that each is met again in a short training."""
-    data = shared_data / "cifar10"
-    out = str(tmp_path / "run")
-    run = selfsight.pretrain(str(data), task, samples=samples, limit=10_000, out=out)
+    data, out = shared_data / "cifar10", str(tmp_path / "run")
+    run = selfsight.pretrain(str(data), task, samples=samples, limit=limit, out=out)
     record = probed(run, data, labels=5000)
 
     assert record["verdict"] == "learning"
