@@ -59,7 +59,7 @@ def test_a_task_learns_with_an_encoder_or_refuses_it(
         assert Run(tmp_path / "run").result("pretrain") is not None
     else:
         assert f"{task} on 32 px cannot be learned by encoder {encoder}" in refused
-        assert task in ("jigsaw", "relative-position")  # their tiles are small
+        assert task in ("jigsaw", "relative-position", "pirl")  # their tiles are small
 
 
 def test_layers_that_no_step_trains_are_named_in_the_plan(pictures: Path, tmp_path: Path) -> None:
