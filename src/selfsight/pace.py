@@ -11,7 +11,7 @@ from typing import NamedTuple
 from torch import nn
 
 from selfsight import machine, plan
-from selfsight.engine import Precision, fault_of_compiling
+from selfsight.engine import Precision, bf16_is_sound, fault_of_compiling
 from selfsight.plan import Plan
 from selfsight.processes import ALONE, Processes
 from selfsight.settings import Pretrain
@@ -63,17 +63,22 @@ def measured_plan(
         )
         return Way(seconds, precision, threads, compiled)
 
-    way = timed("bf16" if settings.precision == "bf16" else "f32", draft.threads)
-    if settings.precision == "auto":
+    notes: tuple[str, ...] = ()
+    precision = settings.precision
+    if precision != "f32" and not bf16_is_sound(task, batches(0), draft.device):
+        precision = "f32"
+        notes += ("f32, since this processor's bf16 gives wrong gradients for maps of one value",)
+    way = timed("bf16" if precision == "bf16" else "f32", draft.threads)
+    if precision == "auto":
         way = way.or_better(timed("bf16", draft.threads))
     if draft.device == "cpu" and draft.threads > 1:
         way = way.or_better(timed(way.precision, 1))
-    notes: tuple[str, ...] = ()
     if _is_to_be_compiled(settings, draft, way):
-        notes = _fault(
+        fault = _fault(
             dataclasses.replace(draft, precision=way.precision), task, batches, processes
         )
-        if not notes:
+        notes += fault
+        if not fault:
             compiled = timed(way.precision, way.threads, compiled=True)
             way = compiled if settings.compile == "on" else way.or_better(compiled)
     chosen = dataclasses.replace(
