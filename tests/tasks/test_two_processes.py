@@ -69,7 +69,7 @@ def _task_of(case: Case) -> nn.Module:
     if mix is None:
         return first
     for other in others:  # made about encoders of the same seed, which differ in how they are fed
-        other.encoder.model = first.encoder.model  # pyright: ignore
+        other.encoder.model = first.encoder.model  # pyright: ignore -- every task has one
     return Together(parts, mix=mix)  # pyright: ignore[reportArgumentType] -- a literal above
 
 
