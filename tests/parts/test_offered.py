@@ -81,7 +81,7 @@ def test_tasks_together_are_asked_as_they_are_alone() -> None:
     assert inner.asked == ["epoch 2: (5, 16)", "before 4 of 9", "after 4 of 9"]
     assert [p is q for p, q in zip(begun, inner.head.parameters(), strict=True)] == [True, True]
     assert list(metrics) == ["remembering.moved"]
-    assert offered.notes(task) == ("it remembers",)
+    assert offered.notes(task) == ("remembering: it remembers",)
     assert offered.epochs_between(task) == 3
     rows = offered.rows(task, 6)
     assert rows is not None
