@@ -1,11 +1,13 @@
 """Resuming: whatever stops a run, it goes on to the same weights, to the bit."""
 
+import contextlib
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -37,11 +39,9 @@ def same_weights(a: Path, b: Path) -> bool:
     )
 
 
-@pytest.mark.parametrize("failing", [3, 11])
-def test_a_run_that_broke_off_goes_on_to_the_same_bits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
-) -> None:
-    pretrain(tmp_path / "whole", samples=96)
+@contextlib.contextmanager
+def power_going(monkeypatch: pytest.MonkeyPatch, failing: int) -> Generator[None]:
+    """Break every training off before a step, without a word to it."""
     advance = Training._advance
 
     def breaking(training: Training) -> None:
@@ -52,7 +52,16 @@ def test_a_run_that_broke_off_goes_on_to_the_same_bits(
     with monkeypatch.context() as patched:
         patched.setattr(Training, "_advance", breaking)
         with pytest.raises(OSError, match="the power went"):
-            pretrain(tmp_path / "broken", samples=96)
+            yield
+
+
+@pytest.mark.parametrize("failing", [3, 11])
+def test_a_run_that_broke_off_goes_on_to_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    pretrain(tmp_path / "whole", samples=96)
+    with power_going(monkeypatch, failing):
+        pretrain(tmp_path / "broken", samples=96)
     resumed = selfsight.pretrain(resume=str(tmp_path / "broken"))
 
     assert same_weights(tmp_path / "whole", tmp_path / "broken")
@@ -71,17 +80,8 @@ def test_what_a_task_keeps_besides_weights_comes_back(
 ) -> None:
     asked = {**SETTINGS, "limit": 40, "samples": 64, "encoder": "small", "size": 24}
     selfsight.pretrain("digits", task, out=str(tmp_path / "whole"), **asked)
-    advance = Training._advance
-
-    def breaking(training: Training) -> None:
-        if training.step == failing:
-            raise OSError("the power went")
-        advance(training)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Training, "_advance", breaking)
-        with pytest.raises(OSError, match="the power went"):
-            selfsight.pretrain("digits", task, out=str(tmp_path / "broken"), **asked)
+    with power_going(monkeypatch, failing):
+        selfsight.pretrain("digits", task, out=str(tmp_path / "broken"), **asked)
     selfsight.pretrain(resume=str(tmp_path / "broken"))
 
     assert same_weights(tmp_path / "whole", tmp_path / "broken")
