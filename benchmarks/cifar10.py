@@ -80,6 +80,8 @@ class Slice:
             signal.signal(signal.SIGTERM, self._old)
 
     def _after(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()  # else the first clock rings when the slice is long over
         self._timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGTERM))
         self._timer.daemon = True
         self._timer.start()

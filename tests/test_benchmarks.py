@@ -104,6 +104,7 @@ def test_a_slice_asks_again_where_nobody_could_heed(load: Any, monkeypatch: pyte
         os.kill(os.getpid(), signal.SIGTERM)  # before the training
         with Interruption() as interruption:
             wait_for(lambda: interruption.asked)
+    wait_for(lambda: not any(isinstance(t, threading.Timer) for t in threading.enumerate()))
 
 
 def test_a_slice_without_end_sets_no_clock(load: Any):
