@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
+# Two files at once: tests compute on one thread.
+PYTEST := $(BIN)/pytest -n 2 --dist loadfile
 CIFAR10 ?= ../shared/data/cifar10
 
 .PHONY: help setup demo check test learn bench clean
@@ -29,13 +31,13 @@ check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/pyright -p tests
-	$(BIN)/pytest -m "not learn and not gpu and not slow"
+	$(PYTEST) -m "not learn and not gpu and not slow"
 
 test: $(INSTALLED)
-	$(BIN)/pytest -m "not learn and not gpu"
+	$(PYTEST) -m "not learn and not gpu"
 
 learn: $(INSTALLED)
-	$(BIN)/pytest -m learn
+	$(PYTEST) -m learn
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/training_step.py

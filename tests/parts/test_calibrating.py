@@ -8,7 +8,7 @@ from pair import Pair
 from selfsight import encoders
 from selfsight.parts.across import with_joint_statistics
 from selfsight.parts.calibrating import calibrate
-from selfsight.probes import baseline
+from selfsight.probes.baseline import calibrate_on
 
 
 def network() -> nn.Sequential:
@@ -23,7 +23,7 @@ def network() -> nn.Sequential:
 def test_evaluation_sees_the_pictures_as_training_does() -> None:
     net, pictures = network(), torch.rand(32, 3, 12, 12, generator=torch.Generator().manual_seed(1))
 
-    calibrate(net, pictures)
+    calibrate(net, [pictures])
 
     net.eval()
     evaluated = net(pictures)
@@ -32,13 +32,24 @@ def test_evaluation_sees_the_pictures_as_training_does() -> None:
     assert (evaluated.std(dim=(0, 2, 3), correction=0) - 1).abs().max() < 1e-3
 
 
+def test_statistics_are_averages_over_batches() -> None:
+    net, known = network(), torch.rand(16, 3, 12, 12, generator=torch.Generator().manual_seed(1))
+
+    calibrate(net, known.split(8))
+
+    first = net[0](known)
+    torch.testing.assert_close(net[1].running_mean, first.mean(dim=(0, 2, 3)).detach())
+    variances = [net[0](part).var(dim=(0, 2, 3)).detach() for part in known.split(8)]
+    torch.testing.assert_close(net[1].running_var, (variances[0] + variances[1]) / 2)
+
+
 def test_modes_and_momenta_and_weights_stay() -> None:
     net = network()
     net[3].eval()
     weights = [p.clone() for p in net.parameters()]
     random = torch.get_rng_state()
 
-    calibrate(net, torch.rand(4, 3, 12, 12, generator=torch.Generator().manual_seed(1)))
+    calibrate(net, [torch.rand(4, 3, 12, 12, generator=torch.Generator().manual_seed(1))])
 
     assert [part.training for part in net] == [True, True, True, False, True, True]
     assert (net[1].momentum, net[5].momentum) == (0.1, None)
@@ -51,7 +62,7 @@ def test_a_network_without_batch_statistics_is_left_alone() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
     net.register_forward_hook(lambda *_: calls.append(1))
 
-    calibrate(net, torch.zeros(2, 3, 2, 2))
+    calibrate(net, [torch.zeros(2, 3, 2, 2)])
 
     assert calls == []
 
@@ -64,8 +75,8 @@ def job_of_the_first_alone() -> list[Tensor]:
     for each in (net, encoder):
         with_joint_statistics(each)
     pictures = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(1))
-    calibrate(net, pictures)
-    baseline.calibrate(encoder, (255 * pictures).byte())
+    calibrate(net, [pictures])
+    calibrate_on(encoder, (255 * pictures).byte())
     assert not any(getattr(part, "alone", False) for part in (*net, *encoder.modules()))
     return [values for values in net.state_dict().values() if values.is_floating_point()]
 
@@ -73,7 +84,7 @@ def job_of_the_first_alone() -> list[Tensor]:
 @pytest.mark.slow
 def test_a_process_calibrates_without_the_others(two: Pair) -> None:
     net = network()
-    calibrate(net, torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(1)))
+    calibrate(net, [torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(1))])
     expected = [values for values in net.state_dict().values() if values.is_floating_point()]
 
     alone, _ = two.ask(job_of_the_first_alone)

@@ -39,6 +39,8 @@ CASES |= {
     "inpainting with a critic": ({"inpainting": {"adversarial": 0.1}}, None),
     "colorization by numbers": ({"colorization": {"objective": "regression"}}, None),
     "simclr with few negatives": ({"simclr": {"temperature": 0.5, "negatives": 6}}, None),
+    "instances by noise contrast": ({"instance-discrimination": {"objective": "nce"}}, None),
+    "instances against drawn ones": ({"instance-discrimination": {"negatives": 16}}, None),
     "moco in four groups": ({"moco": {"groups": 4, "symmetric": True}}, None),
     "in turns": ({"rotation": {}, "simclr": {}}, "alternate"),
     "summed": ({"rotation": {}, "colorization": {}}, "sum"),

@@ -4,6 +4,8 @@ Running statistics begin at mean 0 and variance 1, which are those of no layer. 
 asked before its first step answers nearly the same to every picture, until they are set.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -13,15 +15,15 @@ from selfsight.parts.across import asking_nobody
 
 
 @torch.no_grad()
-def calibrate(network: nn.Module, pictures: Tensor) -> None:
-    """Set the running statistics of every batch normalisation to those of these pictures.
+def calibrate(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Set the running statistics of every batch normalisation to their averages over batches.
 
     Nothing else changes: all other parts are as in evaluation, so that nothing random is drawn.
     Several processes each do it alone, and with the same pictures come to the same.
 
     Args:
         network: Takes the pictures.
-        pictures: (B, C, S, S) in [0, 1], at least 2.
+        batches: Each (B, C, S, S) in [0, 1], at least 2 pictures, all as many.
     """
     norms = batch_norms(network)
     if not norms:
@@ -29,7 +31,9 @@ def calibrate(network: nn.Module, pictures: Tensor) -> None:
     momenta = [norm.momentum for norm in norms]
     with evaluating(network), asking_nobody(network):
         for norm in norms:
-            norm.momentum, norm.training = 1.0, True
-        network(pictures)
+            norm.reset_running_stats()
+            norm.momentum, norm.training = None, True  # None: a plain average
+        for pictures in batches:
+            network(pictures)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum, norm.training = momentum, False

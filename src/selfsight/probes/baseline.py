@@ -19,9 +19,8 @@ from selfsight import encoders, machine
 from selfsight.augment.views import as_float
 from selfsight.draws import Draws
 from selfsight.encoders import Encoder, Recipe
-from selfsight.encoders.encoder import batch_norms
 from selfsight.errors import SelfsightError
-from selfsight.parts.across import asking_nobody
+from selfsight.parts.calibrating import calibrate
 from selfsight.probes.measure import Answers
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def untrained_encoder(
         torch.manual_seed(seed)
         encoder = encoders.from_recipe(recipe)
     encoder.to(device)
-    calibrate(encoder, images[some_rows(len(images), CALIBRATED_ON)])
+    calibrate_on(encoder, images[some_rows(len(images), CALIBRATED_ON)])
     return encoder.eval()
 
 
@@ -67,25 +66,10 @@ def some_rows(count: int, most: int) -> Tensor:
     return Draws(0, 0, torch.arange(count)).order("some rows")[:most]
 
 
-@torch.no_grad()
-def calibrate(encoder: Encoder, images: Tensor) -> None:
-    """Set batch-norm statistics to the averages over these pictures (N, C, S, S)."""
-    norms = batch_norms(encoder)
-    if not norms:
-        return
-    encoder.eval()
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain average over batches
-        norm.train()
+def calibrate_on(encoder: Encoder, images: Tensor) -> None:
+    """Calibrate an encoder on pictures (N, C, S, S), as stored or float in [0, 1]."""
     device = next(encoder.parameters()).device
-    with asking_nobody(encoder):  # the leading process probes while the others wait
-        for batch in images.split(BATCH):
-            encoder(as_float(batch.to(device)))
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-        norm.eval()
+    calibrate(encoder, (as_float(batch.to(device)) for batch in images.split(BATCH)))
 
 
 def kept_answers(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from selfsight.encoders import Encoder
 from selfsight.errors import SelfsightError
-from selfsight.probes.baseline import calibrate
+from selfsight.probes.baseline import calibrate_on
 from selfsight.probes.measure import Kind, measure_one
 from selfsight.probes.sampling import choose_labelled
 
@@ -71,7 +71,7 @@ class CurveProbe:
         """
         with torch.random.fork_rng():
             twin = copy.deepcopy(encoder).eval()
-            calibrate(twin, self.train.taken(torch.arange(len(self.train))).images)
+            calibrate_on(twin, self.train.taken(torch.arange(len(self.train))).images)
             return {k: v for kind in KINDS for k, v in self._columns(twin, kind).items()}
 
     def _columns(self, twin: Encoder, kind: Kind) -> dict[str, float]:

@@ -125,7 +125,7 @@ class InstanceDiscrimination(nn.Module):
         """Set the statistics with which the untrained network sees the pictures."""
         if self.filled:
             images, extent = batch.images[:CALIBRATING], batch.extent[:CALIBRATING]
-            calibrate(self.encoder, centre_view(images, extent, self.size))
+            calibrate(self.encoder, [centre_view(images, extent, self.size)])
 
     def before_epoch(self, epoch: Epoch) -> list[nn.Parameter]:
         """Fill the bank before the first epoch; no parameter begins anew."""
