@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 # Two files at once: tests compute on one thread.
-PYTEST := $(BIN)/pytest -n 2 --dist loadfile
+PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 CIFAR10 ?= ../shared/data/cifar10
 
 .PHONY: help setup demo check test learn bench clean

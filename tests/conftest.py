@@ -12,7 +12,14 @@ sys.path.insert(0, str(Path(__file__).parent))  # tests share making.py and pair
 
 from pair import Pair
 
+LONGEST = ("test_telling_apart.py", "test_resume.py", "test_processes.py")  # minutes each
+
 torch.set_num_threads(1)  # the suites compute little at a time: waking more threads costs more
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files: whoever works beside is not to wait for them at the end."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(scope="session")
