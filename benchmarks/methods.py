@@ -235,6 +235,7 @@ def row(name: str, records: list[Record], rotation: float | None) -> str:
     cells = [
         name,
         str(len(records)),
+        ", ".join(sorted({str(r["pretext"]["plan"]["threads"]) for r in records})),
         f"{fmean(r['pretext']['samples'] or 0 for r in records):,.0f}",
         percent([r["untrained"] for r in linear]),
         percent(trained),
@@ -286,10 +287,10 @@ def tables(records: list[Record]) -> str:
             f"{first['labels']:,} labels, {first['test']:,} test pictures, "
             f"draws of labels: {first['draws']}. Linear probe beside: {', '.join(told)}.",
             "",
-            "| method | seeds | pictures seen | untrained | trained | best layer | gain, 95 % | "
-            "over pixels | over patch dictionary | over rotation | k-NN untrained | k-NN trained | "
-            "verdict |",
-            "|---" * 13 + "|",
+            "| method | seeds | threads | pictures seen | untrained | trained | best layer | "
+            "gain, 95 % | over pixels | over patch dictionary | over rotation | "
+            "k-NN untrained | k-NN trained | verdict |",
+            "|---" * 14 + "|",
             *(row(name, methods[name], rotation) for name in ordered),
             "",
             "| method | linear probe by layer, untrained to trained | k-NN by layer |",

@@ -143,7 +143,7 @@ def record(method: str, seed: int, trained: float, **more: Any) -> dict[str, Any
         "layers": {"stem": {"trained": trained, "untrained": 0.5}}, "verdict": "learning",
         "machine": {"processor": "P", "cores": 2}, **more,
     }  # fmt: skip
-    pretext = {"samples": 1000 * (seed + 1)}
+    pretext = {"samples": 1000 * (seed + 1), "plan": {"threads": 2}}
     return {"method": method, "seed": seed, "minutes": 2.0, "pretext": pretext,
             "linear": probe, "knn": probe}  # fmt: skip
 
@@ -159,9 +159,9 @@ def test_table_means_over_seeds_and_stands_beside_rotation(load: Any):
     )
     (line,) = (line for line in table.splitlines() if line.startswith("| simclr | 2"))
     cells = [cell.strip() for cell in line.strip("|").split("|")]
-    assert cells[2:5] == ["1,500", "50.0 (50.0 to 50.0)", "62.0 (60.0 to 64.0)"]
-    assert cells[6] == "+12.0 (+10.0 to +14.0), +9.0 to +16.0"
-    assert cells[7:10] == ["+22.0", "-3.0", "+5.0"]
+    assert cells[2:6] == ["2", "1,500", "50.0 (50.0 to 50.0)", "62.0 (60.0 to 64.0)"]
+    assert cells[7] == "+12.0 (+10.0 to +14.0), +9.0 to +16.0"
+    assert cells[8:11] == ["+22.0", "-3.0", "+5.0"]
     assert "pixels 40.0, the patch dictionary 65.0, rotation 57.0" in table
     assert "stem 50.0 to 62.0" in table
 
