@@ -45,7 +45,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/linear_probe.py
 	$(BIN)/python benchmarks/augmentation.py
 	$(BIN)/python benchmarks/many_pictures.py
-	$(BIN)/python benchmarks/peers.py $(CIFAR10) --quick
+	$(BIN)/python benchmarks/peers.py $(CIFAR10) --network test_resnet
 
 clean:
 	rm -rf .venv build dist src/*.egg-info .pytest_cache .ruff_cache
