@@ -19,6 +19,8 @@ from selfsight.data.decode import Header, Unreadable, decoded, header_of, reason
 from selfsight.data.scaling import Fit, fitted
 from selfsight.errors import SelfsightError
 
+LISTED = 10  # classes that a sentence names
+
 
 class Source(ABC):
     """Pictures listed, not yet decoded.
@@ -28,12 +30,15 @@ class Source(ABC):
         classes: K class names in the order of their numbers; () when unlabelled.
         labels: (N,) int64 class numbers from 0, or None when unlabelled.
         held: Whether its pixels are in memory already, so that nothing is won by storing them.
+        notes: What a user should know of these pictures, such as what was left out, a sentence
+            each without a full stop; they are printed once when the pictures are read.
     """
 
     name: str
     classes: tuple[str, ...]
     labels: Tensor | None
     held: bool = False
+    notes: tuple[str, ...] = ()
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -111,6 +116,7 @@ class View(Source):
         self.classes = classes
         self.labels = labels
         self.held = base.held
+        self.notes = base.notes
 
     def __len__(self) -> int:
         return len(self.index)
@@ -181,18 +187,31 @@ def numbered(values: Sequence[int] | Sequence[str]) -> tuple[tuple[str, ...], Te
 
 
 def same_classes(train: Source, test: Source) -> Source:
-    """Number the classes of `test` as `train` numbers them.
+    """Number the classes of `test` as `train` numbers them; those that `train` lacks come last.
 
-    Raises:
-        SelfsightError: If `test` has a class that `train` lacks.
+    Who needs them to be the same asks `require_same_classes`: learning without labels, and
+    embedding, go well with classes that differ.
     """
     if train.labels is None or test.labels is None or train.classes == test.classes:
         return test
-    unknown = [name for name in test.classes if name not in train.classes]
-    if unknown:
-        raise SelfsightError(
-            f"every class of the test part must occur in the training part; {test.name} also has "
-            f"{', '.join(unknown[:10])}. Rename or remove these, or add training pictures of them."
-        )
-    renumber = torch.tensor([train.classes.index(name) for name in test.classes])
-    return View(test, torch.arange(len(test)), train.classes, renumber[test.labels])
+    occurring = [test.classes[k] for k in test.labels.unique().tolist()]
+    number = {name: k for k, name in enumerate(dict.fromkeys((*train.classes, *occurring)))}
+    renumber = torch.tensor([number.get(name, -1) for name in test.classes])
+    return View(test, torch.arange(len(test)), tuple(number), renumber[test.labels])
+
+
+def require_same_classes(train: Source, test: Source) -> None:
+    """Refuse test pictures of classes that there is nothing to learn of.
+
+    Raises:
+        SelfsightError: If `test`, numbered by `same_classes`, has a class that `train` lacks.
+    """
+    unknown = test.classes[len(train.classes) :]
+    if train.labels is None or not unknown:
+        return
+    more = f" and {len(unknown) - LISTED} more" if len(unknown) > LISTED else ""
+    raise SelfsightError(
+        f"every class of the test part must occur in the training part; {test.name} also has "
+        f"{', '.join(unknown[:LISTED])}{more}. Rename or remove these, add training pictures of "
+        "them, or name other labelled pictures."
+    )
