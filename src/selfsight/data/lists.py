@@ -16,8 +16,8 @@ from torch import Tensor
 
 from selfsight.data.classes import numbered_words
 from selfsight.data.decode import Unreadable
-from selfsight.data.folder import is_picture_name
 from selfsight.data.source import EncodedSource, Parts, open_regular, same_classes, stamp_of
+from selfsight.data.suffixes import is_picture_name
 from selfsight.errors import SelfsightError
 
 LISTS = (".csv", ".txt")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from selfsight.data.decode import Unreadable
-from selfsight.data.folder import is_picture_name
+from selfsight.data.suffixes import is_picture_name
 from selfsight.errors import SelfsightError
 
 

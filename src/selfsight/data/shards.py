@@ -21,13 +21,12 @@ from torch import Tensor
 from selfsight.data.classes import numbered_words
 from selfsight.data.decode import Unreadable
 from selfsight.data.header import MOST_BYTES
-from selfsight.data.lists import SPLITS
 from selfsight.data.members import Sample, read_member, samples_in
+from selfsight.data.part_names import TRAIN, VAL, in_parts, tested_part, told_of_unused
 from selfsight.data.source import EncodedSource, Parts, Source, same_classes, stamp_of
 from selfsight.errors import SelfsightError
 
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
-WORD = re.compile(r"[a-z]+")
 BRACES = re.compile(r"\{([^{}]*)\}")
 MOST_SHARDS = 100_000
 MOST_LABEL = 1 << 20  # bytes of a .cls or .json member
@@ -157,40 +156,14 @@ def open_shard_folder(root: Path) -> Parts | None:
 
 def _in_parts(name: str, paths: list[Path]) -> Parts:
     """Open shards in parts by their names; where these tell one part or none, all as one."""
-    parts: dict[str, list[Path]] = {}
-    for path in paths:
-        parts.setdefault(_part_of(path), []).append(path)
-    if len(parts) == 1:
-        return Parts(Shards(name, paths), None)
-    if "" in parts:
-        told = next(path for path in paths if path not in parts[""])
-        raise SelfsightError(
-            f"every shard's name must tell its part, or none; in {name}, {told.name} does and "
-            f"{parts[''][0].name} does not. Put train, val or test into its name, or move it."
-        )
-    if "train" not in parts:
-        raise SelfsightError(
-            f"of several parts one must be to train; the shards in {name} are called "
-            f"{' and '.join(sorted(parts))}. Rename some to train, or keep one part only."
-        )
-    train: Source = Shards(name, parts["train"])
-    other = parts.get("test") or parts["val"]
-    return Parts(train, same_classes(train, Shards(name, other)))
-
-
-def _part_of(path: Path) -> str:
-    """Find the part in a shard's name: -> "train", "val", "test", or "" for none.
-
-    Raises:
-        SelfsightError: If there are several.
-    """
-    found = {SPLITS[word] for word in WORD.findall(path.stem.lower()) if word in SPLITS}
-    if len(found) > 1:
-        raise SelfsightError(
-            f"a shard's name must tell one part at most; {path} tells {' and '.join(sorted(found))}"
-            ". Rename it."
-        )
-    return found.pop() if found else ""
+    parts = in_parts(name, paths)
+    train: Source = Shards(name, parts[TRAIN])
+    other = tested_part(parts)
+    if other is None:
+        return Parts(train, None)
+    unused = parts.get(VAL, [])
+    train.notes += told_of_unused(name, f"{len(unused)} shards", parts)
+    return Parts(train, same_classes(train, Shards(name, parts[other])))
 
 
 def _is_shard(path: Path) -> bool:
