@@ -41,6 +41,9 @@ class LeftOut:
         self.unread: Counter[str] = Counter()  # files, by their suffix
         self.hidden: list[str] = []
         self.closed: dict[str, str] = {}  # folders to reasons
+        self.links: list[str] = []  # that lead to nothing in their tar
+        self.further = 0  # pictures of samples that have several
+        self.twice = 0  # pictures that come again under the same name
         self.more: list[str] = []  # further sentences
 
     def take(self, folders: Iterable[str], file: str) -> bool:
@@ -84,11 +87,24 @@ class LeftOut:
             folder, reason = next(iter(self.closed.items()))
             more = f" and {len(self.closed) - 1} more" if len(self.closed) > 1 else ""
             said.append(f"all that lies in {folder}{more}, which cannot be opened: {reason}")
+        if self.links:
+            said.append(
+                f"{_counted(len(self.links), 'link')} that lead to nothing in the same tar, such "
+                f"as {self.links[0]}"
+            )
+        if self.further:
+            said.append(f"{_files(self.further)} beside the first of their samples")
+        if self.twice:
+            said.append(f"{_files(self.twice)} that another of the same name comes after")
         return (*(f"left out of {self.name}: {what}" for what in said), *self.more)
 
 
 def _files(count: int) -> str:
-    return f"{count:,} picture{'s' if count != 1 else ''}"
+    return _counted(count, "picture")
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' if count != 1 else ''}"
 
 
 def _listed(found: Counter[str]) -> str:

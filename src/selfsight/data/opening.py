@@ -255,6 +255,7 @@ OPENERS: dict[str, Callable[[Path], Parts]] = {
     ".npz": open_arrays,
     ".npy": open_array,
     ".csv": open_list,
+    ".tsv": open_list,
     ".txt": open_list,
     ".tar": open_shard,
 }

@@ -21,6 +21,7 @@ from torch import Tensor
 from selfsight.data.classes import numbered_words
 from selfsight.data.decode import Unreadable
 from selfsight.data.header import MOST_BYTES
+from selfsight.data.left_out import LeftOut
 from selfsight.data.members import Sample, read_member, samples_in
 from selfsight.data.part_names import TRAIN, VAL, in_parts, tested_part, told_of_unused
 from selfsight.data.source import EncodedSource, Parts, Source, same_classes, stamp_of
@@ -48,11 +49,13 @@ class Shards(EncodedSource):
         self.name = name
         self.paths = paths
         titles = _titles(paths)
-        samples = [s for k, path in enumerate(paths) for s in samples_in(path, k, titles[k])]
+        left_out = LeftOut(name)
+        samples = [s for k, p in enumerate(paths) for s in samples_in(p, k, titles[k], left_out)]
+        self.notes = left_out.notes
         if not samples:
             raise SelfsightError(
                 f"{name} holds no pictures; a sample's members share a name, such as 0001.jpg and "
-                "0001.cls. Give tar files like that."
+                "0001.cls. Give tar files like that." + "".join(f"\n  {n}" for n in self.notes)
             )
         self._titles = [sample.title for sample in samples]
         self._places = [sample.picture for sample in samples]
@@ -68,7 +71,6 @@ class Shards(EncodedSource):
     def opened(self, i: int) -> BinaryIO:
         """Open its bytes for reading."""
         place = self._places[i]
-        assert place is not None  # samples without a picture are left out
         if place.size > MOST_BYTES:
             raise Unreadable(f"{place.size} bytes: more than {MOST_BYTES}, not read")
         with self.paths[place.shard].open("rb") as file:  # its own, so that threads may
@@ -114,7 +116,6 @@ class Shards(EncodedSource):
 
 
 def _shard_of(sample: Sample) -> int:
-    assert sample.picture is not None  # as above
     return sample.picture.shard
 
 
