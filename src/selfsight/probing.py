@@ -17,7 +17,7 @@ from rich.table import Table
 from selfsight import atomic, machine
 from selfsight.data import Parts, Pictures, Source, open_data, split
 from selfsight.data.reading import fitting
-from selfsight.data.source import labels_of, same_classes
+from selfsight.data.source import labels_of, require_same_classes, same_classes
 from selfsight.errors import SelfsightError, UsageError
 from selfsight.probes.baseline import (
     CALIBRATED_ON,
@@ -125,6 +125,8 @@ def _sources(settings: Probe, subject: Subject) -> Parts:
         labels_of(test, "testing a probe", "give other pictures with --test")
     if test is not None and train.labels is None:
         test = None
+    if test is not None:
+        require_same_classes(train, test)
     return Parts(train, test)
 
 

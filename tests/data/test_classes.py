@@ -146,24 +146,6 @@ def test_labels_of_one_class_are_told_to_who_needs_two(tmp_path: Path) -> None:
         labels_of(source, "a probe", "give others")
 
 
-def test_classes_missing_from_training_leave_the_test_part_without_labels(tmp_path: Path) -> None:
-    np.savez(
-        tmp_path / "x.npz",
-        train_images=IMAGES,
-        train_labels=np.arange(COUNT) % 2,
-        test_images=IMAGES,
-        test_labels=np.arange(COUNT) % 4,
-    )
-
-    parts = open_data(tmp_path / "x.npz")
-
-    assert parts.train.labels is not None
-    assert parts.test is not None
-    assert parts.test.labels is None
-    assert "test pictures in " in parts.test.unlabelled
-    assert "are also of 2, 3; rename" in parts.test.unlabelled
-
-
 def test_why_labels_are_left_out_stays_with_some_of_the_pictures(tmp_path: Path) -> None:
     source = open_data(npz(tmp_path, SEVERAL)).train
 
@@ -184,4 +166,4 @@ def test_pretraining_and_every_look_go_without_labels_and_a_probe_says_why(
         selfsight.probe(run, quick=True)
     assert selfsight.embed(run, out=tmp_path / "out.npz")["classes"] == 0
     assert json.loads(json.dumps(selfsight.neighbours(run, queries=1, count=2)))["chance"] is None
-    assert capsys.readouterr().err.count("labels are left out: `labels` of") == 2
+    assert capsys.readouterr().err.count("labels are left out: `labels` of") == 1

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from selfsight.data import open_data
-from selfsight.data.source import Source
+from selfsight.data.source import Source, require_same_classes
 from selfsight.errors import SelfsightError
 
 
@@ -122,15 +122,20 @@ def test_train_beside_other_vehicles_is_a_class(tmp_path: Path) -> None:
     assert open_data(tmp_path).train.classes == ("bus", "train")
 
 
-def test_a_test_class_that_training_lacks_is_named(tmp_path: Path) -> None:
-    for name in ("train/a/1.png", "train/b/1.png", "test/a/1.png", "test/zebra/1.png"):
+def test_test_classes_that_training_lacks_come_last_and_are_refused_where_they_matter(
+    tmp_path: Path,
+) -> None:
+    for name in ("train/b/1.png", "train/c/1.png", "test/a/1.png", "test/b/1.png", "test/z/1.png"):
         picture(tmp_path / name)
 
-    test = open_data(tmp_path).test
+    parts = open_data(tmp_path)
 
-    assert test is not None
-    assert test.labels is None
-    assert re.search(r"training part.*zebra", test.unlabelled)
+    assert parts.test is not None
+    assert parts.train.classes == ("b", "c")
+    assert parts.test.classes == ("b", "c", "a", "z")
+    assert classes_of(parts.test) == ["a", "b", "z"]
+    with pytest.raises(SelfsightError, match=r"training part.*also has a, z\. Rename"):
+        require_same_classes(parts.train, parts.test)
 
 
 def test_links_that_go_round_are_walked_once(tmp_path: Path) -> None:

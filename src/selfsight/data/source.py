@@ -19,6 +19,8 @@ from selfsight.data.decode import Header, Unreadable, decoded, header_of, reason
 from selfsight.data.scaling import Fit, fitted
 from selfsight.errors import SelfsightError
 
+LISTED = 10  # classes that a sentence names
+
 
 class Source(ABC):
     """Pictures listed, not yet decoded.
@@ -29,6 +31,8 @@ class Source(ABC):
         labels: (N,) int64 class numbers from 0, or None when unlabelled.
         unlabelled: Why there are labels and none can be used, in a sentence; else "".
         held: Whether its pixels are in memory already, so that nothing is won by storing them.
+        notes: What a user should know of these pictures, such as what was left out, a sentence
+            each without a full stop; they are printed once when the pictures are read.
     """
 
     name: str
@@ -36,6 +40,7 @@ class Source(ABC):
     labels: Tensor | None
     unlabelled: str = ""
     held: bool = False
+    notes: tuple[str, ...] = ()
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -120,6 +125,7 @@ class View(Source):
         self.labels = labels
         self.unlabelled = unlabelled
         self.held = base.held
+        self.notes = base.notes
 
     def __len__(self) -> int:
         return len(self.index)
@@ -215,24 +221,31 @@ def labels_of(source: Source, asker: str, otherwise: str) -> Tensor:
 
 
 def same_classes(train: Source, test: Source) -> Source:
-    """Number the classes of `test` as `train` numbers them.
+    """Number the classes of `test` as `train` numbers them; those that `train` lacks come last.
 
-    Where `test` has a class that `train` lacks, its labels cannot be used.
+    Who needs them to be the same asks `require_same_classes`: learning without labels, and
+    embedding, go well with classes that differ.
     """
     if train.labels is None or test.labels is None or train.classes == test.classes:
         return test
-    rows = torch.arange(len(test))
-    unknown = [name for name in test.classes if name not in train.classes]
-    if unknown:
-        return View(test, rows, (), None, unlabelled=_unknown_classes(test.name, unknown))
-    renumber = torch.tensor([train.classes.index(name) for name in test.classes])
-    return View(test, rows, train.classes, renumber[test.labels])
+    occurring = [test.classes[k] for k in test.labels.unique().tolist()]
+    number = {name: k for k, name in enumerate(dict.fromkeys((*train.classes, *occurring)))}
+    renumber = torch.tensor([number.get(name, -1) for name in test.classes])
+    return View(test, torch.arange(len(test)), tuple(number), renumber[test.labels])
 
 
-def _unknown_classes(name: str, unknown: list[str]) -> str:
-    more = f" and {len(unknown) - 10:,} more" if len(unknown) > 10 else ""
-    return (
-        "every class of the test part must occur in the training part, and the test pictures in "
-        f"{name} are also of {', '.join(unknown[:10])}{more}; rename or remove these, or add "
-        "training pictures of them"
+def require_same_classes(train: Source, test: Source) -> None:
+    """Refuse test pictures of classes that there is nothing to learn of.
+
+    Raises:
+        SelfsightError: If `test`, numbered by `same_classes`, has a class that `train` lacks.
+    """
+    unknown = test.classes[len(train.classes) :]
+    if train.labels is None or not unknown:
+        return
+    more = f" and {len(unknown) - LISTED} more" if len(unknown) > LISTED else ""
+    raise SelfsightError(
+        f"every class of the test part must occur in the training part; {test.name} also has "
+        f"{', '.join(unknown[:LISTED])}{more}. Rename or remove these, add training pictures of "
+        "them, or name other labelled pictures."
     )

@@ -77,6 +77,7 @@ class Tiles(Source):
         self.side = side
         self.name = base.name
         self.classes = base.classes
+        self.notes = base.notes
         self._headers = _headers(base)
         self._tiles = [
             tile for i, header in enumerate(self._headers) for tile in _tiles_of(i, header, side)
