@@ -19,7 +19,7 @@ from selfsight.data.streaming import Streamed
 from selfsight.errors import UsageError
 from selfsight.looks.embeddings import UNLABELLED, EmbeddingFile, NpzFile, ParquetFile, Rows
 from selfsight.progress import Bar, console
-from selfsight.reading import read_aloud
+from selfsight.reading import read_aloud, say_unlabelled
 from selfsight.run import Run
 from selfsight.settings import Embed
 from selfsight.subject import Subject, check_layer, encoded, subject_of
@@ -61,6 +61,7 @@ def embed_as(settings: Embed) -> dict[str, Any]:
     if path.exists():
         console().print(f"{path} is replaced once everything is computed")
     parts = open_data(data)
+    say_unlabelled(parts.train, parts.test)
     subject = subject.seeing(parts.train, parts.test)
     about = {
         "network": subject.name,

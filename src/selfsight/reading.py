@@ -78,6 +78,13 @@ def say_skipped(skipped: Sequence[Skipped], count: int, listed_in: str) -> None:
         )
 
 
+def say_unlabelled(*sources: Source | None) -> None:
+    """Say why labels are left out, of data that has some and none that can be used."""
+    for source in sources:
+        if source is not None and source.unlabelled:
+            say_once(f"labels are left out: {source.unlabelled}")
+
+
 def told_of_waiting(pictures: Pictures, share: float) -> str | None:
     """Say what held a training up, and what to change, if it waited for data.
 

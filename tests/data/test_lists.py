@@ -96,7 +96,6 @@ def test_labels_that_are_all_empty_are_no_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("path,label\na,1\nb,\n", "nothing in line 3"),
         ("path,split\na,train\nb,later\n", "'later' in line 3"),
         ("path,split\na,test\n", "no picture to train"),
         ("path,label\n,1\n", "none in line 2"),

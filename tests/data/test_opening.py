@@ -1,6 +1,7 @@
 """Opening: every form of data by its count, classes and parts; every wrong turn by its sentence."""
 
 import io
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -189,11 +190,11 @@ def test_parquet_without_pictures_lists_its_columns(tmp_path: Path) -> None:
         open_data(tmp_path / "x.parquet")
 
 
-def test_parquet_with_a_missing_label_is_refused(tmp_path: Path) -> None:
+def test_parquet_with_a_missing_label_says_which(tmp_path: Path) -> None:
     path = table(tmp_path / "x.parquet", [1, 2], label=[1, None])
 
-    with pytest.raises(SelfsightError, match="`label` must hold"):
-        open_data(path)
+    assert open_data(path).train.labels is None
+    assert re.search("column `label` of .* has no label in row 1", open_data(path).train.unlabelled)
 
 
 def test_parquet_files_called_train_and_test_are_parts(tmp_path: Path) -> None:

@@ -14,10 +14,17 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from selfsight.data.classes import numbered_words
+from selfsight.data.classes import (
+    NO_LABELS,
+    Labels,
+    classes_of,
+    labels_or_reason,
+    several_a_picture,
+    unusable,
+)
 from selfsight.data.decode import LEAST_SIDE, Header, Unreadable, usable
 from selfsight.data.samples import REMEDY, as_picture, as_samples
-from selfsight.data.source import Parts, Source, numbered, same_classes, stamp_of
+from selfsight.data.source import Parts, Source, same_classes, stamp_of
 from selfsight.errors import SelfsightError
 
 MOST_CHANNELS = 64  # past this, a last axis is taken for one of space
@@ -32,8 +39,7 @@ class Arrays(Source):
     Args:
         name: Where they come from.
         images: (N, H, W) or (N, H, W, C), any C: uint8, uint16, bool, or float in [0, 1].
-        classes: K class names; () when unlabelled.
-        labels: (N,) int64 class numbers, or None.
+        labels: Of the pictures.
         files: What they are read from, for the stamp; the pixels themselves where there is none.
         key: Which of the arrays in these files they are, for the stamp.
     """
@@ -42,15 +48,13 @@ class Arrays(Source):
         self,
         name: str,
         images: np.ndarray,
-        classes: tuple[str, ...],
-        labels: Tensor | None,
+        labels: Labels = NO_LABELS,
         *,
         files: tuple[Path, ...] = (),
         key: str = "",
     ) -> None:
         self.name = name
-        self.classes = classes
-        self.labels = labels
+        self.classes, self.labels, self.unlabelled = labels
         self._images = images if images.ndim == 4 else images[..., None]  # (N, H, W, C)
         self._files = files
         self._key = key
@@ -110,7 +114,7 @@ def open_array(path: Path) -> Parts:
     """
     images = _mapped(path)
     _check(str(path), images)
-    return Parts(Arrays(str(path), images, (), None, files=(path,)), None)
+    return Parts(Arrays(str(path), images, files=(path,)), None)
 
 
 def open_array_folder(root: Path) -> Parts | None:
@@ -174,9 +178,11 @@ def _parts(
         key, named = f"{prefix}images", f"{prefix}labels"
         images = load(key)
         _check(f"`{key}` of {path}", images)
-        labels = load(named) if named in keys else None
-        classes, numbers = _labels(path, labels, len(images), named)
-        return Arrays(str(path), images, classes, numbers, files=files(key), key=key)
+        labels = NO_LABELS
+        if named in keys:
+            what = f"`{named}` of {path}"
+            labels = labels_or_reason(lambda: array_labels(load(named), len(images), what))
+        return Arrays(str(path), images, labels, files=files(key), key=key)
 
     if "images" in keys:
         return Parts(part(""), None)
@@ -239,16 +245,17 @@ def _check_range(what: str, images: np.ndarray) -> None:
         ) from error
 
 
-def _labels(
-    path: Path, labels: np.ndarray | None, count: int, key: str
-) -> tuple[tuple[str, ...], Tensor | None]:
-    """Number the classes of labels (N,) or (N, 1), whole numbers or words."""
-    if labels is None:
-        return (), None
-    if labels.shape not in ((count,), (count, 1)) or labels.dtype.kind not in "iuU":
-        raise SelfsightError(
-            f"labels must be one whole number or word a picture, ({count},) or ({count}, 1); "
-            f"`{key}` of {path} is {labels.dtype} {labels.shape}."
-        )
-    values = labels.ravel().tolist()
-    return numbered_words(values) if labels.dtype.kind == "U" else numbered(values)
+def array_labels(labels: np.ndarray, count: int, what: str) -> Labels:
+    """Number the classes of labels (N,) or (N, 1): whole numbers, words, or few decimals.
+
+    Args:
+        labels: As stored.
+        count: Pictures.
+        what: What holds the labels, for the reason why they cannot be used.
+    """
+    if reason := several_a_picture(labels.shape, count, what):
+        return unusable(reason)
+    if labels.dtype.kind not in "iufbUS":
+        return unusable(f"{what} is {labels.dtype}; a label is one whole number or word a picture")
+    words = labels.astype(str) if labels.dtype.kind == "S" else labels
+    return classes_of(words.ravel().tolist(), what)

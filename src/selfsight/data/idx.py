@@ -17,8 +17,9 @@ import numpy as np
 
 from selfsight import machine
 from selfsight.data.arrays import Arrays
+from selfsight.data.classes import Labels, classes_of, labels_or_reason
 from selfsight.data.part_names import TRAIN, part_in_name, tested_part, told_of_unused
-from selfsight.data.source import Parts, Source, numbered, same_classes
+from selfsight.data.source import Parts, Source, same_classes
 from selfsight.errors import SelfsightError
 
 IMAGES, LABELS = 0x803, 0x801  # magic numbers: uint8 of three dimensions, and of one
@@ -79,15 +80,20 @@ def _source(path: Path) -> Source:
     images = _read(path, IMAGES)
     beside = _labels_beside(path)
     if beside is None:
-        return Arrays(str(path), images, (), None, files=(path,))
+        return Arrays(str(path), images, files=(path,))
+    labels = labels_or_reason(lambda: _labels(path, beside, len(images)))
+    return Arrays(str(path), images, labels, files=(path, beside))
+
+
+def _labels(path: Path, beside: Path, count: int) -> Labels:
+    """Read the labels of `count` pictures."""
     values = _read(beside, LABELS)
-    if len(values) != len(images):
+    if len(values) != count:
         raise SelfsightError(
-            f"{path} holds {len(images)} pictures and {beside} {len(values)} labels; give files "
+            f"{path} holds {count} pictures and {beside} {len(values)} labels; give files "
             "that belong together."
         )
-    classes, labels = numbered(values.tolist())
-    return Arrays(str(path), images, classes, labels, files=(path, beside))
+    return classes_of(values.tolist(), str(beside))
 
 
 def _labels_beside(path: Path) -> Path | None:

@@ -18,9 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from torch import Tensor
-
-from selfsight.data.classes import numbered_words
+from selfsight.data.classes import NO_LABELS, Labels, classes_of, unusable
 from selfsight.data.decode import Unreadable
 from selfsight.data.part_names import TRAIN, VAL, part_of_word, tested_part, told_of_unused
 from selfsight.data.source import EncodedSource, Parts, open_regular, same_classes, stamp_of
@@ -70,8 +68,7 @@ class Listed(EncodedSource):
         name: Where their names come from.
         root: The folder that relative paths start from.
         paths: Each picture's path.
-        classes: K class names; () when unlabelled.
-        labels: (N,) int64 class numbers, or None.
+        labels: Of the pictures.
         files: What the names were read from, for the stamp.
     """
 
@@ -80,16 +77,14 @@ class Listed(EncodedSource):
         name: str,
         root: Path,
         paths: tuple[str, ...],
-        classes: tuple[str, ...],
-        labels: Tensor | None,
+        labels: Labels = NO_LABELS,
         *,
         files: tuple[Path, ...] = (),
     ) -> None:
         self.name = name
         self.root = root
         self.paths = paths
-        self.classes = classes
-        self.labels = labels
+        self.classes, self.labels, self.unlabelled = labels
         self._files = files
 
     def __len__(self) -> int:
@@ -336,14 +331,19 @@ def _sought(written: str, known: dict[str, str | None]) -> str | None:
 
 
 def _source(path: Path, rows: list[Row]) -> Listed:
-    """Number the classes of one part, where it has some."""
-    labelled = any(row.label for row in rows)
-    bare = next((row for row in rows if not row.label), None)
-    if labelled and bare:
-        raise SelfsightError(
-            f"column `label` must be filled in every row or in none; {path} has nothing in line "
-            f"{bare.line}. Fill it in, or keep these rows in a list of their own."
-        )
-    classes, labels = numbered_words([row.label for row in rows]) if labelled else ((), None)
+    """Make the source of one part."""
     paths = tuple(row.path for row in rows)
-    return Listed(str(path), path.parent, paths, classes, labels, files=(path,))
+    return Listed(str(path), path.parent, paths, _labels(path, rows), files=(path,))
+
+
+def _labels(path: Path, rows: list[Row]) -> Labels:
+    """Number the classes of one part, where it has some."""
+    bare = [row for row in rows if not row.label]
+    if len(bare) == len(rows):
+        return NO_LABELS
+    if bare:
+        return unusable(
+            f"a class must stand in every row or in none; {path} has none in line {bare[0].line}. "
+            "Fill it in, or keep these rows in a list of their own"
+        )
+    return classes_of([row.label for row in rows], f"the column of classes of {path}")

@@ -14,11 +14,10 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from torch import Tensor
 
-from selfsight.data.classes import numbered_words
+from selfsight.data.classes import NO_LABELS, Labels, classes_of, labels_or_reason, unusable
 from selfsight.data.decode import Unreadable
-from selfsight.data.source import EncodedSource, numbered, stamp_of
+from selfsight.data.source import EncodedSource, stamp_of
 from selfsight.errors import SelfsightError
 
 GROUPS_HELD = 2  # row groups kept in memory: the one being read, and its neighbour
@@ -45,7 +44,9 @@ class ParquetTable(EncodedSource):
             raise SelfsightError(f"{self.name} holds no rows; give a file with pictures in it.")
         self._held: OrderedDict[int, Any] = OrderedDict()
         self._lock = Lock()
-        self.classes, self.labels = _labels(self._file, self.name)
+        self.classes, self.labels, self.unlabelled = labels_or_reason(
+            lambda: _labels(self._file, self.name)
+        )
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -105,28 +106,43 @@ def _picture_column(schema: pa.Schema, name: str) -> tuple[str, str | None]:
     )
 
 
-def _labels(file: pq.ParquetFile, name: str) -> tuple[tuple[str, ...], Tensor | None]:
+def _labels(file: pq.ParquetFile, name: str) -> Labels:
     """Read labels (N,) from `label`, named by `class` where both are there."""
     columns = [c for c in ("label", "class") if c in file.schema_arrow.names]
     if not columns:
-        return (), None
-    table = file.read(columns=columns).to_pydict()
-    values = table[columns[0]]
-    if not (all(type(v) is int for v in values) or all(type(v) is str for v in values)):
-        raise SelfsightError(
-            f"column `{columns[0]}` must hold a whole number or a word in every row; {name} has "
-            f"{_first_odd(values)!r}. Fill it in, or rename the column to go without labels."
+        return NO_LABELS
+    what = f"column `{columns[0]}` of {name}"
+    kind = file.schema_arrow.field(columns[0]).type
+    if reason := _no_label(kind, what):
+        return unusable(reason)
+    try:
+        table = file.read(columns=columns).to_pydict()
+    except (pa.ArrowException, OSError) as error:
+        raise SelfsightError(f"{what} cannot be read: {error}") from error
+    found = classes_of(table[columns[0]], what)
+    return found if len(columns) == 1 else _named(found, table["class"])
+
+
+def _named(found: Labels, words: list[object]) -> Labels:
+    """Name the classes by words (N,), where each class always has the same one of its own."""
+    if found.numbers is None or not all(type(word) is str for word in words):
+        return found
+    names = dict(zip(found.numbers.tolist(), map(str, words), strict=True))
+    if len(set(names.values())) < len(found.classes):
+        return found
+    return found._replace(classes=tuple(names[k] for k in range(len(names))))
+
+
+def _no_label(kind: pa.DataType, what: str) -> str:
+    """Say why a column of this kind holds no label a picture; "" if it may. Nothing is read."""
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return (
+            f"{what} holds lists: several labels a picture are not read; give one whole number or "
+            "one word a picture in a column of this name"
         )
-    words = bool(values) and type(values[0]) is str
-    classes, labels = numbered_words(values) if words else numbered(values)
-    if len(columns) == 2 and all(type(v) is str for v in table["class"]):
-        named = dict(zip(labels.tolist(), table["class"], strict=True))
-        if len(set(named.values())) == len(classes):
-            classes = tuple(named[k] for k in range(len(classes)))
-    return classes, labels
-
-
-def _first_odd(values: list[Any]) -> object:
-    """Return the first value that is neither number nor word, else a word among numbers."""
-    odd = [v for v in values if type(v) not in (int, str)]
-    return (odd or [v for v in values if type(v) is str])[0]
+    if _is_binary(kind) or pa.types.is_struct(kind):
+        return (
+            f"{what} holds {kind}: pictures as labels, such as masks, are not read; give one whole "
+            "number or one word a picture in a column of this name"
+        )
+    return ""

@@ -16,9 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from torch import Tensor
-
-from selfsight.data.classes import numbered_words
+from selfsight.data.classes import NO_LABELS, Labels, classes_of, labels_or_reason
 from selfsight.data.decode import Unreadable
 from selfsight.data.header import MOST_BYTES
 from selfsight.data.left_out import LeftOut
@@ -59,7 +57,9 @@ class Shards(EncodedSource):
             )
         self._titles = [sample.title for sample in samples]
         self._places = [sample.picture for sample in samples]
-        self.classes, self.labels = self._labelled(samples)
+        self.classes, self.labels, self.unlabelled = labels_or_reason(
+            lambda: self._labelled(samples)
+        )
 
     def __len__(self) -> int:
         return len(self._places)
@@ -80,18 +80,18 @@ class Shards(EncodedSource):
         """Stamp every shard."""
         return map(stamp_of, self.paths)
 
-    def _labelled(self, samples: list[Sample]) -> tuple[tuple[str, ...], Tensor | None]:
+    def _labelled(self, samples: list[Sample]) -> Labels:
         """Read and number the classes, if there are any."""
         words = list(self._words(samples))
         bare = next((k for k, word in enumerate(words) if word is None), None)
         if bare is None:
-            return numbered_words([word for word in words if word is not None])
+            return classes_of(words, f"the classes in {self.name}")
         if any(word is not None for word in words):
             raise SelfsightError(
                 f"every sample must have a class or none; {self.name} has none for "
                 f"{samples[bare].title}. Add a .cls member to it, or remove the others."
             )
-        return (), None
+        return NO_LABELS
 
     def _words(self, samples: list[Sample]) -> Iterator[str | None]:
         """Read the classes in words, opening each shard once; None where a sample has none."""

@@ -84,6 +84,7 @@ class Tiles(Source):
         ]
         pictures = torch.tensor([tile.picture for tile in self._tiles], dtype=torch.int64)
         self.labels = None if base.labels is None else base.labels[pictures]
+        self.unlabelled = base.unlabelled
         self._held: OrderedDict[int, _Held] = OrderedDict()
         self._lock = Lock()
 
