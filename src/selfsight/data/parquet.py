@@ -151,9 +151,7 @@ def _picture_column(schema: pa.Schema, name: str) -> tuple[str, str | None]:
 
 
 def _labels(paths: Sequence[Path], pieces: Sequence[_Piece], name: str) -> Labels:
-    """Read labels (N,), named by the column `class` where another one numbers them, or by names
-    in the metadata.
-    """
+    """Read labels (N,), named by a column `class` beside them, or in the metadata."""
     schema = pieces[0].schema
     column = first_of(LABELS, schema.names)
     if column is None:
@@ -184,7 +182,7 @@ def _columns(path: Path, piece: _Piece, *columns: str | None) -> dict[str, list[
 
 
 def _names_in(schema: pa.Schema, column: str) -> list[str]:
-    """Find the names of classes that Hugging Face writes beside a table: -> [] where it does not."""
+    """Find the names of classes that Hugging Face writes beside a table; else []."""
     try:
         about = json.loads((schema.metadata or {})[b"huggingface"])
         names = about["info"]["features"][column]["names"]
