@@ -22,10 +22,11 @@ from selfsight import machine
 from selfsight.data.arrays import Arrays
 from selfsight.data.classes import Labels
 from selfsight.data.fetching import fetched
-from selfsight.data.folder import Folder, picture_paths
+from selfsight.data.folder import open_pictures
 from selfsight.data.idx import open_idx_folder
 from selfsight.data.lists import Listed
 from selfsight.data.source import Parts, Source
+from selfsight.data.walking import walked
 from selfsight.errors import SelfsightError
 
 PATIENCE = 30  # seconds without an answer after which a server counts as out of reach
@@ -130,7 +131,7 @@ def _from_files(name: str, held: Any) -> Source:
 def _from_folder(name: str, held: Any) -> Source:
     """Read a folder with a subfolder a class."""
     root = Path(held.root) / "eurosat" / "2750"
-    return Folder(root, picture_paths(root))
+    return open_pictures(root, walked(root)).train
 
 
 def _names(held: Any, count: int) -> tuple[str, ...]:
