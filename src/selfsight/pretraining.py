@@ -15,6 +15,7 @@ from torch import nn
 from selfsight import encoders, machine
 from selfsight.augment.views import centre_view
 from selfsight.data import Ahead, Skipped, Source, Streamed, open_data, split
+from selfsight.data.source import require_same_classes
 from selfsight.encoders import Encoder
 from selfsight.encoders.feeding import AS_IT_IS
 from selfsight.engine import resolve_device, threads
@@ -109,6 +110,7 @@ def _pretrained(settings: Pretrain, processes: Processes) -> Run:
                 "asked": dataclasses.asdict(settings),
                 "plan": begun.plan.to_json(),
                 "skipped": [dataclasses.asdict(s) for s in begun.pictures.skipped],
+                "notes": list(begun.pictures.notes),
                 **_circumstances(device),
             }
         )
@@ -120,6 +122,7 @@ def _labelled(data: str) -> tuple[Source, Source]:
     parts = open_data(data)
     few(parts.train, LABELS)  # refuses what has no labels
     train, test = (parts.train, parts.test) if parts.test is not None else split(parts.train)
+    require_same_classes(train, test)
     return few(train, LABELS), few(test, TESTED)
 
 

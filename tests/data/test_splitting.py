@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from selfsight.data.arrays import Arrays
+from selfsight.data.classes import Labels
 from selfsight.data.source import Source
 from selfsight.data.splitting import split
 from selfsight.errors import SelfsightError, UsageError
@@ -13,7 +14,7 @@ from selfsight.errors import SelfsightError, UsageError
 def source(labels: list[int] | None, count: int) -> Source:
     classes = () if labels is None else tuple("abcdef"[: max(labels) + 1])
     images = np.zeros((count, 8, 8), np.uint8)
-    return Arrays("made", images, classes, None if labels is None else torch.tensor(labels))
+    return Arrays("made", images, Labels(classes, None if labels is None else torch.tensor(labels)))
 
 
 def titles(part: Source) -> list[str]:

@@ -8,15 +8,19 @@ from typing import NamedTuple
 
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from selfsight import atomic
 from selfsight.augment.views import as_float
 from selfsight.data import Source, Unreadable, open_data
-from selfsight.data.folder import Folder, is_picture_name, picture_paths
+from selfsight.data.folder import Folder
 from selfsight.data.lists import Listed
 from selfsight.data.scaling import with_channels
+from selfsight.data.signature import SIGNED
 from selfsight.data.source import View
+from selfsight.data.suffixes import is_picture_name
+from selfsight.data.walking import walked
 from selfsight.errors import SelfsightError, UsageError
 
 PNG_EFFORT = 3  # of 9: past that, files shrink little and take several times as long
@@ -51,8 +55,8 @@ def listed(files: Sequence[str]) -> list[Photograph]:
     """
     found: list[Photograph] = []
     for file in files:
-        if os.path.isdir(file) and (paths := picture_paths(Path(file))):
-            source = Folder(Path(file), paths)
+        if os.path.isdir(file) and (there := walked(Path(file))).paths:
+            source = Folder(Path(file), there.paths, notes=there.left_out.notes)
             found += [_one_of(source, row, file) for row in range(len(source))]
         elif is_picture_name(Path(file).name):
             found.append(Photograph(Folder(Path(), (file,)), 0, Path(file).stem, file, file))
@@ -128,12 +132,15 @@ def read_photograph(one: Photograph, channels: int) -> Tensor:
 
 
 def write_png(path: Path, picture: Tensor) -> None:
-    """Write a picture (1 or 3, H, W) uint8, whole or not at all."""
+    """Write a picture (1 or 3, H, W) uint8, signed, whole or not at all."""
     atomic.folder(path.parent)
     pixels = picture.permute(1, 2, 0).contiguous().numpy()
     buffer = io.BytesIO()
     plain = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    plain.save(buffer, format="png", compress_level=PNG_EFFORT)
+    texts = PngInfo()
+    for key, text in SIGNED.items():
+        texts.add_text(key, text)
+    plain.save(buffer, format="png", compress_level=PNG_EFFORT, pnginfo=texts)
     atomic.write_bytes(path, buffer.getvalue())
 
 
