@@ -11,6 +11,7 @@ same for all of them, so it is where x . c - |c|^2 / 2 is largest: a matrix prod
 of rows at a time.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -22,7 +23,8 @@ from selfsight.errors import UsageError
 
 ROWS_A_CENTROID = 256  # that centroids are learned from: more of them moves centroids little
 BLOCK = {"cpu": 1 << 20, "cuda": 1 << 26}  # entries of rows x centroids at once: 4 MB and 256 MB
-ROUNDS = 64  # in which the rows at which centroids begin are chosen
+ROWS_A_START = 32  # a centroid, that those at which centroids begin are chosen of
+ROUNDS = 512  # in which they are chosen, at most
 NUDGE = 1 / 1024  # of the rows' deviation, by which the centroids of a group that is split differ
 
 
@@ -115,30 +117,53 @@ def _block(rows: Tensor, columns: int) -> int:
 
 
 def _spread(rows: Tensor, clusters: int, seed: int) -> Tensor:
-    """Choose rows far from each other: -> (K, D).
+    """Choose rows far from each other, of the first ones: -> (K, D).
 
     Arthur, Vassilvitskii, "k-means++: The Advantages of Careful Seeding", SODA 2007: a row is
-    chosen with a probability that grows with its squared distance to those that were. Many clusters
-    begin in rounds of several rows, so that all rounds cost as much as one move of all centroids.
+    chosen with a probability that grows with its squared distance to those that were. As in
+    scikit-learn, several candidates are drawn so, and that one is taken which leaves the least sum
+    of squared distances: else two centroids often begin in one group, and another group has none.
+    Very many clusters begin in rounds of several rows, each of which has candidates of its own.
 
     With an exponential of rate d^2 drawn for each row, the rows of the smallest draws are chosen.
     """
+    rows = rows[: clusters * ROWS_A_START]
     place = torch.arange(len(rows), device=rows.device)
     lengths = rows.square().sum(dim=1)
-    distance = torch.ones_like(lengths)  # the first are drawn evenly
-    chosen: list[Tensor] = []
-    left = clusters
+    tries = 2 + int(math.log(clusters))
+    first = Draws(seed, clusters, place).order("kmeans/first")[:1]
+    chosen = [rows[first]]
+    distance = _apart(rows, lengths, chosen[0])[:, 0]
+    left = clusters - 1
     while left:
+        several = min(-(-clusters // ROUNDS), left)
         drawn = -torch.log1p(-Draws(seed, left, place).uniform("kmeans/start", 1)[:, 0])
         # A draw of 0 is 0 for every rate; of rows that were chosen, at distance 0, the rest.
         waits = (drawn.clamp(min=1e-9) / distance).nan_to_num()
-        several = min(-(-clusters // ROUNDS) if chosen else 1, left)
-        new = rows[waits.topk(several, largest=False).indices]
-        apart = lengths - 2 * _closeness(rows, new)[0]
-        distance = apart.clamp(min=0) if not chosen else distance.minimum(apart.clamp(min=0))
-        chosen.append(new)
+        count = several * min(tries, len(rows) // several)
+        candidates = rows[waits.topk(count, largest=False).indices]
+        remaining = _remaining(rows, lengths, candidates, distance).view(-1, several)
+        best = remaining.argmin(dim=0) * several + torch.arange(several, device=rows.device)
+        chosen.append(candidates[best])
+        distance = distance.minimum(_apart(rows, lengths, chosen[-1]).amin(dim=1))
         left -= several
     return torch.cat(chosen)
+
+
+def _apart(rows: Tensor, lengths: Tensor, others: Tensor) -> Tensor:
+    """Measure squared distances: rows (N, D) of squared lengths (N,), others (C, D) -> (N, C)."""
+    both = lengths[:, None] + others.square().sum(dim=1)
+    return torch.addmm(both, rows, others.T, alpha=-2).clamp(min=0)
+
+
+def _remaining(rows: Tensor, lengths: Tensor, candidates: Tensor, distance: Tensor) -> Tensor:
+    """Sum the squared distances (N,) that would be left with each candidate (C, D): -> (C,)."""
+    total = rows.new_zeros(len(candidates))
+    step = _block(rows, len(candidates))
+    parts = (rows.split(step), lengths.split(step), distance.split(step))
+    for some, long, before in zip(*parts, strict=True):
+        total += _apart(some, long, candidates).minimum(before[:, None]).sum(dim=0)
+    return total
 
 
 def _moved(
