@@ -15,6 +15,7 @@ from torch import nn
 from selfsight import encoders, machine
 from selfsight.augment.views import centre_view
 from selfsight.data import Ahead, Skipped, Source, Streamed, open_data, split
+from selfsight.draws import derived_seed
 from selfsight.encoders import Encoder
 from selfsight.encoders.feeding import AS_IT_IS
 from selfsight.engine import resolve_device, threads
@@ -197,7 +198,7 @@ def _trained(run: Run, begun: Prepared) -> Run:
     of, leads = begun.plan, begun.processes.leads
     trackers = Trackers.of(of.track if leads else (), run.path)
     with torch.random.fork_rng(), threads(of.threads):
-        torch.manual_seed(of.seed + begun.processes.rank)
+        torch.manual_seed(derived_seed(of.seed, "process", begun.processes.rank))
         training = _training(run, begun, trackers)
         training.resume()
         if of.start and training.step == 0:

@@ -1,6 +1,7 @@
 """k-means: a case by hand, what is refused, and scikit-learn from the same centroids."""
 
 import math
+from statistics import median
 from typing import Any, cast
 
 import pytest
@@ -111,6 +112,11 @@ def test_the_seed_decides_and_nothing_else() -> None:
     assert torch.equal(first.assignments, again.assignments)
     assert torch.equal(first.centroids, again.centroids)
     assert not torch.equal(first.assignments, other.assignments)
+    pairs = {(0, 1): (1, 0), (0, 0): (0, 1), (2, 1): (1, 2)}
+    for (seed, epoch), (other_seed, other_epoch) in pairs.items():
+        one = kmeans(rows, 20, seed=seed, epoch=epoch)
+        two = kmeans(rows, 20, seed=other_seed, epoch=other_epoch)
+        assert not torch.equal(one.assignments, two.assignments)
 
 
 def test_centroids_that_lost_their_rows_share_a_large_group() -> None:
@@ -118,11 +124,11 @@ def test_centroids_that_lost_their_rows_share_a_large_group() -> None:
     far = torch.full((6, 8), 1e3) * torch.arange(1, 7)[:, None]  # nobody's nearest
     start = torch.cat([rows[:2], far])
 
-    found = kmeans(rows, 8, seed=0, start=start)
+    found = [kmeans(rows, 8, seed=seed, start=start) for seed in range(7)]
 
-    sizes = found.assignments.bincount(minlength=8)
-    assert sizes.min() > 0
-    assert found.inertia < 1.3 * kmeans(rows, 8, seed=0).inertia
+    assert all(one.assignments.bincount(minlength=8).min() > 0 for one in found)
+    # In which direction a group is split is drawn, and now and then two clouds stay together.
+    assert median(one.inertia for one in found) < 1.1 * kmeans(rows, 8, seed=0).inertia
 
 
 def test_rows_that_are_alike_leave_clusters_empty_and_stay_finite() -> None:
