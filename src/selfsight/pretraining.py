@@ -16,6 +16,7 @@ from selfsight import encoders, machine
 from selfsight.augment.views import centre_view
 from selfsight.data import Ahead, Skipped, Source, Streamed, open_data, split
 from selfsight.data.source import require_same_classes
+from selfsight.draws import derived_seed
 from selfsight.encoders import Encoder
 from selfsight.encoders.feeding import AS_IT_IS
 from selfsight.engine import resolve_device, threads
@@ -202,7 +203,7 @@ def _trained(run: Run, begun: Prepared) -> Run:
     of, leads = begun.plan, begun.processes.leads
     trackers = Trackers.of(of.track if leads else (), run.path)
     with torch.random.fork_rng(), threads(of.threads):
-        torch.manual_seed(of.seed + begun.processes.rank)
+        torch.manual_seed(derived_seed(of.seed, "process", begun.processes.rank))
         training = _training(run, begun, trackers)
         training.resume()
         if of.start and training.step == 0:
