@@ -1,11 +1,11 @@
 """Lessons: how long a task must train until it has surely left the untrained network behind.
 
 One table says it for every task. The lengths follow from a rule that was fixed before anything was
-measured: over `SEEDS`, the mean of `gain_low` (the lower end of the probe's interval, in whose place
-the verdict asks whether anything was gained) lies at least `MARGIN` standard errors of a run above
-nothing. The standard error is taken over all tasks together, since three runs of one tell little of
-it. `tests/learning/measured.csv` keeps what was measured; a test holds that the table follows from
-it. In the suite each lesson then runs once, with the first seed.
+measured: over `SEEDS`, the mean of `gain_low` (the lower end of the probe's interval, by which the
+verdict decides whether anything was gained) lies at least `MARGIN` standard errors of a single run
+above nothing. The standard error is taken over all tasks together, since three runs of one tell
+little of it. `tests/learning/measured.csv` keeps what was measured; a test holds that the table
+follows from it. In the suite each lesson then runs once, with the first seed.
 
 Run as a program this file measures: a lesson a seed is a row, kept as soon as it is there, and what
 has its row is not measured again.
