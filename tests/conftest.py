@@ -4,9 +4,8 @@ import gc
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -19,7 +18,6 @@ from real_data import REQUIRED, real_data
 LONGEST = ("test_lessons.py", "test_resume.py", "test_processes.py")  # as the last run told
 
 COSTLIEST = 10  # files that are told
-SPENT = pytest.StashKey[float]()  # processor time up to the last report
 
 torch.set_num_threads(1)  # the suites compute little at a time: waking more threads costs more
 
@@ -30,11 +28,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
+def pytest_collection_finish() -> None:
     """Take what is loaded out of the search for garbage: it stays, and looking at it is slow."""
     gc.collect()
     gc.freeze()
-    session.config.stash[SPENT] = processor_seconds()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -45,21 +42,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
 
 
-def processor_seconds() -> float:
-    """Tell the processor time of this process, and of those it has waited for."""
-    return sum(os.times()[:4])
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Note with every phase of a test what it cost."""
-    report = yield
-    now = processor_seconds()
-    report.processor_seconds = now - item.config.stash.get(SPENT, 0.0)
-    item.config.stash[SPENT] = now
-    return report
-
-
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the costliest files, so that growth is seen."""
     costs: defaultdict[str, float] = defaultdict(float)
@@ -67,8 +49,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for report in reports:
             if isinstance(report, pytest.TestReport):
                 file = report.nodeid.partition("::")[0]
-                costs[file] += getattr(report, "processor_seconds", 0.0)
-    terminalreporter.section("costliest files, seconds of processor time")
+                costs[file] += report.duration
+    terminalreporter.section("costliest files, in seconds")
     for file in sorted(costs, key=lambda file: -costs[file])[:COSTLIEST]:
         terminalreporter.line(f"{costs[file]:8.1f}  {file}")
     terminalreporter.line(f"{sum(costs.values()):8.1f}  all")
