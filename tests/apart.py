@@ -29,6 +29,7 @@ class Apart:
         environment: Variables for it, besides those of this process.
         warning: What becomes of its warnings, "error" or "always".
         largest_file: Bytes that a file of its may have.
+        first: Python that it runs first, to change something of the library.
     """
 
     def __init__(
@@ -39,8 +40,9 @@ class Apart:
         environment: Mapping[str, str] = {},
         warning: Any = "error",
         largest_file: int | None = None,
+        first: str = "",
     ) -> None:
-        given = (list(words), said, {**os.environ, **environment}, warning, largest_file)
+        given = (list(words), said, {**os.environ, **environment}, warning, largest_file, first)
         self._process = FORKS.Process(target=_done, args=given)
         self._process.start()
 
@@ -68,6 +70,7 @@ def _done(
     environment: dict[str, str],
     warning: Any,
     largest_file: int | None,
+    first: str,
 ) -> None:
     """Be the command."""
     into = os.open(said or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -79,6 +82,7 @@ def _done(
     warnings.simplefilter(warning)
     if largest_file is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    exec(first, {})
     from selfsight.cli import main
 
     sys.exit(main(words))
