@@ -26,7 +26,7 @@ from selfsight.weights import built
 
 pytestmark = pytest.mark.slow  # whole trainings, and processes of their own
 
-SETTINGS = {"encoder": "small", "size": 16, "batch": 8, "precision": "f32", "save_every": 0.0}
+SETTINGS = {"encoder": "test_resnet", "size": 16, "batch": 8, "precision": "f32", "save_every": 0.0}
 PICTURES, STEPS = 40, 8  # of the runs of every task: an epoch has five steps
 BROKEN_AT = (3, 6)  # within the first epoch, and within the second
 TRAINED = {name: (name,) for name, row in TASKS.items() if row.way == "trained"}
@@ -67,7 +67,7 @@ def power_going(monkeypatch: pytest.MonkeyPatch, failing: int) -> Generator[None
 def begun(names: tuple[str, ...], out: Path, data: Path, **settings: object) -> Run:
     """Train tasks for a few steps on a few pictures, with networks as small as they come."""
     side = max(24, *(needs_of(name).least_side for name in names))
-    given = {**SETTINGS, "encoder": "test_resnet", "size": side, "samples": 8 * STEPS, **settings}
+    given = {**SETTINGS, "size": side, "samples": 8 * STEPS, **settings}
     return selfsight.pretrain(str(data), names, out=str(out), **given)
 
 
