@@ -80,4 +80,4 @@ def test_the_medical_user_gets_a_verdict(probed: Probed, tmp_path: Path, shared_
 
     assert run.encoder().recipe.channels == 1
     assert record["trained"] > record["chance"]
-    assert record["verdict"] in ("learning", "no better than untrained")
+    assert record["verdict"] in ("learning", "too close to tell", "no better than untrained")
