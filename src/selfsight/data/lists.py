@@ -18,15 +18,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from torch import Tensor
-
-from selfsight.data.classes import numbered_words
+from selfsight.data.classes import NO_LABELS, Labels, classes_of, labels_or_reason
 from selfsight.data.decode import Unreadable
 from selfsight.data.part_names import TRAIN, VAL, part_of_word, tested_part, told_of_unused
 from selfsight.data.source import EncodedSource, Parts, open_regular, same_classes, stamp_of
 from selfsight.data.suffixes import is_picture_name
 from selfsight.data.walking import walked
 from selfsight.errors import SelfsightError
+from selfsight.names import shown
 
 TABLES = (".csv", ".tsv")  # with a header; other lists have a path a line
 # Names of columns, in lower case with _ for what parts words, the likeliest first.
@@ -70,8 +69,7 @@ class Listed(EncodedSource):
         name: Where their names come from.
         root: The folder that relative paths start from.
         paths: Each picture's path.
-        classes: K class names; () when unlabelled.
-        labels: (N,) int64 class numbers, or None.
+        labels: Of the pictures.
         files: What the names were read from, for the stamp.
     """
 
@@ -80,16 +78,14 @@ class Listed(EncodedSource):
         name: str,
         root: Path,
         paths: tuple[str, ...],
-        classes: tuple[str, ...],
-        labels: Tensor | None,
+        labels: Labels = NO_LABELS,
         *,
         files: tuple[Path, ...] = (),
     ) -> None:
         self.name = name
         self.root = root
         self.paths = paths
-        self.classes = classes
-        self.labels = labels
+        self.classes, self.labels, self.unlabelled = labels
         self._files = files
 
     def __len__(self) -> int:
@@ -97,7 +93,11 @@ class Listed(EncodedSource):
 
     def title(self, i: int) -> str:
         """Name picture i for messages."""
-        return self.paths[i]
+        return shown(self.paths[i])
+
+    def file(self, i: int) -> str:
+        """Name the file of picture i."""
+        return os.path.join(self.root, self.paths[i])
 
     def opened(self, i: int) -> BinaryIO:
         """Open its bytes for reading."""
@@ -151,7 +151,8 @@ def _text(path: Path) -> str:
 
 
 def _rows_of_txt(text: str) -> list[Row]:
-    lines = enumerate((line.strip() for line in text.splitlines()), start=1)
+    # Not by splitlines: it also parts at characters that may stand in a name.
+    lines = enumerate((line.strip() for line in io.StringIO(text, newline=None)), start=1)
     return [
         Row(number, *_path_and_label(line), TRAIN)
         for number, line in lines
@@ -336,7 +337,14 @@ def _sought(written: str, known: dict[str, str | None]) -> str | None:
 
 
 def _source(path: Path, rows: list[Row]) -> Listed:
-    """Number the classes of one part, where it has some."""
+    """Make a source of one part."""
+    labels = labels_or_reason(lambda: _labels(path, rows))
+    paths = tuple(row.path for row in rows)
+    return Listed(str(path), path.parent, paths, labels, files=(path,))
+
+
+def _labels(path: Path, rows: list[Row]) -> Labels:
+    """Number the classes of rows, where they have some."""
     labelled = any(row.label for row in rows)
     bare = next((row for row in rows if not row.label), None)
     if labelled and bare:
@@ -344,6 +352,6 @@ def _source(path: Path, rows: list[Row]) -> Listed:
             f"column `label` must be filled in every row or in none; {path} has nothing in line "
             f"{bare.line}. Fill it in, or keep these rows in a list of their own."
         )
-    classes, labels = numbered_words([row.label for row in rows]) if labelled else ((), None)
-    paths = tuple(row.path for row in rows)
-    return Listed(str(path), path.parent, paths, classes, labels, files=(path,))
+    if not labelled:
+        return NO_LABELS
+    return classes_of([row.label for row in rows], f"column `label` of {path}")
