@@ -86,7 +86,8 @@ def test_copies_are_tested_by_what_was_not_fitted_on_them(tmp_path: Path, run: R
     labels = noise.integers(0, 2, 40)
     np.savez(tmp_path / "twice.npz", images=np.tile(images, (4, 1, 1)), labels=np.tile(labels, 4))
 
-    record = selfsight.probe(run, str(tmp_path / "twice.npz"), quick=True, probe="knn")
+    out = str(tmp_path / "results")
+    record = selfsight.probe(run, str(tmp_path / "twice.npz"), quick=True, probe="knn", out=out)
 
     assert isinstance(record, dict)
     assert record["test"] == 160
