@@ -63,7 +63,7 @@ def test_no_clock_is_asked_for_where_the_length_is_no_time(
     plan = trained(tmp_path / "run", **length).settings["plan"]
 
     assert (plan["steps"], plan["seconds_a_step"]) == (4, None)
-    assert "the time they take shows from the first ones on" in capsys.readouterr().err
+    assert "; how long that takes shows from the first steps on" in capsys.readouterr().err
     with pytest.raises(AttributeError, match="perf_counter"):
         trained(tmp_path / "timed", samples=None, minutes=0.01)
 
