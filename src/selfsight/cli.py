@@ -5,6 +5,7 @@ status: 0 done; 1 could not; 2 asked wrongly; 130 stopped by Ctrl-C, everything 
 """
 
 import importlib
+import io
 import json
 import os
 import sys
@@ -15,6 +16,7 @@ import tyro
 
 from selfsight import settings
 from selfsight.errors import SelfsightError, Stopped, UsageError, unknown_name
+from selfsight.names import told
 
 
 class Verb(NamedTuple):
@@ -55,6 +57,9 @@ VERBS: dict[str, Verb] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command: -> exit status."""
     _let_threads_rest()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a letter that it cannot write ends no command
+            stream.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         asked = _asked(words)
@@ -114,5 +119,5 @@ def _load(target: str) -> Any:
 
 
 def _told(problem: object, status: int) -> int:
-    print(f"selfsight: {problem}", file=sys.stderr)
+    print(told(f"selfsight: {problem}"), file=sys.stderr)
     return status

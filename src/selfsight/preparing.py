@@ -24,6 +24,7 @@ from selfsight.data import (
     split,
     survey,
 )
+from selfsight.data.source import labels_of
 from selfsight.encoders import Encoder, evaluating
 from selfsight.errors import SelfsightError, UsageError
 from selfsight.pace import completed
@@ -74,11 +75,9 @@ def prepared(
     """Read the data, build the networks, try a step, and plan."""
     say, company = console().print, machine.Company(settings.devices)
     needs = needs_of(settings.task)
-    if needs.labels and len(source.classes) < 2:
-        raise SelfsightError(
-            f"{_asker(settings.task, 'labels')} learns from labels, and {source.name} has none; "
-            "sort the pictures into one folder a class, or choose another --task"
-        )
+    if needs.labels:
+        asker = _asker(settings.task, "labels")
+        labels_of(source, f"--task {asker}", "choose another --task")
     known = survey(source)
     most = max(needs.wanted_side or 0, plan.most_side(device))
     size = plan.side_of_pictures(settings.size, known.longer_side, device, most=most)

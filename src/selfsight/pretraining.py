@@ -15,6 +15,8 @@ from torch import nn
 from selfsight import encoders, machine
 from selfsight.augment.views import centre_view
 from selfsight.data import Ahead, Skipped, Source, Streamed, open_data, split
+from selfsight.data.source import require_same_classes
+from selfsight.draws import derived_seed
 from selfsight.encoders import Encoder
 from selfsight.encoders.feeding import AS_IT_IS
 from selfsight.engine import resolve_device, threads
@@ -109,6 +111,7 @@ def _pretrained(settings: Pretrain, processes: Processes) -> Run:
                 "asked": dataclasses.asdict(settings),
                 "plan": begun.plan.to_json(),
                 "skipped": [dataclasses.asdict(s) for s in begun.pictures.skipped],
+                "notes": list(begun.pictures.notes),
                 **_circumstances(device),
             }
         )
@@ -120,6 +123,7 @@ def _labelled(data: str) -> tuple[Source, Source]:
     parts = open_data(data)
     few(parts.train, LABELS)  # refuses what has no labels
     train, test = (parts.train, parts.test) if parts.test is not None else split(parts.train)
+    require_same_classes(train, test)
     return few(train, LABELS), few(test, TESTED)
 
 
@@ -199,7 +203,7 @@ def _trained(run: Run, begun: Prepared) -> Run:
     of, leads = begun.plan, begun.processes.leads
     trackers = Trackers.of(of.track if leads else (), run.path)
     with torch.random.fork_rng(), threads(of.threads):
-        torch.manual_seed(of.seed + begun.processes.rank)
+        torch.manual_seed(derived_seed(of.seed, "process", begun.processes.rank))
         training = _training(run, begun, trackers)
         training.resume()
         if of.start and training.step == 0:

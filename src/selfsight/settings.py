@@ -157,13 +157,13 @@ class Probe:
     probe: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME")] = ()
     """linear or knn, or both. Default: linear."""
     test: Place = None
-    """Pictures to test on. Default: DATA's own test part, else a fixed fifth of it."""
+    """Pictures to test on. Default: DATA's test part, else all in folds, or of many a fifth."""
     labels: int = 10_000
     """How many labels to learn from; all, if there are fewer."""
     seed: int = 0
     """Seed of the draws of labels."""
     quick: bool = False
-    """One draw and one untrained network instead of three."""
+    """One draw and one untrained network instead of several: only great gains are told apart."""
     size: Number = None
     """Side of the pictures. Default: the run's; for timm:NAME its own."""
     out: Place = None

@@ -8,7 +8,8 @@ path of `ordered.py`, which gives up neither.
     brightness b     x -> b x
     contrast c       x -> c x + (1 - c) m,  m the mean grey of the picture as it is by then
     saturation s     x -> s x + (1 - s) grey(x)
-    hue h            x turned by 2 pi h around the grey axis, in the I and Q of YIQ
+    hue h            x turned by 2 pi h around the grey axis, in the I and Q of YIQ; as in HSV, red
+                     goes towards yellow where h is above 0
     grey             x -> grey(x)
 
 The grey of a colour is its luma, 0.299 r + 0.587 g + 0.114 b (ITU-R BT.601). Strengths are those of
@@ -289,11 +290,15 @@ def _composed(factors: Tensor, angles: Tensor) -> Matrices:
 
 
 def _hue_turn(angles: Tensor) -> Tensor:
-    """Turn I and Q by an angle (B,), leaving Y: -> (B, 3, 3) on red, green and blue."""
+    """Turn I and Q by an angle (B,), leaving Y: -> (B, 3, 3) on red, green and blue.
+
+    From I to Q red would go towards magenta; hues are counted the other way round, from red over
+    yellow to green.
+    """
     yiq = torch.tensor(YIQ, device=angles.device)
     cosine, sine = angles.cos(), angles.sin()
     zero, one = torch.zeros_like(cosine), torch.ones_like(cosine)
-    rows = [one, zero, zero, zero, cosine, -sine, zero, sine, cosine]
+    rows = [one, zero, zero, zero, cosine, sine, zero, -sine, cosine]
     turn = torch.stack(rows, dim=1).view(-1, 3, 3)
     return product(product(torch.linalg.inv(yiq), turn), yiq)
 
