@@ -89,8 +89,8 @@ class LeftOut:
             said.append(f"all that lies in {folder}{more}, which cannot be opened: {reason}")
         if self.links:
             said.append(
-                f"{_counted(len(self.links), 'link')} that lead to nothing in the same tar, such "
-                f"as {self.links[0]}"
+                f"{_counted(len(self.links), 'link')} to nothing in the same tar, such as "
+                f"{self.links[0]}"
             )
         if self.further:
             said.append(f"{_files(self.further)} beside the first of their samples")
