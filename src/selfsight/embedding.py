@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from rich.console import Console
 from torch import Tensor
 
 from selfsight import atomic, machine
@@ -18,7 +17,8 @@ from selfsight.data import Pictures, Skipped, Source, open_data
 from selfsight.data.streaming import Streamed
 from selfsight.errors import UsageError
 from selfsight.looks.embeddings import UNLABELLED, EmbeddingFile, NpzFile, ParquetFile, Rows
-from selfsight.progress import Bar, console
+from selfsight.names import shown
+from selfsight.progress import Bar, answers, console
 from selfsight.reading import read_aloud, say_unlabelled
 from selfsight.run import Run
 from selfsight.settings import Embed
@@ -64,10 +64,10 @@ def embed_as(settings: Embed) -> dict[str, Any]:
     say_unlabelled(parts.train, parts.test)
     subject = subject.seeing(parts.train, parts.test)
     about = {
-        "network": subject.name,
+        "network": shown(subject.name),
         "layer": settings.layer or "pooled",
         "size": str(subject.size),
-        "data": parts.train.name if parts.test is None else data,
+        "data": shown(parts.train.name if parts.test is None else data),
         "view": "the largest centred square, scaled by area",
     }
     skipped: list[Skipped] = []
@@ -178,7 +178,7 @@ def _found_broken(pictures: Pictures) -> list[Skipped]:
 def show(record: dict[str, Any]) -> None:
     """Print for people what was written where."""
     skipped = f", {len(record['skipped'])} skipped" if record["skipped"] else ""
-    Console(soft_wrap=True, highlight=False, markup=False).print(
+    answers().print(
         f"{record['count']:,} pictures{skipped}, {record['features']} features each "
         f"({record['layer']}), in {record['out']}"
     )

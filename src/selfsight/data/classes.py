@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from selfsight.errors import SelfsightError
+from selfsight.names import shown
 
 MOST_GRADES = 20  # different decimals that may still be classes; more are measurements
 SHOWN = 60  # letters of a value in a sentence
@@ -122,7 +123,7 @@ def numbered_words(words: Sequence[str]) -> tuple[tuple[str, ...], Tensor]:
         words: (N,) a class name a picture.
 
     Returns:
-        K names as they were written, and (N,) int64 numbers.
+        K names as they were written, but for what cannot be shown, and (N,) int64 numbers.
 
     >>> numbered_words(["10", "9", "10"])[0]
     ('9', '10')
@@ -133,7 +134,8 @@ def numbered_words(words: Sequence[str]) -> tuple[tuple[str, ...], Tensor]:
     if all(_is_whole(word) for word in found):
         found.sort(key=int)
     number = {word: k for k, word in enumerate(found)}
-    return tuple(found), torch.tensor([number[word] for word in words], dtype=torch.int64)
+    numbers = torch.tensor([number[word] for word in words], dtype=torch.int64)
+    return tuple(map(shown, found)), numbers
 
 
 def _is_whole(word: str) -> bool:

@@ -19,6 +19,7 @@ from selfsight.data.classes import numbered_words
 from selfsight.data.part_names import TEST, TRAIN, VAL, part_of_folder, tested_part
 from selfsight.data.source import EncodedSource, Parts, open_regular, same_classes, stamp_of
 from selfsight.data.walking import Walked
+from selfsight.names import shown
 
 MOST_STRAY = 0.1  # share of the pictures that may lie beside class folders without being many
 NAMED = 3  # pictures or folders that a sentence names
@@ -56,11 +57,15 @@ class Folder(EncodedSource):
 
     def title(self, i: int) -> str:
         """Name picture i for messages."""
-        return self.paths[i]
+        return shown(self.paths[i])
+
+    def file(self, i: int) -> str:
+        """Name the file of picture i."""
+        return os.path.join(self.root, self.paths[i])
 
     def opened(self, i: int) -> BinaryIO:
         """Open its bytes for reading."""
-        return open_regular(os.path.join(self.root, self.paths[i]))
+        return open_regular(self.file(i))
 
     def stamp(self) -> Iterator[str]:
         """Stamp every file."""

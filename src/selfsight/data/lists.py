@@ -26,6 +26,7 @@ from selfsight.data.source import EncodedSource, Parts, open_regular, same_class
 from selfsight.data.suffixes import is_picture_name
 from selfsight.data.walking import walked
 from selfsight.errors import SelfsightError
+from selfsight.names import shown
 
 TABLES = (".csv", ".tsv")  # with a header; other lists have a path a line
 PARTINGS = ",;\t"
@@ -82,7 +83,11 @@ class Listed(EncodedSource):
 
     def title(self, i: int) -> str:
         """Name picture i for messages."""
-        return self.paths[i]
+        return shown(self.paths[i])
+
+    def file(self, i: int) -> str:
+        """Name the file of picture i."""
+        return os.path.join(self.root, self.paths[i])
 
     def opened(self, i: int) -> BinaryIO:
         """Open its bytes for reading."""
@@ -136,7 +141,8 @@ def _text(path: Path) -> str:
 
 
 def _rows_of_txt(text: str) -> list[Row]:
-    lines = enumerate((line.strip() for line in text.splitlines()), start=1)
+    # Not by splitlines: it also parts at characters that may stand in a name.
+    lines = enumerate((line.strip() for line in io.StringIO(text, newline=None)), start=1)
     return [
         Row(number, *_path_and_label(line), TRAIN)
         for number, line in lines

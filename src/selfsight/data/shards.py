@@ -24,6 +24,7 @@ from selfsight.data.members import Sample, read_member, samples_in
 from selfsight.data.part_names import TRAIN, VAL, in_parts, tested_part, told_of_unused
 from selfsight.data.source import EncodedSource, Parts, Source, same_classes, stamp_of
 from selfsight.errors import SelfsightError
+from selfsight.names import shown
 
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 BRACES = re.compile(r"\{([^{}]*)\}")
@@ -66,7 +67,7 @@ class Shards(EncodedSource):
 
     def title(self, i: int) -> str:
         """Name picture i for messages."""
-        return self._titles[i]
+        return shown(self._titles[i])
 
     def opened(self, i: int) -> BinaryIO:
         """Open its bytes for reading."""

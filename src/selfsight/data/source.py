@@ -47,7 +47,11 @@ class Source(ABC):
 
     @abstractmethod
     def title(self, i: int) -> str:
-        """Name picture i for messages: its relative path, or its row."""
+        """Name picture i for people: its relative path as `shown` writes it, or its row."""
+
+    def file(self, i: int) -> str | None:
+        """Name the file that picture i has to itself; None where it shares one with others."""
+        return None
 
     @abstractmethod
     def header(self, i: int) -> Header:
@@ -133,6 +137,10 @@ class View(Source):
     def title(self, i: int) -> str:
         """Name picture i for messages."""
         return self.base.title(self.index[i])
+
+    def file(self, i: int) -> str | None:
+        """Name the file that picture i has to itself."""
+        return self.base.file(self.index[i])
 
     def header(self, i: int) -> Header:
         """Tell its size and channels."""

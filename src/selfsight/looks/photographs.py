@@ -22,6 +22,7 @@ from selfsight.data.source import View
 from selfsight.data.suffixes import is_picture_name
 from selfsight.data.walking import walked
 from selfsight.errors import SelfsightError, UsageError
+from selfsight.names import shown
 
 PNG_EFFORT = 3  # of 9: past that, files shrink little and take several times as long
 WRITABLE = (1, 3)  # channels of the .png files
@@ -59,7 +60,8 @@ def listed(files: Sequence[str]) -> list[Photograph]:
             source = Folder(Path(file), there.paths, notes=there.left_out.notes)
             found += [_one_of(source, row, file) for row in range(len(source))]
         elif is_picture_name(Path(file).name):
-            found.append(Photograph(Folder(Path(), (file,)), 0, Path(file).stem, file, file))
+            source = Folder(Path(), (file,))
+            found.append(Photograph(source, 0, Path(file).stem, source.title(0), file))
         else:
             parts = open_data(file)
             for source in filter(None, (parts.train, parts.test)):
@@ -69,18 +71,16 @@ def listed(files: Sequence[str]) -> list[Photograph]:
 
 def _one_of(source: Source, row: int, data: str) -> Photograph:
     """Take one picture of some data."""
-    title = source.title(row)
-    own = _own_file(source, row)
-    return Photograph(source, row, _plain(title), own or f"{data}: {title}", own or data)
+    title, own = source.title(row), source.file(row)
+    name = _plain(_relative(source, row) or title)
+    return Photograph(source, row, name, shown(own) if own else f"{data}: {title}", own or data)
 
 
-def _own_file(source: Source, row: int) -> str | None:
-    """Find the file that a picture has to itself; None where it shares one with others."""
+def _relative(source: Source, row: int) -> str | None:
+    """Give the path that a picture has in its data, as it is; None where it has none."""
     if isinstance(source, View):
-        return _own_file(source.base, source.index[row])
-    if isinstance(source, Folder | Listed):
-        return os.path.join(source.root, source.paths[row])
-    return None
+        return _relative(source.base, source.index[row])
+    return source.paths[row] if isinstance(source, Folder | Listed) else None
 
 
 def _plain(title: str) -> str:
