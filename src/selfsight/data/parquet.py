@@ -5,6 +5,7 @@ The layout is that of Hugging Face: `image` is a struct with `bytes`, `label` a 
 """
 
 import io
+import os
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,7 +83,7 @@ class ParquetTable(EncodedSource):
 
 def _opened(path: Path) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(path)
+        return pq.ParquetFile(pa.OSFile(os.fsencode(path)))  # as text it takes only UTF-8
     except (pa.ArrowException, OSError) as error:
         raise SelfsightError(f"{path} cannot be read as Parquet: {error}") from error
 
