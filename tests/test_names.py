@@ -108,7 +108,7 @@ def test_a_folder_of_odd_names_is_read(folder: Path) -> None:
 
     assert sorted(source.classes) == sorted(SHOWN_CLASSES)
     assert "new\\nline/1caf\\xe9.png" in [source.title(i) for i in range(len(source))]
-    assert source.decode(1).shape == (3, 16, 16)
+    assert source.decode(0).shape == (3, 16, 16)
     assert all(os.path.exists(str(source.file(i))) for i in range(len(source)))
 
 
@@ -183,7 +183,8 @@ def test_a_drawing_shows_names_as_they_are_and_not_as_formulas(tmp_path: Path) -
     drawn = {text.get_text() for text in figure.findobj(Text) if isinstance(text, Text)}
     assert "caf\\xe9.png" in drawn
     assert "$x_1$ \\frac$.png" in drawn
-    assert Image.open(tmp_path / "names.png").size[0] > 9
+    with Image.open(tmp_path / "names.png") as picture:
+        assert picture.size[0] > 9
 
 
 def test_sentences_on_either_stream_write_names_out(capfd: pytest.CaptureFixture[str]) -> None:

@@ -89,6 +89,13 @@ def test_a_validation_part_stands_in_for_a_test_part(tmp_path: Path) -> None:
     assert titles(parts.test) == ["b"]
 
 
+def test_labels_of_some_rows_are_left_out_with_the_line_that_has_none(tmp_path: Path) -> None:
+    source = open_data(written(tmp_path, "path,label\na,1\nb,\n")).train
+
+    assert source.labels is None
+    assert "nothing in line 3" in source.unlabelled
+
+
 def test_labels_that_are_all_empty_are_no_labels(tmp_path: Path) -> None:
     assert open_data(written(tmp_path, "path,label\na,\nb\n")).train.labels is None
 
@@ -96,7 +103,6 @@ def test_labels_that_are_all_empty_are_no_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("path,label\na,1\nb,\n", "nothing in line 3"),
         ("path,split\na,train\nb,later\n", "'later' in line 3"),
         ("path,split\na,test\n", "no picture to train"),
         ("path,label\n,1\n", "none in line 2"),
