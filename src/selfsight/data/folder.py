@@ -20,7 +20,6 @@ from selfsight.data.part_names import TEST, TRAIN, VAL, part_of_folder, tested_p
 from selfsight.data.source import EncodedSource, Parts, open_regular, same_classes, stamp_of
 from selfsight.data.walking import Walked
 from selfsight.names import shown
-from selfsight.names import shown
 
 MOST_STRAY = 0.1  # share of the pictures that may lie beside class folders without being many
 NAMED = 3  # pictures or folders that a sentence names

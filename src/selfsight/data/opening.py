@@ -39,6 +39,7 @@ from selfsight.data.source import Parts, Source, same_classes
 from selfsight.data.suffixes import is_picture_name
 from selfsight.data.walking import walked
 from selfsight.errors import SelfsightError
+from selfsight.names import shown
 
 SUPPORTED = (
     "a folder of pictures, a .parquet, .npz or .npy file, a .csv, .tsv or .txt list of pictures, "
@@ -98,7 +99,7 @@ def _nothing_called(name: str) -> str:
     close = difflib.get_close_matches(name, [*EMBEDDED, *NAMED], n=3, cutoff=0.6)
     hint = f" Did you mean {' or '.join(close)}?" if close else ""
     return (
-        f"there is no file or folder {name!r}, and no data of that name; "
+        f"there is no file or folder '{shown(name)}', and no data of that name; "
         f"embedded: {', '.join(sorted(EMBEDDED))}; fetched by torchvision: "
         f"{', '.join(sorted(NAMED))}.{hint} Give one of these, or the path of {SUPPORTED}."
     )
