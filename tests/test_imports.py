@@ -27,7 +27,7 @@ LEFT_TO_RIGHT = (
     {"tasks"},
     {"run"},
     {"probes"},
-    {"plan", "processes", "train", "pace", "tracking"},
+    {"plan", "processes", "slowing", "train", "pace", "tracking"},
     {"reading", "subject", "weights", "preparing", "fitting", "pretraining", "probing"},
     {"looks"},
     {"neighbouring", "embedding", "looking", "applying"},

@@ -31,7 +31,7 @@ from selfsight.looks.side_by_side import draw_side_by_side
 from selfsight.parts.color_bins import LEAST_TEMPERATURE
 from selfsight.plan import Plan
 from selfsight.progress import Bar, answers, console
-from selfsight.reading import say_skipped
+from selfsight.reading import say_once, say_skipped
 from selfsight.run import Run
 from selfsight.settings import Apply
 from selfsight.weights import trained_tasks
@@ -94,6 +94,8 @@ def apply_as(settings: Apply) -> dict[str, Any]:
     begun = time.monotonic()
     job = _job(settings)
     photographs = listed(settings.files)
+    for note in dict.fromkeys(note for one in photographs for note in one.source.notes):
+        say_once(note)
     out = Path(str(settings.out))
     places = [_places(out, one.name, job) for one in photographs]
     check_places(photographs, places, *filter(None, (settings.mask,)))

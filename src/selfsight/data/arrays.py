@@ -1,11 +1,13 @@
 """Arrays: decoded pictures in .npz and .npy files, plain or with MedMNIST's keys.
 
-Plain: `images` and perhaps `labels`. MedMNIST: `train_images`, `train_labels`, and the same for
-`val` and `test`; the validation part stands in only where there is no test part. The keys are
-names inside an .npz file, or of .npy files in a folder. An .npy file is mapped, not loaded.
+Plain: `images` and perhaps `labels`, or `x` and `y`. MedMNIST: `train_images`, `train_labels`, and
+the same for `val` and `test`, in any of the words of `part_names`; the validation part stands in
+only where there is no test part. The keys are names inside an .npz file, or of .npy files in a
+folder. An .npy file is mapped, not loaded.
 """
 
 import hashlib
+import re
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator
@@ -23,6 +25,7 @@ from selfsight.data.classes import (
     unusable,
 )
 from selfsight.data.decode import LEAST_SIDE, Header, Unreadable, usable
+from selfsight.data.part_names import TRAIN, VAL, part_of_word, tested_part, told_of_unused
 from selfsight.data.samples import REMEDY, as_picture, as_samples
 from selfsight.data.source import Parts, Source, same_classes, stamp_of
 from selfsight.errors import SelfsightError
@@ -30,7 +33,12 @@ from selfsight.errors import SelfsightError
 MOST_CHANNELS = 64  # past this, a last axis is taken for one of space
 FEW_CHANNELS = 32  # up to this, a second axis before two of space is taken for channels
 ROWS_CHECKED = 16  # of floats, at opening; each picture is checked again when it is decoded
-KEYS = ("images", "train_images")
+IMAGES, LABELS = "images", "labels"
+KINDS = {  # what a word in a key says is there
+    **dict.fromkeys(("images", "image", "imgs", "pictures", "x"), IMAGES),
+    **dict.fromkeys(("labels", "label", "targets", "target", "y"), LABELS),
+}
+WORDS = re.compile(r"[^\W_]+")
 
 
 class Arrays(Source):
@@ -120,7 +128,7 @@ def open_array(path: Path) -> Parts:
 def open_array_folder(root: Path) -> Parts | None:
     """Map the .npy files of a folder, named by the keys above; None where there are none."""
     keys = [path.stem for path in sorted(root.glob("*.npy")) if not path.name.startswith(".")]
-    if not any(key in keys for key in KEYS):
+    if not any(kind == IMAGES for _, kind in _meant(keys)):
         return None
 
     def files(key: str) -> tuple[Path, ...]:
@@ -173,27 +181,41 @@ def _parts(
     files: Callable[[str], tuple[Path, ...]],
 ) -> Parts:
     """Find the parts among the keys, and read them."""
+    meant = _meant(keys)
 
-    def part(prefix: str) -> Source:
-        key, named = f"{prefix}images", f"{prefix}labels"
+    def part(name: str) -> Source:
+        key, named = meant[name, IMAGES], meant.get((name, LABELS))
         images = load(key)
         _check(f"`{key}` of {path}", images)
         labels = NO_LABELS
-        if named in keys:
+        if named is not None:
             what = f"`{named}` of {path}"
             labels = labels_or_reason(lambda: array_labels(load(named), len(images), what))
         return Arrays(str(path), images, labels, files=files(key), key=key)
 
-    if "images" in keys:
+    parts = [name for name, kind in meant if kind == IMAGES]
+    if "" in parts:
         return Parts(part(""), None)
-    if "train_images" not in keys:
+    if TRAIN not in parts:
         raise SelfsightError(
             f"an .npz file needs `images` or `train_images`; {path} has "
             f"{', '.join(keys) or 'nothing'}."
         )
-    train = part("train_")
-    other = next((p for p in ("test_", "val_") if f"{p}images" in keys), None)
+    train, other = part(TRAIN), tested_part(parts)
+    train.notes += told_of_unused(str(path), f"`{meant.get((VAL, IMAGES))}`", parts)
     return Parts(train, same_classes(train, part(other)) if other else None)
+
+
+def _meant(keys: Collection[str]) -> dict[tuple[str, str], str]:
+    """Tell what keys mean: -> from part, "" for none, and `IMAGES` or `LABELS` to the key."""
+    meant: dict[tuple[str, str], str] = {}
+    for key in keys:
+        words = WORDS.findall(key.lower())
+        kinds = [KINDS[word] for word in words if word in KINDS]
+        parts = [part for part in map(part_of_word, words) if part]
+        if len(kinds) == 1 and len(parts) == len(words) - 1 <= 1:
+            meant.setdefault((parts[0] if parts else "", kinds[0]), key)
+    return meant
 
 
 def _check(what: str, images: np.ndarray) -> None:

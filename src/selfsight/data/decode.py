@@ -32,6 +32,7 @@ from selfsight.data.deep import deep_channels, deep_png, deepest_value, scaled_p
 from selfsight.data.header import LEAST_SIDE, MOST_BYTES, Header, TooSmall, Unreadable, usable
 from selfsight.data.jpeg import JpegFacts, jpeg_facts
 from selfsight.data.orientation import orientation_said
+from selfsight.data.plugins import START_BYTES, opener_of, plugin_of_start
 from selfsight.data.samples import REMEDY, SIXTEEN_BIT, as_picture, as_samples
 from selfsight.data.tiff import (
     FLOAT,
@@ -73,7 +74,6 @@ FORMATS: tuple[tuple[bytes, type[ImageFile.ImageFile]], ...] = (
     (b"BM", BmpImageFile),
     *((b"P%d" % kind, PpmImageFile) for kind in range(1, 7)),
 )
-SIGNATURE_BYTES = 12  # RIFF's kind ends last
 
 # EXIF orientation -> what to do, in this order: swap axes, turn upside down, mirror.
 TURNS = {
@@ -269,17 +269,29 @@ def _plain_jpeg(data: bytes) -> JpegFacts | None:
 def _begun(file: BinaryIO) -> ImageFile.ImageFile:
     """Let Pillow read the header."""
     size = _size(file)
-    start = file.read(SIGNATURE_BYTES)
+    start = file.read(START_BYTES)
     file.seek(0)
     if not start:
         raise Unreadable("the file is empty")
+    opener = _opener(start)
+    if size > MOST_FILE:
+        raise Unreadable(f"{size} bytes: more than {MOST_FILE}, not read")
+    return opener(file)
+
+
+def _opener(start: bytes) -> type[ImageFile.ImageFile]:
+    """Find Pillow's class for a file that begins like this."""
     for signature, opener in FORMATS:
         # Films and sounds are RIFF too, and Pillow reads all of one before it says so.
-        if start.startswith(signature) and (signature != RIFF or start[8:] == b"WEBP"):
-            if size > MOST_FILE:
-                raise Unreadable(f"{size} bytes: more than {MOST_FILE}, not read")
-            return opener(file)
-    raise Unreadable("not a picture in JPEG, PNG, GIF, WebP, BMP, TIFF or PPM format")
+        if start.startswith(signature) and (signature != RIFF or start[8:12] == b"WEBP"):
+            return opener
+    plugin = plugin_of_start(start)
+    if plugin is None:
+        raise Unreadable("not a picture in JPEG, PNG, GIF, WebP, BMP, TIFF or PPM format")
+    opener = opener_of(plugin)
+    if opener is None:
+        raise Unreadable(f"{plugin.suffixes[0]} is not read here: {plugin.remedy}")
+    return opener
 
 
 def _bits(picture: ImageFile.ImageFile) -> int:

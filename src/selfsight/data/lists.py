@@ -18,7 +18,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from selfsight.data.classes import NO_LABELS, Labels, classes_of, labels_or_reason
+from selfsight.data.classes import NO_LABELS, Labels, classes_of, unusable
+from selfsight.data.columns import LABELS, PATHS, SPLITS, first_of, plain
 from selfsight.data.decode import Unreadable
 from selfsight.data.part_names import TRAIN, VAL, part_of_word, tested_part, told_of_unused
 from selfsight.data.source import EncodedSource, Parts, open_regular, same_classes, stamp_of
@@ -28,17 +29,6 @@ from selfsight.errors import SelfsightError
 from selfsight.names import shown
 
 TABLES = (".csv", ".tsv")  # with a header; other lists have a path a line
-# Names of columns, in lower case with _ for what parts words, the likeliest first.
-PATHS = (
-    "path", "file_path", "filepath", "image_path", "img_path", "filename", "file_name", "file",
-    "image_filename", "image_file", "image_name", "image", "img", "image_id", "img_id", "imageid",
-    "picture", "id",
-)  # fmt: skip
-LABELS = (
-    "label", "class", "target", "category", "class_name", "label_name", "category_name",
-    "class_id", "label_id", "category_id", "classname", "labels",
-)  # fmt: skip
-SPLIT = "split"
 PARTINGS = ",;\t"
 NO_VALUE = {"", "nan", "<na>"}  # how pandas writes what is missing, in lower case
 COUNTING = re.compile(r"(unnamed:_\d+|index)?")  # pandas' column of row numbers
@@ -244,8 +234,8 @@ def _columns(path: Path, header: list[str]) -> _Columns:
             f"{header[0]!r}. Add a first line with the columns' names, or call it .txt if it has a "
             "path a line, and perhaps a class behind it."
         )
-    names = [re.sub(r"[\s-]+", "_", name.strip().lower()) for name in header]
-    place, label, split = (_place(path, names, among) for among in (PATHS, LABELS, (SPLIT,)))
+    names = [plain(name) for name in header]
+    place, label, split = (_place(path, names, among) for among in (PATHS, LABELS, SPLITS))
     if place is None:
         taken = (label, split)
         place = next(
@@ -257,7 +247,7 @@ def _columns(path: Path, header: list[str]) -> _Columns:
 
 def _place(path: Path, names: Sequence[str], among: Sequence[str]) -> int | None:
     """Find the first of several names in a header: -> its place, None where there is none."""
-    name = next((name for name in among if name in names), None)
+    name = first_of(among, names)
     if name is None:
         return None
     if names.count(name) > 1:
@@ -349,21 +339,19 @@ def _sought(written: str, known: dict[str, str | None]) -> str | None:
 
 
 def _source(path: Path, rows: list[Row]) -> Listed:
-    """Make a source of one part."""
-    labels = labels_or_reason(lambda: _labels(path, rows))
+    """Make the source of one part."""
     paths = tuple(row.path for row in rows)
-    return Listed(str(path), path.parent, paths, labels, files=(path,))
+    return Listed(str(path), path.parent, paths, _labels(path, rows), files=(path,))
 
 
 def _labels(path: Path, rows: list[Row]) -> Labels:
-    """Number the classes of rows, where they have some."""
-    labelled = any(row.label for row in rows)
-    bare = next((row for row in rows if not row.label), None)
-    if labelled and bare:
-        raise SelfsightError(
-            f"column `label` must be filled in every row or in none; {path} has nothing in line "
-            f"{bare.line}. Fill it in, or keep these rows in a list of their own."
-        )
-    if not labelled:
+    """Number the classes of one part, where it has some."""
+    bare = [row for row in rows if not row.label]
+    if len(bare) == len(rows):
         return NO_LABELS
-    return classes_of([row.label for row in rows], f"column `label` of {path}")
+    if bare:
+        return unusable(
+            f"a class must stand in every row or in none; {path} has none in line {bare[0].line}. "
+            "Fill it in, or keep these rows in a list of their own"
+        )
+    return classes_of([row.label for row in rows], f"the column of classes of {path}")

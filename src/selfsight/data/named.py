@@ -125,7 +125,8 @@ def _from_files(name: str, held: Any) -> Source:
     numbers = torch.tensor(held._labels)
     root = downloads()
     relative = tuple(Path(path).relative_to(root).as_posix() for path in paths)
-    return Listed(name, root, relative, Labels(_names(held, int(numbers.max()) + 1), numbers))
+    labels = Labels(_names(held, int(numbers.max()) + 1), numbers)
+    return Listed(name, root, relative, labels)
 
 
 def _from_folder(name: str, held: Any) -> Source:

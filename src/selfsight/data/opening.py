@@ -191,7 +191,7 @@ def _open_joined(name: str, files: list[Path]) -> Source:
             f"several files of one part are joined where they are Parquet; of those in {name}, "
             f"{other.name} is not. Keep one file a part, or name one of them."
         )
-    return ParquetTable(*files)
+    return ParquetTable(*files, name=name)
 
 
 def _counted(files: list[Path]) -> str:

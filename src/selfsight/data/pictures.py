@@ -148,6 +148,17 @@ def fingerprint_of(images: Tensor | Canvases, extent: Tensor, labels: Tensor | N
     return digest.finished(extent, labels)
 
 
+def alike(pictures: Pictures) -> Tensor:
+    """Number pictures (N,) int64 so that those of the same pixels have the same number."""
+    found: dict[bytes, int] = {}
+    numbers = [
+        found.setdefault(hashlib.sha256(np.ascontiguousarray(picture).data).digest(), len(found))
+        for part in _pieces(pictures.images)
+        for picture in part
+    ]
+    return torch.tensor(numbers, dtype=torch.int64)
+
+
 def _pieces(images: Tensor | Canvases) -> Iterator[np.ndarray]:
     """Go through all images in order, some at a time where they are not in memory."""
     if isinstance(images, Tensor):

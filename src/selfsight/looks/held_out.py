@@ -44,11 +44,13 @@ class HeldOut(NamedTuple):
             return f"{count} picture{plural} that training had seen"
         return f"{count} held-out picture{plural}"
 
-    def batch(self, first: int, last: int, *, needs: Needs, seed: int, device: str) -> Batch:
-        """Make a batch of some of them, as the task needs it."""
+    def batch(
+        self, first: int, last: int, *, needs: Needs, seed: int, device: str, epoch: int = 0
+    ) -> Batch:
+        """Make a batch of some of them, as the task needs it; another epoch has other draws."""
         index = torch.arange(first, min(last, len(self.pictures)))
         labels = needs.batch is LabelledImages
-        return batch_at(self.pictures, index, seed=seed, epoch=0, labels=labels, device=device)
+        return batch_at(self.pictures, index, seed=seed, epoch=epoch, labels=labels, device=device)
 
 
 def held_out(data: str | None, of: Plan, subject: Subject, *, count: int, seed: int) -> HeldOut:

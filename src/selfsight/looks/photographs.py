@@ -57,7 +57,7 @@ def listed(files: Sequence[str]) -> list[Photograph]:
     found: list[Photograph] = []
     for file in files:
         if os.path.isdir(file) and (there := walked(Path(file))).paths:
-            source = Folder(Path(file), there.paths, there.left_out.notes)
+            source = Folder(Path(file), there.paths, notes=there.left_out.notes)
             found += [_one_of(source, row, file) for row in range(len(source))]
         elif is_picture_name(Path(file).name):
             source = Folder(Path(), (file,))
