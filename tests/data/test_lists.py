@@ -93,7 +93,7 @@ def test_labels_of_some_rows_are_left_out_with_the_line_that_has_none(tmp_path: 
     source = open_data(written(tmp_path, "path,label\na,1\nb,\n")).train
 
     assert source.labels is None
-    assert "nothing in line 3" in source.unlabelled
+    assert "has none in line 3" in source.unlabelled
 
 
 def test_labels_that_are_all_empty_are_no_labels(tmp_path: Path) -> None:
