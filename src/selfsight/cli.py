@@ -5,7 +5,6 @@ status: 0 done; 1 could not; 2 asked wrongly; 130 stopped by Ctrl-C, everything 
 """
 
 import importlib
-import json
 import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 import tyro
 
 from selfsight import settings
+from selfsight.atomic import json_text
 from selfsight.errors import SelfsightError, Stopped, UsageError, unknown_name
 
 
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         name = next(n for n, verb in VERBS.items() if isinstance(asked, verb.settings))
         record = _load(VERBS[name].function)(asked)
         if asked.json:
-            print(json.dumps(record, indent=2))
+            print(json_text(record))
         else:
             _load(VERBS[name].shown)(record)
     except SystemExit as end:  # tyro has said what is wrong, or printed the help

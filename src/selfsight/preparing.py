@@ -229,7 +229,9 @@ def _draft(
     if known.shortest != known.longest:
         sides = f"{known.shortest} to {known.longest} px"
         notes += (f"pictures of mixed sizes, the longer side {sides}, are scaled to fit",)
-    facts = Facts(samples, len(pictures.classes), channels, size, batch)
+    facts = Facts(
+        samples, len(pictures.classes), channels, size, batch, shares=class_shares(pictures)
+    )
     asked = {name: settled(name, facts, chosen[name]) for name in settings.task}
     fewest = _exemplars(asked)
     if fewest is not None and fewest < batch:
@@ -290,6 +292,14 @@ def _draft(
         probe_every=settings.probe_every,
         track=settings.track,
     )
+
+
+def class_shares(pictures: Pictures) -> tuple[float, ...]:
+    """Tell which share of the pictures each class has; () when unlabelled."""
+    if pictures.labels is None:
+        return ()
+    counts = pictures.labels.bincount(minlength=len(pictures.classes))
+    return tuple((counts.double() / len(pictures)).tolist())
 
 
 def _exemplars(asked: dict[str, dict[str, Any]]) -> int | None:

@@ -371,6 +371,8 @@ class Encoders:
 def _at_least(name: str, value: float | None, least: float) -> None:
     if value is not None and not value >= least:
         raise UsageError(f"--{name} must be at least {least}, got {value}")
+    if value == math.inf:
+        raise UsageError(f"--{name} must be finite, got {value}")
 
 
 def _ends_with(name: str, value: str, suffixes: tuple[str, ...]) -> None:

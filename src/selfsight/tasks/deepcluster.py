@@ -2,7 +2,8 @@
 
 Hidden:     the cluster k of each picture, found by k-means on the encoder's features of all.
 Predicted:  k, by one linear layer on the pooled features of a random crop.
-Scored:     cross-entropy, rare clusters weighing more; a blind guess costs log K nats.
+Scored:     cross-entropy, rare clusters weighing more; a blind guess costs the entropy of the
+            clusters' shares as they weigh, near log K nats for K clusters that count alike.
 
 Caron, Bojanowski, Joulin, Douze, "Deep Clustering for Unsupervised Learning of Visual Features",
 ECCV 2018, https://arxiv.org/abs/1807.05520, section 3.
@@ -39,6 +40,7 @@ from selfsight.encoders import Feed, fed
 from selfsight.parts.gather import gathered
 from selfsight.parts.kmeans import kmeans, mutual_information
 from selfsight.parts.memory_bank import samples_of
+from selfsight.parts.shares import entropy
 from selfsight.parts.whitening import Whitening
 from selfsight.score import Score
 
@@ -109,9 +111,21 @@ class DeepCluster(nn.Module):
         self.register_buffer("weights", torch.ones(clusters))
         self.register_buffer("clustered", torch.tensor(False))
         self.register_buffer("ending", torch.tensor(False))
-        self.blind = math.log(clusters)
-        self.chance = 1 / clusters
         self.news: dict[str, Tensor] = {}  # of the clustering before this step, if there was one
+
+    @property
+    def blind(self) -> float:
+        """Cost of the best guess without looking, in nats: it knows how much each cluster counts."""
+        return entropy(self.weights * self._sizes())
+
+    @property
+    def chance(self) -> float:
+        """Accuracy of always naming the largest cluster, in (0, 1]."""
+        return float(self._sizes().max()) / len(self.assignments)
+
+    def _sizes(self) -> Tensor:
+        """Count the pictures of each cluster: -> (K,)."""
+        return self.assignments.bincount(minlength=len(self.weights))
 
     @classmethod
     def derive(cls, facts: Facts) -> dict[str, Any]:
