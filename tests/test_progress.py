@@ -24,7 +24,9 @@ def lines_of(width: int, *, done: int, title: str = "training", total: int = 120
 @pytest.mark.parametrize("width", [60, 80, 200])
 @pytest.mark.parametrize("title", ["training", "patch dictionary"])
 def test_step_share_and_time_left_stay_whole(width: int, title: str) -> None:
-    last = next(line for line in reversed(lines_of(width, done=60_000, title=title)) if title in line)
+    last = next(
+        line for line in reversed(lines_of(width, done=60_000, title=title)) if title in line
+    )
     line = last[last.rindex(title) :]
 
     assert "60,000/120,000" in line

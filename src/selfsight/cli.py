@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import tyro
 
-from selfsight import settings
+from selfsight import names, settings
 from selfsight.atomic import json_text
-from selfsight.errors import SelfsightError, Stopped, UsageError, unknown_name
+from selfsight.errors import SelfsightError, Stopped, UsageError, out_of_memory, unknown_name
 
 
 class Verb(NamedTuple):
@@ -54,8 +54,10 @@ VERBS: dict[str, Verb] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command: -> exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    asked: Any = None
     try:
         asked = _asked(words)
+        names.check(asked)
         name = next(n for n, verb in VERBS.items() if isinstance(asked, verb.settings))
         record = _load(VERBS[name].function)(asked)
         if asked.json:
@@ -75,6 +77,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of standard output has gone, as `| head` does
         sys.stderr.close()
         return 1
+    except (MemoryError, RuntimeError, OSError) as error:
+        if (told := out_of_memory(error, asked)) is None:
+            raise
+        return _told(told, 1)
     return 0
 
 

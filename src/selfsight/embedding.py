@@ -15,6 +15,7 @@ from torch import Tensor
 
 from selfsight import atomic, machine
 from selfsight.data import Pictures, Skipped, Source, open_data
+from selfsight.data.scaling import SQUARE_VIEW
 from selfsight.data.streaming import Streamed
 from selfsight.errors import UsageError
 from selfsight.looks.embeddings import UNLABELLED, EmbeddingFile, NpzFile, ParquetFile, Rows
@@ -67,7 +68,7 @@ def embed_as(settings: Embed) -> dict[str, Any]:
         "layer": settings.layer or "pooled",
         "size": str(subject.size),
         "data": parts.train.name if parts.test is None else data,
-        "view": "the largest centred square, scaled by area",
+        "view": SQUARE_VIEW,
     }
     skipped: list[Skipped] = []
     with (ParquetFile if path.suffix == ".parquet" else NpzFile)(path, about) as file:

@@ -15,6 +15,7 @@ import torch
 from rich.console import Console
 
 from selfsight import atomic, machine
+from selfsight.data.scaling import SQUARE_VIEW
 from selfsight.errors import SelfsightError
 from selfsight.looks.alike import LIST, Asked, Seer, class_chance, look
 from selfsight.looks.gallery import Gallery
@@ -201,7 +202,7 @@ def _told(
         "size": subject.size,
         "view": "patches as cut, scaled to the network's size where that differs"
         if cut
-        else "the largest centred square, scaled by area",
+        else SQUARE_VIEW,
         "rule": "an answer is never of its query's own picture",
         "patches": None
         if cut is None

@@ -25,7 +25,7 @@ from selfsight.data import (
     survey,
 )
 from selfsight.encoders import Encoder, evaluating
-from selfsight.errors import SelfsightError, UsageError
+from selfsight.errors import SelfsightError, UsageError, out_of_memory
 from selfsight.pace import measured_plan
 from selfsight.parts import offered
 from selfsight.parts.gather import gathered
@@ -179,9 +179,11 @@ def tried(task: nn.Module, batches: Batches, of: Plan, *, processes: Processes =
             for first in kinds:
                 offered.before_step(twin, first, of.steps)
                 cast(Score, twin(batches(0))).loss.backward()
-    except (UsageError, SelfsightError, torch.OutOfMemoryError):
+    except (UsageError, SelfsightError):
         raise
     except (ValueError, AssertionError, RuntimeError) as error:  # networks refuse in many ways
+        if out_of_memory(error):
+            raise
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(" .:")
         raise UsageError(
             f"{of.task} on {of.size} px cannot be learned by encoder {of.encoder['name']}: "

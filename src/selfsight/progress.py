@@ -91,9 +91,7 @@ def _progress(on: Console, *, live: bool) -> Progress:
     return Progress(
         TextColumn("{task.description}", table_column=Column(no_wrap=True)),
         BarColumn(bar_width=min(LONGEST_BAR, int(BAR_SHARE * on.width))),
-        TextColumn(
-            "{task.completed:,.0f}/{task.total:,.0f}", table_column=Column(no_wrap=True)
-        ),
+        TextColumn("{task.completed:,.0f}/{task.total:,.0f}", table_column=Column(no_wrap=True)),
         TextColumn("{task.percentage:>3.0f}%", table_column=Column(no_wrap=True)),
         TimeRemainingColumn(elapsed_when_finished=True, table_column=Column(no_wrap=True)),
         TextColumn("{task.fields[side]}", table_column=Column(no_wrap=True)),

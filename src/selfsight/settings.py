@@ -155,7 +155,7 @@ class Probe:
     probe: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME")] = ()
     """linear or knn, or both. Default: linear."""
     test: Place = None
-    """Pictures to test on. Default: DATA's own test part, else a fixed fifth of it."""
+    """Pictures to test on. Default: DATA's test part, else a fixed fifth of each class."""
     labels: int = 10_000
     """How many labels to learn from; all, if there are fewer."""
     seed: int = 0

@@ -17,6 +17,4 @@ def test_one_answer_alone_costs_nothing() -> None:
 
 
 def test_unequal_shares_by_hand() -> None:
-    assert entropy(torch.tensor([1, 3])) == pytest.approx(
-        math.log(4) / 4 + 3 / 4 * math.log(4 / 3)
-    )
+    assert entropy(torch.tensor([1, 3])) == pytest.approx(math.log(4) / 4 + 3 / 4 * math.log(4 / 3))

@@ -21,6 +21,8 @@ class Folder(EncodedSource):
         paths: Each picture's path relative to it, with forward slashes.
     """
 
+    by_file = True
+
     def __init__(self, root: Path, paths: tuple[str, ...]) -> None:
         self.root = root
         self.paths = paths

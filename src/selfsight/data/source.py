@@ -4,6 +4,7 @@ Every form of data (a folder, a table, arrays, embedded samples) is a `Source`: 
 each with a title, a cheap header and pixels on demand, and perhaps a class.
 """
 
+import hashlib
 import os
 import stat
 from abc import ABC, abstractmethod
@@ -28,12 +29,14 @@ class Source(ABC):
         classes: K class names in the order of their numbers; () when unlabelled.
         labels: (N,) int64 class numbers from 0, or None when unlabelled.
         held: Whether its pixels are in memory already, so that nothing is won by storing them.
+        by_file: Whether every picture is a file of its own, by which `identities` tells it.
     """
 
     name: str
     classes: tuple[str, ...]
     labels: Tensor | None
     held: bool = False
+    by_file: bool = False
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -69,6 +72,14 @@ class Source(ABC):
     @abstractmethod
     def stamp(self) -> Iterator[str]:
         """Tell this data from other or changed data without decoding: paths, sizes, times."""
+
+    def identities(self) -> list[str]:
+        """Tell each picture from all others, of this source and of any: by its file, or its row."""
+        stamps = list(self.stamp())
+        if self.by_file:
+            return stamps[-len(self) :]  # those of a list come after that of the list itself
+        whole = hashlib.blake2b("\n".join(stamps).encode(), digest_size=16).hexdigest()
+        return [f"{whole} {i}" for i in range(len(self))]
 
     def subset(self, rows: Tensor) -> "Source":
         """Keep the pictures of `rows` (M,) int64, in that order."""
@@ -111,6 +122,7 @@ class View(Source):
         self.classes = classes
         self.labels = labels
         self.held = base.held
+        self.by_file = base.by_file
 
     def __len__(self) -> int:
         return len(self.index)
@@ -130,6 +142,11 @@ class View(Source):
     def scaled(self, i: int, side: int, fit: Fit) -> Tensor:
         """Decode and scale picture i."""
         return self.base.scaled(self.index[i], side, fit)
+
+    def identities(self) -> list[str]:
+        """Tell each picture from all others, as the base does."""
+        known = self.base.identities()
+        return [known[i] for i in self.index]
 
     def stamp(self) -> Iterator[str]:
         """Stamp the base, and which of its pictures are here."""

@@ -115,7 +115,7 @@ class DeepCluster(nn.Module):
 
     @property
     def blind(self) -> float:
-        """Cost of the best guess without looking, in nats: it knows how much each cluster counts."""
+        """Cost of the best guess without looking, in nats: it knows what each cluster weighs."""
         return entropy(self.weights * self._sizes())
 
     @property

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 WORDS = ("Hidden", "Predicted", "Scored")
 MIX = "mix"  # the owner of the settings that several tasks share
-# What a task gets without being asked, from the run or the data, and what is asked by a flag of its own.
+# What a task gets from the run or the data, and what is asked by a flag of its own.
 GIVEN = ("self", "encoder", "dim", "size", "shares", "tasks", "mix")
 
 

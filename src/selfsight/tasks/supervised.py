@@ -2,7 +2,8 @@
 
 Hidden:     each picture's class.
 Predicted:  the class, by one linear layer on the encoder's pooled features.
-Scored:     cross-entropy; a blind guess costs the entropy of the classes' shares, at most log K nats.
+Scored:     cross-entropy; a blind guess costs the entropy of the classes' shares, log K nats where
+            all K are equally frequent.
 
 Krizhevsky, Sutskever, Hinton, "ImageNet Classification with Deep Convolutional Neural
 Networks", NeurIPS 2012, https://doi.org/10.1145/3065386; crops and flips as in its section 4.1.

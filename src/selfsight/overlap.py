@@ -1,0 +1,100 @@
+"""Overlap: which test pictures a network has seen, and which are also among the training pictures.
+
+Both make an accuracy flatter than it is. Pretraining saw no label, so that what it saw is no fault,
+but it is said. A picture that is in both parts tests memory; it is found by its pixels as they are
+read for the probe, whatever it is called.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+
+import torch
+
+from selfsight.data import Pictures, Source
+from selfsight.data.reading import chosen_rows
+from selfsight.errors import SelfsightError
+from selfsight.plan import Plan
+from selfsight.preparing import source_of
+from selfsight.subject import Subject
+
+HASHED_AT_ONCE = 256  # pictures
+
+
+def same_data(one: str, other: str) -> bool:
+    """Tell whether two names are of the same data."""
+    if Path(one).exists() and Path(other).exists():
+        return os.path.realpath(one) == os.path.realpath(other)
+    return one == other
+
+
+def in_both(train: Pictures, test: Pictures) -> int:
+    """Count the test pictures whose pixels are those of a training picture."""
+    known = set(_contents(train))
+    return sum(content in known for content in _contents(test))
+
+
+def _contents(pictures: Pictures) -> list[bytes]:
+    """Hash the pixels of each picture as it was read."""
+    found: list[bytes] = []
+    for rows in torch.arange(len(pictures)).split(HASHED_AT_ONCE):
+        images, extent, _ = pictures.taken(rows)
+        sizes = extent.cpu().numpy()
+        found += [
+            hashlib.blake2b(size.tobytes() + image.tobytes(), digest_size=16).digest()
+            for image, size in zip(images.cpu().contiguous().numpy(), sizes, strict=True)
+        ]
+    return found
+
+
+def seen_before(subject: Subject, data: str, test: Source) -> int | None:
+    """Count the pictures of a source that a run was trained on.
+
+    They are told by their files, or by the row of the file that holds many.
+
+    Args:
+        subject: The network.
+        data: What the source was opened as.
+        test: The pictures.
+
+    Returns:
+        None where it cannot be told: of timm's weights, of data that is gone, and of data of which
+        one comes as files and the other does not, so that none could be found.
+    """
+    if subject.run is None:
+        return None
+    of = Plan.from_json(subject.run.settings["plan"])
+    try:
+        source = source_of(of.data, of.tasks, of.tile)
+    except SelfsightError:
+        return None
+    if of.limit is not None and of.limit < len(source):
+        source = source.subset(chosen_rows(len(source), of.limit))
+    known = set(source.identities())
+    seen = sum(identity in known for identity in test.identities())
+    comparable = same_data(data, of.data) or (source.by_file and test.by_file)
+    return seen if seen or comparable else None
+
+
+def told_of_seen(seen: int | None, count: int, network: str) -> str:
+    """Say how many of the test pictures a network was pretrained on."""
+    if seen is None:
+        return f"Whether {network} was pretrained on these test pictures cannot be told."
+    if seen == 0:
+        return "It was pretrained on none of the test pictures."
+    share = "all" if seen == count else f"{seen:,} of"
+    return (
+        f"It was pretrained on {share} the {count:,} test pictures; for unseen ones give test "
+        "pictures of their own."
+    )
+
+
+def told_of_both(both: int, count: int) -> str | None:
+    """Say that test pictures are among the training pictures, if some are."""
+    if both == 0:
+        return None
+    plural = "s have" if both > 1 else " has"
+    return (
+        f"{both:,} of the {count:,} test picture{plural} the very pixels of a training picture: "
+        "there it is memory that is tested."
+    )
