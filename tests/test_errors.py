@@ -1,4 +1,4 @@
-"""Errors: an unknown name comes with close matches, and memory that ran out with what needs less."""
+"""Errors: an unknown name comes with close matches, lacking memory with what needs less."""
 
 from collections.abc import Callable
 

@@ -21,7 +21,7 @@ print(json.dumps([statuses, sorted(sys.modules)]))
 
 
 def words_for_what_is_not_there(home: Path) -> list[list[str]]:
-    """Ask every verb for data, a run or a picture that is not there; `home/run` looks like a run."""
+    """Ask every verb for what is not there; `home/run` looks like a run."""
     run, nowhere = home / "run", home / "nowhere"
     run.mkdir()
     (run / "settings.json").write_text("{}")

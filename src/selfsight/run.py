@@ -168,13 +168,16 @@ def load(path: str | Path) -> Encoder:
 
     Returns:
         The encoder with its trained weights, in evaluation mode: pictures (B, C, S, S) in [0, 1]
-        to features (B, D), and `encoder.layers(pictures)` to the map of every named layer.
+        to features (B, D), and `encoder.layers(pictures)` to the map of every named layer. Whole
+        numbers are refused, and in evaluation mode values outside [0, 1], with what was got.
 
     Raises:
         SelfsightError: If there is no run, or its encoder is missing or damaged.
     """
     run, name = run_of(path)
-    return run.encoder(name)
+    encoder = run.encoder(name)
+    encoder.checked = True
+    return encoder
 
 
 def run_of(path: str | Path) -> tuple[Run, str | None]:

@@ -341,12 +341,12 @@ class Tasks:
     """List the pretext tasks: what is hidden, predicted and scored."""
 
     name: Annotated[Positional[str | None], arg(metavar="[NAME]")] = None
-    """One task, with its settings."""
+    """One task, with its settings and what they mean; mix for those that several tasks share."""
     json: bool = False
     """Print the table alone on standard output."""
 
     def __post_init__(self) -> None:
-        if self.name is not None:
+        if self.name not in (None, "mix"):
             row_of(self.name)
 
 

@@ -1,6 +1,7 @@
 """The contract: what every task of the table promises, asked of each."""
 
 import io
+import re
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ from selfsight.parts import offered
 from selfsight.score import Score
 from selfsight.tasks import TASKS, Row, load_task
 from selfsight.tasks.deepcluster import cluster_weights
-from selfsight.tasks.describe import card
+from selfsight.tasks.describe import card, described_settings, kinds_of
 
 NEED_COLOURS = {"colorization", "colorization-vae"}
 # These compare pictures with each other: an untrained network knows already that views of one
@@ -71,6 +72,18 @@ def test_the_card_has_its_words_and_a_reference(name: str) -> None:
     assert "https://" in words["reference"]
     assert ("blind" in words["scored"]) == TASKS[name].blind
     assert "size" not in words["settings"]
+
+
+RANGE = r"at least|at most|above|below|\bin [\[(]|\bfrom\b|\d or \d|\b2 batch - 2"
+
+
+@pytest.mark.parametrize("name", [*TASKS, "mix"])
+def test_every_setting_has_a_meaning_and_every_number_a_range(name: str) -> None:
+    settings = described_settings(name)
+    numbers = [key for key, kind in kinds_of(name).items() if {int, float} & {*kind}]
+
+    assert [key for key, of in settings.items() if not of["meaning"]] == []
+    assert [key for key in numbers if not re.search(RANGE, settings[key]["meaning"])] == []
 
 
 @every_task

@@ -234,6 +234,8 @@ def load(folder: Path, *, stem: str = "encoder") -> Encoder:
             f"the encoder in {folder} could not be read: {error.strerror or error}"
         ) from error
     except _DAMAGE as error:
+        if out_of_memory(error):
+            raise
         raise SelfsightError(
             f"the encoder in {folder} is damaged: {_first_line(error)}; copy both files anew"
         ) from error

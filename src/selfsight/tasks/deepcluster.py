@@ -61,16 +61,16 @@ class DeepCluster(nn.Module):
         encoder: Maps pictures (B, C, S, S) in [0, 1] to features (B, D).
         dim: Width D of those features.
         size: Side S of the crops, in pixels.
-        samples: How many pictures there are, N; None takes the data's.
+        samples: How many pictures there are, N, at least 2; None takes the data's.
         clusters: How many clusters K, from 2 to N. Derived: N / 128 and at least 10, but at most
             N / 4.
-        every: How many epochs lie between two clusterings. Derived: so many that a head has at
-            least 100 steps.
+        every: How many epochs lie between two clusterings, at least 1. Derived: so many that
+            a head has at least 100 steps.
         balanced: Whether clusters count alike, whatever their size.
         sobel: Whether the network is fed gradients of grey instead of colours, for good.
         least_scale: Least share of the picture's area that a crop keeps, in (0, 1].
-        strength: How strongly colours change, 1 for photographs; 0 as in the paper. On CIFAR-10
-            0.5 taught as much in two thirds of the steps.
+        strength: How strongly colours change, from 0, as in the paper, to 1, for photographs. On
+            CIFAR-10 0.5 taught as much in two thirds of the steps.
     """
 
     needs = Needs(batch=Images)

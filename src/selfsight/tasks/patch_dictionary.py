@@ -52,10 +52,11 @@ class PatchDictionary(nn.Module):
         encoder: An `Encoder` of name "patch-dictionary", which takes them up.
         dim: Width D of its features, a quarter of it a centroid.
         size: Side S of the pictures that the encoder sees, in pixels.
-        centroids: Patches K in the dictionary; None for 400, or one for every two pictures where
-            there are fewer, but at least 16.
-        patches: Cut from each picture; None for so many that each centroid has 250.
-        iterations: Times that centroids move, at most.
+        centroids: Patches K in the dictionary, at least 2; None for 400, or one for every two
+            pictures where there are fewer, but at least 16.
+        patches: How many are cut from each picture, at least 1; None for so many that each centroid
+            has 250.
+        iterations: Times that centroids move, at most; at least 1.
     """
 
     needs = Needs(batch=Images)
