@@ -5,7 +5,15 @@ from typing import Any
 
 import pytest
 
-from selfsight.advice import OTHER_KIND, Advice, Trained, after_pretraining, after_probe, lines
+from selfsight.advice import (
+    OTHER_KIND,
+    Advice,
+    Trained,
+    after_pretraining,
+    after_probe,
+    early_loss,
+    lines,
+)
 from selfsight.cli import VERBS, _asked  # pyright: ignore[reportPrivateUsage] -- what is typed
 from selfsight.settings import Embed, Neighbours, Pretrain, Probe
 from selfsight.tasks import TASKS
@@ -71,6 +79,13 @@ def test_a_task_solved_late_or_by_labels_is_not_too_easy() -> None:
     assert isinstance(asked(pretrained(early=None, solved=solved)), Neighbours)
     of_labels = [Solved("supervised", 0.001, 0.69)]
     assert isinstance(asked(pretrained(early=0.01, solved=of_labels, labelled=True)), Probe)
+
+
+def test_the_early_loss_is_the_last_logged_in_the_first_hundredth_of_the_steps() -> None:
+    rows = [{"step": 0}, *({"step": step, "loss": 1 / step} for step in (5, 10, 15, 1000))]
+
+    assert early_loss(rows, 1000) == 1 / 10
+    assert early_loss(rows, 100) is None
 
 
 def test_an_unsolved_task_is_trained_four_times_as_long() -> None:

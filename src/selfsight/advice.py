@@ -26,7 +26,7 @@ the task of it that gained most in `docs/results`.
 """
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -168,6 +168,20 @@ def after_pretraining(
         "a class, and probe with these.",
         command("neighbours", of.run),
     )
+
+
+def early_loss(rows: Sequence[Mapping[str, float]], steps: int) -> float | None:
+    """Give the loss at the end of the first `EASY_SHARE` of the steps.
+
+    Args:
+        rows: Logged steps, oldest first.
+        steps: Of the whole training.
+
+    Returns:
+        None if nothing was logged by then.
+    """
+    early = [row["loss"] for row in rows if 0 < row["step"] <= EASY_SHARE * steps]
+    return early[-1] if early else None
 
 
 def after_probe(

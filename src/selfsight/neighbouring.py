@@ -24,6 +24,7 @@ from selfsight.looks.neighbours import draw_neighbours
 from selfsight.looks.patches import tile_side
 from selfsight.looks.search import Found
 from selfsight.looks.wording import caption, short_names, table_of, verdict
+from selfsight.overlap import told_of_alike
 from selfsight.plan import Plan
 from selfsight.probes.baseline import CALIBRATED_ON, some_rows, untrained_encoder
 from selfsight.probes.features import Pixels
@@ -84,7 +85,9 @@ def neighbours_as(settings: Neighbours) -> dict[str, Any]:
         "settings": _told(settings, subject, hall, bank, measured, drawn),
         "machine": machine.described(subject.device),
     }
-    record["verdict"] = verdict(record)
+    alike = told_of_alike(bank.pictures)
+    record["alike"] = alike is not None
+    record["verdict"] = " ".join(filter(None, (alike, verdict(record))))
     _draw(sheet, bank, drawn, found, caption(record))
     record["seconds"] = round(time.monotonic() - begun, 1)
     atomic.write_json(place, record)

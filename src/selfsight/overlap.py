@@ -1,4 +1,4 @@
-"""Overlap: which test pictures a network has seen, and which are also among the training pictures.
+"""Overlap: test pictures that a network has seen, or that are copies, and pictures all alike.
 
 Both make an accuracy flatter than it is. Pretraining saw no label, so that what it saw is no fault,
 but it is said. A picture that is in both parts tests memory; it is found by its pixels as they are
@@ -11,14 +11,17 @@ from pathlib import Path
 
 import torch
 
+from selfsight.augment.views import as_float
 from selfsight.data import Pictures, Source
 from selfsight.data.reading import chosen_rows
 from selfsight.errors import SelfsightError
 from selfsight.plan import Plan
 from selfsight.preparing import source_of
+from selfsight.probes.baseline import some_rows
 from selfsight.subject import Subject
+from selfsight.verdict import alike
 
-HASHED_AT_ONCE = 256  # pictures
+HASHED_AT_ONCE, LOOKED_AT = 256, 1000  # pictures
 
 
 def same_data(one: str, other: str) -> bool:
@@ -82,9 +85,8 @@ def told_of_seen(seen: int | None, count: int, network: str) -> str:
         return f"Whether {network} was pretrained on these test pictures cannot be told."
     if seen == 0:
         return "It was pretrained on none of the test pictures."
-    share = "all" if seen == count else f"{seen:,} of"
     return (
-        f"It was pretrained on {share} the {count:,} test pictures; for unseen ones give test "
+        f"It was pretrained on {_of(seen, count)} test pictures; for unseen ones give test "
         "pictures of their own."
     )
 
@@ -93,8 +95,23 @@ def told_of_both(both: int, count: int) -> str | None:
     """Say that test pictures are among the training pictures, if some are."""
     if both == 0:
         return None
-    plural = "s have" if both > 1 else " has"
+    share = _of(both, count)
     return (
-        f"{both:,} of the {count:,} test picture{plural} the very pixels of a training picture: "
-        "there it is memory that is tested."
+        f"{share[0].upper()}{share[1:]} test pictures are also among the training pictures, pixel "
+        "for pixel: there it is memory that is tested."
     )
+
+
+def _of(some: int, count: int) -> str:
+    """Write a share of things.
+
+    >>> _of(3, 3), _of(2, 1000)
+    ('all 3', '2 of the 1,000')
+    """
+    return f"all {count:,}" if some == count else f"{some:,} of the {count:,}"
+
+
+def told_of_alike(pictures: Pictures) -> str | None:
+    """Say that pictures are all alike, from some of them; None where they are not."""
+    rows = some_rows(len(pictures), LOOKED_AT)
+    return alike(as_float(pictures.taken(rows).images), bits=pictures.bits)

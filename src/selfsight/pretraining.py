@@ -262,7 +262,7 @@ def _say_of_data(run: Run, begun: Prepared, training: Training | Fitting) -> Non
         kept = run.settings
         listed = [*kept.get("skipped", ()), *map(dataclasses.asdict, late)]
         run.write_settings({**kept, "skipped": list({s["title"]: s for s in listed}.values())})
-    told = told_of_waiting(pictures, training.waited / max(training.seconds, 1e-9))
+    told = training.seconds and told_of_waiting(pictures, training.waited / training.seconds)
     if told:
         console().print(told)
 
@@ -300,7 +300,7 @@ def _judged(run: Run, begun: Prepared, training: Training | Fitting) -> dict[str
         verdict.word,
         alike=of_pictures is not None,
         solved=list(solved.values()),
-        early=_early_loss(rows, of),
+        early=advice.early_loss(rows, of.steps),
         labelled=labelled,
     )
     blind = cast(float | None, getattr(begun.task, "blind", None))
@@ -331,12 +331,6 @@ def _judged(run: Run, begun: Prepared, training: Training | Fitting) -> dict[str
         "reasons": list(verdict.reasons),
         "next": advised._asdict(),
     }
-
-
-def _early_loss(rows: list[dict[str, float]], of: Plan) -> float | None:
-    """Give the loss at the end of the first steps; None if none was logged by then."""
-    early = [row["loss"] for row in rows if 0 < row["step"] <= advice.EASY_SHARE * of.steps]
-    return early[-1] if early else None
 
 
 def _rounded(value: float | None) -> float | None:

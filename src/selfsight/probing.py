@@ -16,13 +16,18 @@ from rich.markup import escape
 from rich.table import Table
 
 from selfsight import advice, atomic, machine
-from selfsight.augment.views import as_float
 from selfsight.data import Parts, Pictures, Source, open_data, split
 from selfsight.data.reading import fitting
 from selfsight.data.scaling import SQUARE_VIEW
 from selfsight.data.source import same_classes
 from selfsight.errors import SelfsightError, UsageError
-from selfsight.overlap import in_both, seen_before, told_of_both, told_of_seen
+from selfsight.overlap import (
+    in_both,
+    seen_before,
+    told_of_alike,
+    told_of_both,
+    told_of_seen,
+)
 from selfsight.probes.baseline import (
     CALIBRATED_ON,
     final_features,
@@ -42,7 +47,7 @@ from selfsight.run import ENCODER_FILE, Run
 from selfsight.settings import Probe
 from selfsight.subject import Subject, subject_of
 from selfsight.tasks.patch_dictionary import PatchesAlike
-from selfsight.verdict import Shape, Solved, alike, in_percent, judge_unlabelled
+from selfsight.verdict import Shape, Solved, in_percent, judge_unlabelled
 
 DRAWS = 3
 UNLABELLED_JUDGED = 1000  # pictures
@@ -85,7 +90,7 @@ def probe_as(settings: Probe) -> dict[str, Any] | list[dict[str, Any]]:
     out = subject.results(settings.out)
     train, test = _pictures(parts, settings, subject)
     names = settings.probe or ("linear",)
-    of_pictures = _alike(train)
+    of_pictures = told_of_alike(train)
     if train.labels is None:
         records = [_unlabelled(name, subject, train, of_pictures) for name in names]
     else:
@@ -103,12 +108,6 @@ def probe_as(settings: Probe) -> dict[str, Any] | list[dict[str, Any]]:
         record["next"] = _next(record, settings, subject, of_pictures)
         atomic.write_json(_place(out, subject, record), record)
     return records[0] if len(records) == 1 else records
-
-
-def _alike(pictures: Pictures) -> str | None:
-    """Say that pictures are all alike, from some of them; None where they are not."""
-    rows = some_rows(len(pictures), UNLABELLED_JUDGED)
-    return alike(as_float(pictures.taken(rows).images), bits=pictures.bits)
 
 
 def _overlap(

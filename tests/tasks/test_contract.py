@@ -119,7 +119,7 @@ def test_no_guess_that_ignores_the_picture_is_cheaper_than_a_blind_one(name: str
         task.assignments.copy_(answers)
         task.weights.copy_(cluster_weights(answers.bincount()))
     else:
-        task = made(name, shares=shares.tolist())
+        task = cast(Any, made(name, shares=shares.tolist()))
     logits = torch.zeros(CLASSES, requires_grad=True)
     search = torch.optim.LBFGS([logits], max_iter=100, line_search_fn="strong_wolfe")
 

@@ -90,6 +90,7 @@ def arguments_in(docstring: str) -> dict[str, str]:
     """Read the section "Args:" of a docstring: -> each argument's words, on one line."""
     _, _, section = inspect.cleandoc(docstring).partition("Args:\n")
     found: dict[str, str] = {}
+    last = ""
     for line in section.splitlines():
         if not line.startswith(" "):
             break  # the section ends where its indent does
