@@ -12,8 +12,9 @@ import selfsight
 from selfsight.cli import main
 from selfsight.data import open_data, read
 from selfsight.data.source import Parts
-from selfsight.overlap import in_both, told_of_both, told_of_seen
+from selfsight.overlap import in_both, seen_before, told_of_both, told_of_seen
 from selfsight.run import Run
+from selfsight.subject import subject_of
 
 SHORT: dict[str, Any] = {
     "samples": 16, "batch": 8, "size": 16, "precision": "f32", "encoder": "test_resnet"
@@ -72,7 +73,7 @@ def test_pixels_in_both_parts_are_counted_whatever_their_names(tmp_path: Path) -
 
 
 def test_what_is_said_of_seen_pictures_is_what_was_counted() -> None:
-    assert told_of_seen(0, 9, "run") == "It was pretrained on none of the test pictures."
+    assert told_of_seen(0, 9, "run") == "It was pretrained on none of the test pictures' files."
     assert told_of_seen(9, 9, "run").startswith("It was pretrained on all 9 test pictures")
     assert told_of_seen(4, 9, "run").startswith("It was pretrained on 4 of the 9 test pictures")
     assert "cannot be told" in told_of_seen(None, 9, "timm:resnet18")
@@ -98,8 +99,22 @@ def test_other_files_were_not_seen(run: Run, home: Path) -> None:
     record = probed(run, home / "labelled")
 
     assert (record["seen_in_pretraining"], record["identical_in_training"]) == (0, 5)
-    assert record["reasons"][-2] == "It was pretrained on none of the test pictures."
+    assert record["reasons"][-2] == "It was pretrained on none of the test pictures' files."
     assert record["reasons"][-1].startswith(f"5 of the {2 * EACH} test pictures are also among")
+
+
+@pytest.mark.slow
+def test_copies_of_files_under_other_names_were_seen(run: Run, home: Path, tmp_path: Path) -> None:
+    for number in range(6):
+        for name in ("cat", "dog"):
+            place = tmp_path / "copies" / name.upper() / f"copy-{number}.png"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes((home / f"all/{name}/{number}.png").read_bytes())
+    save(noise(999), tmp_path / "copies/CAT/copy-0.png")
+
+    source = open_data(tmp_path / "copies").train
+
+    assert seen_before(subject_of(str(run.path)), str(tmp_path / "copies"), source) == 11
 
 
 @pytest.mark.slow

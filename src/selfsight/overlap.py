@@ -53,7 +53,8 @@ def _contents(pictures: Pictures) -> list[bytes]:
 def seen_before(subject: Subject, data: str, test: Source) -> int | None:
     """Count the pictures of a source that a run was trained on.
 
-    They are told by their files, or by the row of the file that holds many.
+    They are told by their files, of the same name or the same bytes, or by the row of the file that
+    holds many. A picture that was stored anew in another form is not found.
 
     Args:
         subject: The network.
@@ -73,10 +74,41 @@ def seen_before(subject: Subject, data: str, test: Source) -> int | None:
         return None
     if of.limit is not None and of.limit < len(source):
         source = source.subset(chosen_rows(len(source), of.limit))
-    known = set(source.identities())
-    seen = sum(identity in known for identity in test.identities())
-    comparable = same_data(data, of.data) or (source.by_file and test.by_file)
-    return seen if seen or comparable else None
+    asked, known = test.identities(), source.identities()
+    if source.by_file and test.by_file:
+        return _among(asked, known)
+    names = set(known)
+    seen = sum(identity in names for identity in asked)
+    return seen if seen or same_data(data, of.data) else None
+
+
+def _among(asked: list[str], known: list[str]) -> int:
+    """Count the files that are among others by name, or else by their bytes.
+
+    Only files of one length can have the same bytes, so that few must be read.
+    """
+    lengths = {_length(stamp) for stamp in asked}
+    names = set(known)
+    missing = [stamp for stamp in asked if stamp not in names]
+    if not missing:
+        return len(asked)
+    bytes_known = {_bytes(stamp) for stamp in names if _length(stamp) in lengths}
+    found = sum(_bytes(stamp) in bytes_known for stamp in missing)
+    return len(asked) - len(missing) + found
+
+
+def _length(stamp: str) -> str:
+    """Read a file's length from its stamp: PATH LENGTH TIME."""
+    return stamp.rsplit(" ", 2)[-2]
+
+
+def _bytes(stamp: str) -> bytes:
+    """Hash a file; of one that cannot be read the stamp, which is like no other's."""
+    try:
+        content = Path(stamp.rsplit(" ", 2)[0]).read_bytes()
+    except OSError:
+        content = stamp.encode(errors="surrogateescape")
+    return hashlib.blake2b(content, digest_size=16).digest()
 
 
 def told_of_seen(seen: int | None, count: int, network: str) -> str:
@@ -84,7 +116,7 @@ def told_of_seen(seen: int | None, count: int, network: str) -> str:
     if seen is None:
         return f"Whether {network} was pretrained on these test pictures cannot be told."
     if seen == 0:
-        return "It was pretrained on none of the test pictures."
+        return "It was pretrained on none of the test pictures' files."
     return (
         f"It was pretrained on {_of(seen, count)} test pictures; for unseen ones give test "
         "pictures of their own."

@@ -185,7 +185,8 @@ def in_percent(share: float) -> float:
     (63.5, 10.0, 1.0)
     """
     kept = round(share, SHOWN_DIGITS)
-    return round(100 * kept + math.copysign(1e-9, kept), 1)  # 63.45 is 63.449999... in binary
+    # 63.45 is 63.449999... in binary; what rounds to nothing has no sign.
+    return round(100 * kept + math.copysign(1e-9, kept), 1) + 0.0
 
 
 def percent(share: float) -> str:
@@ -283,7 +284,7 @@ def judge_unlabelled(
     Returns:
         `collapsed` or `unknown`.
     """
-    told = tuple(_told(one, "The pretext task" if len(solved) == 1 else one.task) for one in solved)
+    told = tuple(_told(one, _subject(one.task, len(solved))) for one in solved)
     found = () if of_pictures is None else (of_pictures,)
     if collapse := _collapse(trained, untrained):
         return Verdict("collapsed", (*found, *collapse, *told))
@@ -298,6 +299,13 @@ def judge_unlabelled(
         else f"{open_question} cannot be told: label fifty pictures to know."
     )
     return Verdict("unknown", (*found, *told, standing, advice))
+
+
+def _subject(task: str, tasks: int) -> str:
+    """Name a task at the beginning of a sentence."""
+    if tasks > 1:
+        return task
+    return "The task of the labels" if task == "supervised" else "The pretext task"
 
 
 def _told(solved: Solved, subject: str) -> str:
