@@ -2,7 +2,6 @@
 
 import json
 import math
-import resource
 import struct
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from apart import Apart
 from selfsight.cli import main
 from selfsight.tasks import TASKS
 
@@ -175,16 +175,11 @@ def test_a_full_disk_keeps_the_last_checkpoint(made: Path, tmp_path: Path) -> No
     limit = 100_000  # bytes a file; a checkpoint needs more, the settings do not
 
     def on_a_full_disk(words: list[str]) -> None:
-        done = subprocess.run(
-            [sys.executable, "-m", "selfsight", *words],
-            capture_output=True,
-            text=True,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-            check=False,
-        )
-        assert done.returncode == 1, done.stderr
-        assert "could not be written" in done.stderr
-        assert "Traceback" not in done.stderr
+        status = Apart(words, said=tmp_path / "said", largest_file=limit).wait()
+        said = (tmp_path / "said").read_text()
+        assert status == 1, said
+        assert "could not be written" in said
+        assert "Traceback" not in said
         assert not list(run.glob("*.part"))
 
     on_a_full_disk(words)
@@ -234,9 +229,12 @@ def test_a_checkpoint_cut_in_half_gets_a_sentence(
         (["pretrian", "x"], "pretrain"),
         (["pretrain", "x", "--task", "rotation", "--epcohs", "3"], "--epochs"),
         (["pretrain", "x", "--task", "rotation", "--epochs", "many"], "many"),
-        (["pretrain", "x", "--task", "rotation", "--set", "rotation.scale=1"], "least_scale"),
-        (["pretrain", "x", "--task", "rotation", "--set", "rotation.least_scale=no"], "float"),
-        (["pretrain", "x", "--task", "rotation", "--set", "least_scale"], "TASK.SETTING=VALUE"),
+        (["pretrain", "digits", "--task", "rotation", "--set", "rotation.scale=1"], "least_scale"),
+        (["pretrain", "digits", "--task", "rotation", "--set", "rotation.least_scale=no"], "float"),
+        (
+            ["pretrain", "digits", "--task", "rotation", "--set", "least_scale"],
+            "TASK.SETTING=VALUE",
+        ),
         (["pretrain", "--resume", "x", "--epochs", "3"], "--resume"),
         (["probe", "x", "y", "--probe", "lienar"], "linear"),
         (["probe", "x", "y", "--labels", "0"], "at least 2"),
@@ -296,7 +294,7 @@ def test_labels_are_asked_for_where_the_task_needs_them(
 ) -> None:
     words = ["pretrain", str(made / "photos"), *SHORT, "--out", str(tmp_path / "run")]
     words[words.index("rotation")] = "supervised"
-    refused(words, 1, capsys, "learns from labels")
+    refused(words, 1, capsys, "supervised needs labels", "has none", "another --task")
 
 
 def test_unlabelled_pictures_give_the_verdict_unknown(
@@ -353,7 +351,8 @@ def test_black_pictures_are_named_and_every_record_is_json(
 
     assert main(["pretrain", data, *SHORT, "--out", str(run), "--json"]) == 0
     trained = strictly(capsys.readouterr().out)
-    assert main(["probe", str(run), "--quick", "--json"]) == 0
+    refused(["probe", str(run), "--quick"], 1, capsys, "The pictures are all alike (of one plain")
+    assert main(["probe", str(run), "--test", data, "--quick", "--json"]) == 0
     probed = strictly(capsys.readouterr().out)
     assert main(["neighbours", str(run), "--json"]) == 0
     searched = strictly(capsys.readouterr().out)

@@ -1,94 +1,60 @@
-"""Names: what the user may name, a run or data, looked for before anything heavy is loaded.
+r"""Names: what files and classes are called, so that it can be shown and written anywhere.
 
-Whoever mistypes a path is told within a moment: torch alone takes seconds to load. What is there is
-looked at later, by those who open it.
+A file's name is any bytes but two. Bytes that are no UTF-8, line breaks, control characters and
+those that turn the direction of writing would break a sentence, a table, a Parquet file, or what
+the terminal shows; they are written as `\xe9` (a byte), `\n` or `\u202e`. Backslashes are doubled
+in names that have such, so that different names stay different and each can be told again.
 """
 
-import difflib
-import os
-from dataclasses import fields
-from typing import Any
+import re
+import unicodedata
 
-from selfsight.errors import SelfsightError
-
-SETTINGS = "settings.json"  # what makes a directory a run
-ENCODER_FILE = ".safetensors"
-TIMM = "timm:"  # before the name of a network of timm's
-PHOTO = "photo:"  # before the path of a photograph whose crops are the data
-EMBEDDED_NAMES = ("photos", "digits", "crops")
-FETCHED_NAMES = (
-    "cifar10", "cifar100", "mnist", "fashion-mnist", "svhn", "stl10", "stl10-unlabelled",
-    "flowers102", "food101", "pets", "eurosat",
-)  # fmt: skip
-# Settings that name runs or networks, data, and files.
-RUNS = ("run", "start", "resume", "against")
-DATA = ("data", "test")
-FILES = ("query", "mask")
+# Category of characters: control, format, surrogate, line and paragraph separators.
+UNSHOWN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+JOINERS = "\u200c\u200d"  # of letters, in Persian and Hindi names, and of faces
+FIRST_BYTE, LAST_BYTE = 0xDC80, 0xDCFF  # how Python holds bytes that are no UTF-8 (PEP 383)
+ESCAPE = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}|n|\\)")
 
 
-def check(settings: Any) -> None:
-    """Refuse settings of a verb that name what is not there.
+def shown(name: str) -> str:
+    r"""Write a name so that it can be shown and written anywhere.
 
-    Raises:
-        SelfsightError: With the first of them.
+    >>> shown("cat/1.png")
+    'cat/1.png'
+    >>> print(shown(b"caf\xe9\n.png".decode("utf-8", "surrogateescape")))
+    caf\xe9\n.png
+    >>> print(shown("C:\\photos"), shown("C:\\new"), shown("a\\b\n"))
+    C:\photos C:\\new a\\b\n
     """
-    named = {field.name: getattr(settings, field.name) for field in fields(settings)}
-    for key in (*RUNS, *DATA, *FILES):
-        value = named.get(key)
-        for one in (value,) if isinstance(value, str) else value or ():
-            if key in RUNS:
-                check_run(one)
-            elif key in DATA:
-                check_data(one)
-            elif not os.path.exists(one):
-                raise SelfsightError(f"--{key} {one} is not there; give the path of a picture")
-    photographs = named.get("files") or ()  # of several, those that are there are done
-    if photographs and not any(map(_is_data, photographs)):
-        raise SelfsightError(nothing_called(photographs[0]))
+    if name.isascii() and name.isprintable() and "\\" not in name:
+        return name
+    if not any(map(_is_unshown, name)) and not ESCAPE.search(name):
+        return name
+    return "".join(map(_escaped, name))
 
 
-def check_run(name: str) -> None:
-    """Refuse a path that is neither a run's directory nor an encoder's file in one.
-
-    Raises:
-        SelfsightError: If there is none.
-    """
-    if name.startswith(TIMM):
-        return
-    is_file = name.endswith(ENCODER_FILE) and not os.path.isdir(name)
-    path = (os.path.dirname(name) or ".") if is_file else name
-    if not os.path.exists(path):
-        raise SelfsightError(f"{path} does not exist; a run is made by selfsight pretrain")
-    if not os.path.isfile(os.path.join(path, SETTINGS)):
-        raise SelfsightError(
-            f"{path} is no run: it has no {SETTINGS}; a run is made by selfsight pretrain"
-        )
-
-
-def check_data(name: str) -> None:
-    """Refuse data that is neither a path nor a name.
-
-    Raises:
-        SelfsightError: With the names that are close.
-    """
-    if not _is_data(name):
-        raise SelfsightError(nothing_called(name))
-
-
-def _is_data(name: str) -> bool:
-    """Tell whether there is a path or data of a name."""
-    if name in (*EMBEDDED_NAMES, *FETCHED_NAMES) or os.path.exists(name.removeprefix(PHOTO)):
-        return True
-    return "{" in name  # several shards, which are looked for when they are opened
-
-
-def nothing_called(name: str) -> str:
-    """Say what names there are, and which of them is close."""
-    close = difflib.get_close_matches(name, [*EMBEDDED_NAMES, *FETCHED_NAMES], n=3, cutoff=0.6)
-    hint = f" Did you mean {' or '.join(close)}?" if close else ""
-    return (
-        f"there is no file or folder {name!r}, and no data of that name; "
-        f"embedded: {', '.join(sorted(EMBEDDED_NAMES))}; fetched by torchvision: "
-        f"{', '.join(sorted(FETCHED_NAMES))}.{hint} Give one of these, or a path; "
-        "`selfsight datasets` lists what it may be of"
+def told(text: str) -> str:
+    """Write a sentence so that it can be shown anywhere; its own line breaks stay."""
+    return "\n".join(
+        "".join(_escaped(c) if _is_unshown(c) else c for c in line) for line in text.split("\n")
     )
+
+
+def _is_unshown(character: str) -> bool:
+    return unicodedata.category(character) in UNSHOWN and character not in JOINERS
+
+
+def _escaped(character: str) -> str:
+    """Write a character of a name that has some which cannot be shown."""
+    if character == "\\":
+        return "\\\\"
+    if not _is_unshown(character):
+        return character
+    number = ord(character)
+    if FIRST_BYTE <= number <= LAST_BYTE:
+        return f"\\x{number & 0xFF:02x}"
+    if character == "\n":
+        return "\\n"
+    if number < 0x80:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"

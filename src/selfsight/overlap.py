@@ -9,10 +9,9 @@ import hashlib
 import os
 from pathlib import Path
 
-import torch
-
 from selfsight.augment.views import as_float
 from selfsight.data import Pictures, Source
+from selfsight.data.pictures import contents
 from selfsight.data.reading import chosen_rows
 from selfsight.errors import SelfsightError
 from selfsight.plan import Plan
@@ -21,7 +20,7 @@ from selfsight.probes.baseline import some_rows
 from selfsight.subject import Subject
 from selfsight.verdict import alike
 
-HASHED_AT_ONCE, LOOKED_AT = 256, 1000  # pictures
+LOOKED_AT = 1000  # pictures
 
 
 def same_data(one: str, other: str) -> bool:
@@ -33,21 +32,8 @@ def same_data(one: str, other: str) -> bool:
 
 def in_both(train: Pictures, test: Pictures) -> int:
     """Count the test pictures whose pixels are those of a training picture."""
-    known = set(_contents(train))
-    return sum(content in known for content in _contents(test))
-
-
-def _contents(pictures: Pictures) -> list[bytes]:
-    """Hash the pixels of each picture as it was read."""
-    found: list[bytes] = []
-    for rows in torch.arange(len(pictures)).split(HASHED_AT_ONCE):
-        images, extent, _ = pictures.taken(rows)
-        sizes = extent.cpu().numpy()
-        found += [
-            hashlib.blake2b(size.tobytes() + image.tobytes(), digest_size=16).digest()
-            for image, size in zip(images.cpu().contiguous().numpy(), sizes, strict=True)
-        ]
-    return found
+    known = set(contents(train))
+    return sum(content in known for content in contents(test))
 
 
 def seen_before(subject: Subject, data: str, test: Source) -> int | None:

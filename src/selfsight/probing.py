@@ -8,18 +8,23 @@ import dataclasses
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from torch import Tensor
 
 from selfsight import advice, atomic, machine
 from selfsight.data import Parts, Pictures, Source, open_data, split
+from selfsight.data.pictures import alike
 from selfsight.data.reading import fitting
 from selfsight.data.scaling import SQUARE_VIEW
-from selfsight.data.source import same_classes
+from selfsight.data.source import labels_of, require_same_classes, same_classes
+from selfsight.data.splitting import FOLDS, folds_of
 from selfsight.errors import SelfsightError, UsageError
 from selfsight.overlap import (
     in_both,
@@ -51,6 +56,7 @@ from selfsight.verdict import Shape, Solved, in_percent, judge_unlabelled
 
 DRAWS = 3
 UNLABELLED_JUDGED = 1000  # pictures
+FEW_TESTED = 2000  # pictures; where a fifth has fewer, every picture is tested, in folds
 
 
 def probe(
@@ -94,13 +100,14 @@ def probe_as(settings: Probe) -> dict[str, Any] | list[dict[str, Any]]:
     if train.labels is None:
         records = [_unlabelled(name, subject, train, of_pictures) for name in names]
     else:
-        assert parts.test is not None  # `_sources` splits what is labelled
-        assert test is not None
-        _say_of_lone_pictures(test)
-        overlap = _overlap(settings, subject, parts.test, train, test)
+        if of_pictures is not None and test is None:  # copies cannot be dealt into folds
+            raise SelfsightError(f"{of_pictures} Give pictures that differ from each other")
+        exam = _Exam.of(train, test)
+        exam.say_of_lone_pictures()
+        overlap = _overlap(settings, subject, parts, exam)
         records = [
             _with_overlap(
-                _labelled(cast(Kind, name), settings, subject, train, test), overlap, of_pictures
+                _labelled(cast(Kind, name), settings, subject, exam), overlap, of_pictures
             )
             for name in names
         ]
@@ -110,17 +117,18 @@ def probe_as(settings: Probe) -> dict[str, Any] | list[dict[str, Any]]:
     return records[0] if len(records) == 1 else records
 
 
-def _overlap(
-    settings: Probe, subject: Subject, source: Source, train: Pictures, test: Pictures
-) -> dict[str, Any]:
+def _overlap(settings: Probe, subject: Subject, parts: Parts, exam: "_Exam") -> dict[str, Any]:
     """Tell which test pictures the network has seen, and which are in both parts: for the record.
 
-    The keys are those of the record; `told` are the sentences.
+    The keys are those of the record; `told` are the sentences. Of pictures that are tested in folds
+    copies are all in one, so that none is ever in both parts.
     """
-    read = source if test.origins is None else source.subset(test.origins)
+    source, rows = parts.test or parts.train, exam.tested
+    read = source.subset(rows if exam.test.origins is None else exam.test.origins[rows])
     asked = settings.test or settings.data or str(subject.data)
-    seen, both = seen_before(subject, asked, read), in_both(train, test)
-    told = (told_of_seen(seen, len(test), subject.name), told_of_both(both, len(test)))
+    seen = seen_before(subject, asked, read)
+    both = 0 if exam.folds is not None else in_both(exam.train, exam.test)
+    told = (told_of_seen(seen, len(rows), subject.name), told_of_both(both, len(rows)))
     return {
         "seen_in_pretraining": seen,
         "identical_in_training": both,
@@ -172,7 +180,10 @@ def _place(out: Path, subject: Subject, record: dict[str, Any]) -> Path:
 
 
 def _sources(settings: Probe, subject: Subject) -> Parts:
-    """Open training and test pictures; without labels there is nothing to test."""
+    """Open training and test pictures.
+
+    There is no test part without labels, and where few pictures are tested in folds.
+    """
     data = settings.data or subject.data
     if data is None:
         raise UsageError(f"probe {settings.run} needs DATA: labelled pictures")
@@ -183,13 +194,25 @@ def _sources(settings: Probe, subject: Subject) -> Parts:
         test = other.test or other.train
         if train.labels is not None and test.labels is not None:
             test = same_classes(train, test)
-    if test is None and train.labels is not None:
+    if train.labels is not None or train.unlabelled:
+        labels_of(train, "a probe", "give other DATA")
+    if test is None and train.labels is not None and not _in_folds(train, subject):
         train, test = split(train)
     if test is not None and train.labels is not None and test.labels is None:
-        raise SelfsightError(f"{test.name} has no labels, so nothing can be tested on it")
+        labels_of(test, "testing a probe", "give other pictures with --test")
     if test is not None and train.labels is None:
         test = None
+    if test is not None:
+        require_same_classes(train, test)
     return Parts(train, test)
+
+
+def _in_folds(source: Source, subject: Subject) -> bool:
+    """Whether to test every picture: few are there, and the network was taught no labels.
+
+    A run that learns from labels leaves out the fifth that `split` keeps, and is tested on that.
+    """
+    return len(source) < FOLDS * FEW_TESTED and not subject.knows_labels
 
 
 def _pictures(parts: Parts, settings: Probe, subject: Subject) -> tuple[Pictures, Pictures | None]:
@@ -221,22 +244,50 @@ def _read(source: Source, subject: Subject, most: int | None = None) -> Pictures
     )
 
 
-def _say_of_lone_pictures(test: Pictures) -> None:
-    """Say which classes have no picture to be tested on."""
-    assert test.labels is not None  # only labelled pictures are probed
-    counts = test.labels.bincount(minlength=len(test.classes)).tolist()
-    untested = [name for name, count in zip(test.classes, counts, strict=True) if count == 0]
-    if untested:
-        console().print(f"no test picture for {', '.join(untested)}: too few of them are there")
+@dataclass(frozen=True)
+class _Exam:
+    """The labelled pictures that probes are fitted on and tested on.
+
+    Attributes:
+        train: What is fitted on.
+        test: What is tested on; the same pictures where they are tested in folds.
+        folds: (N,) int64, the fold each is tested in, -1 for none; None with a part of its own.
+    """
+
+    train: Pictures
+    test: Pictures
+    folds: Tensor | None
+
+    @classmethod
+    def of(cls, train: Pictures, test: Pictures | None) -> "_Exam":
+        """Deal labelled pictures into folds where there is no test part, copies into one."""
+        if test is not None:
+            return cls(train, test, None)
+        assert train.labels is not None  # only labelled pictures are probed
+        return cls(train, train, folds_of(train.labels, alike=alike(train)))
+
+    @property
+    def tested(self) -> Tensor:
+        """Rows of the pictures that are tested: (T,) int64."""
+        if self.folds is None:
+            return torch.arange(len(self.test))
+        return (self.folds >= 0).nonzero()[:, 0]
+
+    def say_of_lone_pictures(self) -> None:
+        """Say which classes have no picture to be tested on."""
+        assert self.test.labels is not None  # as above
+        counts = self.test.labels[self.tested].bincount(minlength=len(self.test.classes)).tolist()
+        untested = [n for n, count in zip(self.test.classes, counts, strict=True) if count == 0]
+        if untested:
+            console().print(f"no test picture for {', '.join(untested)}: too few of them are there")
 
 
-def _labelled(
-    kind: Kind, settings: Probe, subject: Subject, train: Pictures, test: Pictures
-) -> dict[str, Any]:
+def _labelled(kind: Kind, settings: Probe, subject: Subject, exam: _Exam) -> dict[str, Any]:
     """Probe the network and what stands beside it: -> the record."""
     begun = time.monotonic()
     draws = 1 if settings.quick else DRAWS
     recipe = subject.encoder.recipe
+    train, test = exam.train, exam.test
 
     def answers(title: str, network: Network) -> Answers:
         with Bar(title, len(train) + len(test)) as bar:
@@ -249,6 +300,7 @@ def _labelled(
                 draws=draws,
                 seed=settings.seed,
                 device=subject.device,
+                folds=exam.folds,
                 progress=lambda _, done, total: bar(done, total=total),
             )
 
@@ -258,6 +310,7 @@ def _labelled(
         "draws": draws,
         "seed": settings.seed,
         "device": subject.device,
+        "folded": exam.folds is not None,
     }
 
     def untrained(seed: int) -> Answers:
@@ -307,7 +360,7 @@ def _labelled(
         test,
         probe=kind,
         dictionary=dictionary,
-        seed=settings.seed,
+        folds=exam.folds,
         seconds=round(time.monotonic() - begun, 1),
         settings=_told(settings, subject, train, test),
         machine=machine.described(subject.device),
@@ -383,9 +436,10 @@ def show(record: dict[str, Any] | list[dict[str, Any]]) -> None:
 
 def table_of(record: dict[str, Any]) -> Table:
     """Set the layers out, trained beside untrained, with pixels and dictionary below."""
+    tested = f"test pictures in {record['folds']} folds" if record["folds"] else "test pictures"
     title = (
         f"{record['probe']} probe: accuracy in %, {record['labels']:,} labels, "
-        f"{record['test']:,} test pictures, {record['draws']} draw"
+        f"{record['test']:,} {tested}, {record['draws']} draw"
         f"{'s' if record['draws'] > 1 else ''} (chance {_shown(record['chance'])})"
     )
     table = Table(title=title, title_justify="left")

@@ -7,18 +7,34 @@ much, its share and the time left stay whole.
 
 import time
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
+from selfsight.names import told
+
 SECONDS_BETWEEN_LINES = 20.0
 BAR_SHARE, LONGEST_BAR = 1 / 8, 24  # of the terminal's width, and in characters
 
 
+class _Plain(Console):
+    """A console that shows whatever names a sentence holds."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print, with what cannot be shown written out."""
+        super().print(*(told(one) if isinstance(one, str) else one for one in objects), **options)
+
+
 def console() -> Console:
     """Give the console that everything but results goes to: standard error."""
-    return Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+    return _Plain(stderr=True, highlight=False, soft_wrap=True, markup=False)
+
+
+def answers() -> Console:
+    """Give the console that a verb's answer in sentences goes to: standard output."""
+    return _Plain(highlight=False, soft_wrap=True, markup=False)
 
 
 class Bar:

@@ -21,7 +21,7 @@ import torch
 from selfsight import atomic, encoders
 from selfsight.encoders import Encoder
 from selfsight.errors import SelfsightError, out_of_memory
-from selfsight.names import ENCODER_FILE, SETTINGS, check_run
+from selfsight.presence import ENCODER_FILE, SETTINGS, check_run
 
 METRICS, CHECKPOINT = "metrics.csv", "checkpoint.pt"
 

@@ -1,8 +1,9 @@
 """Verdict: what a run has learned, in words, by a rule.
 
 collapsed:                  features hardly differ from picture to picture.
-no better than untrained:   the interval of the gain over the untrained network reaches zero.
-learning:                   the whole interval of that gain lies above zero.
+learning:                   the whole interval of the gain over untrained networks is above zero.
+no better than untrained:   that interval excludes a gain worth having, `WORTH_HAVING`.
+too close to tell:          it holds both no gain and one worth having.
 unknown:                    there were no labels to tell by.
 
 Reasons are sentences with the numbers that decided.
@@ -30,8 +31,9 @@ from torch import Tensor
 
 from selfsight.errors import SelfsightError
 
-Word = Literal["collapsed", "no better than untrained", "learning", "unknown"]
+Word = Literal["collapsed", "no better than untrained", "too close to tell", "learning", "unknown"]
 
+WORTH_HAVING = 0.01  # of accuracy: a gain below 1 point is as good as none
 SPREAD_SHARE = 0.05  # of the untrained network's spread
 LEAST_RANK = 2.0
 ROUNDING = 1e-6  # differences below this share of the features' size are rounding
@@ -44,7 +46,7 @@ SHOWN_DIGITS = 4  # of a share, kept in records; what is shown is rounded from t
 
 @dataclass(frozen=True)
 class Verdict:
-    """One of four words, and why."""
+    """One of five words, and why."""
 
     word: Word
     reasons: tuple[str, ...]
@@ -209,6 +211,7 @@ def judge_labelled(
     gain_high: float,
     pixels: float | None = None,
     dictionary: float | None = None,
+    narrow: str | None = None,
 ) -> Verdict:
     """Judge a network that was probed with labels.
 
@@ -216,11 +219,12 @@ def judge_labelled(
         trained: How its features lie.
         untrained: How those of the same network lay before training.
         accuracy: Its accuracy, in [0, 1].
-        untrained_accuracy: That of the same network untrained.
+        untrained_accuracy: That of the same network untrained, or the mean of several.
         gain_low: Lower end of the gain's 95 % interval, a difference of accuracies.
         gain_high: Upper end of it.
         pixels: Accuracy of raw pixels, if they were probed.
         dictionary: Accuracy of a patch dictionary, if one was probed.
+        narrow: A sentence that says what would narrow the interval; given where it is too wide.
 
     Returns:
         Never `unknown`. Pixels and dictionary are named in the reasons, and do not decide.
@@ -232,11 +236,15 @@ def judge_labelled(
         f"It reaches {percent(accuracy)} and the untrained network {percent(untrained_accuracy)}"
     )
     interval = f"from {in_percent(gain_low):+.1f} to {in_percent(gain_high):+.1f} points"
+    said = f"{reached}; the gain's 95 % interval, {interval},"
+    worth = f"{_points(WORTH_HAVING, 0.0)}, the least worth having"
     if gain_low > 0:
-        reason = f"{reached}; the gain's 95 % interval, {interval}, lies above zero."
-        return Verdict("learning", (reason, *beside))
-    reason = f"{reached}; the gain's 95 % interval, {interval}, is not above zero."
-    return Verdict("no better than untrained", (reason, *beside))
+        return Verdict("learning", (f"{said} lies above zero.", *beside))
+    if gain_high < WORTH_HAVING:
+        reason = f"{said} lies below {worth}."
+        return Verdict("no better than untrained", (reason, *beside))
+    reason = f"{said} holds both none and {worth}."
+    return Verdict("too close to tell", (reason, *([narrow] if narrow else []), *beside))
 
 
 @dataclass(frozen=True)

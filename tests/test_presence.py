@@ -1,4 +1,4 @@
-"""Names: what is not there is refused in a sentence, before anything heavy is loaded."""
+"""Presence: what is not there is refused in a sentence, before anything heavy is loaded."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 
 from selfsight.cli import main
 from selfsight.data import EMBEDDED, NAMED
-from selfsight.names import EMBEDDED_NAMES, FETCHED_NAMES
+from selfsight.presence import EMBEDDED_NAMES, FETCHED_NAMES
 
 HEAVY = ("torch", "numpy", "timm", "lightning_fabric", "matplotlib", "sklearn", "rich")
 ALL_AT_ONCE = """
