@@ -48,7 +48,7 @@ SUPPORTED = (
 FORMS = {
     "a folder": "its pictures and those of its subfolders, which are classes if there are several; "
     "train/ and test/ (or val/) are parts",
-    "FILE.csv, FILE.tsv": "a list with a header: column path (or the first), and perhaps label and split",
+    "FILE.csv, FILE.tsv": "a list with a header: column path (or the first), perhaps label, split",
     "FILE.txt": "a list, a path a line",
     "FILE.parquet": "a column image with bytes (or a binary one), and perhaps label and class",
     "FILE.npz": "arrays images and perhaps labels, or train_images, test_images, ... (MedMNIST)",
