@@ -10,6 +10,7 @@ from dataclasses import fields
 from typing import Any
 
 from selfsight.errors import SelfsightError
+from selfsight.names import shown
 
 SETTINGS = "settings.json"  # what makes a directory a run
 ENCODER_FILE = ".safetensors"
@@ -87,7 +88,7 @@ def nothing_called(name: str) -> str:
     close = difflib.get_close_matches(name, [*EMBEDDED_NAMES, *FETCHED_NAMES], n=3, cutoff=0.6)
     hint = f" Did you mean {' or '.join(close)}?" if close else ""
     return (
-        f"there is no file or folder {name!r}, and no data of that name; "
+        f"there is no file or folder '{shown(name)}', and no data of that name; "
         f"embedded: {', '.join(sorted(EMBEDDED_NAMES))}; fetched by torchvision: "
         f"{', '.join(sorted(FETCHED_NAMES))}.{hint} Give one of these, or a path; "
         "`selfsight datasets` lists what it may be of"
