@@ -221,13 +221,21 @@ class Plan:
         """Say each task and its settings, and how several share the encoder."""
 
         def told(owner: str) -> str:
-            settings = ", ".join(f"{k}={v}" for k, v in self.task_settings[owner].items())
+            settings = ", ".join(f"{k}={_spelt(v)}" for k, v in self.task_settings[owner].items())
             return f" ({settings})" if settings else ""
 
         lines = [f"task      {name} on {self.size} px{told(name)}" for name in self.tasks]
         if self.mix is not None:
             lines.append(f"mix       {TOLD_OF_MIX[self.mix]}{told('mix')}")
         return lines
+
+
+def _spelt(value: Any) -> str:
+    """Write a setting; of several numbers their range."""
+    if isinstance(value, list | tuple):
+        numbers = cast(list[float], value)
+        return f"{min(numbers):.3g} to {max(numbers):.3g}"
+    return str(value)
 
 
 def most_side(device: str) -> int:

@@ -36,6 +36,8 @@ class Folder(EncodedSource):
         notes: What a user should know of them.
     """
 
+    by_file = True
+
     def __init__(
         self,
         root: Path,

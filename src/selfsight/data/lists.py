@@ -63,6 +63,8 @@ class Listed(EncodedSource):
         files: What the names were read from, for the stamp.
     """
 
+    by_file = True
+
     def __init__(
         self,
         name: str,

@@ -3,7 +3,6 @@
 A path is looked at before any name, so a folder of one's own called `photos` or `cifar10` is found.
 """
 
-import difflib
 import os
 import re
 from collections.abc import Callable
@@ -39,7 +38,7 @@ from selfsight.data.source import Parts, Source, same_classes
 from selfsight.data.suffixes import is_picture_name
 from selfsight.data.walking import walked
 from selfsight.errors import SelfsightError
-from selfsight.names import shown
+from selfsight.presence import PHOTO, nothing_called
 
 SUPPORTED = (
     "a folder of pictures, a .parquet, .npz or .npy file, a .csv, .tsv or .txt list of pictures, "
@@ -60,7 +59,6 @@ FORMS = {
     "FILE.tar": "WebDataset's shards, one, a folder of them, or NAME-{0000..0009}.tar",
     "photo:FILE": "crops of one photograph, always the same ones",
 }
-PHOTO = "photo:"  # before the path of a photograph whose crops are the data
 
 
 def open_data(where: str | Path) -> Parts:
@@ -91,18 +89,7 @@ def open_data(where: str | Path) -> Parts:
         return EMBEDDED[name]()
     if name in NAMED:
         return open_named(name)
-    raise SelfsightError(_nothing_called(name))
-
-
-def _nothing_called(name: str) -> str:
-    """Say what names there are, and which of them is close."""
-    close = difflib.get_close_matches(name, [*EMBEDDED, *NAMED], n=3, cutoff=0.6)
-    hint = f" Did you mean {' or '.join(close)}?" if close else ""
-    return (
-        f"there is no file or folder '{shown(name)}', and no data of that name; "
-        f"embedded: {', '.join(sorted(EMBEDDED))}; fetched by torchvision: "
-        f"{', '.join(sorted(NAMED))}.{hint} Give one of these, or the path of {SUPPORTED}."
-    )
+    raise SelfsightError(nothing_called(name))
 
 
 def _open_folder(root: Path) -> Parts:
