@@ -106,10 +106,8 @@ def oracle(trained: Tensor, untrained: Tensor, overlap: float) -> tuple[float, f
                for t in range(pictures)] for i in range(starts)]  # fmt: skip
     after = [sum(float(trained[r, t]) for r in range(draws)) / draws for t in range(pictures)]
     d = [after[t] - sum(b[t] for b in before) / starts for t in range(pictures)]
-    unlike = [value for value in d if abs(value) > 1e-9]
-    added = math.sqrt(sum(v * v for v in unlike) / len(unlike)) if unlike else 1.0
     centre = sum(d) / (pictures + 2)
-    of_pictures = (sum(v * v for v in d) + 2 * added) / (pictures + 2) - centre**2
+    of_pictures = (sum(v * v for v in d) + 2) / (pictures + 2) - centre**2
     of_pictures *= overlap / (pictures + 2)
     accuracy = [sum(b) / pictures for b in before]
     mean = sum(accuracy) / starts
