@@ -18,7 +18,7 @@ Probed = Callable[..., dict[str, Any]]
     [
         ("jigsaw", 60_000),
         ("colorization", 60_000),
-        ("colorization-vae", 160_000),
+        ("colorization-vae", 60_000),
         ("inpainting", 100_000),
     ],
 )
