@@ -2,18 +2,21 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
-# Two files at once: tests compute on one thread.
-PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Two tests at once, each on one thread; who has none left takes over half of the other's.
+PYTEST := $(BIN)/pytest -n 2 --dist worksteal
+FAST := not learn and not gpu and not slow
 CIFAR10 ?= ../shared/data/cifar10
 
-.PHONY: help setup demo check test learn bench clean
+.PHONY: help setup demo lint ruff types types-of-tests check test kernels learn bench clean
 
 help:
 	@echo "make setup   make .venv and install everything (the others do it when it is missing)"
 	@echo "make demo    the whole job on photographs that come with the packages, in four minutes"
+	@echo "make lint    ruff and pyright"
 	@echo "make check   ruff, pyright and the fast tests"
-	@echo "make test    all tests but the long ones"
-	@echo "make learn   short trainings on real pictures: every task must learn, every resume be exact"
+	@echo "make test    all tests but the lessons; the costliest files are told"
+	@echo "make kernels the arithmetic once more, by a processor's plainer instructions"
+	@echo "make learn   lessons: short trainings on real pictures, in which every task must learn"
 	@echo "make bench   speed, as ratios within one run"
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -26,15 +29,26 @@ setup: $(INSTALLED)
 demo: $(INSTALLED)
 	$(BIN)/selfsight demo
 
-check: $(INSTALLED)
+ruff: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(INSTALLED)
 	$(BIN)/pyright
+
+types-of-tests: $(INSTALLED)
 	$(BIN)/pyright -p tests
-	$(PYTEST) -m "not learn and not gpu and not slow"
+
+lint: ruff types types-of-tests
+
+check: lint
+	$(PYTEST) -m "$(FAST)"
 
 test: $(INSTALLED)
 	$(PYTEST) -m "not learn and not gpu"
+
+kernels: $(INSTALLED)
+	ATEN_CPU_CAPABILITY=avx2 $(PYTEST) -m "$(FAST)" tests/augment tests/parts tests/tasks tests/probes
 
 learn: $(INSTALLED)
 	$(PYTEST) -m learn

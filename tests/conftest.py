@@ -1,35 +1,65 @@
-"""What all tests share: where the real data lies."""
+"""What all tests share: where the real data lies, two processes, and what the suite costs."""
 
+import gc
 import os
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))  # tests share making.py and pair.py
+sys.path.insert(0, str(Path(__file__).parent))  # what tests share lies here
 
 from pair import Pair
+from real_data import REQUIRED, real_data
 
-LONGEST = ("test_telling_apart.py", "test_resume.py", "test_processes.py")  # minutes each
+LONGEST = ("test_lessons.py", "test_resume.py", "test_processes.py")  # as the last run told
+
+COSTLIEST = 10  # files that are told
 
 torch.set_num_threads(1)  # the suites compute little at a time: waking more threads costs more
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest files: whoever works beside is not to wait for them at the end."""
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
+
+
+def pytest_collection_finish() -> None:
+    """Take what is loaded out of the search for garbage: it stays, and looking at it is slow."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a session that passed no test where the data is required: all were skipped."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    tested = reporter is None or reporter.stats.get("passed")
+    if session.exitstatus == 0 and os.environ.get(REQUIRED) and not tested:
+        session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the costliest files, so that growth is seen."""
+    costs: defaultdict[str, float] = defaultdict(float)
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                file = report.nodeid.partition("::")[0]
+                costs[file] += report.duration
+    terminalreporter.section("costliest files, in seconds")
+    for file in sorted(costs, key=lambda file: -costs[file])[:COSTLIEST]:
+        terminalreporter.line(f"{costs[file]:8.1f}  {file}")
+    terminalreporter.line(f"{sum(costs.values()):8.1f}  all")
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real data: $SELFSIGHT_DATA, or shared/data beside the repository."""
-    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
-    folder = Path(os.environ.get("SELFSIGHT_DATA", beside))
-    if not folder.is_dir():
-        pytest.skip(f"no real data: SELFSIGHT_DATA is not set and {beside} is not there")
-    return folder
+    """The folder of real data, see `real_data.py`."""
+    return real_data()
 
 
 @pytest.fixture(scope="session")

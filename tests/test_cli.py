@@ -1,10 +1,7 @@
 """The command line: what it answers to bad questions and bad input, and that nothing is lost."""
 
 import json
-import resource
 import struct
-import subprocess
-import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from apart import Apart
 from selfsight.cli import main
 from selfsight.tasks import TASKS
 
@@ -173,16 +171,11 @@ def test_a_full_disk_keeps_the_last_checkpoint(made: Path, tmp_path: Path) -> No
     limit = 100_000  # bytes a file; a checkpoint needs more, the settings do not
 
     def on_a_full_disk(words: list[str]) -> None:
-        done = subprocess.run(
-            [sys.executable, "-m", "selfsight", *words],
-            capture_output=True,
-            text=True,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-            check=False,
-        )
-        assert done.returncode == 1, done.stderr
-        assert "could not be written" in done.stderr
-        assert "Traceback" not in done.stderr
+        status = Apart(words, said=tmp_path / "said", largest_file=limit).wait()
+        said = (tmp_path / "said").read_text()
+        assert status == 1, said
+        assert "could not be written" in said
+        assert "Traceback" not in said
         assert not list(run.glob("*.part"))
 
     on_a_full_disk(words)
@@ -294,7 +287,7 @@ def test_labels_are_asked_for_where_the_task_needs_them(
 ) -> None:
     words = ["pretrain", str(made / "photos"), *SHORT, "--out", str(tmp_path / "run")]
     words[words.index("rotation")] = "supervised"
-    refused(words, 1, capsys, "learns from labels")
+    refused(words, 1, capsys, "supervised needs labels", "has none", "another --task")
 
 
 def test_unlabelled_pictures_give_the_verdict_unknown(

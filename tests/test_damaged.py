@@ -1,15 +1,13 @@
 """Damaged: a thousand damaged files beside good ones, through the command line."""
 
-import os
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from apart import Apart
 from selfsight.data.canvases import Storage
 from selfsight.run import Run
 
@@ -18,7 +16,7 @@ pytestmark = pytest.mark.slow  # whole trainings, in processes of their own
 EVERYWHERE: tuple[Storage, ...] = ("memory", "map", "stream")
 FUZZ = runpy.run_path(str(Path(__file__).parent / "data" / "test_fuzz.py"))
 GOOD = {"few": 7000, "many": 500}  # beside the damaged ones, of which about two thirds are bad
-OURS = ("reading", "skipped ", "measuring a step", "training", "unknown:", "saved in")
+OURS = ("reading", "skipped ", "measuring a step", "training", "unknown:", "saved in", "next:")
 PLANNED = ("data ", "task ", "encoder ", "steps ", "machine ", "note ")
 
 
@@ -43,20 +41,11 @@ def pretrain(data: Path, out: Path, storage: str) -> tuple[int, list[str]]:
     """Train in a process of its own: -> exit status, and what it said less libjpeg's own lines."""
     words = ["--task", "rotation", "--samples", "64", "--batch", "16", "--size", "32"]
     words += ["--storage", storage, "--out", str(out)]
-    done = subprocess.run(
-        [sys.executable, "-W", "always", "-m", "selfsight", "pretrain", str(data), *words],
-        env={
-            **os.environ,
-            "OMP_NUM_THREADS": "1",
-            "SELFSIGHT_CACHE": str(out.parent / "cache"),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
-    lines = [line for line in done.stderr.splitlines() if not line.startswith(FUZZ["LIBJPEG"])]
-    return done.returncode, [line for line in lines if line]
+    said, cache = out.parent / "said", {"SELFSIGHT_CACHE": str(out.parent / "cache")}
+    words = ["pretrain", str(data), *words]
+    status = Apart(words, said=said, environment=cache, warning="always").wait()
+    lines = said.read_text(errors="replace").splitlines()
+    return status, [line for line in lines if line and not line.startswith(FUZZ["LIBJPEG"])]
 
 
 @pytest.mark.parametrize("storage", EVERYWHERE)

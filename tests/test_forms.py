@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow  # whole trainings
 
 COUNT = 64  # pictures
 EVERYWHERE: tuple[Storage, ...] = ("memory", "map", "stream")
-SETTINGS = {"encoder": "small", "batch": 8, "size": 32, "precision": "f32"}
+SETTINGS = {"encoder": "test_resnet", "batch": 8, "size": 32, "precision": "f32"}
 
 Encoded = list[bytes]
 Writer = Callable[[Path, Encoded], str]

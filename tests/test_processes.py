@@ -1,8 +1,10 @@
 """Processes: two train as one would; one's failure ends both with one message."""
 
 import os
+import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 import selfsight
+from apart import Apart
 from selfsight.cli import main
 from selfsight.errors import SelfsightError, UsageError
 from selfsight.plan import shared_batch
@@ -74,11 +77,14 @@ def test_strategies_that_part_the_weights_are_refused_by_name(strategy: str) -> 
         Pretrain(data="digits", task=("rotation",), strategy=strategy)
 
 
-def command(words: list[str]) -> "subprocess.CompletedProcess[str]":
+def command(
+    words: list[str], *, program: Sequence[str] = ("-W", "error", "-m", "selfsight")
+) -> "subprocess.CompletedProcess[str]":
+    """Run the command, or a program in its place, which starts the second process itself."""
     hidden = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT", "MASTER_ADDR", "NODE_RANK")
     environment = {k: v for k, v in os.environ.items() if k not in hidden}
     return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "selfsight", "pretrain", *words],
+        [sys.executable, *program, "pretrain", *words],
         env={**environment, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -127,43 +133,62 @@ def test_two_processes_speak_once(pair: tuple[Path, Path, str, str]) -> None:
     assert sorted(path.name for path in two.parent.iterdir()) == ["one", "two"]
 
 
-@pytest.mark.slow
-def test_two_processes_go_on_to_the_same_bits(pair: tuple[Path, Path, str, str]) -> None:
-    """A run that is cut in the middle and resumed has the weights of the whole one."""
-    whole, cut = pair[1], pair[1].parent.parent / "cut"
-    words = [*SHORT, "--devices", "2", "--device", "cpu", "--out", str(cut)]
-    breaking = (
-        "import sys; from selfsight import train, cli\n"
+def both(words: list[str], folder: Path, *, first: str = "") -> tuple[int, str]:
+    """Run the command in two processes that are there, as torchrun starts them.
+
+    Returns:
+        The exit status of the first, and what the two said.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    told = {"TORCHELASTIC_RUN_ID": "both", "GROUP_RANK": 0, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
+    told |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    commands = [
+        Apart(
+            ["pretrain", *words],
+            said=folder / f"said{rank}",
+            environment={k: str(v) for k, v in {**told, "RANK": rank, "LOCAL_RANK": rank}.items()},
+            first=first,
+        )
+        for rank in range(2)
+    ]
+    status, _ = (command.wait() for command in commands)
+    return status, "".join((folder / f"said{rank}").read_text() for rank in range(2))
+
+
+def breaking(rank: int, step: int, failing: str) -> str:
+    """Write Python after which a training fails in one process before a step."""
+    return (
+        "import os\n"
+        "from selfsight import errors, train\n"
         "advance = train.Training._advance\n"
         "def broken(training):\n"
-        "    if training.step == 5 and training.processes.rank == 1: raise OSError('no power')\n"
+        f"    if training.step == {step} and training.processes.rank == {rank}: {failing}\n"
         "    advance(training)\n"
         "train.Training._advance = broken\n"
     )
-    done = patched(breaking, [*words, "--save-every", "0"], cut.parent)
-    assert done.returncode == 1
-    assert done.stderr.count("OSError: no power\n") == 1
+
+
+@pytest.mark.slow
+def test_two_processes_go_on_to_the_same_bits(
+    pair: tuple[Path, Path, str, str], tmp_path: Path
+) -> None:
+    """A run that is cut in the middle and resumed has the weights of the whole one."""
+    whole, cut = pair[1], tmp_path / "cut"
+    words = [*SHORT, "--devices", "2", "--device", "cpu", "--save-every", "0", "--out", str(cut)]
+    status, said = both(words, tmp_path, first=breaking(1, 5, "raise OSError('no power')"))
+    assert status == 1
+    assert said.count("OSError: no power\n") == 1
     assert Run(cut).metrics()[-1]["step"] < 10
 
-    resumed = command(["--resume", str(cut)])
-    assert resumed.returncode == 0, resumed.stderr
+    status, said = both(["--resume", str(cut)], tmp_path)
+    assert status == 0, said
     first, second = (load_file(path / "encoder.safetensors") for path in (whole, cut))
     assert all(first[key].equal(second[key]) for key in first)
 
 
-def patched(code: str, words: list[str], folder: Path) -> "subprocess.CompletedProcess[str]":
-    """Run the command `selfsight` from a file that changes something first."""
-    script = folder / "selfsight"  # no .py: it must not be imported for the package
-    script.write_text(f"{code}\nsys.exit(cli.main())\n")
-    own = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "WORLD_SIZE")}
-    return subprocess.run(
-        [sys.executable, str(script), "pretrain", *words],
-        env={**own, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+FAILING = [*SHORT, "--devices", "2", "--device", "cpu", "--save-every", "1000", "--out"]
 
 
 @pytest.mark.slow
@@ -172,25 +197,29 @@ def patched(code: str, words: list[str], folder: Path) -> "subprocess.CompletedP
     [
         (0, "raise errors.SelfsightError('the tape tore')", 1, "selfsight: the tape tore"),
         (1, "raise errors.UsageError('not like this')", 2, "selfsight: not like this"),
-        (1, "os.kill(os.getpid(), 9)", 1, "another process of this training ended without a word"),
     ],
 )
 def test_a_process_that_fails_ends_both_with_one_message(
     tmp_path: Path, rank: int, failing: str, status: int, said: str
 ) -> None:
-    breaking = (
-        "import os, sys; from selfsight import cli, errors, train\n"
-        "advance = train.Training._advance\n"
-        "def broken(training):\n"
-        f"    if training.step == 2 and training.processes.rank == {rank}: {failing}\n"
-        "    advance(training)\n"
-        "train.Training._advance = broken\n"
-    )
-    words = [*SHORT, "--devices", "2", "--device", "cpu", "--out", str(tmp_path / "run")]
-    words += ["--save-every", "1000"]
-    done = patched(breaking, words, tmp_path)
+    words = [*FAILING, str(tmp_path / "run")]
 
-    assert done.returncode == status, done.stderr
-    assert done.stderr.count(said) == 1
+    ended, told = both(words, tmp_path, first=breaking(rank, 2, failing))
+
+    assert ended == status, told
+    assert told.count(said) == 1
+    assert "Traceback" not in told
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_ends_the_one_that_started_it(tmp_path: Path) -> None:
+    script = tmp_path / "selfsight"  # no .py: it must not be imported for the package
+    change = breaking(1, 2, "os.kill(os.getpid(), 9)")
+    script.write_text(f"{change}\nimport sys\nfrom selfsight import cli\nsys.exit(cli.main())\n")
+
+    done = command([*FAILING, str(tmp_path / "run")], program=[str(script)])
+
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.count("another process of this training ended without a word") == 1
     assert "Traceback" not in done.stderr
     assert done.stdout == ""

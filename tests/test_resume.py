@@ -4,25 +4,34 @@ import contextlib
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 
 import selfsight
+from apart import Apart
+from making import needs_of, photographs
 from selfsight.errors import SelfsightError, Stopped
+from selfsight.plan import Plan
 from selfsight.run import Run
-from selfsight.tasks import TASKS, load_task
+from selfsight.tasks import TASKS
 from selfsight.train import Training
+from selfsight.weights import built
 
-pytestmark = pytest.mark.slow  # whole trainings, in processes of their own
+pytestmark = pytest.mark.slow  # whole trainings, and processes of their own
 
-KILLS = 10
-SETTINGS = {"encoder": "small", "size": 16, "batch": 8, "precision": "f32", "save_every": 0.0}
+SETTINGS = {"encoder": "test_resnet", "size": 16, "batch": 8, "precision": "f32", "save_every": 0.0}
+PICTURES, STEPS = 40, 8  # of the runs of every task: an epoch has five steps
+BROKEN_AT = (3, 6)  # within the first epoch, and within the second
+TRAINED = {name: (name,) for name, row in TASKS.items() if row.way == "trained"}
+TRAINED |= {"in turns": ("moco-v2", "deepcluster"), "summed": ("pirl", "exemplar")}
+MIX = {"in turns": "alternate", "summed": "sum"}
 
 
 def pretrain(out: Path, **settings: object) -> Run:
@@ -55,36 +64,153 @@ def power_going(monkeypatch: pytest.MonkeyPatch, failing: int) -> Generator[None
             yield
 
 
-@pytest.mark.parametrize("failing", [3, 11])
-def test_a_run_that_broke_off_goes_on_to_the_same_bits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+def begun(names: tuple[str, ...], out: Path, data: Path, **settings: object) -> Run:
+    """Train tasks for a few steps on a few pictures, with networks as small as they come."""
+    side = max(24, *(needs_of(name).least_side for name in names))
+    given = {**SETTINGS, "size": side, "samples": 8 * STEPS, **settings}
+    return selfsight.pretrain(str(data), names, out=str(out), **given)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tiles of a photograph, large enough for every task, in two classes."""
+    place = tmp_path_factory.mktemp("pictures") / "tiles.npz"
+    tiles = photographs("relative-position", PICTURES // 2)  # gives each of them twice over
+    images = torch.cat([tiles, tiles.flip(3)]).permute(0, 2, 3, 1).numpy()
+    np.savez(place, images=images[:PICTURES], labels=np.arange(PICTURES) % 2)
+    return place
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Callable[[str], Path]:
+    """Gives the run of a case that nothing stopped, made when it is first asked for."""
+    home = tmp_path_factory.mktemp("whole")
+
+    def made(case: str) -> Path:
+        if not (home / case).exists():
+            begun(TRAINED[case], home / case, pictures, mix=MIX.get(case))
+        return home / case
+
+    return made
+
+
+def broken_twice(
+    case: str, out: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> list[dict[str, float]]:
+    """Train a case, break it off and go on with it, twice: -> its rows of metrics."""
+    with power_going(monkeypatch, BROKEN_AT[0]):
+        begun(TRAINED[case], out, data, mix=MIX.get(case))
+    with power_going(monkeypatch, BROKEN_AT[1]):
+        selfsight.pretrain(resume=str(out))
+    return selfsight.pretrain(resume=str(out)).metrics()
+
+
+@pytest.mark.parametrize("case", TRAINED)
+def test_a_run_that_broke_off_twice_goes_on_to_the_same_bits(
+    whole: Callable[[str], Path],
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    case: str,
 ) -> None:
-    pretrain(tmp_path / "whole", samples=96)
-    with power_going(monkeypatch, failing):
-        pretrain(tmp_path / "broken", samples=96)
-    resumed = selfsight.pretrain(resume=str(tmp_path / "broken"))
+    rows = broken_twice(case, tmp_path / "broken", pictures, monkeypatch)
 
-    assert same_weights(tmp_path / "whole", tmp_path / "broken")
-    assert [row["step"] for row in resumed.metrics()] == list(range(1, 13))
+    assert same_weights(whole(case), tmp_path / "broken")
+    assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
 
 
-def keeps_more_than_weights(name: str) -> bool:
-    """Tell whether a task has a queue, a bank, a teacher or clusters."""
-    return hasattr(load_task(name), "after_step") or hasattr(load_task(name), "before_epoch")
+def _forgotten(key: str) -> Callable[[pytest.MonkeyPatch], None]:
+    """Make a mistake: what the checkpoint has under a key is not taken up."""
+
+    def plant(patch: pytest.MonkeyPatch) -> None:
+        load = Run.load_checkpoint
+
+        def forgetful(run: Run) -> dict[str, Any] | None:
+            state = load(run)
+            if state is not None:
+                state["task"] |= {
+                    name: torch.zeros_like(value)
+                    for name, value in state["task"].items()
+                    if key in name
+                }
+            return state
+
+        patch.setattr(Run, "load_checkpoint", forgetful)
+
+    return plant
 
 
-@pytest.mark.parametrize("failing", [3, 5])  # within an epoch, and between two
-@pytest.mark.parametrize("task", [name for name in TASKS if keeps_more_than_weights(name)])
-def test_what_a_task_keeps_besides_weights_comes_back(
-    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+def _momentum_forgotten(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(torch.optim.SGD, "load_state_dict", lambda optimizer, state: None)
+
+
+def _a_step_taken_twice(patch: pytest.MonkeyPatch) -> None:
+    load = Run.load_checkpoint
+
+    def behind(run: Run) -> dict[str, Any] | None:
+        state = load(run)
+        return state and state | {"step": state["step"] - 1}
+
+    patch.setattr(Run, "load_checkpoint", behind)
+
+
+MISTAKES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    "a queue forgotten": _forgotten("queue"),
+    "a teacher forgotten": _forgotten("momentum"),
+    "momentum forgotten": _momentum_forgotten,
+    "a step taken twice": _a_step_taken_twice,
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_resuming_is_found(
+    whole: Callable[[str], Path],
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    mistake: str,
 ) -> None:
-    asked = {**SETTINGS, "limit": 40, "samples": 64, "encoder": "small", "size": 24}
-    selfsight.pretrain("digits", task, out=str(tmp_path / "whole"), **asked)
-    with power_going(monkeypatch, failing):
-        selfsight.pretrain("digits", task, out=str(tmp_path / "broken"), **asked)
-    selfsight.pretrain(resume=str(tmp_path / "broken"))
+    expected = whole("moco-v2")
+    with power_going(monkeypatch, BROKEN_AT[0]):
+        begun(("moco-v2",), tmp_path / "broken", pictures)
+    with monkeypatch.context() as patch:
+        MISTAKES[mistake](patch)
+        selfsight.pretrain(resume=str(tmp_path / "broken"))
 
-    assert same_weights(tmp_path / "whole", tmp_path / "broken")
+    assert not same_weights(expected, tmp_path / "broken")
+
+
+def unmoved(run: Path) -> list[str]:
+    """Name the weights of a run's encoder that are as they were before its first step."""
+    began = built(Plan.from_json(Run(run).settings["plan"]))[0].get_submodule("encoder")
+    now = load_file(run / "encoder.safetensors")
+    return [
+        key.removeprefix("model.")
+        for key, value in began.named_parameters()
+        if value.equal(now[key.removeprefix("model.")])
+    ]
+
+
+@pytest.mark.parametrize("case", TRAINED)
+def test_training_moves_every_weight_of_the_encoder(
+    whole: Callable[[str], Path], case: str
+) -> None:
+    assert unmoved(whole(case)) == []
+
+
+def test_a_frozen_encoder_is_found(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = selfsight.train.make_optimizer
+
+    def without_the_encoder(task: Any, plan: Plan) -> torch.optim.Optimizer:
+        task.encoder.requires_grad_(False)
+        return make(task, plan)
+
+    monkeypatch.setattr("selfsight.train.make_optimizer", without_the_encoder)
+    begun(("rotation",), tmp_path / "frozen", pictures)
+
+    assert unmoved(tmp_path / "frozen") != []
 
 
 def test_the_seed_alone_decides(tmp_path: Path) -> None:
@@ -144,70 +270,48 @@ def test_starting_from_a_run_takes_its_weights(tmp_path: Path) -> None:
     assert all(old[k].allclose(new[k]) for k in old if not k.endswith(("mean", "var", "tracked")))
 
 
-def command(words: list[str]) -> "subprocess.Popen[bytes]":
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "selfsight", "pretrain", *words],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-
-
 def killed_at(words: list[str], run: Path, step: int) -> None:
     """Start a run, and kill it as soon as it has logged a step past `step`."""
-    process = command(words)
+    process = Apart(["pretrain", *words])
     try:
-        while process.poll() is None:
+        while not process.ended:
             rows = Run(run).metrics() if run.exists() else []
             if rows and rows[-1]["step"] > step:
                 break
-            time.sleep(0.01)
+            time.sleep(0.005)
     finally:
         process.kill()
-        process.wait()
 
 
-@pytest.mark.learn
-@pytest.mark.parametrize(
-    ("precision", "length"),
-    [
-        ("f32", ["--samples", "1280"]),
-        ("bf16", ["--samples", "1280"]),
-        ("f32", ["--minutes", "0.2"]),
-    ],
-)
-def test_ten_kills_at_random_steps_change_no_bit(
-    tmp_path: Path, precision: str, length: list[str]
-) -> None:
-    words = ["digits", "--task", "rotation", "--batch", "8", "--size", "16"]
-    words += ["--precision", precision, "--save-every", "0", *length]
-    run = tmp_path / "killed"
-    chance = random.Random(0)
-    killed_at([*words, "--out", str(run)], run, 0)
+STATEFUL = ("moco-v2", "instance-discrimination", "pirl", "deepcluster")
+KILLED: dict[str, tuple[list[str], int]] = {  # words, and how often it is killed
+    "f32": (["--task", "rotation", "--precision", "f32", "--samples", "640"], 3),
+    "bf16": (["--task", "rotation", "--precision", "bf16", "--samples", "640"], 3),
+    "for minutes": (["--task", "rotation", "--precision", "f32", "--minutes", "0.05"], 3),
+    "queue, bank, teacher and clusters in turns": (
+        ["--limit", "48", "--precision", "f32", "--samples", "640"]
+        + [word for task in STATEFUL for word in ("--task", task)],
+        4,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", KILLED)
+def test_kills_at_random_steps_change_no_bit(tmp_path: Path, case: str) -> None:
+    words, kills = KILLED[case]
+    words = ["digits", "--batch", "8", "--size", "24", *words]
+    run, chance = tmp_path / "killed", random.Random(0)
+    killed_at([*words, "--save-every", "0", "--out", str(run)], run, 0)
     steps = Run(run).settings["plan"]["steps"]
-    for step in sorted(chance.sample(range(1, steps - 1), KILLS - 1)):
+    for step in sorted(chance.sample(range(1, steps - 1), kills - 1)):
         killed_at(["--resume", str(run)], run, step)
-    assert command(["--resume", str(run)]).wait() == 0
+    assert Apart(["pretrain", "--resume", str(run)]).wait() == 0
 
     # the same number of steps without a kill; --minutes would measure anew
-    whole = [word for word in words if word not in length] + ["--samples", str(8 * steps)]
-    assert command([*whole, "--out", str(tmp_path / "whole")]).wait() == 0
-    assert same_weights(run, tmp_path / "whole")
-
-
-@pytest.mark.learn
-def test_kills_change_no_bit_of_banks_queues_teachers_and_clusters(tmp_path: Path) -> None:
-    words = ["digits", "--limit", "48", "--batch", "8", "--size", "24", "--precision", "f32"]
-    for task in ("moco-v2", "instance-discrimination", "pirl", "deepcluster"):
-        words += ["--task", task]
-    words += ["--samples", "960", "--save-every", "0"]
-    run = tmp_path / "killed"
-    chance = random.Random(0)
-    killed_at([*words, "--out", str(run)], run, 0)
-    for step in sorted(chance.sample(range(1, 119), 4)):
-        killed_at(["--resume", str(run)], run, step)
-    assert command(["--resume", str(run)]).wait() == 0
-
-    assert command([*words, "--out", str(tmp_path / "whole")]).wait() == 0
+    whole = (
+        [*words[: words.index("--minutes")], "--samples", str(8 * steps)]
+        if "--minutes" in words
+        else words
+    )
+    assert Apart(["pretrain", *whole, "--out", str(tmp_path / "whole")]).wait() == 0
     assert same_weights(run, tmp_path / "whole")

@@ -8,16 +8,20 @@ import dataclasses
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from selfsight import atomic, machine
 from selfsight.data import Parts, Pictures, Source, open_data, split
+from selfsight.data.pictures import alike
 from selfsight.data.reading import fitting
-from selfsight.data.source import same_classes
+from selfsight.data.source import labels_of, require_same_classes, same_classes
+from selfsight.data.splitting import FOLDS, folds_of
 from selfsight.errors import SelfsightError, UsageError
 from selfsight.probes.baseline import (
     CALIBRATED_ON,
@@ -41,6 +45,7 @@ from selfsight.verdict import Shape, Solved, judge_unlabelled
 
 DRAWS = 3
 UNLABELLED_JUDGED = 1000  # pictures
+FEW_TESTED = 2000  # pictures; where a fifth has fewer, every picture is tested, in folds
 
 
 def probe(
@@ -83,9 +88,9 @@ def probe_as(settings: Probe) -> dict[str, Any] | list[dict[str, Any]]:
     if train.labels is None:
         records = [_unlabelled(name, subject, train) for name in names]
     else:
-        assert test is not None  # `_pictures` splits what is labelled
-        _say_of_lone_pictures(test)
-        records = [_labelled(cast(Kind, name), settings, subject, train, test) for name in names]
+        exam = _Exam.of(train, test)
+        exam.say_of_lone_pictures()
+        records = [_labelled(cast(Kind, name), settings, subject, exam) for name in names]
     for record in records:
         atomic.write_json(_place(out, subject, record), record)
     return records[0] if len(records) == 1 else records
@@ -106,7 +111,10 @@ def _place(out: Path, subject: Subject, record: dict[str, Any]) -> Path:
 
 
 def _sources(settings: Probe, subject: Subject) -> Parts:
-    """Open training and test pictures; without labels there is nothing to test."""
+    """Open training and test pictures.
+
+    There is no test part without labels, and where few pictures are tested in folds.
+    """
     data = settings.data or subject.data
     if data is None:
         raise UsageError(f"probe {settings.run} needs DATA: labelled pictures")
@@ -117,13 +125,25 @@ def _sources(settings: Probe, subject: Subject) -> Parts:
         test = other.test or other.train
         if train.labels is not None and test.labels is not None:
             test = same_classes(train, test)
-    if test is None and train.labels is not None:
+    if train.labels is not None or train.unlabelled:
+        labels_of(train, "a probe", "give other DATA")
+    if test is None and train.labels is not None and not _in_folds(train, subject):
         train, test = split(train)
     if test is not None and train.labels is not None and test.labels is None:
-        raise SelfsightError(f"{test.name} has no labels, so nothing can be tested on it")
+        labels_of(test, "testing a probe", "give other pictures with --test")
     if test is not None and train.labels is None:
         test = None
+    if test is not None:
+        require_same_classes(train, test)
     return Parts(train, test)
+
+
+def _in_folds(source: Source, subject: Subject) -> bool:
+    """Whether to test every picture: few are there, and the network was taught no labels.
+
+    A run that learns from labels leaves out the fifth that `split` keeps, and is tested on that.
+    """
+    return len(source) < FOLDS * FEW_TESTED and not subject.knows_labels
 
 
 def _pictures(parts: Parts, settings: Probe, subject: Subject) -> tuple[Pictures, Pictures | None]:
@@ -155,22 +175,44 @@ def _read(source: Source, subject: Subject, most: int | None = None) -> Pictures
     )
 
 
-def _say_of_lone_pictures(test: Pictures) -> None:
-    """Say which classes have no picture to be tested on."""
-    assert test.labels is not None  # only labelled pictures are probed
-    counts = test.labels.bincount(minlength=len(test.classes)).tolist()
-    untested = [name for name, count in zip(test.classes, counts, strict=True) if count == 0]
-    if untested:
-        console().print(f"no test picture for {', '.join(untested)}: too few of them are there")
+@dataclass(frozen=True)
+class _Exam:
+    """The labelled pictures that probes are fitted on and tested on.
+
+    Attributes:
+        train: What is fitted on.
+        test: What is tested on; the same pictures where they are tested in folds.
+        folds: (N,) int64, the fold each is tested in, -1 for none; None with a part of its own.
+    """
+
+    train: Pictures
+    test: Pictures
+    folds: Tensor | None
+
+    @classmethod
+    def of(cls, train: Pictures, test: Pictures | None) -> "_Exam":
+        """Deal labelled pictures into folds where there is no test part, copies into one."""
+        if test is not None:
+            return cls(train, test, None)
+        assert train.labels is not None  # only labelled pictures are probed
+        return cls(train, train, folds_of(train.labels, alike=alike(train)))
+
+    def say_of_lone_pictures(self) -> None:
+        """Say which classes have no picture to be tested on."""
+        assert self.test.labels is not None  # as above
+        labels = self.test.labels if self.folds is None else self.test.labels[self.folds >= 0]
+        counts = labels.bincount(minlength=len(self.test.classes)).tolist()
+        untested = [n for n, count in zip(self.test.classes, counts, strict=True) if count == 0]
+        if untested:
+            console().print(f"no test picture for {', '.join(untested)}: too few of them are there")
 
 
-def _labelled(
-    kind: Kind, settings: Probe, subject: Subject, train: Pictures, test: Pictures
-) -> dict[str, Any]:
+def _labelled(kind: Kind, settings: Probe, subject: Subject, exam: _Exam) -> dict[str, Any]:
     """Probe the network and what stands beside it: -> the record."""
     begun = time.monotonic()
     draws = 1 if settings.quick else DRAWS
     recipe = subject.encoder.recipe
+    train, test = exam.train, exam.test
 
     def answers(title: str, network: Network) -> Answers:
         with Bar(title, len(train) + len(test)) as bar:
@@ -183,6 +225,7 @@ def _labelled(
                 draws=draws,
                 seed=settings.seed,
                 device=subject.device,
+                folds=exam.folds,
                 progress=lambda _, done, total: bar(done, total=total),
             )
 
@@ -192,6 +235,7 @@ def _labelled(
         "draws": draws,
         "seed": settings.seed,
         "device": subject.device,
+        "folded": exam.folds is not None,
     }
 
     def untrained(seed: int) -> Answers:
@@ -241,7 +285,7 @@ def _labelled(
             test,
             dictionary,
         ),
-        seed=settings.seed,
+        folds=exam.folds,
         seconds=round(time.monotonic() - begun, 1),
         settings=_told(settings, subject, train, test),
         machine=machine.described(subject.device),
@@ -312,9 +356,10 @@ def show(record: dict[str, Any] | list[dict[str, Any]]) -> None:
 
 def table_of(record: dict[str, Any]) -> Table:
     """Set the layers out, trained beside untrained, with pixels and dictionary below."""
+    tested = f"test pictures in {record['folds']} folds" if record["folds"] else "test pictures"
     title = (
         f"{record['probe']} probe: accuracy in %, {record['labels']:,} labels, "
-        f"{record['test']:,} test pictures, {record['draws']} draw"
+        f"{record['test']:,} {tested}, {record['draws']} draw"
         f"{'s' if record['draws'] > 1 else ''} (chance {100 * record['chance']:.1f})"
     )
     table = Table(title=title, title_justify="left")

@@ -23,6 +23,7 @@ from selfsight.encoders import Encoder, evaluating
 from selfsight.engine import resolve_device
 from selfsight.errors import SelfsightError, UsageError, unknown_name
 from selfsight.plan import Plan
+from selfsight.preparing import needs_of
 from selfsight.probes.features import Network, Pixels, pooled
 from selfsight.progress import console
 from selfsight.run import Run, run_of
@@ -54,6 +55,11 @@ class Subject:
     pretext: dict[str, Any] | None
     run: Run | None
     device: str
+
+    @property
+    def knows_labels(self) -> bool:
+        """Whether labels may have taught it, as far as its runs can be asked."""
+        return self.run is not None and _learned_from_labels(self.run)
 
     @property
     def channels(self) -> int:
@@ -141,6 +147,19 @@ def subject_of(
     if fixed not in (None, subject.size):
         raise UsageError(f"{name} takes pictures of {fixed} px only; leave --size out")
     return subject
+
+
+def _learned_from_labels(run: Run) -> bool:
+    """Ask a run, and those that it began from; what cannot be asked may have."""
+    of = Plan.from_json(run.settings["plan"])
+    if needs_of(of.tasks).labels:
+        return True
+    if of.start is None or of.start.startswith(TIMM):
+        return False
+    try:
+        return _learned_from_labels(run_of(of.start)[0])
+    except SelfsightError:
+        return True
 
 
 def _channels(source: Source) -> int:

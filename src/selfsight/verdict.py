@@ -1,8 +1,9 @@
 """Verdict: what a run has learned, in words, by a rule.
 
 collapsed:                  features hardly differ from picture to picture.
-no better than untrained:   the interval of the gain over the untrained network reaches zero.
-learning:                   the whole interval of that gain lies above zero.
+learning:                   the whole interval of the gain over untrained networks is above zero.
+no better than untrained:   that interval excludes a gain worth having, `WORTH_HAVING`.
+too close to tell:          it holds both no gain and one worth having.
 unknown:                    there were no labels to tell by.
 
 Reasons are sentences with the numbers that decided.
@@ -24,8 +25,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Word = Literal["collapsed", "no better than untrained", "learning", "unknown"]
+Word = Literal["collapsed", "no better than untrained", "too close to tell", "learning", "unknown"]
 
+WORTH_HAVING = 0.01  # of accuracy: a gain below 1 point is as good as none
 SPREAD_SHARE = 0.05  # of the untrained network's spread
 LEAST_RANK = 2.0
 ROUNDING = 1e-6  # differences below this share of the features' size are rounding
@@ -33,7 +35,7 @@ ROUNDING = 1e-6  # differences below this share of the features' size are roundi
 
 @dataclass(frozen=True)
 class Verdict:
-    """One of four words, and why."""
+    """One of five words, and why."""
 
     word: Word
     reasons: tuple[str, ...]
@@ -144,6 +146,7 @@ def judge_labelled(
     gain_high: float,
     pixels: float | None = None,
     dictionary: float | None = None,
+    narrow: str | None = None,
 ) -> Verdict:
     """Judge a network that was probed with labels.
 
@@ -151,11 +154,12 @@ def judge_labelled(
         trained: How its features lie.
         untrained: How those of the same network lay before training.
         accuracy: Its accuracy, in [0, 1].
-        untrained_accuracy: That of the same network untrained.
+        untrained_accuracy: That of the same network untrained, or the mean of several.
         gain_low: Lower end of the gain's 95 % interval, a difference of accuracies.
         gain_high: Upper end of it.
         pixels: Accuracy of raw pixels, if they were probed.
         dictionary: Accuracy of a patch dictionary, if one was probed.
+        narrow: A sentence that says what would narrow the interval; given where it is too wide.
 
     Returns:
         Never `unknown`. Pixels and dictionary are named in the reasons, and do not decide.
@@ -165,11 +169,15 @@ def judge_labelled(
         return Verdict("collapsed", collapse + beside)
     reached = f"It reaches {accuracy:.1%} and the untrained network {untrained_accuracy:.1%}"
     interval = f"from {100 * gain_low:+.1f} to {100 * gain_high:+.1f} points"
+    said = f"{reached}; the gain's 95 % interval, {interval},"
+    worth = f"{_points(WORTH_HAVING)}, the least worth having"
     if gain_low > 0:
-        reason = f"{reached}; the gain's 95 % interval, {interval}, lies above zero."
-        return Verdict("learning", (reason, *beside))
-    reason = f"{reached}; the gain's 95 % interval, {interval}, is not above zero."
-    return Verdict("no better than untrained", (reason, *beside))
+        return Verdict("learning", (f"{said} lies above zero.", *beside))
+    if gain_high < WORTH_HAVING:
+        reason = f"{said} lies below {worth}."
+        return Verdict("no better than untrained", (reason, *beside))
+    reason = f"{said} holds both none and {worth}."
+    return Verdict("too close to tell", (reason, *([narrow] if narrow else []), *beside))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What all lessons share: one cache, and how a training is asked what it learned."""
+"""What all lessons share: pictures, baselines and runs, made once for all that ask."""
 
 import os
 from collections.abc import Callable
@@ -8,23 +8,44 @@ from typing import Any
 import pytest
 
 import selfsight
+from lessons import LESSONS, lesson_data, trained
+from selfsight.data.locks import alone
 from selfsight.run import Run
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One for all lessons: patch dictionaries and untrained networks are probed once."""
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this session, the same for all that work at it."""
     base = tmp_path_factory.getbasetemp()
-    home = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    home = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "lessons"
+    home.mkdir(exist_ok=True)
+    return home
+
+
+@pytest.fixture(autouse=True)
+def own_cache(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One for all lessons: patch dictionaries and untrained networks are probed once."""
     monkeypatch.setenv("SELFSIGHT_CACHE", str(home / "cache"))
 
 
 @pytest.fixture
-def probed() -> Callable[..., dict[str, Any]]:
-    """Probe a run on a data set of the shared ones: -> the record."""
+def taught(home: Path, shared_data: Path) -> Callable[[str], Run]:
+    """Gives the run of a task's lesson, trained when it is first asked for."""
 
-    def ask(run: Run, data: Path, **options: Any) -> dict[str, Any]:
-        record = selfsight.probe(run, str(data), quick=True, **options)
+    def run_of(task: str) -> Run:
+        lesson = LESSONS[task]
+        with alone(home / f"{task}.lock"):
+            return trained(task, lesson, lesson_data(lesson.data, shared_data, home), home / task)
+
+    return run_of
+
+
+@pytest.fixture
+def probed() -> Callable[..., dict[str, Any]]:
+    """Probe a run on what it was trained on: -> the record."""
+
+    def ask(run: Run, **options: Any) -> dict[str, Any]:
+        record = selfsight.probe(run, **options)
         assert isinstance(record, dict)
         return record
 

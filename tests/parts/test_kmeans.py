@@ -99,7 +99,8 @@ def test_assigned_is_the_nearest_of_all_distances_over_several_blocks() -> None:
 
     assert len(rows) * len(centroids) > BLOCK["cpu"]
     apart = (rows.double()[:, None] - centroids.double()[None]).square().sum(dim=2)
-    assert torch.equal(found, apart.argmin(dim=1))
+    more = apart.gather(1, found[:, None])[:, 0] - apart.amin(dim=1)
+    assert more.max() < 1e-4  # of two as near as that, rounding chooses
 
 
 def test_the_seed_decides_and_nothing_else() -> None:

@@ -45,6 +45,8 @@ class Pictures:
             streamed pictures it is that of their files.
         storage: Where they are kept.
         origins: (N,) int64, each picture's row in the source it was read from.
+        notes: What a user should know of them, a sentence each: their source's notes, and what
+            their files hold besides.
     """
 
     images: Tensor | Canvases
@@ -57,6 +59,7 @@ class Pictures:
     fingerprint: str
     storage: Storage = "memory"
     origins: Tensor | None = None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -143,6 +146,17 @@ def fingerprint_of(images: Tensor | Canvases, extent: Tensor, labels: Tensor | N
     for part in _pieces(images):
         digest.add(part)
     return digest.finished(extent, labels)
+
+
+def alike(pictures: Pictures) -> Tensor:
+    """Number pictures (N,) int64 so that those of the same pixels have the same number."""
+    found: dict[bytes, int] = {}
+    numbers = [
+        found.setdefault(hashlib.sha256(np.ascontiguousarray(picture).data).digest(), len(found))
+        for part in _pieces(pictures.images)
+        for picture in part
+    ]
+    return torch.tensor(numbers, dtype=torch.int64)
 
 
 def _pieces(images: Tensor | Canvases) -> Iterator[np.ndarray]:

@@ -1,4 +1,8 @@
-"""Splitting: a fixed share of the pictures kept for testing, where the data has no test part."""
+"""Splitting: which pictures are tested, where the data has no test part.
+
+A fixed share of them is kept for testing, or, of few pictures, each is tested in one of several
+folds, by what was fitted on the others.
+"""
 
 import torch
 from torch import Tensor
@@ -6,6 +10,8 @@ from torch import Tensor
 from selfsight.data.source import Source
 from selfsight.draws import Draws
 from selfsight.errors import SelfsightError, UsageError
+
+FOLDS = 5
 
 
 def split(source: Source, share: float = 0.2, seed: int = 0) -> tuple[Source, Source]:
@@ -50,3 +56,37 @@ def _groups(labels: Tensor | None, order: Tensor) -> list[Tensor]:
 def _kept(count: int, share: float) -> int:
     """Count the test pictures of a group: at least one, and one is left to train on."""
     return min(max(1, round(count * share)), count - 1)
+
+
+def folds_of(
+    labels: Tensor, *, alike: Tensor | None = None, folds: int = FOLDS, seed: int = 0
+) -> Tensor:
+    """Deal pictures into folds, every class evenly.
+
+    Args:
+        labels: (N,) int64 class numbers.
+        alike: (N,) int64, the same number for pictures that are to be in one fold, such as copies;
+            by default each has a number of its own.
+        folds: How many, at least 2; fewer where there are fewer pictures to deal.
+        seed: Another seed deals otherwise.
+
+    Returns:
+        (N,) int64, each picture's fold from 0; -1 for a picture that alone is of its class, since
+        nothing else could be fitted to know it. Sizes differ by one, but for what is alike.
+
+    Raises:
+        SelfsightError: If no class has two pictures that are not alike.
+    """
+    alike = torch.arange(len(labels)) if alike is None else alike.unique(return_inverse=True)[1]
+    first = torch.full((int(alike.max()) + 1,), len(labels))
+    first = first.scatter_reduce(0, alike, torch.arange(len(labels)), "amin")  # of each number
+    order = Draws(seed, 0, first).order("folds")
+    dealt = [group for group in _groups(labels[first], order) if len(group) > 1]
+    if not dealt:
+        raise SelfsightError(
+            "nothing can be tested: no class has two pictures. Give test data of its own."
+        )
+    rows = torch.cat(dealt)
+    fold = torch.full((len(first),), -1)
+    fold[rows] = torch.arange(len(rows)) % min(folds, len(rows))
+    return fold[alike]

@@ -136,6 +136,7 @@ class FewRows:
 
     Attributes:
         rows: Z (n, F), standardised.
+        products: Z Z' / n (n, n).
         target: Y (n, K), centred one-hot classes.
         mean: m (F,).
         scale: The diagonal of D (F,), 0 where a feature is constant.
@@ -143,6 +144,7 @@ class FewRows:
     """
 
     rows: Tensor
+    products: Tensor
     target: Tensor
     mean: Tensor
     scale: Tensor
@@ -156,12 +158,13 @@ class FewRows:
         scale = _scale(deviation, mean)
         chosen = torch.nn.functional.one_hot(known.y, classes).double()
         shares = chosen.mean(dim=0)
-        return cls((x - mean) * scale, chosen - shares, mean, scale, shares)
+        rows = (x - mean) * scale
+        return cls(rows, rows @ rows.T / len(rows), chosen - shares, mean, scale, shares)
 
     def solve(self, strength: float, *, number: torch.dtype = torch.float64) -> "LinearMap":
         """Find W for one strength above 0; so small a system is solved in float64 throughout."""
         count = len(self.rows)
-        ridged = self.rows @ self.rows.T / count
+        ridged = self.products.clone()
         ridged.diagonal().add_(strength)
         answer = torch.cholesky_solve(self.target, torch.linalg.cholesky(ridged))
         weight = self.rows.T @ answer / count * self.scale[:, None]

@@ -2,7 +2,11 @@
 
 For every network: the union of the pictures that any draw wants is seen once, and each batch feeds
 the probes of all draws and layers; then the test pictures are seen once, and all probes answer.
-Choosing a layer, and all arithmetic on the answers, is left to `record.py`.
+All arithmetic on the answers is left to `record.py`.
+
+Few labelled pictures without a test part are tested in folds: each is answered by probes that were
+fitted, and whose strength and layer were chosen, on the other folds alone. They are then seen once,
+and the pooled features of all layers are kept meanwhile: a layer of 10,000 pictures takes 80 MB.
 
 Legend: R draws, L layers, N training pictures, T test pictures, F features, K classes.
 """
@@ -50,6 +54,8 @@ class Answers:
         shape: How the pooled final features lie.
         labels: Labelled pictures a draw had.
         seconds: Time taken.
+        chosen: (T,) int64, place of the layer that answers for each picture; None for `best`
+            throughout. In folds, each fold chooses by what it may see.
     """
 
     layers: tuple[str, ...]
@@ -58,11 +64,20 @@ class Answers:
     shape: Shape
     labels: int
     seconds: float
+    chosen: Tensor | None = None
 
     @property
     def best(self) -> int:
         """Place of the layer with the best mean validation; of equals the one nearest the input."""
         return int(self.validation.mean(dim=0).argmax())
+
+    @property
+    def own(self) -> Tensor:
+        """The answers (R, T) of the network's own best layer."""
+        if self.chosen is None:
+            return self.predictions[:, self.best]
+        places = self.chosen.expand(len(self.predictions), 1, -1)
+        return self.predictions.gather(1, places)[:, 0]
 
     def save(self, path: Path | str) -> None:
         """Write to a .npz file, beside it first and then renamed, so never half of it."""
@@ -74,6 +89,7 @@ class Answers:
                 layers=np.array(self.layers),
                 predictions=self.predictions.numpy().astype(np.int32),
                 validation=self.validation.numpy(),
+                chosen=np.array([]) if self.chosen is None else self.chosen.numpy(),
                 numbers=np.array([self.shape.spread, self.shape.rank, self.labels, self.seconds]),
             )
         beside.replace(path)
@@ -95,6 +111,7 @@ class Answers:
                     Shape(spread, rank),
                     int(labels),
                     seconds,
+                    torch.from_numpy(file["chosen"]) if file["chosen"].size else None,
                 )
         except (OSError, ValueError, TypeError, KeyError, EOFError, *DAMAGED_ZIP) as error:
             raise SelfsightError(
@@ -207,29 +224,126 @@ def _answer(
 ) -> tuple[Tensor, Tensor]:
     """Let every probe answer from one pass: -> predictions (R, L, T), all final features (T, D)."""
     predictions: list[Tensor] = []
-    final: list[Tensor] = []
-    count = len(_labels_of(test, "test"))
-    shaped = torch.zeros(count, dtype=torch.bool)
-    shaped[Draws(0, 0, torch.arange(count)).order("shape")[:SHAPED]] = True
+    final = _Final(len(_labels_of(test, "test")))
     maps = stream_maps(
         network,
         test.images,
-        torch.arange(count),
+        torch.arange(final.pictures),
         batch=stage.batch,
         device=stage.device,
         precision=stage.precision,
     )
-    for number, layers in enumerate(maps):
+    for layers in maps:
         answers = [
             torch.stack([probe.predict(x) for probe in probes[name]])  # (R, b)
             for name, x in ((name, stage.features(layer)) for name, layer in layers.items())
         ]
         predictions.append(torch.stack(answers, dim=1).cpu())  # (R, L, b)
-        last_name, last = list(layers.items())[-1]
-        here = shaped[number * stage.batch : (number + 1) * stage.batch]
-        final.append(_finite(pooled(last, 1), last_name).cpu()[here])
-        step(len(here))
-    return torch.cat(predictions, dim=2), torch.cat(final)
+        step(final.add(layers))
+    return torch.cat(predictions, dim=2), final.features()
+
+
+class _Final:
+    """The pooled final features of at most `SHAPED` of so many pictures, as they come."""
+
+    def __init__(self, pictures: int) -> None:
+        self.pictures = pictures
+        self._wanted = torch.zeros(pictures, dtype=torch.bool)
+        self._wanted[Draws(0, 0, torch.arange(pictures)).order("shape")[:SHAPED]] = True
+        self._seen = 0
+        self._kept: list[Tensor] = []
+
+    def add(self, layers: Mapping[str, Tensor]) -> int:
+        """Take what is wanted of a batch's layers: -> pictures of the batch."""
+        name, last = list(layers.items())[-1]
+        here = self._wanted[self._seen : self._seen + len(last)]
+        self._kept.append(_finite(pooled(last, 1), name).cpu()[here])
+        self._seen += len(last)
+        return len(last)
+
+    def features(self) -> Tensor:
+        """Give what was taken, (at most `SHAPED`, D)."""
+        return torch.cat(self._kept)
+
+
+@dataclass(frozen=True)
+class _Folds:
+    """How pictures are tested in folds.
+
+    Attributes:
+        folds: (N,) int64, each picture's fold, -1 for one that is only fitted on.
+        labels: (N,) int64 class numbers.
+        count: Labels a draw gets, at most.
+        draws: How often labels are drawn; 1 where every fold gets all there are.
+        seed: Of the draws.
+    """
+
+    folds: Tensor
+    labels: Tensor
+    count: int
+    draws: int
+    seed: int
+
+    @classmethod
+    def of(cls, folds: Tensor, labels: Tensor, count: int, draws: int, seed: int) -> "_Folds":
+        most = max(int((folds != fold).sum()) for fold in range(int(folds.max()) + 1))
+        return cls(folds, labels, count, 1 if count >= most else draws, seed)
+
+    def fitted_on(self, fold: int, draw: int) -> tuple[Tensor, Tensor]:
+        """Choose the pictures that answer for a fold: -> rows (n,), and which are held out (n,)."""
+        others = (self.folds != fold).nonzero()[:, 0]
+        rows, held_out = choose_labelled(self.labels[others], self.count, seed=self.seed, draw=draw)
+        return others[rows], held_out
+
+
+def _in_folds(
+    network: Network,
+    pictures: "Pictures",
+    plan: _Folds,
+    stage: _Stage,
+    step: Callable[[int], None],
+) -> tuple[tuple[str, ...], Tensor, Tensor, int, Tensor]:
+    """See pictures once, then fit and answer fold by fold.
+
+    Returns:
+        Names of the layers, predictions (R, L, T) of the pictures that have a fold, validation
+        (V, R, L) of V folds, labels that a draw had at least, all final features.
+    """
+    features: dict[str, list[Tensor]] = {}
+    final = _Final(len(plan.folds))
+    maps = stream_maps(
+        network,
+        pictures.images,
+        torch.arange(len(plan.folds)),
+        batch=stage.batch,
+        device=stage.device,
+        precision=stage.precision,
+    )
+    for layers in maps:
+        for name, layer in layers.items():
+            features.setdefault(name, []).append(_finite(stage.features(layer), name).cpu())
+        step(final.add(layers))
+    names = tuple(features)
+    folds = int(plan.folds.max()) + 1
+    predictions = torch.zeros(plan.draws, len(names), len(plan.folds), dtype=torch.int64)
+    validation = torch.zeros(folds, plan.draws, len(names), dtype=torch.float64)
+    chosen = {
+        (fold, draw): plan.fitted_on(fold, draw)
+        for fold in range(folds)
+        for draw in range(plan.draws)
+    }
+    for place, name in enumerate(names):
+        x = torch.cat(features.pop(name)).to(stage.device)
+        y = plan.labels.to(stage.device)
+        for (fold, draw), (rows, held_out) in chosen.items():
+            probe = stage.probe(x.shape[1], len(pictures.classes))
+            probe.add(x[rows], y[rows], held_out.to(stage.device))
+            probe.solve()
+            tested = plan.folds == fold
+            predictions[draw, place, tested] = probe.predict(x[tested.to(stage.device)]).cpu()
+            validation[fold, draw, place] = probe.validation
+    least = min(len(rows) for rows, _ in chosen.values())
+    return names, predictions[:, :, plan.folds >= 0], validation, least, final.features()
 
 
 def measure_one(
@@ -246,8 +360,13 @@ def measure_one(
     precision: str = "32",
     name: str = "network",
     progress: Progress | None = None,
+    folds: Tensor | None = None,
 ) -> Answers:
-    """Probe every layer of one network; see `measure` for the arguments."""
+    """Probe every layer of one network; see `measure` for the arguments.
+
+    With `folds` (N,) of `train`, as `folds_of` deals them, every picture that has one is answered
+    by what was fitted on the others; `test` is then the same pictures.
+    """
     if draws < 1:
         raise UsageError(f"draws must be at least 1, got {draws}")
     if train.classes != test.classes:
@@ -256,9 +375,9 @@ def measure_one(
             f"and {list(test.classes)}"
         )
     start = time.monotonic()
-    plan = _Plan.of(_labels_of(train, "training"), labels, draws, seed)
     stage = _Stage(probe, batch, torch.device(device), precision)
-    total, done = len(plan.rows) + len(_labels_of(test, "test")), 0
+    known = _labels_of(train, "training")
+    done = 0
 
     def step(pictures: int) -> None:
         nonlocal done
@@ -266,6 +385,16 @@ def measure_one(
         if progress is not None:
             progress(name, done, total)
 
+    if folds is not None:
+        total = len(train)
+        dealt = _Folds.of(folds, known, labels, draws, seed)
+        names, answers, each, had, final = _in_folds(network, train, dealt, stage, step)
+        best = each.mean(dim=1).argmax(dim=1)  # (V,)
+        chosen = best[folds[folds >= 0]]
+        shape, seconds = Shape.of(final), time.monotonic() - start
+        return Answers(names, answers, each.mean(dim=0), shape, had, seconds, chosen)
+    plan = _Plan.of(known, labels, draws, seed)
+    total = len(plan.rows) + len(_labels_of(test, "test"))
     probes = _fit(network, train, plan, stage, step)
     predictions, final = _answer(network, test, probes, stage, step)
     by_layer = [[probe.validation for probe in of_layer] for of_layer in probes.values()]

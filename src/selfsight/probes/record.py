@@ -1,98 +1,27 @@
 """Record: answers -> the result, its 95 % intervals and its verdict.
 
-The intervals come from a bootstrap over what varies: draws of labelled pictures, initialisations of
-the untrained network, and test pictures. All three are crossed (every draw of every network answers
-every test picture), so each is resampled on its own: Owen, "The pigeonhole bootstrap", Annals of
-Applied Statistics 2007, https://arxiv.org/abs/0712.1111. The gain is paired: in each resample both
-networks have the same draws and the same test pictures.
+Networks are compared picture by picture, each at its own best layer; `intervals.py` derives how
+sure the difference is, and why. Where it is not sure enough, the largest of what makes it uncertain
+says what would narrow it.
 
-Of n draws or initialisations, n - 1 are resampled: with so few, n would make the variance too small
-by a factor (n - 1) / n, and n - 1 make it right (Rao, Wu, "Resampling inference with complex survey
-data", JASA 1988, https://doi.org/10.1080/01621459.1988.10478591, section 2). A single one stays.
-
-A resample is a row of counts, an accuracy under it a sum of correctness by these counts; so a
-thousand resamples are one matrix product.
-
-Legend: P resamples, R draws, I initialisations, L layers, T test pictures, K classes.
+Legend: R draws, I initialisations, L layers, T test pictures, K classes.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from selfsight.errors import UsageError
+from selfsight.probes.intervals import Gain, accuracy_interval
 from selfsight.probes.measure import Answers, Kind
 from selfsight.verdict import Shape, Verdict, judge_labelled
 
 if TYPE_CHECKING:
     from selfsight.data import Pictures
 
-RESAMPLES = 1000
-RESAMPLES_AT_ONCE = 100  # bounds the (P, T) table of counts
-INTERVAL = (0.025, 0.975)
 DIGITS = 4
-
-
-@dataclass(frozen=True)
-class Intervals:
-    """Where 95 % of the resamples lie, as (low, high).
-
-    Attributes:
-        layers: (L, 2), each layer's accuracy.
-        gain: The trained network's best layer less the untrained networks'.
-    """
-
-    layers: Tensor
-    gain: tuple[float, float]
-
-
-def _counts(
-    things: int, drawn: int, generator: torch.Generator, *, resamples: int = RESAMPLES
-) -> Tensor:
-    """Draw so many with replacement, at least 1: -> shares (P, things) float32, rows sum to 1."""
-    chosen = torch.randint(things, (resamples, max(1, drawn)), generator=generator)
-    counts = torch.zeros(resamples, things)
-    counts.scatter_add_(1, chosen, torch.ones(chosen.shape))
-    return counts / chosen.shape[1]
-
-
-def _resampled(right: Tensor, generator: torch.Generator) -> Tensor:
-    """Average correctness over resampled test pictures: (M, T) -> (P, M)."""
-    pictures = right.shape[1]
-    blocks = range(RESAMPLES // RESAMPLES_AT_ONCE)
-    return torch.cat(
-        [
-            _counts(pictures, pictures, generator, resamples=RESAMPLES_AT_ONCE) @ right.T
-            for _ in blocks
-        ]
-    )
-
-
-def bootstrap(trained: Tensor, best: int, untrained: Tensor, *, seed: int = 0) -> Intervals:
-    """Find the intervals of every layer's accuracy and of the best layer's gain.
-
-    Args:
-        trained: (R, L, T) whether each answer is right, as 0 or 1.
-        best: The trained network's layer that the gain is taken of.
-        untrained: (I, R, T), the same for each untrained network's own best layer.
-        seed: Of the resamples.
-    """
-    draws, layers = trained.shape[:2]
-    initialisations = len(untrained)
-    generator = torch.Generator().manual_seed(seed)
-    by_draw = _counts(draws, draws - 1, generator)  # (P, R)
-    by_start = _counts(initialisations, initialisations - 1, generator)  # (P, I)
-    right = torch.cat([trained.flatten(0, 1), untrained.flatten(0, 1)]).float()
-    accuracy = _resampled(right, generator)  # (P, R * L + I * R)
-    before, after = accuracy.split([draws * layers, initialisations * draws], dim=1)
-    of_layers = torch.einsum("pr,prl->pl", by_draw, before.view(-1, draws, layers))
-    plain = torch.einsum("pi,pr,pir->p", by_start, by_draw, after.view(-1, initialisations, draws))
-    ends = torch.tensor(INTERVAL)
-    low, high = torch.quantile(of_layers[:, best] - plain, ends).tolist()
-    return Intervals(torch.quantile(of_layers, ends, dim=0).T, (low, high))
 
 
 def _rounded(value: Any) -> Any:
@@ -163,7 +92,9 @@ def _check(trained: Answers, untrained: Sequence[Answers], test: int) -> None:
             )
 
 
-def _judge(trained: Answers, untrained: Sequence[Answers], numbers: Mapping[str, Any]) -> Verdict:
+def _judge(
+    trained: Answers, untrained: Sequence[Answers], numbers: Mapping[str, Any], narrow: str
+) -> Verdict:
     mean = Shape(
         sum(answers.shape.spread for answers in untrained) / len(untrained),
         sum(answers.shape.rank for answers in untrained) / len(untrained),
@@ -177,12 +108,36 @@ def _judge(trained: Answers, untrained: Sequence[Answers], numbers: Mapping[str,
         gain_high=numbers["gain_high"],
         pixels=numbers["pixels"],
         dictionary=numbers["patch_dictionary"],
+        narrow=narrow,
     )
+
+
+def narrowing(gain: Gain, *, pictures: int, initialisations: int, folded: bool) -> str:
+    """Say what makes a gain most uncertain, and what would narrow its interval.
+
+    Args:
+        gain: The gain.
+        pictures: How many were tested.
+        initialisations: How many untrained networks there were.
+        folded: Whether the pictures were tested in folds.
+    """
+    parts = (
+        f"The chance of {pictures:,} test pictures alone would leave {100 * gain.pictures:.1f} "
+        f"points on either side, that of first weights {100 * gain.starts:.1f}"
+    )
+    if gain.pictures >= gain.starts:
+        more = "labelled pictures" if folded else "test pictures"
+        return f"{parts}: more {more} would narrow it."
+    if initialisations == 1:
+        return f"{parts}: without --quick more untrained networks tell how far these matter."
+    if gain.labels > gain.starts / 2:
+        return f"{parts}, which take the draws of labels unlike: more --labels would narrow it."
+    return f"{parts}: a run with another --seed would tell whether the gain comes again."
 
 
 def _best_accuracy(answers: Answers | None, labels: Tensor) -> float | None:
     """Take a network's accuracy at its own best layer, if it was probed."""
-    return None if answers is None else float(_accuracies(answers, labels)[answers.best])
+    return None if answers is None else float((answers.own == labels).double().mean())
 
 
 def _numbers(
@@ -191,33 +146,34 @@ def _numbers(
     pixels: Answers | None,
     dictionary: Answers | None,
     y: Tensor,
-    seed: int,
+    gain: Gain,
 ) -> dict[str, Any]:
-    """Compute every number that compares networks, by its key in the record."""
-    best = trained.best
-    own = torch.stack([answers.predictions[:, answers.best] == y for answers in untrained])
-    intervals = bootstrap(trained.predictions == y, best, own, seed=seed)
+    """Collect every number that compares networks, by its key in the record."""
     mine = _accuracies(trained, y)
     theirs = torch.stack([_accuracies(answers, y) for answers in untrained]).mean(dim=0)
-    untrained_best = float(own.double().mean())
-    low, high = intervals.layers.T.tolist()
+    ends = [accuracy_interval(right) for right in (trained.predictions == y).transpose(0, 1)]
+    right = trained.own == y
+    low, high = accuracy_interval(right)
+    accuracy = float(right.double().mean())
     return {
-        "best_layer": trained.layers[best],
-        "trained": float(mine[best]),
-        "untrained": untrained_best,
-        "gain": float(mine[best]) - untrained_best,
-        "gain_low": intervals.gain[0],
-        "gain_high": intervals.gain[1],
-        "low": low[best],
-        "high": high[best],
+        "best_layer": trained.layers[trained.best],
+        "trained": accuracy,
+        "untrained": accuracy - gain.value,
+        "gain": gain.value,
+        "gain_low": gain.low,
+        "gain_high": gain.high,
+        "won": gain.won,
+        "lost": gain.lost,
+        "low": low,
+        "high": high,
         "pixels": _best_accuracy(pixels, y),
         "patch_dictionary": _best_accuracy(dictionary, y),
         "layers": {
             name: {
                 "trained": float(mine[place]),
                 "untrained": float(theirs[place]),
-                "low": low[place],
-                "high": high[place],
+                "low": ends[place][0],
+                "high": ends[place][1],
             }
             for place, name in enumerate(trained.layers)
         },
@@ -233,7 +189,7 @@ def result_record(
     *,
     probe: Kind,
     dictionary: Answers | None = None,
-    seed: int = 0,
+    folds: Tensor | None = None,
     seconds: float | None = None,
     settings: Mapping[str, Any] | None = None,
     machine: Mapping[str, Any] | None = None,
@@ -245,10 +201,11 @@ def result_record(
         untrained: Answers of the same network untrained, one an initialisation; at least one.
         pixels: Answers of raw pixels, if they were probed.
         train: The labelled pictures probes were fitted on.
-        test: The labelled pictures that were answered.
+        test: The labelled pictures that were answered; in folds, the same ones.
         probe: Which probe it was.
         dictionary: Answers of a patch dictionary, if one was probed.
-        seed: Of the bootstrap.
+        folds: (N,) the fold that each picture was tested in, -1 for none; None where the test part
+            is its own.
         seconds: Time taken; by default the sum over the networks.
         settings: What was asked and derived.
         machine: What it ran on.
@@ -258,12 +215,16 @@ def result_record(
     """
     if train.labels is None or test.labels is None:
         raise UsageError("a result must be of labelled pictures, got none with labels; label fifty")
-    y = test.labels
+    y = test.labels if folds is None else test.labels[folds >= 0]
     _check(trained, untrained, len(y))
     others = [*untrained, *(answers for answers in (pixels, dictionary) if answers is not None)]
-    numbers = _numbers(trained, untrained, pixels, dictionary, y, seed)
-    verdict = _judge(trained, untrained, numbers)
-    classes = by_class(trained.predictions[:, trained.best] == y, y, test.classes)
+    own = torch.stack([answers.own == y for answers in untrained])
+    folded = folds is not None
+    gain = Gain.of(trained.own == y, own, folded=folded)
+    numbers = _numbers(trained, untrained, pixels, dictionary, y, gain)
+    narrow = narrowing(gain, pictures=len(y), initialisations=len(untrained), folded=folded)
+    verdict = _judge(trained, untrained, numbers, narrow)
+    classes = by_class(trained.own == y, y, test.classes)
     counts = train.labels.bincount(minlength=len(test.classes))
     record = {
         "probe": probe,
@@ -272,7 +233,9 @@ def result_record(
         "chance": float(y.bincount().max()) / len(y),
         "labels": trained.labels,
         "test": len(y),
+        "folds": None if folds is None else int(folds.max()) + 1,
         "draws": len(trained.predictions),
+        "initialisations": len(untrained),
         **numbers,
         "verdict": verdict.word,
         "reasons": list(verdict.reasons),

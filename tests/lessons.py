@@ -1,0 +1,196 @@
+"""Lessons: how long a task must train until it has surely left the untrained network behind.
+
+One table says it for every task. The lengths follow from a rule that was fixed before anything was
+measured: over `SEEDS`, the mean of `gain_low` (the lower end of the probe's interval, by which the
+verdict decides whether anything was gained) lies at least `MARGIN` standard errors of a single run
+above nothing. The standard error is taken over all tasks together, since three runs of one tell
+little of it. `tests/learning/measured.csv` keeps what was measured; a test holds that the table
+follows from it. In the suite each lesson then runs once, with the first seed.
+
+Run as a program this file measures: a lesson a seed is a row, kept as soon as it is there, and what
+has its row is not measured again.
+
+    python tests/lessons.py [--task NAME ...] [--work FOLDER]
+"""
+
+import argparse
+import csv
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+import selfsight
+from selfsight.data import Source, open_data
+from selfsight.data.locks import alone
+from selfsight.probes.sampling import choose_labelled
+from selfsight.run import Run
+
+SEEDS = (0, 1, 2)
+MARGIN = 3.0  # standard errors
+LEARNED_FROM, TESTED_ON = 10_000, 2_000  # pictures of CIFAR-10
+MEASURED = Path(__file__).parent / "learning" / "measured.csv"
+# Alike on every processor, as far as arithmetic can be.
+ALIKE: dict[str, Any] = {"precision": "f32"}
+
+
+class Lesson(NamedTuple):
+    """How a task is trained in its lesson.
+
+    Attributes:
+        samples: Pictures drawn.
+        data: What it is trained and probed on.
+        settings: Flags of `pretrain` by name, besides those that all have.
+    """
+
+    samples: int
+    data: Literal["cifar10", "caltech30"] = "cifar10"
+    settings: Mapping[str, Any] = {}
+
+
+LESSONS: dict[str, Lesson] = {
+    "relative-position": Lesson(12_000, "caltech30", {"size": 96}),
+    "jigsaw": Lesson(20_000),
+    "colorization": Lesson(20_000),
+    "colorization-vae": Lesson(40_000),
+    "inpainting": Lesson(40_000),
+    "rotation": Lesson(20_000),
+    "simclr": Lesson(20_000),
+    "moco": Lesson(20_000),
+    "moco-v2": Lesson(20_000),
+    "exemplar": Lesson(20_000),
+    "instance-discrimination": Lesson(20_000),
+    "pirl": Lesson(20_000),
+    "deepcluster": Lesson(20_000),
+    "patch-dictionary": Lesson(10_000),
+    "supervised": Lesson(20_000),
+}
+
+
+def lesson_data(name: str, shared: Path, home: Path) -> Path:
+    """Give a lesson's pictures: of CIFAR-10 a part, decoded once and kept for all that ask.
+
+    Args:
+        name: Of the data, as a lesson names it.
+        shared: The folder of real data.
+        home: Where what is decoded is kept; who else asks meanwhile waits.
+    """
+    if name != "cifar10":
+        return shared / name
+    place = home / "cifar10.npz"
+    home.mkdir(parents=True, exist_ok=True)
+    with alone(home / "cifar10.lock"):
+        if not place.exists():
+            parts = open_data(str(shared / name))
+            assert parts.test is not None  # the data set has one
+            arrays = {
+                f"{part}_{key}": value
+                for part, source, count in (
+                    ("train", parts.train, LEARNED_FROM),
+                    ("test", parts.test, TESTED_ON),
+                )
+                for key, value in _some_of(source, count).items()
+            }
+            beside = place.with_suffix(".part.npz")
+            np.savez(beside, **arrays)  # pyright: ignore[reportArgumentType] -- its stub knows one
+            beside.replace(place)
+    return place
+
+
+def _some_of(source: Source, count: int) -> dict[str, np.ndarray]:
+    """Decode so many pictures, of every class alike: -> images (N, H, W, C), labels (N,)."""
+    assert source.labels is not None
+    rows = choose_labelled(source.labels, count, seed=0, draw=0)[0].sort().values
+    images = [source.decode(int(row)).permute(1, 2, 0).numpy() for row in rows]
+    return {"images": np.stack(images), "labels": source.labels[rows].numpy()}
+
+
+def trained(task: str, lesson: Lesson, data: Path, out: Path, *, seed: int = SEEDS[0]) -> Run:
+    """Train a task as its lesson says, or take up the run that is there."""
+    if out.exists():
+        return selfsight.pretrain(resume=str(out))
+    given = {**ALIKE, "samples": lesson.samples, "seed": seed, **lesson.settings}
+    return selfsight.pretrain(str(data), task, out=str(out), **given)
+
+
+def row_of(task: str, lesson: Lesson, seed: int) -> dict[str, str]:
+    """Say what a row of the measured table is about, as the table writes it."""
+    about = {"task": task, "data": lesson.data, "samples": lesson.samples}
+    settings = " ".join(f"{name}={value}" for name, value in lesson.settings.items())
+    return {key: str(value) for key, value in {**about, "settings": settings, "seed": seed}.items()}
+
+
+def measured() -> list[dict[str, str]]:
+    """Read the measured table."""
+    if not MEASURED.exists():
+        return []
+    with MEASURED.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def rows_about(task: str, rows: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
+    """Find a task's rows, one a seed, measured as its lesson is now."""
+    wanted = [row_of(task, LESSONS[task], seed) for seed in SEEDS]
+    return [row for about in wanted for row in rows if about.items() <= row.items()]
+
+
+def standard_error(rows: Sequence[Mapping[str, str]]) -> float:
+    """Estimate how far a run's `gain_low` falls from its task's mean: over all tasks of a table."""
+    squares, freedom = 0.0, 0
+    for task in LESSONS:
+        lows = [float(row["gain_low"]) for row in rows_about(task, rows)]
+        if lows:
+            squares += sum((low - fmean(lows)) ** 2 for low in lows)
+            freedom += len(lows) - 1
+    return math.sqrt(squares / freedom)
+
+
+def _measured_row(task: str, seed: int, shared: Path, work: Path) -> dict[str, str]:
+    lesson, began = LESSONS[task], time.process_time()
+    data = lesson_data(lesson.data, shared, work)
+    run = trained(task, lesson, data, work / f"{task}-{lesson.samples}-{seed}", seed=seed)
+    taught = time.process_time()
+    record = selfsight.probe(run, str(data))
+    assert isinstance(record, dict)
+    told = run.result("pretrain") or {}
+    numbers = {key: record[key] for key in ("trained", "untrained", "gain", "gain_low", "verdict")}
+    numbers |= {"loss": told["loss"], "blind": told["blind"]}
+    numbers |= {
+        "training_seconds": round(taught - began, 1),
+        "seconds": round(time.process_time() - began, 1),
+        "processor": run.settings["machine"]["processor"],
+        "torch": run.settings["versions"]["torch"],
+    }
+    return row_of(task, lesson, seed) | {key: str(value) for key, value in numbers.items()}
+
+
+def main() -> None:
+    """Measure the lessons that have no row yet, seed by seed, so that all tasks come early."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--task", action="append", choices=LESSONS, help="only this one, or these")
+    parser.add_argument("--seed", action="append", type=int, choices=SEEDS, help="only this one")
+    parser.add_argument("--work", type=Path, required=True, help="folder for runs and baselines")
+    asked = parser.parse_args()
+    work = asked.work.resolve()
+    os.environ.setdefault("SELFSIGHT_CACHE", str(work / "cache"))
+    shared = Path(os.environ.get("SELFSIGHT_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    for seed in asked.seed or SEEDS:
+        for task in asked.task or LESSONS:
+            rows = measured()
+            if any(row_of(task, LESSONS[task], seed).items() <= row.items() for row in rows):
+                continue
+            row = _measured_row(task, seed, shared, work)
+            print(row, flush=True)
+            with MEASURED.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, row, lineterminator="\n")
+                writer.writeheader()
+                writer.writerows([*rows, row])
+
+
+if __name__ == "__main__":
+    main()
