@@ -25,8 +25,8 @@ trained at once, and so that the encoder must see:
 - The mixture is drawn to codes that do not move for it, as in the paper, and reads features that
   do not move for it either. Its pull, towards whichever component was the closest, was so fitful
   that the encoder learned less the stronger it was.
-- Rare colours weigh no more than others, unless `rebalanced` says so: their weights made the first
-  thousand steps so uneven that the encoder learned next to nothing in them.
+- Rare colours weigh no more than others, unless `rebalanced` says so: with their weights the
+  encoder learned nothing in the first few hundred steps, and less in the first thousand.
 
 The field is as coarse as colorization's, a squared error without gradient term or principal
 components is taken, and the components are wider.
