@@ -10,7 +10,9 @@ follows from it. In the suite each lesson then runs once, with the first seed.
 Run as a program this file measures: a lesson a seed is a row, kept as soon as it is there, and what
 has its row is not measured again.
 
-    python tests/lessons.py [--task NAME ...] [--work FOLDER]
+    python tests/lessons.py --work FOLDER [--task NAME ...] [--seed N ...]
+
+Several may measure at once with the same FOLDER, each other tasks or seeds.
 """
 
 import argparse
@@ -54,21 +56,21 @@ class Lesson(NamedTuple):
 
 
 LESSONS: dict[str, Lesson] = {
-    "relative-position": Lesson(12_000, "caltech30", {"size": 96}),
+    "rotation": Lesson(20_000),
+    "supervised": Lesson(20_000),
+    "patch-dictionary": Lesson(10_000),
+    "simclr": Lesson(20_000),
     "jigsaw": Lesson(20_000),
     "colorization": Lesson(20_000),
-    "colorization-vae": Lesson(40_000),
-    "inpainting": Lesson(40_000),
-    "rotation": Lesson(20_000),
-    "simclr": Lesson(20_000),
+    "instance-discrimination": Lesson(20_000),
+    "exemplar": Lesson(20_000),
+    "pirl": Lesson(20_000),
     "moco": Lesson(20_000),
     "moco-v2": Lesson(20_000),
-    "exemplar": Lesson(20_000),
-    "instance-discrimination": Lesson(20_000),
-    "pirl": Lesson(20_000),
     "deepcluster": Lesson(20_000),
-    "patch-dictionary": Lesson(10_000),
-    "supervised": Lesson(20_000),
+    "inpainting": Lesson(40_000),
+    "relative-position": Lesson(12_000, "caltech30", {"size": 64}),
+    "colorization-vae": Lesson(40_000),
 }
 
 
@@ -186,10 +188,19 @@ def main() -> None:
                 continue
             row = _measured_row(task, seed, shared, work)
             print(row, flush=True)
-            with MEASURED.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, row, lineterminator="\n")
-                writer.writeheader()
-                writer.writerows([*rows, row])
+            with alone(work / "measured.lock"):
+                _keep(row)
+
+
+def _keep(row: dict[str, str]) -> None:
+    """Add a row to the measured table, in the place of one about the same."""
+    places = list(LESSONS)
+    by_place = {(places.index(one["task"]), one["seed"]): one for one in [*measured(), row]}
+    rows = [by_place[place] for place in sorted(by_place)]
+    with MEASURED.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, row, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 if __name__ == "__main__":
