@@ -23,7 +23,7 @@ from torch import Tensor
 from torchvision.io import ImageReadMode
 
 from selfsight.data import open_data, read
-from selfsight.data.folder import picture_paths
+from selfsight.data.walking import walked
 from selfsight.machine import processors
 
 SIDE = 96
@@ -38,7 +38,7 @@ def caltech30() -> Path:
 
 def reference(folder: Path) -> int:
     """Decode and scale every file, with nothing else done."""
-    paths = picture_paths(folder)
+    paths = walked(folder).paths
     store = torch.zeros(len(paths), 3, SIDE, SIDE, dtype=torch.uint8)
 
     def one(i: int) -> None:

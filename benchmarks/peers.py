@@ -7,7 +7,7 @@ The same decoded pictures, the same timm network, the same batch, the same machi
     lightly              as documented: f32, its transform of PIL pictures, its loader with two
                          workers (lightly_recipes.py says whence)
     lightly, our precision   the same under bf16 autocast, if that is what ours takes
-    ours                 the steps of a run, in the precision and with the threads its plan chose
+    ours                 the steps of a run, in the precision and with the threads of its plan
     ours, f32            the same when f32 is asked for
 
 They take turns, so that other work on the machine falls on all of them; a turn begins with steps
@@ -110,7 +110,7 @@ def ours(
         batch=BATCH,
         limit=limit,
         precision=precision,  # pyright: ignore[reportArgumentType] -- one of two literals
-        minutes=100.0,  # so long that no turn comes to its end
+        samples=10**9,  # so many that no turn comes to its end
     )
     source = source_of(data, settings.task, None)
     chosen = parsed_settings(settings.task, ())

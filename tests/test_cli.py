@@ -287,7 +287,7 @@ def test_labels_are_asked_for_where_the_task_needs_them(
 ) -> None:
     words = ["pretrain", str(made / "photos"), *SHORT, "--out", str(tmp_path / "run")]
     words[words.index("rotation")] = "supervised"
-    refused(words, 1, capsys, "learns from labels")
+    refused(words, 1, capsys, "supervised needs labels", "has none", "another --task")
 
 
 def test_unlabelled_pictures_give_the_verdict_unknown(

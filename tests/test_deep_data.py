@@ -62,7 +62,12 @@ def check_all_verbs(data: str, out: Path, values: np.ndarray) -> Run:
     assert recipe.deviation == pytest.approx(plain.std(axis=0), rel=1e-3)
     record = selfsight.probe(run, labels=100, quick=True)
     assert isinstance(record, dict)
-    assert record["verdict"] in ("learning", "no better than untrained", "collapsed")
+    assert record["verdict"] in (
+        "learning",
+        "no better than untrained",
+        "too close to tell",
+        "collapsed",
+    )
     assert record["trained"] > record["chance"]
     found = selfsight.neighbours(run, queries=2, count=2)
     assert Path(found["sheet"]).is_file()

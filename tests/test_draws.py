@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from selfsight.draws import Draws
+from selfsight.draws import Draws, derived_seed
 
 WORD = 1 << 64
 GOLDEN = 0x9E3779B97F4A7C15
@@ -205,3 +205,15 @@ def test_uniform_bits_and_orders_are_the_same_on_a_gpu() -> None:
 
     assert torch.equal(here.uniform("crop", 64), there.uniform("crop", 64).cpu())
     assert torch.equal(here.order("order"), there.order("order").cpu())
+
+
+def test_derived_seeds_are_all_different_and_torch_takes_them() -> None:
+    found = {
+        derived_seed(seed, name, number)
+        for seed in range(20)
+        for name in ("process", "other")
+        for number in range(20)
+    }
+
+    assert len(found) == 20 * 2 * 20
+    assert all(torch.Generator().manual_seed(one).initial_seed() == one for one in found)

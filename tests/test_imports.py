@@ -19,7 +19,7 @@ HEAVY = ("torch", "numpy", "timm", "lightning_fabric", "matplotlib")
 # The house of DESIGN.md. What serves all may be imported by everything, and imports only its like.
 SERVE_ALL = {
     "errors", "settings", "batch", "draws", "score", "atomic", "progress", "machine", "encoders",
-    "parts", "verdict", "cielab",
+    "parts", "verdict", "cielab", "names",
 }  # fmt: skip
 LEFT_TO_RIGHT = (
     {"data"},
@@ -27,7 +27,7 @@ LEFT_TO_RIGHT = (
     {"tasks"},
     {"run"},
     {"probes"},
-    {"plan", "processes", "train", "pace", "tracking"},
+    {"plan", "processes", "slowing", "train", "pace", "tracking"},
     {"reading", "subject", "weights", "preparing", "fitting", "pretraining", "probing"},
     {"looks"},
     {"neighbouring", "embedding", "looking", "applying"},

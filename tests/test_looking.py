@@ -85,7 +85,7 @@ def test_other_data_is_held_out_and_measured_whole(home: Path, tmp_path: Path) -
     assert record["part"] == "all of DATA"
     assert record["trained_on"] is False
     assert record["pretext"]["rotation"]["pictures"] == 8
-    with pytest.raises(selfsight.SelfsightError, match=r"learned from labels, and .*red has none"):
+    with pytest.raises(selfsight.SelfsightError, match=r"learned from labels needs .*red has none"):
         selfsight.look(home / "run", str(home / "photos" / "red"))
 
 

@@ -8,15 +8,19 @@ from torch import nn
 
 from selfsight.encoders import build
 from selfsight.errors import UsageError
+from selfsight.machine import processors
 from selfsight.plan import (
     batch_size,
     encoder_name,
+    minutes_of,
     optimization,
     parameter_groups,
     rate_factor,
     side_of_canvas,
     side_of_pictures,
     step_count,
+    steps_within,
+    thread_count,
 )
 from selfsight.settings import Pretrain
 
@@ -91,20 +95,52 @@ def test_a_batch_over_the_data_is_lowered_and_said_if_it_was_asked_for() -> None
 
 
 @pytest.mark.parametrize(
-    ("settings", "device", "expected"),
+    ("settings", "expected"),
     [
-        ({"samples": 1000}, "cpu", 16),  # 1000 / 64 = 15.6
-        ({"samples": 1}, "cpu", 1),
-        ({"epochs": 3}, "cpu", 45),  # 15 whole batches each
-        ({"minutes": 2.0}, "cpu", 240),  # 120 s / 0.5 s
-        ({"minutes": 0.0001}, "cpu", 1),
-        ({}, "cpu", 1200),  # ten minutes
-        ({}, "cuda", 1500),  # a hundred epochs
-        ({"minutes": 2.0}, "cuda", 240),
+        ({"samples": 1000}, 16),  # 1000 / 64 = 15.6
+        ({"samples": 1}, 1),
+        ({"epochs": 3}, 45),  # 15 whole batches each
+        ({}, 1500),  # a hundred epochs
     ],
 )
-def test_a_length_becomes_steps(settings: dict[str, float], device: str, expected: int) -> None:
-    assert step_count(asked(**settings), 1000, 64, device, 0.5) == expected
+def test_a_length_in_pictures_becomes_steps(settings: dict[str, float], expected: int) -> None:
+    assert step_count(asked(**settings), 1000, 64) == expected
+
+
+def test_a_length_in_time_has_room_for_steps() -> None:
+    assert steps_within(2.0, 0.5) == 240  # 120 s / 0.5 s
+    assert steps_within(0.0001, 0.5) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "device", "expected"),
+    [
+        ({}, "cpu", 10),
+        ({}, "cuda", None),
+        ({"minutes": 2.0}, "cpu", 2.0),
+        ({"minutes": 2.0}, "cuda", 2.0),
+        ({"samples": 10}, "cpu", None),
+        ({"epochs": 1}, "cpu", None),
+    ],
+)
+def test_a_length_is_a_time_if_asked_for_and_without_any_on_a_processor(
+    settings: dict[str, float], device: str, expected: float | None
+) -> None:
+    assert minutes_of(asked(**settings), device) == expected
+
+
+def test_processes_share_the_processors_there_are() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(processors())
+        assert thread_count(None, 1) == processors()
+        assert thread_count(None, 2) == max(1, processors() // 2)
+        assert thread_count(None, 1000) == 1
+        torch.set_num_threads(1)  # the caller's word counts
+        assert thread_count(None, 1) == 1
+        assert thread_count(3, 1) == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_rate_rises_evenly_then_falls_by_a_half_cosine() -> None:

@@ -3,16 +3,20 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import selfsight
 from selfsight.cli import main
+from selfsight.data import open_data, split
 from selfsight.encoders import Recipe
 from selfsight.errors import SelfsightError
 from selfsight.plan import Plan
 from selfsight.probes.baseline import untrained_encoder
+from selfsight.probing import table_of
 from selfsight.run import Run
+from selfsight.subject import subject_of
 from selfsight.weights import built
 
 pytestmark = pytest.mark.slow
@@ -41,9 +45,52 @@ def test_baselines_are_kept_and_give_the_same_record(run: Run, cache: Path) -> N
     times = [path.stat().st_mtime_ns for path in kept]
     second = selfsight.probe(run, "digits", labels=100)
 
-    assert len(kept) == 5  # three initialisations, the pixels and the patch dictionary
+    assert len(kept) == 10  # eight initialisations, the pixels and the patch dictionary
     assert [path.stat().st_mtime_ns for path in kept] == times
     assert numbers(first) == numbers(second)
+
+
+def test_few_pictures_without_a_test_part_are_all_tested_in_folds(run: Run) -> None:
+    record = selfsight.probe(run, "digits", labels=100, quick=True)
+
+    assert isinstance(record, dict)
+    assert (record["test"], record["folds"], record["labels"]) == (1797, 5, 100)
+    assert "1,797 test pictures in 5 folds" in str(table_of(record).title)
+
+
+def test_what_labels_have_taught_is_tested_on_the_fifth_they_left_out(tmp_path: Path) -> None:
+    taught = selfsight.pretrain(
+        "digits", "supervised", samples=64, size=16, out=str(tmp_path / "taught")
+    )
+    onward = selfsight.pretrain(
+        "digits",
+        "rotation",
+        samples=64,
+        size=16,
+        start=str(taught.path),
+        out=str(tmp_path / "onward"),
+    )
+
+    for run in (taught, onward):
+        record = selfsight.probe(run, "digits", labels=50, quick=True)
+        assert isinstance(record, dict)
+        assert (record["test"], record["folds"]) == (len(split(open_data("digits").train)[1]), None)
+    (taught.path / "settings.json").unlink()
+    assert subject_of(str(onward.path)).knows_labels  # what cannot be asked may have known them
+
+
+def test_copies_are_tested_by_what_was_not_fitted_on_them(tmp_path: Path, run: Run) -> None:
+    # Noise has nothing to learn, but for copies of the same noise with the same label.
+    noise = np.random.default_rng(0)
+    images = noise.integers(0, 256, (40, 16, 16), dtype=np.uint8)
+    labels = noise.integers(0, 2, 40)
+    np.savez(tmp_path / "twice.npz", images=np.tile(images, (4, 1, 1)), labels=np.tile(labels, 4))
+
+    record = selfsight.probe(run, str(tmp_path / "twice.npz"), quick=True, probe="knn")
+
+    assert isinstance(record, dict)
+    assert record["test"] == 160
+    assert record["trained"] < 0.8  # 1 if copies were fitted on
 
 
 def test_the_patch_dictionary_is_the_same_for_every_network(run: Run, tmp_path: Path) -> None:

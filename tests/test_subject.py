@@ -74,7 +74,7 @@ def test_what_is_no_run_gets_a_sentence(tmp_path: Path) -> None:
 
 
 def arrays(channels: int) -> Arrays:
-    return Arrays(f"of {channels}", np.zeros((4, 16, 16, channels), np.uint8), (), None)
+    return Arrays(f"of {channels}", np.zeros((4, 16, 16, channels), np.uint8))
 
 
 def test_a_network_of_timm_is_carried_to_channels_there_is_no_way_to(

@@ -8,6 +8,7 @@ import torch
 from selfsight.verdict import (
     LEAST_RANK,
     SPREAD_SHARE,
+    WORTH_HAVING,
     Shape,
     Solved,
     effective_rank,
@@ -146,14 +147,49 @@ def test_the_patch_dictionary_is_named_and_does_not_decide(accuracy: float, said
     )
 
 
+@pytest.mark.parametrize("high", [WORTH_HAVING, 0.05])
 @pytest.mark.parametrize("low", [0.0, -0.01])
-def test_an_interval_that_reaches_zero_is_no_gain(low: float) -> None:
+def test_an_interval_that_holds_none_and_a_gain_worth_having_is_too_close(
+    low: float, high: float
+) -> None:
     verdict = judge_labelled(
-        WELL, WELL, accuracy=0.5, untrained_accuracy=0.48, gain_low=low, gain_high=0.05
+        WELL,
+        WELL,
+        accuracy=0.5,
+        untrained_accuracy=0.48,
+        gain_low=low,
+        gain_high=high,
+        narrow="More pictures would narrow it.",
+    )
+
+    assert verdict.word == "too close to tell"
+    assert verdict.reasons[0].endswith("holds both none and 1.0 points, the least worth having.")
+    assert verdict.reasons[1:] == ("More pictures would narrow it.",)  # nothing of pixels
+
+
+@pytest.mark.parametrize(("low", "high"), [(-0.01, 0.009), (0.0, 0.0), (-0.08, -0.02)])
+def test_no_gain_is_said_only_where_one_worth_having_is_excluded(low: float, high: float) -> None:
+    verdict = judge_labelled(
+        WELL,
+        WELL,
+        accuracy=0.5,
+        untrained_accuracy=0.5,
+        gain_low=low,
+        gain_high=high,
+        narrow="More pictures would narrow it.",
     )
 
     assert verdict.word == "no better than untrained"
-    assert len(verdict.reasons) == 1  # nothing is said of pixels that were not probed
+    assert len(verdict.reasons) == 1
+    assert verdict.reasons[0].endswith("lies below 1.0 points, the least worth having.")
+
+
+def test_a_small_gain_that_is_sure_is_learning() -> None:
+    verdict = judge_labelled(
+        WELL, WELL, accuracy=0.505, untrained_accuracy=0.5, gain_low=0.001, gain_high=0.009
+    )
+
+    assert verdict.word == "learning"
 
 
 def test_without_labels_it_is_unknown_and_says_what_to_do() -> None:

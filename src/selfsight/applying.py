@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
-from rich.console import Console
 from torch import Tensor, nn
 
 from selfsight import atomic, machine
@@ -31,8 +30,8 @@ from selfsight.looks.photographs import (
 from selfsight.looks.side_by_side import draw_side_by_side
 from selfsight.parts.color_bins import LEAST_TEMPERATURE
 from selfsight.plan import Plan
-from selfsight.progress import Bar, console
-from selfsight.reading import say_skipped
+from selfsight.progress import Bar, answers, console
+from selfsight.reading import say_once, say_skipped
 from selfsight.run import Run
 from selfsight.settings import Apply
 from selfsight.weights import trained_tasks
@@ -95,6 +94,8 @@ def apply_as(settings: Apply) -> dict[str, Any]:
     begun = time.monotonic()
     job = _job(settings)
     photographs = listed(settings.files)
+    for note in dict.fromkeys(note for one in photographs for note in one.source.notes):
+        say_once(note)
     out = Path(str(settings.out))
     places = [_places(out, one.name, job) for one in photographs]
     check_places(photographs, places, *filter(None, (settings.mask,)))
@@ -260,6 +261,6 @@ def _say_of_colours(done: list[dict[str, Any]], job: Job) -> None:
 
 def show(record: dict[str, Any]) -> None:
     """Print the record for people: what was written where."""
-    say = Console(soft_wrap=True, highlight=False, markup=False).print
+    say = answers().print
     for one in record["files"]:
         say(f"{one['picture']}: {', '.join(one['results'])}; side by side: {one['sheet']}")

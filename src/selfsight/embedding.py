@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from rich.console import Console
 from torch import Tensor
 
 from selfsight import atomic, machine
@@ -18,8 +17,9 @@ from selfsight.data import Pictures, Skipped, Source, open_data
 from selfsight.data.streaming import Streamed
 from selfsight.errors import UsageError
 from selfsight.looks.embeddings import UNLABELLED, EmbeddingFile, NpzFile, ParquetFile, Rows
-from selfsight.progress import Bar, console
-from selfsight.reading import read_aloud
+from selfsight.names import shown
+from selfsight.progress import Bar, answers, console
+from selfsight.reading import read_aloud, say_unlabelled
 from selfsight.run import Run
 from selfsight.settings import Embed
 from selfsight.subject import Subject, check_layer, encoded, subject_of
@@ -61,18 +61,22 @@ def embed_as(settings: Embed) -> dict[str, Any]:
     if path.exists():
         console().print(f"{path} is replaced once everything is computed")
     parts = open_data(data)
+    say_unlabelled(parts.train, parts.test)
     subject = subject.seeing(parts.train, parts.test)
     about = {
-        "network": subject.name,
+        "network": shown(subject.name),
         "layer": settings.layer or "pooled",
         "size": str(subject.size),
-        "data": parts.train.name if parts.test is None else data,
+        "data": shown(parts.train.name if parts.test is None else data),
         "view": "the largest centred square, scaled by area",
     }
     skipped: list[Skipped] = []
+    notes: dict[str, None] = {}
     with (ParquetFile if path.suffix == ".parquet" else NpzFile)(path, about) as file:
         for part in _parts(parts.train, parts.test):
-            skipped += _embedded(subject, settings, part, file)
+            pictures = _embedded(subject, settings, part, file)
+            skipped += [*pictures.skipped, *_found_broken(pictures)]
+            notes |= dict.fromkeys(pictures.notes)
     return {
         "out": str(path),
         "count": file.count,
@@ -80,6 +84,7 @@ def embed_as(settings: Embed) -> dict[str, Any]:
         "splits": file.splits,
         "classes": len(parts.train.classes),
         "skipped": [dataclasses.asdict(one) for one in skipped],
+        "notes": list(notes),
         **about,
         "size": subject.size,
         "seconds": round(time.monotonic() - begun, 1),
@@ -116,8 +121,8 @@ def _parts(train: Source, test: Source | None) -> list[_Part]:
     return [_Part(train, "train", labelled), _Part(test, "test", labelled)]
 
 
-def _embedded(subject: Subject, settings: Embed, part: _Part, file: EmbeddingFile) -> list[Skipped]:
-    """Embed one part: -> the pictures that could not be read."""
+def _embedded(subject: Subject, settings: Embed, part: _Part, file: EmbeddingFile) -> Pictures:
+    """Embed one part: -> its pictures."""
     pictures = read_aloud(
         part.source,
         side=subject.size,
@@ -142,7 +147,7 @@ def _embedded(subject: Subject, settings: Embed, part: _Part, file: EmbeddingFil
             file.add(_rows(pictures, here[kept], part, batch[kept]))
             done += len(batch)
             bar(done)
-    return [*pictures.skipped, *_found_broken(pictures)]
+    return pictures
 
 
 def _rows(pictures: Pictures, rows: Tensor, part: _Part, features: Tensor) -> Rows:
@@ -173,7 +178,7 @@ def _found_broken(pictures: Pictures) -> list[Skipped]:
 def show(record: dict[str, Any]) -> None:
     """Print for people what was written where."""
     skipped = f", {len(record['skipped'])} skipped" if record["skipped"] else ""
-    Console(soft_wrap=True, highlight=False, markup=False).print(
+    answers().print(
         f"{record['count']:,} pictures{skipped}, {record['features']} features each "
         f"({record['layer']}), in {record['out']}"
     )

@@ -143,8 +143,8 @@ def fit_prepared(
         device=device,
         precision="f32",
         memory_format="channels_last",
-        threads=torch.get_num_threads(),
-        seconds_a_step=0.0,
+        threads=plan.thread_count(settings.threads, 1),
+        seconds_a_step=None,
         save_every=settings.save_every,
         notes=() if streamed is None else (told_of_stream(streamed),),
         tile=settings.tile,
@@ -176,7 +176,7 @@ def _lines(of: Plan, task: nn.Module) -> list[str]:
         f"encoder   {of.encoder['name']}, {encoder.dim} features",
         f"fit       in closed form, without steps, from {of.steps * of.batch:,} of the pictures, "
         "each looked at once",
-        f"machine   {of.device}, {of.threads} threads",
+        f"machine   {of.device}, {of.threads} thread{'s' if of.threads > 1 else ''}",
         *(f"note      {note}" for note in of.notes),
     ]
 

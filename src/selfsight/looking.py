@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from selfsight import atomic, encoders, machine
 from selfsight.encoders import Encoder
@@ -16,7 +15,7 @@ from selfsight.looks.filters import draw_filters
 from selfsight.looks.held_out import HeldOut, held_out
 from selfsight.looks.pretext import look_at_task
 from selfsight.plan import Plan
-from selfsight.progress import console
+from selfsight.progress import answers, console
 from selfsight.run import Run
 from selfsight.settings import Look
 from selfsight.subject import TIMM, Subject, subject_of
@@ -134,7 +133,7 @@ def _say_of_training(held: HeldOut) -> None:
 
 def show(record: dict[str, Any]) -> None:
     """Print the record for people: what was measured, and where the pictures are."""
-    say = Console(soft_wrap=True, highlight=False, markup=False).print
+    say = answers().print
     for name, one in record.get("pretext", {}).items():
         say(f"{name}: {one['words']}")
     for file in record["files"]:

@@ -26,7 +26,7 @@ from selfsight.looks.wording import caption, short_names, table_of, verdict
 from selfsight.plan import Plan
 from selfsight.probes.baseline import CALIBRATED_ON, some_rows, untrained_encoder
 from selfsight.probes.features import Pixels
-from selfsight.progress import console
+from selfsight.progress import answers, console
 from selfsight.run import Run, run_of
 from selfsight.settings import Neighbours
 from selfsight.subject import Subject, check_layer, seen, subject_of
@@ -224,6 +224,4 @@ def _several(value: str | Path | Run | Sequence[str | Path | Run]) -> tuple[str,
 def show(record: dict[str, Any]) -> None:
     """Print the record for people: a table of networks, the verdict, and where the sheet is."""
     Console().print(table_of(record))
-    Console(soft_wrap=True, highlight=False, markup=False).print(
-        f"{record['verdict']}\nsheet: {record['sheet']}"
-    )
+    answers().print(f"{record['verdict']}\nsheet: {record['sheet']}")

@@ -1,47 +1,35 @@
-"""Pace: ways of computing a step, measured before the start; the fastest is taken.
+"""Pace: how a step is computed, by rule; and how long it takes, where the length is a time.
 
-Another way than the plain one must pay: fewer digits, fewer threads, a compiled encoder. Several
-processes measure together, so that all of them choose alike.
+Precision, threads and compiling follow from the machine and from what was asked, never from a
+stopwatch: the same command with the same seed gives the same weights, however busy the machine is.
+Only `--minutes` needs to know how many steps there is room for; nothing else is measured.
 """
 
+import copy
 import dataclasses
+import statistics
+import time
 from collections.abc import Callable
-from typing import NamedTuple
 
+import torch
 from torch import nn
 
 from selfsight import machine, plan
-from selfsight.engine import Precision, bf16_is_sound, fault_of_compiling
-from selfsight.plan import Plan
+from selfsight.batch import Epoch
+from selfsight.engine import Engine, Precision, bf16_is_sound, fault_of_compiling, threads
+from selfsight.parts import offered
+from selfsight.plan import Plan, make_optimizer
 from selfsight.processes import ALONE, Processes
+from selfsight.progress import console
 from selfsight.settings import Pretrain
-from selfsight.train import Batches, FeaturesOf, measured_epoch, measured_step
+from selfsight.train import Batches, FeaturesOf
 
-WORTH_CHANGING = 0.95  # share of the plain way's time that another way must stay under
-WORTH_COMPILING = 300.0  # seconds of training; compiling itself takes about a minute
-
-
-class Way(NamedTuple):
-    """A way of computing.
-
-    Attributes:
-        seconds: That a step takes.
-        precision: "f32" or "bf16".
-        threads: Processor threads.
-        compiled: Whether the encoders are compiled.
-    """
-
-    seconds: float
-    precision: Precision
-    threads: int
-    compiled: bool = False
-
-    def or_better(self, other: "Way") -> "Way":
-        """Take the other way if it saves enough."""
-        return other if other.seconds < WORTH_CHANGING * self.seconds else self
+MEASURED_STEPS, MEASURED_SECONDS = 7, 3.0
+# Compiling takes about a minute: it is left to trainings of at least so many minutes, or steps.
+LONG_MINUTES, LONG_STEPS = 5.0, 5000
 
 
-def measured_plan(
+def completed(
     settings: Pretrain,
     draft: Plan,
     task: nn.Module,
@@ -50,61 +38,62 @@ def measured_plan(
     *,
     processes: Processes = ALONE,
 ) -> Plan:
-    """Choose precision, threads and compiling by measurement, then the steps.
+    """Choose precision and compiling by rule, and count the steps: -> the plan, in all processes.
 
-    One thread can be faster than all where other work shares the cores, since threads that wait
-    for each other then wait for that work too.
+    Args:
+        settings: What was asked.
+        draft: All but precision, compiling and steps.
+        task: What is trained; no weight, statistic or draw of it is touched.
+        batches: Gives the batch of a step.
+        features_of: Encodes every picture, for tasks that look at all of them before an epoch.
+        processes: Those that train together.
     """
-
-    def timed(precision: Precision, threads: int, compiled: bool = False) -> Way:
-        machine.give_back_memory()  # else one measurement's peak would come on top of another's
-        seconds = measured_step(
-            task, batches, draft, precision, threads, compiled=compiled, processes=processes
-        )
-        return Way(seconds, precision, threads, compiled)
-
-    notes: tuple[str, ...] = ()
-    precision = settings.precision
-    if precision != "f32" and not bf16_is_sound(task, batches(0), draft.device):
-        precision = "f32"
-        notes += ("f32, since this processor's bf16 gives wrong gradients for maps of one value",)
-    way = timed("bf16" if precision == "bf16" else "f32", draft.threads)
-    if precision == "auto":
-        way = way.or_better(timed("bf16", draft.threads))
-    if draft.device == "cpu" and draft.threads > 1:
-        way = way.or_better(timed(way.precision, 1))
-    if _is_to_be_compiled(settings, draft, way):
-        fault = _fault(
-            dataclasses.replace(draft, precision=way.precision), task, batches, processes
-        )
+    precision, notes = _precision(settings, draft, task, batches)
+    chosen = dataclasses.replace(draft, precision=precision)
+    minutes = plan.minutes_of(settings, draft.device)
+    steps = 1
+    if minutes is None:
+        steps = plan.step_count(settings, draft.learned or draft.samples, draft.batch)
+    if _is_to_be_compiled(settings, draft.device, minutes, steps):
+        fault = _fault(chosen, task, batches, processes)
         notes += fault
-        if not fault:
-            compiled = timed(way.precision, way.threads, compiled=True)
-            way = compiled if settings.compile == "on" else way.or_better(compiled)
-    chosen = dataclasses.replace(
-        draft, precision=way.precision, threads=way.threads, compiled=way.compiled
-    )
-    seconds = way.seconds + measured_epoch(task, features_of(chosen), chosen, processes=processes)
-    learned = draft.learned or draft.samples
-    steps = plan.step_count(settings, learned, draft.batch, draft.device, seconds)
-    final = dataclasses.replace(
-        chosen,
-        steps=steps,
-        warmup=round(plan.WARM_UP_SHARE * steps),
-        seconds_a_step=seconds,
-        notes=draft.notes + notes,
-    )
+        chosen = dataclasses.replace(chosen, compiled=not fault)
+    seconds = None
+    if minutes is not None:
+        console().print("measuring a step", style="dim")
+        seconds = measured_step(task, batches, chosen, processes=processes)
+        seconds += measured_epoch(task, features_of(chosen), chosen, processes=processes)
+        steps = plan.steps_within(minutes, seconds)
     machine.give_back_memory()
-    return processes.told(final)
+    return processes.told(
+        dataclasses.replace(
+            chosen,
+            steps=steps,
+            warmup=round(plan.WARM_UP_SHARE * steps),
+            seconds_a_step=seconds,
+            notes=draft.notes + notes,
+        )
+    )
 
 
-def _is_to_be_compiled(settings: Pretrain, draft: Plan, way: Way) -> bool:
+def _precision(
+    settings: Pretrain, draft: Plan, task: nn.Module, batches: Batches
+) -> tuple[Precision, tuple[str, ...]]:
+    """Choose bf16 where the device multiplies it and its gradients are sound: -> it, notes."""
+    asked = settings.precision
+    if asked == "f32" or (asked == "auto" and not machine.multiplies_bf16(draft.device)):
+        return "f32", ()
+    if bf16_is_sound(task, batches(0), draft.device):
+        return "bf16", ()
+    return "f32", ("f32, since this processor's bf16 gives wrong gradients for maps of one value",)
+
+
+def _is_to_be_compiled(settings: Pretrain, device: str, minutes: float | None, steps: int) -> bool:
     """Decide whether compiling is tried: if asked for, else on a GPU in a long training."""
     if settings.compile != "auto":
         return settings.compile == "on"
-    learned = draft.learned or draft.samples
-    steps = plan.step_count(settings, learned, draft.batch, draft.device, way.seconds)
-    return draft.device == "cuda" and steps * way.seconds >= WORTH_COMPILING
+    long = steps >= LONG_STEPS if minutes is None else minutes >= LONG_MINUTES
+    return device == "cuda" and long
 
 
 def _fault(of: Plan, task: nn.Module, batches: Batches, processes: Processes) -> tuple[str, ...]:
@@ -122,3 +111,67 @@ def as_compiled(
     """Check that a run that was compiled can be here too: -> how to go on, what to say."""
     notes = _fault(of, task, batches, processes) if of.compiled else ()
     return (dataclasses.replace(of, compiled=False), notes) if notes else (of, ())
+
+
+def measured_step(
+    task: nn.Module,
+    batches: Batches,
+    of: Plan,
+    *,
+    processes: Processes = ALONE,
+) -> float:
+    """Time a training step on a copy of the task.
+
+    No weight, statistic or draw of the run is touched.
+
+    Args:
+        task: What would be trained.
+        batches: Gives the batch of a step.
+        of: How; if compiled, that must be known to work.
+        processes: Those that would train together; they measure together.
+
+    Returns:
+        Seconds, the median of a few steps, averaged over tasks that take turns; of several
+        processes the slowest's, in all of them.
+    """
+    shares: dict[int, float] = getattr(task, "shares", {0: 1.0})
+    cycle = len(getattr(task, "turns", (0,)))
+    engine = Engine(
+        of.device,
+        of.precision,
+        devices=of.devices,
+        nodes=of.nodes,
+        compiled=of.compiled,
+        resting=of.resting,
+    )
+    twin = copy.deepcopy(task).train()
+    optimizer = make_optimizer(twin, of)
+    engine.prepare(twin, optimizer)
+    times: dict[int, list[float]] = {first: [] for first in shares}
+    with torch.random.fork_rng(), threads(of.threads):
+        for first, taken in times.items():
+            most = MEASURED_SECONDS / len(shares)
+            while len(taken) < MEASURED_STEPS and (len(taken) < 2 or sum(taken) < most):
+                step = first + len(taken) * cycle
+                begun = time.perf_counter()
+                offered.before_step(twin, step, of.steps)
+                engine.update(engine.score(batches(len(taken))).loss, clip=of.clip)
+                offered.after_step(twin, step, of.steps)
+                engine.wait()
+                taken += processes.largest(time.perf_counter() - begun)
+    # The first step of each kind sets things up.
+    return sum(share * statistics.median(times[first][1:]) for first, share in shares.items())
+
+
+def measured_epoch(
+    task: nn.Module, features_of: FeaturesOf, of: Plan, *, processes: Processes = ALONE
+) -> float:
+    """Time what a task does before an epoch, on a copy of it: -> seconds a step, on the average."""
+    if not hasattr(task, "before_epoch") or not offered.epochs_between(task):
+        return 0.0  # what is done once belongs to no step
+    twin = copy.deepcopy(task).to(processes.placed(of.device))
+    begun = time.perf_counter()
+    with torch.random.fork_rng(), threads(of.threads):
+        offered.before_epoch(twin, Epoch(0, of.seed, features_of))
+    (seconds,) = processes.largest(time.perf_counter() - begun)
+    return seconds / (of.steps_per_epoch * offered.epochs_between(twin))

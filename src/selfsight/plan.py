@@ -16,7 +16,7 @@ from selfsight.encoders import DEFAULT, Encoder
 from selfsight.encoders.encoder import batch_norms
 from selfsight.engine import Precision
 from selfsight.errors import UsageError
-from selfsight.machine import cache_folder, size_in_words
+from selfsight.machine import cache_folder, processors, size_in_words
 from selfsight.parts.across import own_statistics
 from selfsight.parts.together import Mix
 from selfsight.progress import duration
@@ -63,7 +63,7 @@ class Plan:
         precision: "f32" or "bf16".
         memory_format: How pictures lie in memory.
         threads: Processor threads a tensor operation uses.
-        seconds_a_step: As measured before the start.
+        seconds_a_step: As measured before the start, where the length was a time; else None.
         save_every: Seconds between two checkpoints.
         notes: What the user should know of the choices.
         tile: Side of the tiles that pictures are cut into, in pixels; None for whole ones.
@@ -104,7 +104,7 @@ class Plan:
     precision: Precision
     memory_format: str
     threads: int
-    seconds_a_step: float
+    seconds_a_step: float | None
     save_every: float
     notes: tuple[str, ...] = ()
     tile: int | None = None
@@ -187,16 +187,23 @@ class Plan:
             f"encoder   {self.encoder['name']}, {weights / 1e6:.2f} M weights, "
             f"{encoder.dim} features{start}",
             f"steps     {self.steps:,} of {self.batch} pictures: {epochs:.3g} times through the "
-            f"{learned}, about {duration(self.steps * self.seconds_a_step)}",
+            f"{learned}, {self._told_of_time()}",
             f"training  {self.optimizer}, rate {self.rate:.3g} by {self.schedule} after "
             f"{self.warmup} steps of warm-up, decay {self.decay:g}, "
             f"{'no clipping' if self.clip is None else f'clipped at {self.clip:g}'}",
-            f"machine   {self.device}, {self.precision}, {self.threads} threads"
+            f"machine   {self.device}, {self.precision}, {self.threads} thread"
+            + ("s" if self.threads > 1 else "")
             + (f" in each of {self.processes} processes" if self.processes > 1 else "")
             + (", compiled" if self.compiled else ""),
         ]
         lines += self._lines_of_statistics(task)
         return lines + [f"note      {note}" for note in self.notes]
+
+    def _told_of_time(self) -> str:
+        """Say how long the steps take, if that was measured."""
+        if self.seconds_a_step is None:
+            return "the time they take shows from the first ones on"
+        return f"about {duration(self.steps * self.seconds_a_step)}"
 
     def _lines_of_statistics(self, task: nn.Module) -> list[str]:
         """Say over which pictures several processes normalise."""
@@ -302,16 +309,33 @@ def optimization(settings: Pretrain, encoder: Encoder, batch: int) -> dict[str, 
     }
 
 
-def step_count(
-    settings: Pretrain, samples: int, batch: int, device: str, seconds_a_step: float
-) -> int:
-    """Turn the asked length into optimiser steps, at least one."""
+def minutes_of(settings: Pretrain, device: str) -> float | None:
+    """Give the length of the training if it is a time, in minutes; None if it is pictures."""
+    if settings.samples is not None or settings.epochs is not None:
+        return None
+    return settings.minutes or (PROCESSOR_MINUTES if device == "cpu" else None)
+
+
+def step_count(settings: Pretrain, samples: int, batch: int) -> int:
+    """Turn a length in pictures, or in times through the data, into steps, at least one."""
     if settings.samples is not None:
         return max(1, math.ceil(settings.samples / batch))
-    if settings.epochs is not None or (settings.minutes is None and device == "cuda"):
-        return max(1, (settings.epochs or GPU_EPOCHS) * (samples // batch))
-    minutes = settings.minutes or PROCESSOR_MINUTES
+    return max(1, (settings.epochs or GPU_EPOCHS) * (samples // batch))
+
+
+def steps_within(minutes: float, seconds_a_step: float) -> int:
+    """Count the steps that a time has room for, at least one."""
     return max(1, round(minutes * 60 / seconds_a_step))
+
+
+def thread_count(asked: int | None, devices: int) -> int:
+    """Choose the processor threads of each process: the processors there are for it.
+
+    Fewer, if the caller allowed fewer by OMP_NUM_THREADS or `torch.set_num_threads`. Nothing else
+    decides: with another number of threads sums are added up in another order, so that the weights
+    of a busy machine would be others than those of an idle one.
+    """
+    return asked or max(1, min(torch.get_num_threads(), processors() // devices))
 
 
 def rate_factor(step: int, steps: int, warmup: int, schedule: str) -> float:

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from selfsight import plan
+from selfsight import machine, plan
 from selfsight.augment.views import centre_view
 from selfsight.batch import Facts, LabelledImages, Needs
 from selfsight.data import (
@@ -24,9 +24,10 @@ from selfsight.data import (
     split,
     survey,
 )
+from selfsight.data.source import labels_of
 from selfsight.encoders import Encoder, evaluating
 from selfsight.errors import SelfsightError, UsageError
-from selfsight.pace import measured_plan
+from selfsight.pace import completed
 from selfsight.parts import offered
 from selfsight.parts.gather import gathered
 from selfsight.parts.together import Together
@@ -71,14 +72,12 @@ def prepared(
     device: str,
     processes: Processes,
 ) -> Prepared:
-    """Read the data, build the networks, measure a step, and plan."""
-    say = console().print
+    """Read the data, build the networks, try a step, and plan."""
+    say, company = console().print, machine.Company(settings.devices)
     needs = needs_of(settings.task)
-    if needs.labels and len(source.classes) < 2:
-        raise SelfsightError(
-            f"{_asker(settings.task, 'labels')} learns from labels, and {source.name} has none; "
-            "sort the pictures into one folder a class, or choose another --task"
-        )
+    if needs.labels:
+        asker = _asker(settings.task, "labels")
+        labels_of(source, f"--task {asker}", "choose another --task")
     known = survey(source)
     most = max(needs.wanted_side or 0, plan.most_side(device))
     size = plan.side_of_pictures(settings.size, known.longer_side, device, most=most)
@@ -113,10 +112,9 @@ def prepared(
         learned=None if rows is None or len(rows) == len(pictures) else len(rows),
         notes=draft.notes + offered.notes(task),
     )
-    say("measuring a step", style="dim")
     batches = batches_of(pictures, draft, needs, task, processes=processes)
     draft = tried(task, batches, draft, processes=processes)
-    final = measured_plan(
+    final = completed(
         settings,
         draft,
         task,
@@ -124,7 +122,7 @@ def prepared(
         lambda of: features_of(pictures, of, processes),
         processes=processes,
     )
-    for line in final.lines(task):
+    for line in [*final.lines(task), *told_of_company(company, final)]:
         say(line)
     return Prepared(final, task, pictures, batches, processes)
 
@@ -219,7 +217,7 @@ def _draft(
     canvas: int,
     device: str,
 ) -> Plan:
-    """Plan all but what needs a measurement."""
+    """Plan all but precision, compiling and steps."""
     channels = pictures.images.shape[1]
     samples = len(pictures)
     least = needs_of(settings.task).wanted_batch or 0
@@ -276,10 +274,10 @@ def _draft(
         schedule=settings.schedule,
         warmup=0,
         device=device,
-        precision="bf16" if settings.precision == "bf16" else "f32",
+        precision="f32",
         memory_format="channels_last",
-        threads=torch.get_num_threads(),
-        seconds_a_step=0.0,
+        threads=plan.thread_count(settings.threads, settings.devices),
+        seconds_a_step=None,
         save_every=settings.save_every,
         notes=notes,
         tile=settings.tile,
@@ -307,6 +305,20 @@ def settled(task: str, facts: Facts, chosen: dict[str, Any]) -> dict[str, Any]:
     given = dataclasses.replace(facts, chosen=chosen)
     derived = cast(dict[str, Any], derive(given)) if derive else {}
     return derived | {k: v for k, v in chosen.items() if v is not None or k not in derived}
+
+
+def told_of_company(company: machine.Company, of: Plan) -> list[str]:
+    """Say so where other programs are at work and threads will wait for each other.
+
+    The number of threads is left as it is: the weights may not depend on what else is at work.
+    """
+    busy, cores = company.busy(), machine.processors()
+    if of.device != "cpu" or of.threads == 1 or busy is None or cores - busy > of.threads - 0.5:
+        return []
+    return [
+        f"note      other programs keep {busy:.1f} of {cores} processors busy, and {of.threads} "
+        "threads wait for each other; --threads 1 may be faster"
+    ]
 
 
 def told_of_stream(streamed: Streamed) -> str:

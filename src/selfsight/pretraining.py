@@ -15,13 +15,15 @@ from torch import nn
 from selfsight import encoders, machine
 from selfsight.augment.views import centre_view
 from selfsight.data import Ahead, Skipped, Source, Streamed, open_data, split
+from selfsight.data.source import require_same_classes
+from selfsight.draws import derived_seed
 from selfsight.encoders import Encoder
 from selfsight.encoders.feeding import AS_IT_IS
 from selfsight.engine import resolve_device, threads
 from selfsight.errors import SelfsightError
 from selfsight.fitting import Fitting, fit_prepared, is_fitted, refuse
 from selfsight.pace import as_compiled
-from selfsight.plan import Plan
+from selfsight.plan import Plan, thread_count
 from selfsight.preparing import Prepared, acquaint, batches_of, needs_of, prepared, source_of
 from selfsight.probes.baseline import final_features, some_rows, untrained_encoder
 from selfsight.probes.curve import LABELS, TESTED, CurveProbe, few
@@ -92,11 +94,12 @@ def _pretrained(settings: Pretrain, processes: Processes) -> Run:
     ours = processes.leads and not place.exists()
     run = Run(processes.told(Run.create(place).path if processes.leads else place))
     try:
-        begun = (
-            fit_prepared(settings, chosen, source, device)
-            if is_fitted(settings.task)
-            else prepared(settings, chosen, source, device, processes)
-        )
+        with threads(thread_count(settings.threads, settings.devices)):
+            begun = (
+                fit_prepared(settings, chosen, source, device)
+                if is_fitted(settings.task)
+                else prepared(settings, chosen, source, device, processes)
+            )
     except BaseException:
         if ours:
             with contextlib.suppress(OSError):
@@ -108,6 +111,7 @@ def _pretrained(settings: Pretrain, processes: Processes) -> Run:
                 "asked": dataclasses.asdict(settings),
                 "plan": begun.plan.to_json(),
                 "skipped": [dataclasses.asdict(s) for s in begun.pictures.skipped],
+                "notes": list(begun.pictures.notes),
                 **_circumstances(device),
             }
         )
@@ -119,6 +123,7 @@ def _labelled(data: str) -> tuple[Source, Source]:
     parts = open_data(data)
     few(parts.train, LABELS)  # refuses what has no labels
     train, test = (parts.train, parts.test) if parts.test is not None else split(parts.train)
+    require_same_classes(train, test)
     return few(train, LABELS), few(test, TESTED)
 
 
@@ -163,8 +168,9 @@ def _resumed(run: Run, processes: Processes) -> Run:
             f"was; start a new run from its weights with --from {run.path}"
         )
     begun_already = run.load_checkpoint() is not None  # its weights replace those of the start
-    task, _ = built(dataclasses.replace(of, start=None) if begun_already else of)
-    acquaint(task, pictures, of)
+    with threads(of.threads):
+        task, _ = built(dataclasses.replace(of, start=None) if begun_already else of)
+        acquaint(task, pictures, of)
     batches = batches_of(pictures, of, needs_of(of.tasks), task, processes=processes)
     of, notes = as_compiled(of, task, batches, processes=processes)
     for note in notes:
@@ -197,7 +203,7 @@ def _trained(run: Run, begun: Prepared) -> Run:
     of, leads = begun.plan, begun.processes.leads
     trackers = Trackers.of(of.track if leads else (), run.path)
     with torch.random.fork_rng(), threads(of.threads):
-        torch.manual_seed(of.seed + begun.processes.rank)
+        torch.manual_seed(derived_seed(of.seed, "process", begun.processes.rank))
         training = _training(run, begun, trackers)
         training.resume()
         if of.start and training.step == 0:

@@ -20,7 +20,7 @@ from selfsight import atomic, machine
 from selfsight.data import Parts, Pictures, Source, open_data, split
 from selfsight.data.pictures import alike
 from selfsight.data.reading import fitting
-from selfsight.data.source import same_classes
+from selfsight.data.source import labels_of, require_same_classes, same_classes
 from selfsight.data.splitting import FOLDS, folds_of
 from selfsight.errors import SelfsightError, UsageError
 from selfsight.probes.baseline import (
@@ -125,12 +125,16 @@ def _sources(settings: Probe, subject: Subject) -> Parts:
         test = other.test or other.train
         if train.labels is not None and test.labels is not None:
             test = same_classes(train, test)
+    if train.labels is not None or train.unlabelled:
+        labels_of(train, "a probe", "give other DATA")
     if test is None and train.labels is not None and not _in_folds(train, subject):
         train, test = split(train)
     if test is not None and train.labels is not None and test.labels is None:
-        raise SelfsightError(f"{test.name} has no labels, so nothing can be tested on it")
+        labels_of(test, "testing a probe", "give other pictures with --test")
     if test is not None and train.labels is None:
         test = None
+    if test is not None:
+        require_same_classes(train, test)
     return Parts(train, test)
 
 

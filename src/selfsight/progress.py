@@ -5,6 +5,7 @@ On a terminal a bar that moves; elsewhere a line now and then, so that a log sta
 
 import time
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -16,12 +17,27 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from selfsight.names import told
+
 SECONDS_BETWEEN_LINES = 20.0
+
+
+class _Plain(Console):
+    """A console that shows whatever names a sentence holds."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print, with what cannot be shown written out."""
+        super().print(*(told(one) if isinstance(one, str) else one for one in objects), **options)
 
 
 def console() -> Console:
     """Give the console that everything but results goes to: standard error."""
-    return Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+    return _Plain(stderr=True, highlight=False, soft_wrap=True, markup=False)
+
+
+def answers() -> Console:
+    """Give the console that a verb's answer in sentences goes to: standard output."""
+    return _Plain(highlight=False, soft_wrap=True, markup=False)
 
 
 class Bar:

@@ -1,6 +1,7 @@
 """Reading aloud: pictures are decoded with progress; what was skipped or slow is said."""
 
 from collections.abc import Sequence
+from functools import cache
 
 from selfsight import machine
 from selfsight.data import Pictures, Skipped, Source, Streamed, read
@@ -40,6 +41,8 @@ def read_aloud(
     Raises:
         SelfsightError: If the pictures do not fit into memory, or too many cannot be read.
     """
+    for note in source.notes:
+        say_once(note)
     count = min(len(source), limit or len(source))
     with Bar("reading", count) as bar:
         pictures = read(
@@ -53,8 +56,16 @@ def read_aloud(
             memory=memory_for_pictures() // processes,
             progress=lambda done, _: bar(done),
         )
+    for note in pictures.notes:
+        say_once(note)
     say_skipped(pictures.skipped, count, listed_in)
     return pictures
+
+
+@cache
+def say_once(note: str) -> None:
+    """Say what a user should know of the data, once however often it is read."""
+    console().print(note)
 
 
 def say_skipped(skipped: Sequence[Skipped], count: int, listed_in: str) -> None:
@@ -65,6 +76,13 @@ def say_skipped(skipped: Sequence[Skipped], count: int, listed_in: str) -> None:
             f"skipped {len(skipped)} of {count} pictures, the first: {first.title}: "
             f"{first.reason}; {listed_in} lists them all"
         )
+
+
+def say_unlabelled(*sources: Source | None) -> None:
+    """Say why labels are left out, of data that has some and none that can be used."""
+    for source in sources:
+        if source is not None and source.unlabelled:
+            say_once(f"labels are left out: {source.unlabelled}")
 
 
 def told_of_waiting(pictures: Pictures, share: float) -> str | None:

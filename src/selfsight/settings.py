@@ -73,7 +73,9 @@ class Pretrain:
     save_every: Annotated[float, arg(metavar="SECONDS")] = 60.0
     """Seconds between two checkpoints; one is written at the end in any case."""
     precision: Literal["auto", "f32", "bf16"] = "auto"
-    """auto measures whether bf16 is faster here. Weights are f32 in any case."""
+    """auto: bf16 where the device multiplies it in hardware. Weights are f32 in any case."""
+    threads: Number = None
+    """Processor threads of each process. Default: one for each core it may use."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train."""
     devices: Annotated[int, arg(metavar="N")] = 1
@@ -83,7 +85,7 @@ class Pretrain:
     strategy: Annotated[str, arg(metavar="NAME")] = "ddp"
     """How several processes share the work: each has all weights, gradients are averaged."""
     compile: Literal["auto", "on", "off"] = "auto"
-    """Compile the encoder; auto measures whether that pays in long trainings on a GPU."""
+    """Compile the encoder; auto: in long trainings on a GPU."""
     probe_every: Annotated[float | None, arg(metavar="FACTOR")] = None
     """Probe the first task's encoder at growing steps, the first and the last; needs labels."""
     track: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME")] = ()
@@ -96,7 +98,7 @@ class Pretrain:
     def __post_init__(self) -> None:
         for name in self.task:
             row_of(name)
-        for name in ("epochs", "samples", "limit", "batch", "devices", "nodes"):
+        for name in ("epochs", "samples", "limit", "batch", "threads", "devices", "nodes"):
             _at_least(name, getattr(self, name), 1)
         _at_least("size", self.size, 8)
         _at_least("tile", self.tile, 8)

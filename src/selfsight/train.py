@@ -6,10 +6,8 @@ metrics not yet logged. All other randomness follows from the step, so a resumed
 same bits.
 """
 
-import copy
 import math
 import signal
-import statistics
 import threading
 import time
 from collections.abc import Callable
@@ -22,7 +20,7 @@ from torch import Tensor, nn
 from selfsight import encoders
 from selfsight.batch import Epoch
 from selfsight.encoders import Encoder
-from selfsight.engine import Engine, Precision, threads, uncompile_encoders
+from selfsight.engine import Engine, uncompile_encoders
 from selfsight.errors import SelfsightError, Stopped
 from selfsight.parts import offered
 from selfsight.parts.together import Together
@@ -31,8 +29,7 @@ from selfsight.processes import ALONE, Processes
 from selfsight.progress import Bar
 from selfsight.run import Run
 from selfsight.score import Score
-
-MEASURED_STEPS, MEASURED_SECONDS = 7, 3.0
+from selfsight.slowing import Slowing
 
 Batches = Callable[[int], Any]  # step -> batch
 FeaturesOf = Callable[[nn.Module], Tensor]  # network -> features of every picture, see `Epoch`
@@ -142,6 +139,10 @@ class Training:
         self.seconds = self.waited = 0.0  # of training so far; of it, waiting for data
         self.tally = Tally()
         self.rows: list[dict[str, float]] = []
+        self._slowing = Slowing(plan, cycle=len(getattr(task, "turns", (0,))))
+        self._told = ""  # of the last row, beside the bar
+        self._asking = 0  # the step after which several processes ask each other next
+        self._asked = (0, 0.0)  # the step and the seconds of training when they last did
 
     def resume(self) -> None:
         """Take up the run's last checkpoint, if there is one."""
@@ -220,7 +221,11 @@ class Training:
                 self._advance()
                 last = self.step == self.plan.steps
                 if last or self.step % self.plan.log_every == 0:
-                    self._log(bar)
+                    self._log()
+                bar(self.step, self._told)
+                news = self._slowing.news()
+                if news and self.processes.leads:
+                    bar.console.print(news)
                 due, asked = self._agreed(saved, interruption)
                 if last or due or asked:
                     self.save()
@@ -236,16 +241,20 @@ class Training:
         """Decide with the other processes whether to save and whether to stop.
 
         One process decides after every step; several ask each other about once a second, or as
-        often as they save.
+        often as they save, by the pace of the slowest since they last did.
         """
         due = self.processes.leads and time.monotonic() - saved >= self.plan.save_every
-        if self.processes.count > 1:
-            pause = min(1.0, self.plan.save_every) / max(self.plan.seconds_a_step, 1e-3)
-            if self.step % max(1, int(pause)):
-                return False, False
-            due, asked = self.processes.largest(due, interruption.asked)
-            return bool(due), bool(asked)
-        return due, interruption.asked
+        if self.processes.count == 1:
+            return due, interruption.asked
+        if self.step < self._asking:
+            return False, False
+        step, seconds = self._asked
+        taken = (self.seconds - seconds) / max(1, self.step - step)
+        due, asked, slowest = self.processes.largest(due, interruption.asked, taken)
+        self._asked = self.step, self.seconds
+        pause = min(1.0, self.plan.save_every) / max(slowest, 1e-3)
+        self._asking = self.step + max(1, int(pause))
+        return bool(due), bool(asked)
 
     def _looked(self) -> dict[str, float]:
         """Probe the encoder, in the first process; the others meet it at the next step."""
@@ -263,7 +272,8 @@ class Training:
         """Take one step."""
         begun = time.perf_counter()
         batch = self.batches(self.step)
-        self.waited += time.perf_counter() - begun
+        fetched = time.perf_counter()
+        self.waited += fetched - begun
         plan = self.plan
         rate = plan.rate * rate_factor(self.step, plan.steps, plan.warmup, plan.schedule)
         for group in self.optimizer.param_groups:
@@ -271,12 +281,15 @@ class Training:
         if self.features_of is not None and self.step % plan.steps_per_epoch == 0:
             epoch = Epoch(self.step // plan.steps_per_epoch, plan.seed, self.features_of)
             begin_epoch(self.task, epoch, self.optimizer)
+            fetched = time.perf_counter()
         offered.before_step(self.task, self.step, plan.steps)
         score = self.engine.score(batch)
         self.engine.update(score.loss, clip=plan.clip)
         self.tally.add(score, offered.after_step(self.task, self.step, plan.steps))
         self.step += 1
-        self.seconds += time.perf_counter() - begun
+        now = time.perf_counter()
+        self.seconds += now - begun
+        self._slowing.after(now - fetched)
 
     def _check_sound(self) -> None:
         means = self.tally.means()
@@ -290,8 +303,8 @@ class Training:
             f"intact. Start anew with a lower --rate (it was {self.plan.rate:g}) or with --clip 1"
         )
 
-    def _log(self, bar: Bar) -> None:
-        """Add a row of metrics, and show it."""
+    def _log(self) -> None:
+        """Add a row of metrics, and keep what is shown of it."""
         begun = time.perf_counter()
         self.engine.wait()  # a GPU may still be at work on the steps that are counted
         self.seconds += time.perf_counter() - begun
@@ -313,7 +326,7 @@ class Training:
             "waiting": self.waited / max(self.seconds, 1e-9),
         }
         self.tally = Tally()
-        bar(self.step, self._shown(means, row))
+        self._told = self._shown(means, row)
         self._tell(row | self._looked() if self.step in plan.probe_steps else row)
 
     def _shown(self, means: dict[str, float], row: dict[str, float]) -> str:
@@ -368,73 +381,3 @@ def encoders_of(task: nn.Module) -> dict[str, Encoder]:
         if encoder.model is not first.model or encoder.recipe != first.recipe:
             found[f"encoder-{name}"] = encoder
     return found
-
-
-def measured_step(
-    task: nn.Module,
-    batches: Batches,
-    plan: Plan,
-    precision: Precision,
-    count: int,
-    *,
-    compiled: bool = False,
-    processes: Processes = ALONE,
-) -> float:
-    """Time a training step on a copy of the task.
-
-    No weight, statistic or draw of the run is touched.
-
-    Args:
-        task: What would be trained.
-        batches: Gives the batch of a step.
-        plan: How, but for the following.
-        precision: To compute in.
-        count: Processor threads to use.
-        compiled: Whether to compile the encoders, which must be known to work.
-        processes: Those that would train together; they measure together.
-
-    Returns:
-        Seconds, the median of a few steps, averaged over tasks that take turns; of several
-        processes the slowest's, in all of them.
-    """
-    shares: dict[int, float] = getattr(task, "shares", {0: 1.0})
-    cycle = len(getattr(task, "turns", (0,)))
-    engine = Engine(
-        plan.device,
-        precision,
-        devices=plan.devices,
-        nodes=plan.nodes,
-        compiled=compiled,
-        resting=plan.resting,
-    )
-    twin = copy.deepcopy(task).train()
-    optimizer = make_optimizer(twin, plan)
-    engine.prepare(twin, optimizer)
-    times: dict[int, list[float]] = {first: [] for first in shares}
-    with torch.random.fork_rng(), threads(count):
-        for first, taken in times.items():
-            most = MEASURED_SECONDS / len(shares)
-            while len(taken) < MEASURED_STEPS and (len(taken) < 2 or sum(taken) < most):
-                step = first + len(taken) * cycle
-                begun = time.perf_counter()
-                offered.before_step(twin, step, plan.steps)
-                engine.update(engine.score(batches(len(taken))).loss, clip=plan.clip)
-                offered.after_step(twin, step, plan.steps)
-                engine.wait()
-                taken += processes.largest(time.perf_counter() - begun)
-    # The first step of each kind sets things up.
-    return sum(share * statistics.median(times[first][1:]) for first, share in shares.items())
-
-
-def measured_epoch(
-    task: nn.Module, features_of: FeaturesOf, plan: Plan, *, processes: Processes = ALONE
-) -> float:
-    """Time what a task does before an epoch, on a copy of it: -> seconds a step, on the average."""
-    if not hasattr(task, "before_epoch") or not offered.epochs_between(task):
-        return 0.0  # what is done once belongs to no step
-    twin = copy.deepcopy(task).to(processes.placed(plan.device))
-    begun = time.perf_counter()
-    with torch.random.fork_rng(), threads(plan.threads):
-        offered.before_epoch(twin, Epoch(0, plan.seed, features_of))
-    (seconds,) = processes.largest(time.perf_counter() - begun)
-    return seconds / (plan.steps_per_epoch * offered.epochs_between(twin))

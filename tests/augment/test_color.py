@@ -18,6 +18,7 @@ from selfsight.augment.color import (
     recolored,
     say_that_colors_stay,
 )
+from selfsight.augment.ordered import one_after_another as one_by_one
 from selfsight.batch import Images
 from selfsight.draws import Draws
 from selfsight.errors import UsageError
@@ -63,7 +64,7 @@ def one_after_another(
     table = torch.tensor(YIQ, dtype=torch.float64)
     y, i, q = torch.einsum("rc,bchw->brhw", table, x).unbind(dim=1)
     c, s = math.cos(2 * math.pi * turn), math.sin(2 * math.pi * turn)
-    turned = torch.stack([y, c * i - s * q, s * i + c * q], dim=1)
+    turned = torch.stack([y, c * i + s * q, c * q - s * i], dim=1)
     return torch.einsum("rc,bchw->brhw", table.inverse(), turned)
 
 
@@ -116,6 +117,23 @@ def test_one_matrix_is_all_changes_one_after_another(strengths: tuple[float, ...
 @pytest.mark.parametrize("turn", [0, 1, -1])
 def test_no_turn_and_a_full_turn_change_nothing(turn: float) -> None:
     assert torch.allclose(changed(soft(), turn=turn), soft(), atol=1e-5)
+
+
+@pytest.mark.parametrize("turn", [0.05, 0.1, -0.05, -0.1])
+@pytest.mark.parametrize("pure", [0, 1, 2])
+def test_hue_turns_a_colour_towards_the_same_neighbour_on_both_paths(
+    pure: int, turn: float
+) -> None:
+    crops = torch.tensor([0.6, 0.4, 0.4]).roll(pure).view(1, 3, 1, 1)
+    hue_alone = torch.tensor([[3, -1, -1, -1]])
+
+    matrix = changed(crops, turn=turn)
+    exact = one_by_one(crops, torch.tensor([[1.0, 1.0, 1.0, turn]]), hue_alone)
+
+    for found in (matrix, exact, reference.adjust_hue(crops, turn)):
+        following, last = found.flatten().roll(-pure)[1:]
+        # Red has green in it on the way to yellow, green blue on the way to cyan, blue red.
+        assert (following - last).sign() == math.copysign(1, turn)
 
 
 @pytest.mark.parametrize("turn", [0.1, 0.25, -0.4, 0.5])

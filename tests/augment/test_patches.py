@@ -92,12 +92,14 @@ def test_the_least_is_a_hundred_of_96_by_96_pixels() -> None:
     assert pytest.approx(100 / 9216) == LEAST_PIXELS
 
 
-def test_a_tile_does_not_depend_on_other_pictures() -> None:
-    tiles = torch.rand(5, 4, 3, 10, 10)
+@pytest.mark.parametrize("side", [8, 10, 24, 33])
+def test_a_tile_does_not_depend_on_other_pictures(side: int) -> None:
+    tiles = torch.rand(40, 4, 3, side, side)
 
     for change in (resampled, colors_dropped):
         together = change(tiles, of(tiles))
-        assert torch.equal(change(tiles[3:4], of(tiles[3:4], 3))[0], together[3])
+        for row in (0, 3, 39):
+            assert torch.equal(change(tiles[row : row + 1], of(tiles[:1], row))[0], together[row])
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,6 @@ def test_cells_put_together_are_the_picture() -> None:
 
 def test_the_papers_tiles_have_its_sides() -> None:
     assert side_of_tiles(255, 3, 0.75) == 64
-    assert side_of_tiles(112, 3, 0.8) == 30
 
 
 @pytest.mark.parametrize("share", [0.0, 1.1, float("nan")])

@@ -1,6 +1,7 @@
 """IDX: MNIST's files by hand, plain and compressed, whole and damaged, and MNIST itself."""
 
 import gzip
+import re
 import struct
 from pathlib import Path
 
@@ -100,12 +101,14 @@ def test_what_follows_the_promised_pixels_is_not_unpacked(tmp_path: Path) -> Non
     assert len(open_data(path).train) == 5
 
 
-def test_labels_of_other_pictures_are_refused(tmp_path: Path) -> None:
+def test_labels_of_other_pictures_are_left_out(tmp_path: Path) -> None:
     path = stored(tmp_path / "train-images-idx3-ubyte", images())
     stored(tmp_path / "train-labels-idx1-ubyte", labels(1, 2))
 
-    with pytest.raises(SelfsightError, match=r"5 pictures and .* 2 labels"):
-        open_data(path)
+    source = open_data(path).train
+
+    assert source.labels is None
+    assert re.search(r"5 pictures and .* 2 labels", source.unlabelled)
 
 
 def test_files_of_other_names_are_listed(tmp_path: Path) -> None:

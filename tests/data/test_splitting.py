@@ -5,15 +5,16 @@ import pytest
 import torch
 
 from selfsight.data.arrays import Arrays
+from selfsight.data.classes import Labels
 from selfsight.data.source import Source
-from selfsight.data.splitting import split
+from selfsight.data.splitting import folds_of, split
 from selfsight.errors import SelfsightError, UsageError
 
 
 def source(labels: list[int] | None, count: int) -> Source:
     classes = () if labels is None else tuple("abcdef"[: max(labels) + 1])
     images = np.zeros((count, 8, 8), np.uint8)
-    return Arrays("made", images, classes, None if labels is None else torch.tensor(labels))
+    return Arrays("made", images, Labels(classes, None if labels is None else torch.tensor(labels)))
 
 
 def titles(part: Source) -> list[str]:
@@ -72,3 +73,44 @@ def test_a_share_outside_its_range_is_refused(share: float) -> None:
 def test_single_pictures_cannot_be_split() -> None:
     with pytest.raises(SelfsightError, match="can be kept for testing"):
         split(source([0, 1, 2], 3))
+
+
+def test_every_class_is_dealt_evenly_and_every_picture_once() -> None:
+    labels = torch.tensor([0] * 23 + [1] * 12 + [2] * 2)
+
+    folds = folds_of(labels)
+
+    assert folds.bincount().tolist() == [8, 8, 7, 7, 7]
+    for number in range(3):
+        sizes = folds[labels == number].bincount(minlength=5)
+        assert int(sizes.max() - sizes.min()) <= 1
+
+
+def test_a_picture_alone_of_its_class_is_never_tested() -> None:
+    folds = folds_of(torch.tensor([0, 0, 1, 0, 0]))
+
+    assert folds[2] == -1
+    assert sorted(folds.tolist()) == [-1, 0, 1, 2, 3]  # as many folds as pictures to deal
+
+
+def test_copies_are_in_one_fold() -> None:
+    labels = torch.tensor([0, 1] * 20)
+    alike = torch.arange(40) // 4  # four copies each, some labelled otherwise
+
+    folds = folds_of(labels, alike=alike)
+
+    assert all(len(folds[alike == number].unique()) == 1 for number in range(10))
+    assert folds.bincount().tolist() == [8] * 5
+
+
+def test_the_same_seed_deals_the_same_folds() -> None:
+    labels = torch.arange(60) % 3
+    first, again, other = (folds_of(labels, seed=seed) for seed in (0, 0, 1))
+
+    assert first.equal(again)
+    assert not first.equal(other)
+
+
+def test_lone_pictures_cannot_be_dealt() -> None:
+    with pytest.raises(SelfsightError, match="no class has two pictures"):
+        folds_of(torch.arange(4))

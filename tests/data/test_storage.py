@@ -15,10 +15,11 @@ from torch import Tensor
 
 from selfsight.data import Ahead, Pictures, batch_at, open_data, read
 from selfsight.data.canvases import Storage
-from selfsight.data.folder import Folder, picture_paths
+from selfsight.data.folder import Folder
 from selfsight.data.locks import alone
 from selfsight.data.reading import fitting
 from selfsight.data.streaming import Streamed
+from selfsight.data.walking import walked
 from selfsight.errors import SelfsightError
 
 EVERYWHERE: tuple[Storage, ...] = ("memory", "map", "stream")
@@ -333,7 +334,7 @@ class Failing(Folder):
 
 def test_the_cache_is_not_blamed_for_the_disk_of_the_pictures(folder: Path, cache: Path) -> None:
     with pytest.raises(OSError, match="the pictures' disk has failed"):
-        read(Failing(folder, picture_paths(folder)), side=32, storage="map")
+        read(Failing(folder, walked(folder).paths), side=32, storage="map")
 
     assert maps(cache) == []
 

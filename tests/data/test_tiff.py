@@ -28,12 +28,12 @@ def tiff(values: np.ndarray, **options: object) -> bytes:
     return file.getvalue()
 
 
-def read(data: bytes) -> np.ndarray:
+def read(data: bytes, *, besides: tuple[str, ...] = ()) -> np.ndarray:
     """Decode, and check that the header promised just that: -> (C, H, W)."""
     header, pixels = header_of(io.BytesIO(data)), decoded(io.BytesIO(data))
     bits = {torch.uint8: 8, torch.uint16: 16}[pixels.dtype]
     channels, height, width = pixels.shape
-    assert header == Header(height, width, channels, bits)
+    assert header == Header(height, width, channels, bits, besides)
     return pixels.numpy()
 
 
@@ -82,13 +82,39 @@ def test_of_a_stack_in_depth_or_time_the_first_page_is_taken(form: str, axes: st
     values = noise("u2", 4, 9, 12)
     data = tiff(values, photometric="minisblack", metadata={"axes": axes}, **{form: True})
 
-    assert np.array_equal(read(data), values[:1])
+    assert np.array_equal(read(data, besides=("pages",)), values[:1])
 
 
 def test_of_pages_without_a_word_the_first_is_taken() -> None:
     values = noise("u1", 4, 9, 12)
+    data = tiff(values, photometric="minisblack", metadata=None)
 
-    assert np.array_equal(read(tiff(values, photometric="minisblack", metadata=None)), values[:1])
+    assert np.array_equal(read(data, besides=("pages",)), values[:1])
+
+
+def test_smaller_copies_and_masks_of_a_page_are_no_pages_of_their_own() -> None:
+    values, file = noise("u1", 16, 24), io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        for page, kind in ((values, 0), (values[::2, ::2], 1), (values > 99, 4)):
+            writer.write(page, photometric="minisblack", subfiletype=kind, metadata=None)
+
+    assert np.array_equal(read(file.getvalue()), values[None])
+
+
+@pytest.mark.parametrize(
+    ("values", "options"),
+    [
+        (noise("u1", 9, 12, 5), {"photometric": "separated", "extrasamples": [0]}),
+        (noise("u1", 9, 12, 4), {"photometric": "rgb", "extrasamples": [0]}),
+        (noise("u1", 9, 12, 4), {"photometric": "rgb", "extrasamples": [2]}),
+    ],
+)
+def test_channels_that_are_not_read_are_told(
+    values: np.ndarray, options: dict[str, object]
+) -> None:
+    header = header_of(io.BytesIO(tiff(values, planarconfig="contig", **options)))
+
+    assert header.besides == (("channels",) if values.shape[2] == 5 else ())
 
 
 @pytest.mark.parametrize("kind", ["u1", "u2"])

@@ -89,16 +89,16 @@ def test_few_pictures_give_many_patches_each_and_many_give_few() -> None:
 
 
 JIGSAW: dict[str, dict[str, Any]] = {"jigsaw": {"grid": 3, "permutations": 100}}
-POSITION: dict[str, dict[str, Any]] = {"relative-position": {"patch": 0.5}}
+POSITION: dict[str, dict[str, Any]] = {"relative-position": {"gap": 1.0}}
 
 
 @pytest.mark.parametrize(
     ("settings", "task", "side"),
     [
         (JIGSAW, None, 24),  # three quarters of a third of 96
-        (POSITION, None, 16),  # half of a third
+        (POSITION, None, 18),  # three patches, two gaps as wide and 3 pixels of play are 93
         (JIGSAW | POSITION, None, 24),
-        (JIGSAW | POSITION, "relative-position", 16),
+        (JIGSAW | POSITION, "relative-position", 18),
         ({"rotation": {}}, None, None),
         (JIGSAW | {"rotation": {}}, None, None),
     ],

@@ -1,6 +1,7 @@
 """k-means: a case by hand, what is refused, and scikit-learn from the same centroids."""
 
 import math
+from statistics import median
 from typing import Any, cast
 
 import pytest
@@ -10,7 +11,7 @@ from sklearn.metrics import normalized_mutual_info_score
 from torch import Tensor
 
 from selfsight.errors import UsageError
-from selfsight.parts.kmeans import BLOCK, assigned, kmeans, mutual_information
+from selfsight.parts.kmeans import BLOCK, ROUNDS, assigned, kmeans, mutual_information
 
 
 def clouds(*, of: int = 60, at: float = 0.0) -> Tensor:
@@ -65,6 +66,32 @@ def test_the_same_beginning_ends_as_with_scikit_learn(iterations: int, at: float
     assert torch.allclose(found.centroids, expected, atol=1e-5 * max(at, 1))
 
 
+def blobs(clusters: int, of: int, seed: int) -> Tensor:
+    """Scatter rows about points that lie far apart."""
+    generator = torch.Generator().manual_seed(seed)
+    middles = 10 * torch.randn(clusters, 1, 8, generator=generator)
+    return (middles + torch.randn(clusters, of, 8, generator=generator)).flatten(0, 1)
+
+
+@pytest.mark.parametrize(
+    ("clusters", "of", "seeds"),
+    [(10, 60, 6), (40, 30, 6), (ROUNDS + 100, 8, 1)],  # the last in rounds of several rows
+)
+def test_separated_blobs_are_found_as_well_as_by_scikit_learn(
+    clusters: int, of: int, seeds: int
+) -> None:
+    """A blob that no centroid begins in is never found: its rows cost a hundredfold."""
+    ours = theirs = 0.0
+    for seed in range(seeds):
+        rows = blobs(clusters, of, seed)
+        ours += kmeans(rows, clusters, seed=seed).inertia
+        theirs += (
+            cast(Any, KMeans)(clusters, n_init=1, random_state=seed).fit(rows.numpy()).inertia_
+        )
+
+    assert ours < 1.25 * theirs
+
+
 def test_assigned_is_the_nearest_of_all_distances_over_several_blocks() -> None:
     rows, centroids = clouds(of=600, at=100.0), clouds(of=90, at=100.0).flip(0)
 
@@ -72,7 +99,8 @@ def test_assigned_is_the_nearest_of_all_distances_over_several_blocks() -> None:
 
     assert len(rows) * len(centroids) > BLOCK["cpu"]
     apart = (rows.double()[:, None] - centroids.double()[None]).square().sum(dim=2)
-    assert torch.equal(found, apart.argmin(dim=1))
+    more = apart.gather(1, found[:, None])[:, 0] - apart.amin(dim=1)
+    assert more.max() < 1e-4  # of two as near as that, rounding chooses
 
 
 def test_the_seed_decides_and_nothing_else() -> None:
@@ -85,6 +113,11 @@ def test_the_seed_decides_and_nothing_else() -> None:
     assert torch.equal(first.assignments, again.assignments)
     assert torch.equal(first.centroids, again.centroids)
     assert not torch.equal(first.assignments, other.assignments)
+    pairs = {(0, 1): (1, 0), (0, 0): (0, 1), (2, 1): (1, 2)}
+    for (seed, epoch), (other_seed, other_epoch) in pairs.items():
+        one = kmeans(rows, 20, seed=seed, epoch=epoch)
+        two = kmeans(rows, 20, seed=other_seed, epoch=other_epoch)
+        assert not torch.equal(one.assignments, two.assignments)
 
 
 def test_centroids_that_lost_their_rows_share_a_large_group() -> None:
@@ -92,11 +125,11 @@ def test_centroids_that_lost_their_rows_share_a_large_group() -> None:
     far = torch.full((6, 8), 1e3) * torch.arange(1, 7)[:, None]  # nobody's nearest
     start = torch.cat([rows[:2], far])
 
-    found = kmeans(rows, 8, seed=0, start=start)
+    found = [kmeans(rows, 8, seed=seed, start=start) for seed in range(7)]
 
-    sizes = found.assignments.bincount(minlength=8)
-    assert sizes.min() > 0
-    assert found.inertia < 1.3 * kmeans(rows, 8, seed=0).inertia
+    assert all(one.assignments.bincount(minlength=8).min() > 0 for one in found)
+    # In which direction a group is split is drawn, and now and then two clouds stay together.
+    assert median(one.inertia for one in found) < 1.1 * kmeans(rows, 8, seed=0).inertia
 
 
 def test_rows_that_are_alike_leave_clusters_empty_and_stay_finite() -> None:

@@ -60,7 +60,7 @@ def test_a_few_pictures_follow_the_classes_shares() -> None:
 
 
 def test_pictures_without_labels_are_refused() -> None:
-    with pytest.raises(SelfsightError, match=r"--probe-every needs labels .* has none; sort"):
+    with pytest.raises(SelfsightError, match=r"--probe-every needs labels, .* has none; sort"):
         few(open_data("photos").train, 100)
 
 

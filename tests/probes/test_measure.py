@@ -7,10 +7,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from selfsight.data.splitting import folds_of
 from selfsight.errors import SelfsightError, UsageError
 from selfsight.probes.features import Pixels
+from selfsight.probes.knn import NearestNeighbours
 from selfsight.probes.linear import LinearProbe
 from selfsight.probes.measure import Answers, measure, measure_one
+from selfsight.probes.sampling import choose_labelled
 
 
 class Toy(NamedTuple):
@@ -115,6 +118,54 @@ def test_the_seed_decides_and_the_batch_does_not() -> None:
     assert (answered(1, 64) == first).double().mean() < 0.98
 
 
+@pytest.mark.parametrize("probe", ["linear", "knn"])
+@pytest.mark.parametrize(("labels", "draws"), [(1000, 1), (20, 2)])
+def test_folds_answer_as_folds_made_by_hand(probe: Any, labels: int, draws: int) -> None:
+    torch.manual_seed(0)
+    pictures, network = bright_or_dark(61, seed=0), Network()
+    pictures.labels[7] = 1 - pictures.labels[7]  # so that not all is right
+    folds = folds_of(pictures.labels)
+    folds[3] = -1
+
+    answers = measure_one(
+        network, pictures, pictures, probe=probe, labels=labels, draws=draws, batch=16, folds=folds
+    )
+
+    assert network.shown == 61  # each once
+    assert answers.predictions.shape == (draws, 2, 60)
+    expected = torch.full((draws, 2, 61), -1)
+    with torch.inference_mode():
+        maps = network.layers(pictures.images.float() / 255)
+    for place, name in enumerate(network.layer_names):
+        x = maps[name].flatten(1) if probe == "linear" else maps[name].mean(dim=(2, 3))
+        for fold in range(5):
+            others = (folds != fold).nonzero()[:, 0]
+            for draw in range(draws):
+                rows, held = choose_labelled(pictures.labels[others], labels, seed=0, draw=draw)
+                by_hand = LinearProbe(x.shape[1], 2) if probe == "linear" else NearestNeighbours(2)
+                by_hand.add(x[others[rows]], pictures.labels[others[rows]], held)
+                by_hand.solve()
+                expected[draw, place, folds == fold] = by_hand.predict(x[folds == fold])
+    agree = (answers.predictions == expected[:, :, folds >= 0]).double().mean()
+    assert agree > 0.98  # but for rounding, the same
+    assert answers.labels == min(labels, int((folds != 0).sum()), int((folds != 4).sum()))
+
+
+def test_each_fold_chooses_its_layer_by_its_own_validation() -> None:
+    answers = Answers(
+        ("a", "b"),
+        torch.tensor([[[0, 0, 0], [1, 1, 1]]]),
+        torch.tensor([[0.5, 0.6]]).double(),
+        measure_one(Pixels(3, 8), bright_or_dark(20, seed=0), bright_or_dark(9, seed=1)).shape,
+        10,
+        1.0,
+        torch.tensor([0, 1, 0]),
+    )
+
+    assert answers.own.tolist() == [[0, 1, 0]]
+    assert answers.best == 1
+
+
 def test_answers_survive_a_file(tmp_path: Path) -> None:
     answers = measure_one(Pixels(3, 8), bright_or_dark(20, seed=0), bright_or_dark(9, seed=1))
     answers.save(tmp_path / "baseline.npz")
@@ -124,12 +175,24 @@ def test_answers_survive_a_file(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["baseline.npz"]
     assert torch.equal(again.predictions, answers.predictions)
     assert torch.equal(again.validation, answers.validation)
+    assert again.chosen is None
     assert (again.layers, again.shape, again.labels, again.seconds) == (
         answers.layers,
         answers.shape,
         answers.labels,
         answers.seconds,
     )
+
+
+def test_answers_in_folds_survive_a_file(tmp_path: Path) -> None:
+    pictures = bright_or_dark(30, seed=0)
+    answers = measure_one(Pixels(3, 8), pictures, pictures, folds=folds_of(pictures.labels))
+    answers.save(tmp_path / "baseline.npz")
+
+    again = Answers.load(tmp_path / "baseline.npz")
+
+    assert again.chosen is not None
+    assert again.own.equal(answers.own)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04 cut short"])

@@ -178,7 +178,8 @@ def test_ways_keep_the_size_and_the_lightness_of_pictures() -> None:
     for way in found.unbind(dim=1):
         assert torch.allclose(lightness(way), lightness(picture), atol=0.02)
     assert torch.equal(found, task.ways(picture, 11))
-    assert torch.equal(found[:, :8], task.ways(picture, 8, seed=1))  # the components are not drawn
+    components = task.ways(picture, 8, seed=1)  # they are not drawn
+    assert torch.allclose(found[:, :8], components, atol=1e-5)
     assert not torch.equal(found, task.ways(picture, 11, seed=1))
 
 

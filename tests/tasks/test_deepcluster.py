@@ -111,6 +111,16 @@ def test_a_new_head_comes_from_the_runs_seed_and_epoch_alone() -> None:
     assert not torch.equal(first.head.weight, other.head.weight)
 
 
+def test_a_run_does_not_repeat_the_draws_of_another_runs_epoch() -> None:
+    alike = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))  # no groups to find
+    one, other = deepcluster(60, 8), deepcluster(60, 8)
+
+    one.before_epoch(epoch_of(alike, 1, seed=0))
+    other.before_epoch(epoch_of(alike, 0, seed=1))
+
+    assert not torch.equal(one.assignments, other.assignments)
+
+
 def test_weights_of_a_new_head_have_deviation_a_hundredth() -> None:
     task = DeepCluster(nn.Flatten(), 300, size=10, samples=400, clusters=100)
 

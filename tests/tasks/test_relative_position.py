@@ -9,10 +9,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from selfsight.augment.tiles import cut_tiles
+from selfsight.augment.views import random_view
 from selfsight.batch import Images
 from selfsight.draws import Draws
 from selfsight.encoders import Encoder, build
-from selfsight.tasks.relative_position import SIDES, RelativePosition, neighbouring_pairs
+from selfsight.tasks.relative_position import (
+    GAP,
+    JITTER,
+    SIDES,
+    RelativePosition,
+    layout_of,
+    neighbouring_pairs,
+)
 
 PARTS = {"stem": 16, "widths": (16, 32)}
 
@@ -83,8 +92,47 @@ def test_always_naming_one_side_is_right_an_eighth_of_the_time(side: int) -> Non
 def test_patches_have_the_side_they_should() -> None:
     images = Images.of(torch.rand(2, 3, 40, 40))
 
-    assert relative_position(size=112).hide(images)[0].shape == (18, 3, 30, 30)
-    assert relative_position(size=32).hide(images)[0].shape == (18, 3, 8, 8)
+    assert relative_position(size=112).hide(images)[0].shape == (18, 3, 26, 26)
+    assert relative_position(size=32).hide(images)[0].shape == (18, 3, 7, 7)
+    assert relative_position(size=24).hide(images)[0].shape == (18, 3, 5, 5)
+
+
+@pytest.mark.parametrize("size", [24, 32, 48, 96, 112, 224, 400])
+def test_gaps_are_the_papers(size: int) -> None:
+    """Of patches of 96 pixels the gaps are 48 on the average, each patch moved by at most 7."""
+    line = torch.arange(float(size))
+    place = torch.stack([line[:, None].expand(size, size), line.expand(size, size)])
+    batch = Images.of(place.expand(400, 2, size, size).contiguous())
+    task = RelativePosition(nn.Identity(), 1, size=size, coarse=0.0)
+    side, gap, play = task.layout
+
+    tiles = cut_tiles(batch.images, batch, 3, side, pitch=side + gap, play=play)
+
+    first = tiles[..., 0, 0].unflatten(1, (3, 3))  # (400, 3, 3, 2) top and left
+    down, across = (first[..., axis].diff(dim=axis + 1).flatten() - side for axis in (0, 1))
+    # To half a pixel, which is what patches of whole pixels can have.
+    for found in (down, across):
+        assert found.min() >= 48 / 96 * side - 14 / 96 * side - 0.5
+        assert found.max() <= 48 / 96 * side + 14 / 96 * side + 1
+        assert found.mean().item() == pytest.approx(side / 2, abs=0.5 + 0.1)
+        # Of the difference of two even draws from 0 to the play, the middle is likeliest.
+        shares = (found - gap + play).long().bincount(minlength=2 * play + 1) / len(found)
+        steps = torch.arange(-play, play + 1)
+        torch.testing.assert_close(
+            shares, (play + 1 - steps.abs()) / (play + 1) ** 2, rtol=0, atol=0.03
+        )
+    assert first.amax() + side <= size
+
+
+def test_patches_are_cut_where_the_layout_says() -> None:
+    task = RelativePosition(nn.Identity(), 1, size=112, coarse=0.0)
+
+    assert task.layout == (26, 13, 4)
+    batch = Images.of(torch.rand(3, 3, 150, 150))
+    crops = random_view(batch, 112, scale=(0.5, 1.0), ratio=(1.0, 1.0))
+    name = "relative-position/patches"
+    expected = cut_tiles(crops, batch, 3, 26, pitch=39, play=4, name=name)
+    assert torch.equal(task.hide(batch)[0], expected.flatten(0, 1))
 
 
 @pytest.mark.parametrize(
@@ -127,7 +175,10 @@ def test_some_patches_are_coarse() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"patch": 0.0}, "share of its cell must be above 0 and at most 1, got 0.0"),
+        ({"gap": -0.1}, "gap must be at least 0 and finite, got -0.1"),
+        ({"gap": 40.0}, "crops must have 3 pixels or more for 3 patches, got 32"),
+        ({"jitter": 0.3}, "jitter must be from 0 to half the gap, 0.25, got 0.3"),
+        ({"jitter": math.nan}, "jitter must be from 0 to half the gap, 0.25, got nan"),
         ({"colours": "red"}, "colours must be one of projected, dropped, lightness, all, got 'red"),
         ({"coarse": 1.5}, "coarse must be a share of the patches, from 0 to 1, got 1.5"),
         ({"least_scale": math.nan}, "least_scale must be above 0 and at most 1, got nan"),
@@ -206,7 +257,7 @@ def accuracy_after_training(
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        side = round(12 * settings.get("patch", 0.8))
+        side = layout_of(36, settings.get("gap", GAP), settings.get("jitter", JITTER)).side
         encoder = nn.Sequential(nn.Flatten(), nn.Linear(side * side, 64), nn.ReLU())
         task = RelativePosition(encoder, 64, size=36, coarse=0.0, **settings)
     optimizer = torch.optim.Adam(task.parameters(), lr=3e-3)
@@ -225,8 +276,8 @@ def test_noise_is_told_by_chance_only() -> None:
 
 @pytest.mark.slow
 def test_lines_that_go_on_tell_the_side_without_a_gap_and_not_with_it() -> None:
-    with_gap = accuracy_after_training(smooth, steps=200, patch=0.5)
-    without = accuracy_after_training(smooth, steps=200, patch=1.0)
+    with_gap = accuracy_after_training(smooth, steps=200, gap=1.0)
+    without = accuracy_after_training(smooth, steps=200, gap=0.0, jitter=0.0)
 
     assert with_gap == pytest.approx(1 / 8, abs=0.03)
     assert without > 0.3

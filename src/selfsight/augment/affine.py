@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from selfsight.augment.sums import product
+
 # A copy reduced by r serves results r * SWITCH / 2 to r * SWITCH times coarser than the canvas.
 # Of the values between sqrt 2 and 2, this one lies nearest torchvision's antialiased resize at
 # reductions from 1 to 4 (benchmarks/augmentation.py prints the errors).
@@ -66,9 +68,11 @@ def turned(matrix: Tensor, angle: Tensor, shear: Tensor, size: int) -> Tensor:
     first = torch.stack([cosine - slant * sine, sine + slant * cosine], dim=1)
     back = torch.stack([first, torch.stack([-sine, cosine], dim=1)], dim=1)  # (B, 2, 2)
     middle = torch.full((len(matrix), 2, 1), size / 2, device=matrix.device)
-    moved = torch.cat([back, middle - back @ middle], dim=2)  # p -> middle + back (p - middle)
+    moved = torch.cat(
+        [back, middle - product(back, middle)], dim=2
+    )  # p -> middle + back (p - middle)
     linear, offset = matrix[:, :, :2], matrix[:, :, 2:]
-    return linear @ moved + F.pad(offset, (2, 0))
+    return product(linear, moved) + F.pad(offset, (2, 0))
 
 
 def sample(images: Tensor, extent: Tensor, matrix: Tensor, size: int) -> Tensor:

@@ -4,19 +4,16 @@ Chen et al., "A Simple Framework for Contrastive Learning of Visual Representati
 https://arxiv.org/abs/2002.05709, appendix A: half of the pictures, deviation from 0.1 to 2 pixels,
 a kernel a tenth of the picture's side. Beyond the edge the picture is reflected, as by torchvision.
 
-A Gaussian is separable, and a filter of a line of pixels is a matrix, so a picture X of a channel
-becomes K X K', with K (S, S) the picture's own kernel in every row. K is zero off a narrow band
-around its diagonal: it is multiplied in blocks of rows, each by the few columns it needs.
+A Gaussian is separable: every line becomes the sum of its neighbours, weighted by the picture's own
+kernel, from top to bottom and then from left to right.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from selfsight.augment.sums import Lines, filtered
 from selfsight.batch import Images, LabelledImages
 from selfsight.errors import UsageError
-
-BLOCK = 48  # rows of K at a time: larger ones multiply more zeros, smaller ones are slower
 
 NOTHING = 1e-12  # a weight this far below the middle's, which is 1, changes no bit of float32
 
@@ -76,33 +73,11 @@ def blur_where_wide_(crops: Tensor, widths: Tensor) -> Tensor:
 
 def blurred(crops: Tensor, sigma: Tensor) -> Tensor:
     """Blur every picture (B, C, S, S) by a Gaussian of its own deviation (B,), in pixels."""
-    batch, channels, size, _ = crops.shape
-    radius = radius_of(size)
-    if radius == 0:
+    size = crops.shape[-1]
+    if radius_of(size) == 0:
         return crops
-    kernel = _kernel_matrix(sigma, size, radius)
-    # A picture's channels lie below each other, so K' multiplies all of their rows at once.
-    lines = crops.reshape(batch, channels * size, size)
-    across = torch.empty_like(lines)
-    down = torch.empty(batch * channels, size, size, device=crops.device)
-    blocks = [slice(at, min(at + BLOCK, size)) for at in range(0, size, BLOCK)]
-    for block in blocks:
-        near = slice(max(0, block.start - radius), min(size, block.stop + radius))
-        _multiply(lines[:, :, near], kernel[:, block, near].mT, across[:, :, block])
-    across = across.view_as(down)  # (B C, S, S)
-    for block in blocks:
-        near = slice(max(0, block.start - radius), min(size, block.stop + radius))
-        weights = kernel[:, None, block, near].expand(-1, channels, -1, -1).flatten(0, 1)
-        _multiply(weights, across[:, near], down[:, block])
-    return down.view_as(crops)
-
-
-def _multiply(first: Tensor, second: Tensor, result: Tensor) -> None:
-    """Write a batch of products into its place, straight where no gradient is asked for."""
-    if torch.is_grad_enabled() and (first.requires_grad or second.requires_grad):
-        result.copy_(first @ second)
-    else:
-        torch.bmm(first, second, out=result)
+    lines = _neighbours(sigma, size, radius_of(size))
+    return filtered(crops, lines, lines)
 
 
 def radius_of(size: int) -> int:
@@ -110,20 +85,15 @@ def radius_of(size: int) -> int:
     return size // 10 // 2
 
 
-def _kernel_matrix(sigma: Tensor, size: int, radius: int) -> Tensor:
-    """Write every picture's kernel into the rows of a matrix: (B,) -> (B, S, S), rows sum to 1."""
+def _neighbours(sigma: Tensor, size: int, radius: int) -> Lines:
+    """Weigh the neighbours of every line of S by Gaussians of deviations (B,); weights sum to 1."""
     step = torch.arange(-radius, radius + 1, device=sigma.device)
     kernel = torch.exp(-0.5 * (step / sigma[:, None]) ** 2)
     # Far weights of a narrow Gaussian would be denormal numbers, with which processors compute
     # many times slower.
     kernel = torch.where(kernel < NOTHING, 0, kernel)
     kernel = kernel / kernel.sum(dim=1, keepdim=True)  # (B, 2 radius + 1)
-    # Entry (i, j) is the weight at a distance of i - j: the weights between zeros, read from every
-    # place on, are the rows from the last to the first.
-    line = F.pad(kernel, (size - 1 - radius, size - 1 - radius))  # (B, 2 S - 1)
-    matrix = line.unfold(1, size, 1).flip(1)  # (B, S, S)
-    # Reflected at its first end, a line has in place -j what it has in j, at a distance of i + j.
-    corner = line[:, size : size + 2 * radius - 1].unfold(1, radius, 1)  # (B, radius, radius)
-    matrix[:, :radius, 1 : radius + 1] += corner
-    matrix[:, -radius:, -radius - 1 : -1] += corner.flip(1, 2)
-    return matrix
+    # Reflected at its first end, a line has in place -j what it has in j; at its last end likewise.
+    place = (torch.arange(size, device=sigma.device)[:, None] + step).abs()
+    place = size - 1 - (size - 1 - place).abs()
+    return Lines(place, kernel[:, None, :].expand(-1, size, -1))

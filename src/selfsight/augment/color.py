@@ -1,14 +1,15 @@
 """Colours: brightness, contrast, saturation, hue and greyscale as one 3 x 4 matrix a picture.
 
 Each of them is an affine map of a colour (r, g, b, 1), so all of them together are one, and a batch
-is recoloured by one batched matrix product. Given up for that: the random order of the operations,
+is recoloured by one pass of weighted sums. Given up for that: the random order of the operations,
 and the clamping between them; the result is clamped once. `ColorJitter.exact` asks for the slower
 path of `ordered.py`, which gives up neither.
 
     brightness b     x -> b x
     contrast c       x -> c x + (1 - c) m,  m the mean grey of the picture as it is by then
     saturation s     x -> s x + (1 - s) grey(x)
-    hue h            x turned by 2 pi h around the grey axis, in the I and Q of YIQ
+    hue h            x turned by 2 pi h around the grey axis, in the I and Q of YIQ; as in HSV, red
+                     goes towards yellow where h is above 0
     grey             x -> grey(x)
 
 The grey of a colour is its luma, 0.299 r + 0.587 g + 0.114 b (ITU-R BT.601). Strengths are those of
@@ -26,6 +27,7 @@ import torch
 from torch import Tensor
 
 from selfsight.augment.ordered import greyed, one_after_another
+from selfsight.augment.sums import Lines, product, weighted_sums
 from selfsight.batch import Images, LabelledImages
 from selfsight.errors import UsageError
 
@@ -196,8 +198,8 @@ def inverted(crops: Tensor, chosen: Tensor, threshold: float) -> Tensor:
 
 def recolored(crops: Tensor, matrix: Tensor) -> Tensor:
     """Apply a matrix (B, 3, 4) to every colour of its picture (B, 3, S, S), and clamp to [0, 1]."""
-    flat = torch.baddbmm(matrix[:, :, 3:], matrix[:, :, :3], crops.flatten(2))
-    return flat.clamp_(0, 1).view_as(crops)
+    flat = weighted_sums(crops.flatten(2), Lines.all_of(matrix[:, :, :3]))
+    return flat.add_(matrix[:, :, 3:]).clamp_(0, 1).view_as(crops)
 
 
 def color_matrices(
@@ -213,7 +215,7 @@ def _drawn_matrices(batch: Images | LabelledImages, jitter: ColorJitter, name: s
     linear, pull = _composed(drawn.strengths[:, :3], 2 * math.pi * drawn.strengths[:, 3])
     still = torch.eye(3, device=linear.device).expand_as(linear)
     linear = torch.where(drawn.changed[:, None, None], linear, still)
-    grey = _luma(linear)[None, None, :] @ linear  # (B, 1, 3); an offset is grey already
+    grey = product(_luma(linear)[None, None, :], linear)  # (B, 1, 3); an offset is grey already
     linear = torch.where(drawn.greyed[:, None, None], grey.expand_as(linear), linear)
     return Matrices(linear, torch.where(drawn.changed[:, None], pull, 0.0))
 
@@ -282,20 +284,23 @@ def _composed(factors: Tensor, angles: Tensor) -> Matrices:
     pull = (1 - contrast) * bright * luma
     grey = luma.expand(3, 3)  # each row gives the luma
     kept = saturation[:, :, None]
-    turned = _hue_turn(angles) @ (kept * eye + (1 - kept) * grey)  # (B, 3, 3)
+    turned = product(_hue_turn(angles), kept * eye + (1 - kept) * grey)  # (B, 3, 3)
     # Grey stays grey under saturation and hue, so the offset passes through unchanged.
     return Matrices(turned * (bright * contrast)[:, :, None], pull)
 
 
 def _hue_turn(angles: Tensor) -> Tensor:
-    """Turn I and Q by an angle (B,), leaving Y: -> (B, 3, 3) on red, green and blue."""
+    """Turn I and Q by an angle (B,), leaving Y: -> (B, 3, 3) on red, green and blue.
+
+    From I to Q red would go towards magenta; hues are counted the other way round, from red over
+    yellow to green.
+    """
     yiq = torch.tensor(YIQ, device=angles.device)
     cosine, sine = angles.cos(), angles.sin()
     zero, one = torch.zeros_like(cosine), torch.ones_like(cosine)
-    rows = [one, zero, zero, zero, cosine, -sine, zero, sine, cosine]
+    rows = [one, zero, zero, zero, cosine, sine, zero, -sine, cosine]
     turn = torch.stack(rows, dim=1).view(-1, 3, 3)
-    # Expanded, or the whole batch would become one product, whose rounding depends on its size.
-    return torch.linalg.inv(yiq).expand_as(turn) @ turn @ yiq.expand_as(turn)
+    return product(product(torch.linalg.inv(yiq), turn), yiq)
 
 
 def _luma(like: Tensor) -> Tensor:

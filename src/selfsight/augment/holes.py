@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from selfsight.augment.sums import Lines, filtered
 from selfsight.batch import Images, LabelledImages
 from selfsight.errors import UsageError
 
@@ -95,13 +96,14 @@ def _central(size: int, share: float, device: torch.device) -> Tensor:
 def _blocks(drawn: Tensor, size: int, share: float) -> Tensor:
     """Place rectangles, each of a share of the area: draws (B, 3 N) -> masks (B, 1, S, S)."""
     stretch, down, right = drawn.unflatten(1, (3, -1)).unbind(dim=1)  # each (B, N)
-    root = ASPECT ** (stretch - 0.5)  # square root of height over width
+    root = ((stretch - 0.5) * math.log(ASPECT)).exp()  # square root of height over width
     side = size * math.sqrt(share)
     tall = (side * root).round().clamp(1, size - 1)
     wide = (side / root).round().clamp(1, size - 1)
     rows = _covered((down * (size - tall + 1)).floor(), tall, size)
     columns = _covered((right * (size - wide + 1)).floor(), wide, size)
-    # How many blocks cover a pixel: the sum over them of (row in it) times (column in it).
+    # How many blocks cover a pixel: the sum over them of (row in it) times (column in it). Whole
+    # numbers this small are exact however they are added up.
     count = torch.bmm(rows.transpose(1, 2), columns)
     # Blocks of half the area each may leave nothing to see; one pixel is kept then.
     everything = count.flatten(1).amin(dim=1) > 0
@@ -122,8 +124,8 @@ def _free(drawn: Tensor, size: int, share: float) -> Tensor:
     The field's values at a coarse grid are independent, and in between a cosine leads from one to
     the next. The height above which it covers the share is found on every few rows and columns.
     """
-    weights = _between_knots(size, drawn.device)  # (S, KNOTS)
-    field = weights @ drawn.unflatten(1, (KNOTS, KNOTS)) @ weights.T  # (B, S, S)
+    lines = Lines.all_of(_between_knots(size, drawn.device)[None])
+    field = filtered(drawn.unflatten(1, (1, KNOTS, KNOTS)), lines, lines)[:, 0]  # (B, S, S)
     apart = math.ceil(size / SAMPLED)
     some = field[:, apart // 2 :: apart, apart // 2 :: apart].flatten(1)
     visible = min(max(1, round((1 - share) * some.shape[1])), some.shape[1] - 1)

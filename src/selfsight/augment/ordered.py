@@ -55,7 +55,10 @@ def _brightness(crops: Tensor, strength: Tensor) -> Tensor:
 
 
 def _contrast(crops: Tensor, strength: Tensor) -> Tensor:
-    return _blended(crops, _luma(crops).mean(dim=(2, 3), keepdim=True), strength)
+    grey = _luma(
+        crops.mean(dim=(2, 3), keepdim=True)
+    )  # the mean of the luma is the luma of the mean
+    return _blended(crops, grey, strength)
 
 
 def _saturation(crops: Tensor, strength: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ Tiles are (B, C, h, w), or (B, N, C, h, w) where a picture has N of them, each w
 import torch
 from torch import Tensor
 
+from selfsight.augment.sums import Lines, filtered, weighted_sums
 from selfsight.batch import Images, LabelledImages
 from selfsight.encoders.feeding import GREY_LEVEL
 from selfsight.errors import UsageError
@@ -66,7 +67,7 @@ def resampled(
     """Shrink some tiles to a random number of pixels, and enlarge them again.
 
     Shrinking is torch's antialiased bilinear filter, enlarging its plain one. Both are matrices on
-    the lines of a tile, so a tile X becomes M X M'.
+    the lines of a tile, from top to bottom and from left to right.
 
     Args:
         tiles: (B, C, h, w) or (B, N, C, h, w) float32.
@@ -92,9 +93,9 @@ def resampled(
     factor = (least + (1 - least) * drawn[rows, 1]).sqrt()  # of a side
     with torch.autocast(tiles.device.type, enabled=False):
         height, width = flat.shape[-2:]
-        down = shrunk_and_enlarged(height, (height * factor).round())[:, None]
-        across = shrunk_and_enlarged(width, (width * factor).round())[:, None]
-        changed = down @ flat.index_select(0, rows) @ across.mT
+        down = Lines.all_of(shrunk_and_enlarged(height, (height * factor).round()))
+        across = Lines.all_of(shrunk_and_enlarged(width, (width * factor).round()))
+        changed = filtered(flat.index_select(0, rows), down, across)
         return flat.index_copy(0, rows, changed).view_as(tiles)
 
 
@@ -118,4 +119,4 @@ def shrunk_and_enlarged(side: int, kept: Tensor) -> Tensor:
     # Enlarging weighs the two nearest shrunk pixels; beyond the outermost centre it is repeated.
     place = (centre / step).clamp(min=0.5).minimum(side / step - 0.5)  # (n, side)
     up = (1 - (place[:, :, None] - centre).abs()).clamp(min=0)  # (n, side, shrunk)
-    return up @ down
+    return weighted_sums(down, Lines.all_of(up))

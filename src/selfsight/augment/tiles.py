@@ -1,9 +1,9 @@
 """Tiles: crops cut into a grid of cells, and a smaller tile out of every cell.
 
-A tile lies at random within its cell. Between neighbours there is a gap of varying width then, and
-neither lines that go on nor the grid tell which tiles were side by side: Doersch, Gupta, Efros,
-"Unsupervised Visual Representation Learning by Context Prediction", ICCV 2015,
-https://arxiv.org/abs/1505.05192, section 3.
+A tile lies at random within its cell, or moves less about its place there. Between neighbours there
+is a gap of varying width then, and neither lines that go on nor the grid tell which tiles were side
+by side: Doersch, Gupta, Efros, "Unsupervised Visual Representation Learning by Context Prediction",
+ICCV 2015, https://arxiv.org/abs/1505.05192, section 3.
 
 Cells are numbered in reading order: 0 is top left.
 """
@@ -42,27 +42,34 @@ def cut_tiles(
     side: int,
     *,
     cells: Tensor | None = None,
+    pitch: int | None = None,
+    play: int | None = None,
     name: str = "tiles",
 ) -> Tensor:
-    """Cut a tile out of cells of every crop, each at a random place within its cell.
+    """Cut a tile out of cells of every crop, each at a random place within its cell or part of it.
 
     Args:
         crops: (B, C, S, S).
         batch: Whose draws say where.
         grid: Cells a side, G. What S leaves over is cut off at the right and the bottom.
-        side: Side t of the tiles, in pixels, at most S // G.
+        side: Side t of the tiles, in pixels, at most the pitch.
         cells: (B, N) int64, the cells to cut out of every crop, in this order; all of them, N of
             G * G, in reading order where it is None.
+        pitch: Pixels from one cell to the next; S // G where it is None.
+        play: Pixels by which a tile may lie further down, and further right, than its cell begins;
+            all that its cell leaves where it is None. Gaps are from pitch - t - play to
+            pitch - t + play.
         name: Another name draws other places.
 
     Returns:
         (B, N, C, t, t).
     """
-    cell = crops.shape[-1] // grid
+    cell = crops.shape[-1] // grid if pitch is None else pitch
+    play = cell - side if play is None else play
     if cells is None:
         cells = torch.arange(grid * grid, device=crops.device).expand(len(crops), -1)
     drawn = batch.draws.uniform(name, 2 * cells.shape[1]).view(len(crops), -1, 2)
-    offset = (drawn * (cell - side + 1)).long()  # (B, N, 2) down and across
+    offset = (drawn * (play + 1)).long()  # (B, N, 2) down and across
     top = cells.div(grid, rounding_mode="floor") * cell + offset[..., 0]
     left = cells % grid * cell + offset[..., 1]
     windows = crops.unfold(2, side, 1).unfold(3, side, 1)  # (B, C, tops, lefts, t, t), a view

@@ -1,11 +1,13 @@
 """Arrays: decoded pictures in .npz and .npy files, plain or with MedMNIST's keys.
 
-Plain: `images` and perhaps `labels`. MedMNIST: `train_images`, `train_labels`, and the same for
-`val` and `test`; the validation part stands in only where there is no test part. The keys are
-names inside an .npz file, or of .npy files in a folder. An .npy file is mapped, not loaded.
+Plain: `images` and perhaps `labels`, or `x` and `y`. MedMNIST: `train_images`, `train_labels`, and
+the same for `val` and `test`, in any of the words of `part_names`; the validation part stands in
+only where there is no test part. The keys are names inside an .npz file, or of .npy files in a
+folder. An .npy file is mapped, not loaded.
 """
 
 import hashlib
+import re
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator
@@ -14,16 +16,29 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from selfsight.data.classes import numbered_words
+from selfsight.data.classes import (
+    NO_LABELS,
+    Labels,
+    classes_of,
+    labels_or_reason,
+    several_a_picture,
+    unusable,
+)
 from selfsight.data.decode import LEAST_SIDE, Header, Unreadable, usable
+from selfsight.data.part_names import TRAIN, VAL, part_of_word, tested_part, told_of_unused
 from selfsight.data.samples import REMEDY, as_picture, as_samples
-from selfsight.data.source import Parts, Source, numbered, same_classes, stamp_of
+from selfsight.data.source import Parts, Source, same_classes, stamp_of
 from selfsight.errors import SelfsightError
 
 MOST_CHANNELS = 64  # past this, a last axis is taken for one of space
 FEW_CHANNELS = 32  # up to this, a second axis before two of space is taken for channels
 ROWS_CHECKED = 16  # of floats, at opening; each picture is checked again when it is decoded
-KEYS = ("images", "train_images")
+IMAGES, LABELS = "images", "labels"
+KINDS = {  # what a word in a key says is there
+    **dict.fromkeys(("images", "image", "imgs", "pictures", "x"), IMAGES),
+    **dict.fromkeys(("labels", "label", "targets", "target", "y"), LABELS),
+}
+WORDS = re.compile(r"[^\W_]+")
 
 
 class Arrays(Source):
@@ -32,8 +47,7 @@ class Arrays(Source):
     Args:
         name: Where they come from.
         images: (N, H, W) or (N, H, W, C), any C: uint8, uint16, bool, or float in [0, 1].
-        classes: K class names; () when unlabelled.
-        labels: (N,) int64 class numbers, or None.
+        labels: Of the pictures.
         files: What they are read from, for the stamp; the pixels themselves where there is none.
         key: Which of the arrays in these files they are, for the stamp.
     """
@@ -42,15 +56,13 @@ class Arrays(Source):
         self,
         name: str,
         images: np.ndarray,
-        classes: tuple[str, ...],
-        labels: Tensor | None,
+        labels: Labels = NO_LABELS,
         *,
         files: tuple[Path, ...] = (),
         key: str = "",
     ) -> None:
         self.name = name
-        self.classes = classes
-        self.labels = labels
+        self.classes, self.labels, self.unlabelled = labels
         self._images = images if images.ndim == 4 else images[..., None]  # (N, H, W, C)
         self._files = files
         self._key = key
@@ -110,13 +122,13 @@ def open_array(path: Path) -> Parts:
     """
     images = _mapped(path)
     _check(str(path), images)
-    return Parts(Arrays(str(path), images, (), None, files=(path,)), None)
+    return Parts(Arrays(str(path), images, files=(path,)), None)
 
 
 def open_array_folder(root: Path) -> Parts | None:
     """Map the .npy files of a folder, named by the keys above; None where there are none."""
     keys = [path.stem for path in sorted(root.glob("*.npy")) if not path.name.startswith(".")]
-    if not any(key in keys for key in KEYS):
+    if not any(kind == IMAGES for _, kind in _meant(keys)):
         return None
 
     def files(key: str) -> tuple[Path, ...]:
@@ -169,25 +181,41 @@ def _parts(
     files: Callable[[str], tuple[Path, ...]],
 ) -> Parts:
     """Find the parts among the keys, and read them."""
+    meant = _meant(keys)
 
-    def part(prefix: str) -> Source:
-        key, named = f"{prefix}images", f"{prefix}labels"
+    def part(name: str) -> Source:
+        key, named = meant[name, IMAGES], meant.get((name, LABELS))
         images = load(key)
         _check(f"`{key}` of {path}", images)
-        labels = load(named) if named in keys else None
-        classes, numbers = _labels(path, labels, len(images), named)
-        return Arrays(str(path), images, classes, numbers, files=files(key), key=key)
+        labels = NO_LABELS
+        if named is not None:
+            what = f"`{named}` of {path}"
+            labels = labels_or_reason(lambda: array_labels(load(named), len(images), what))
+        return Arrays(str(path), images, labels, files=files(key), key=key)
 
-    if "images" in keys:
+    parts = [name for name, kind in meant if kind == IMAGES]
+    if "" in parts:
         return Parts(part(""), None)
-    if "train_images" not in keys:
+    if TRAIN not in parts:
         raise SelfsightError(
             f"an .npz file needs `images` or `train_images`; {path} has "
             f"{', '.join(keys) or 'nothing'}."
         )
-    train = part("train_")
-    other = next((p for p in ("test_", "val_") if f"{p}images" in keys), None)
+    train, other = part(TRAIN), tested_part(parts)
+    train.notes += told_of_unused(str(path), f"`{meant.get((VAL, IMAGES))}`", parts)
     return Parts(train, same_classes(train, part(other)) if other else None)
+
+
+def _meant(keys: Collection[str]) -> dict[tuple[str, str], str]:
+    """Tell what keys mean: -> from part, "" for none, and `IMAGES` or `LABELS` to the key."""
+    meant: dict[tuple[str, str], str] = {}
+    for key in keys:
+        words = WORDS.findall(key.lower())
+        kinds = [KINDS[word] for word in words if word in KINDS]
+        parts = [part for part in map(part_of_word, words) if part]
+        if len(kinds) == 1 and len(parts) == len(words) - 1 <= 1:
+            meant.setdefault((parts[0] if parts else "", kinds[0]), key)
+    return meant
 
 
 def _check(what: str, images: np.ndarray) -> None:
@@ -239,16 +267,17 @@ def _check_range(what: str, images: np.ndarray) -> None:
         ) from error
 
 
-def _labels(
-    path: Path, labels: np.ndarray | None, count: int, key: str
-) -> tuple[tuple[str, ...], Tensor | None]:
-    """Number the classes of labels (N,) or (N, 1), whole numbers or words."""
-    if labels is None:
-        return (), None
-    if labels.shape not in ((count,), (count, 1)) or labels.dtype.kind not in "iuU":
-        raise SelfsightError(
-            f"labels must be one whole number or word a picture, ({count},) or ({count}, 1); "
-            f"`{key}` of {path} is {labels.dtype} {labels.shape}."
-        )
-    values = labels.ravel().tolist()
-    return numbered_words(values) if labels.dtype.kind == "U" else numbered(values)
+def array_labels(labels: np.ndarray, count: int, what: str) -> Labels:
+    """Number the classes of labels (N,) or (N, 1): whole numbers, words, or few decimals.
+
+    Args:
+        labels: As stored.
+        count: Pictures.
+        what: What holds the labels, for the reason why they cannot be used.
+    """
+    if reason := several_a_picture(labels.shape, count, what):
+        return unusable(reason)
+    if labels.dtype.kind not in "iufbUS":
+        return unusable(f"{what} is {labels.dtype}; a label is one whole number or word a picture")
+    words = labels.astype(str) if labels.dtype.kind == "S" else labels
+    return classes_of(words.ravel().tolist(), what)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from selfsight.data.arrays import Arrays
+from selfsight.data.classes import Labels
 from selfsight.data.scaling import fitted, with_channels
 from selfsight.data.source import Parts, Source
 from selfsight.draws import Draws
@@ -32,7 +33,7 @@ def crops_of(photographs: Source) -> Parts:
     images = _dimmed(torch.cat(cells), draws)
     tested = draws.uniform("tested", 1)[:, 0] < TESTED
     train, test = (
-        Arrays("crops", images[rows].numpy(), tuple(titles), labels[rows])
+        Arrays("crops", images[rows].numpy(), Labels(tuple(titles), labels[rows]))
         for rows in (~tested, tested)
     )
     return Parts(train, test)

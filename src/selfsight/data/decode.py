@@ -11,6 +11,7 @@ torchvision 0.29 announces that its decoders will go. Its operator is called, no
 that warns at every picture; where there is no such operator Pillow decodes JPEGs too.
 """
 
+import contextlib
 import io
 from typing import BinaryIO, cast
 
@@ -29,7 +30,9 @@ from torchvision.io import ImageReadMode  # this import also registers torch.ops
 
 from selfsight.data.deep import deep_channels, deep_png, deepest_value, scaled_ppm
 from selfsight.data.header import LEAST_SIDE, MOST_BYTES, Header, TooSmall, Unreadable, usable
-from selfsight.data.jpeg import ORIENTATION, JpegFacts, jpeg_facts, orientation_of
+from selfsight.data.jpeg import JpegFacts, jpeg_facts
+from selfsight.data.orientation import orientation_said
+from selfsight.data.plugins import START_BYTES, opener_of, plugin_of_start
 from selfsight.data.samples import REMEDY, SIXTEEN_BIT, as_picture, as_samples
 from selfsight.data.tiff import (
     FLOAT,
@@ -48,6 +51,7 @@ SMALL_FILE = 1 << 26  # bytes; up to here a file is read whole, which is quickes
 MOST_FILE = 2 * MOST_BYTES  # of a file that is no TIFF: what no format needs for a usable picture
 GREY_MODES = ("1", "L", "LA", "La", "I", "F")
 TWELVE_BIT = 4095
+WHITE_BYTE = 255
 MOST_BYTES_EACH = 32  # of a pixel: more than its samples in digits, as plain PPM has them
 UNCHANGED: int = ImageReadMode.UNCHANGED.value  # grey stays grey
 
@@ -70,7 +74,6 @@ FORMATS: tuple[tuple[bytes, type[ImageFile.ImageFile]], ...] = (
     (b"BM", BmpImageFile),
     *((b"P%d" % kind, PpmImageFile) for kind in range(1, 7)),
 )
-SIGNATURE_BYTES = 12  # RIFF's kind ends last
 
 # EXIF orientation -> what to do, in this order: swap axes, turn upside down, mirror.
 TURNS = {
@@ -97,10 +100,7 @@ def header_of(file: BinaryIO) -> Header:
             return _header(facts.height, facts.width, 1 if grey else 3, 8, facts.orientation)
         file.seek(0)
         if _is_tiff(file):
-            facts = tiff_facts(file)
-            if for_tifffile(facts):
-                return _header_of_tiff(facts)
-            file.seek(0)
+            return _header_of_tiff(tiff_facts(file), file)
         picture = _begun(file)
         channels = 1 if _is_grey(picture) else 3
         bits = _bits(picture)
@@ -143,7 +143,7 @@ def decoded(file: BinaryIO) -> Tensor:
             return as_picture(scaled_ppm(picture, data, greatest))
         picture.load()
         # Only now is a PNG's EXIF, which may stand behind the pixels, known for certain.
-        return _upright(_pixels(picture), _orientation(picture, loaded=True))
+        return _upright(_pixels(picture), _orientation(picture))
 
 
 def _size(file: BinaryIO) -> int:
@@ -165,11 +165,18 @@ def _whole(file: BinaryIO, height: int, width: int) -> bytes:
     return file.read(size)
 
 
-def _header(height: int, width: int, channels: int, bits: int, orientation: int) -> Header:
+def _header(
+    height: int,
+    width: int,
+    channels: int,
+    bits: int,
+    orientation: int,
+    besides: tuple[str, ...] = (),
+) -> Header:
     """Check a size, and turn it upright."""
     usable(height, width, channels, bits)
     swap = TURNS.get(orientation, UPRIGHT)[0]
-    return Header(*((width, height) if swap else (height, width)), channels, bits)
+    return Header(*((width, height) if swap else (height, width)), channels, bits, besides)
 
 
 def _is_tiff(file: BinaryIO) -> bool:
@@ -179,21 +186,44 @@ def _is_tiff(file: BinaryIO) -> bool:
     return start in TIFF_SIGNATURES
 
 
-def _header_of_tiff(facts: TiffFacts) -> Header:
-    return _header(facts.height, facts.width, facts.channels, facts.decoded_bits, facts.orientation)
+def _header_of_tiff(facts: TiffFacts, file: BinaryIO) -> Header:
+    """Check a TIFF's size, and turn it upright."""
+    channels, bits = facts.channels, facts.decoded_bits
+    if not for_tifffile(facts):
+        picture = _begun_tiff(file)
+        channels, bits = 1 if _is_grey(picture) else 3, _bits(picture)
+    return _header(facts.height, facts.width, channels, bits, facts.orientation, facts.besides)
+
+
+class _StoredTiff(TiffImageFile):
+    """A TIFF as it is stored: Pillow turns those upright whose field it can read, others not."""
+
+    def load_end(self) -> None:
+        """Leave the picture as it was decoded."""
+        self._size = self.im.size
+
+
+def _begun_tiff(file: BinaryIO) -> TiffImageFile:
+    """Let Pillow read the header."""
+    silence_libtiff()
+    file.seek(0)
+    return _StoredTiff(file)
 
 
 def _decoded_tiff(file: BinaryIO) -> Tensor:
     """Decode a TIFF with the library that keeps it whole: -> (C, H, W) uint8 or uint16."""
     facts = tiff_facts(file)
+    _header_of_tiff(facts, file)  # checks the size
     file.seek(0)
     if for_tifffile(facts):
-        _header_of_tiff(facts)  # checks the size
         return _upright(as_picture(decode_tiff(file, facts)), facts.orientation)
-    silence_libtiff()
-    picture = TiffImageFile(file)
-    usable(picture.height, picture.width, 1 if _is_grey(picture) else 3, _bits(picture))
-    picture.load()  # turns it upright too
+    picture = _begun_tiff(file)
+    picture.load()
+    return _upright(_pixels_of_tiff(picture, facts), facts.orientation)
+
+
+def _pixels_of_tiff(picture: Image.Image, facts: TiffFacts) -> Tensor:
+    """Bring a loaded TIFF to grey or RGB: -> (C, H, W) uint8 or uint16."""
     pixels = _pixels(picture)
     if pixels.dtype == torch.uint16 and facts.kind != FLOAT:
         values = pixels.numpy()
@@ -239,19 +269,29 @@ def _plain_jpeg(data: bytes) -> JpegFacts | None:
 def _begun(file: BinaryIO) -> ImageFile.ImageFile:
     """Let Pillow read the header."""
     size = _size(file)
-    start = file.read(SIGNATURE_BYTES)
+    start = file.read(START_BYTES)
     file.seek(0)
     if not start:
         raise Unreadable("the file is empty")
-    if start[:4] in TIFF_SIGNATURES:
-        return TiffImageFile(file)
+    opener = _opener(start)
+    if size > MOST_FILE:
+        raise Unreadable(f"{size} bytes: more than {MOST_FILE}, not read")
+    return opener(file)
+
+
+def _opener(start: bytes) -> type[ImageFile.ImageFile]:
+    """Find Pillow's class for a file that begins like this."""
     for signature, opener in FORMATS:
         # Films and sounds are RIFF too, and Pillow reads all of one before it says so.
-        if start.startswith(signature) and (signature != RIFF or start[8:] == b"WEBP"):
-            if size > MOST_FILE:
-                raise Unreadable(f"{size} bytes: more than {MOST_FILE}, not read")
-            return opener(file)
-    raise Unreadable("not a picture in JPEG, PNG, GIF, WebP, BMP, TIFF or PPM format")
+        if start.startswith(signature) and (signature != RIFF or start[8:12] == b"WEBP"):
+            return opener
+    plugin = plugin_of_start(start)
+    if plugin is None:
+        raise Unreadable("not a picture in JPEG, PNG, GIF, WebP, BMP, TIFF or PPM format")
+    opener = opener_of(plugin)
+    if opener is None:
+        raise Unreadable(f"{plugin.suffixes[0]} is not read here: {plugin.remedy}")
+    return opener
 
 
 def _bits(picture: ImageFile.ImageFile) -> int:
@@ -261,16 +301,18 @@ def _bits(picture: ImageFile.ImageFile) -> int:
     return 16 if (deepest_value(picture) or 0) > 255 else 8
 
 
-def _orientation(picture: ImageFile.ImageFile, *, loaded: bool = False) -> int:
-    """Look up EXIF's orientation, 1 (upright) to 8, of what Pillow does not turn itself."""
-    if isinstance(picture, TiffImageFile):
-        return 1
-    exif = picture.info.get("exif")
-    if isinstance(exif, bytes):  # by hand: Pillow warns on stderr of damaged EXIF
-        return orientation_of(exif.removeprefix(b"Exif\0\0"))
-    if isinstance(picture, PngImageFile) and not loaded:
-        return 1  # getexif would decode the whole picture to look behind it
-    return picture.getexif().get(ORIENTATION, 1)
+def _orientation(picture: ImageFile.ImageFile) -> int:
+    """Look up the orientation, 1 (upright) to 8; of a PNG it may stand behind the pixels.
+
+    By hand, since Pillow warns on stderr of damaged EXIF, and decodes a PNG to look for it.
+    """
+    exif, text = picture.info.get("exif"), picture.info.get("Raw profile type exif")
+    if exif is None and isinstance(text, str):  # as old programs wrote it into PNG: hexadecimal
+        with contextlib.suppress(ValueError):
+            exif = bytes.fromhex("".join(text.split("\n")[3:]))
+    xmp = picture.info.get("xmp")
+    known = (value if isinstance(value, bytes) else b"" for value in (exif, xmp))
+    return orientation_said(*known)
 
 
 def _upright(pixels: Tensor, orientation: int) -> Tensor:
@@ -291,12 +333,20 @@ def _pixels(picture: Image.Image) -> Tensor:
     if picture.mode == "F" or picture.mode.startswith("I"):
         return as_picture(_deep_grey(picture))
     if picture.mode == "1":
-        picture = picture.convert("L")
-    elif "transparency" in picture.info or picture.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
+        return as_picture(_one_bit(picture))
+    if "transparency" in picture.info or picture.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
         picture = _over_white(picture)
     elif picture.mode not in ("L", "RGB"):
         picture = picture.convert("RGB")
     return as_picture(np.array(picture))
+
+
+def _one_bit(picture: Image.Image) -> np.ndarray:
+    """Take black and white, and white for the one that is transparent: -> (H, W) uint8."""
+    values = np.array(picture).astype(np.uint8) * np.uint8(WHITE_BYTE)
+    key = picture.info.get("transparency")
+    # By hand: whether Pillow tells 1 or 255 of white, and heeds it, depends on its version.
+    return np.full_like(values, WHITE_BYTE) if key == 0 else values
 
 
 def _over_white(picture: Image.Image) -> Image.Image:

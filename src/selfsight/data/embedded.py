@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from selfsight.data.arrays import Arrays
+from selfsight.data.classes import Labels
 from selfsight.data.crops import crops_of
 from selfsight.data.source import EncodedSource, Parts, stamp_of
 from selfsight.errors import SelfsightError
@@ -89,7 +90,8 @@ def _digits() -> Parts:
     ink, digit = load_digits(return_X_y=True)  # (N, 64) in [0, 16], (N,)
     images = np.round(np.reshape(ink, (-1, 8, 8)) * 255 / BRIGHTEST_DIGIT).astype(np.uint8)
     names = tuple(str(k) for k in range(10))
-    return Parts(Arrays("digits", images, names, torch.from_numpy(np.asarray(digit)).long()), None)
+    labels = Labels(names, torch.from_numpy(np.asarray(digit)).long())
+    return Parts(Arrays("digits", images, labels), None)
 
 
 def _crops() -> Parts:

@@ -28,12 +28,14 @@ class Header:
         width: In pixels, upright.
         channels: 1 for grey, 3 for colour, else as many as the picture has.
         bits: 8 or 16, of a sample as it will be decoded.
+        besides: What the file holds besides that is not read, in the plural, such as "pages".
     """
 
     height: int
     width: int
     channels: int
     bits: int = 8
+    besides: tuple[str, ...] = ()
 
 
 def usable(height: int, width: int, channels: int = 3, bits: int = 8) -> None:

@@ -17,19 +17,25 @@ import numpy as np
 
 from selfsight import machine
 from selfsight.data.arrays import Arrays
-from selfsight.data.source import Parts, Source, numbered, same_classes
+from selfsight.data.classes import Labels, classes_of, labels_or_reason
+from selfsight.data.part_names import TRAIN, part_in_name, tested_part, told_of_unused
+from selfsight.data.source import Parts, Source, same_classes
 from selfsight.errors import SelfsightError
 
 IMAGES, LABELS = 0x803, 0x801  # magic numbers: uint8 of three dimensions, and of one
 DIMENSIONS = {IMAGES: 3, LABELS: 1}
 MOST_DEFLATED = 1032  # bytes that a byte of a gzip file can become
 NAME = re.compile(r"(?P<part>.*?)[-._]?images[-._]idx3[-._]ubyte(\.gz)?", re.IGNORECASE)
-TEST_PARTS = ("t10k", "test", "val")
 
 
 def is_idx(path: Path) -> bool:
     """Tell by its name whether a file holds pictures in this format."""
-    return NAME.fullmatch(path.name) is not None and path.is_file()
+    return is_idx_name(path.name) and path.is_file()
+
+
+def is_idx_name(name: str) -> bool:
+    """Tell whether a file of this name should hold pictures in this format."""
+    return NAME.fullmatch(name) is not None
 
 
 def open_idx(path: Path) -> Parts:
@@ -46,18 +52,18 @@ def open_idx_folder(root: Path) -> Parts | None:
     files = _by_part(root)
     if not files:
         return None
-    train = next((path for part, path in files.items() if part.endswith("train")), None)
-    if train is None:
-        if len(files) > 1:
-            raise SelfsightError(
-                f"{root} holds {', '.join(sorted(path.name for path in files.values()))}; "
-                "name one of these, or call them train and t10k."
-            )
+    if len(files) == 1:
         return open_idx(next(iter(files.values())))
-    source = _source(train)
-    ends = (p for end in TEST_PARTS for part, p in files.items() if part.endswith(end))
-    test = next(ends, None)
-    return Parts(source, same_classes(source, _source(test)) if test else None)
+    parts = {part_in_name(name): path for name, path in files.items()}
+    if TRAIN not in parts:
+        raise SelfsightError(
+            f"{root} holds {', '.join(sorted(path.name for path in files.values()))}; "
+            "name one of these, or call them train and t10k."
+        )
+    source = _source(parts[TRAIN])
+    other = tested_part(parts)
+    source.notes += told_of_unused(str(root), "one file", parts)
+    return Parts(source, same_classes(source, _source(parts[other])) if other else None)
 
 
 def _by_part(root: Path) -> dict[str, Path]:
@@ -74,15 +80,20 @@ def _source(path: Path) -> Source:
     images = _read(path, IMAGES)
     beside = _labels_beside(path)
     if beside is None:
-        return Arrays(str(path), images, (), None, files=(path,))
+        return Arrays(str(path), images, files=(path,))
+    labels = labels_or_reason(lambda: _labels(path, beside, len(images)))
+    return Arrays(str(path), images, labels, files=(path, beside))
+
+
+def _labels(path: Path, beside: Path, count: int) -> Labels:
+    """Read the labels of `count` pictures."""
     values = _read(beside, LABELS)
-    if len(values) != len(images):
+    if len(values) != count:
         raise SelfsightError(
-            f"{path} holds {len(images)} pictures and {beside} {len(values)} labels; give files "
+            f"{path} holds {count} pictures and {beside} {len(values)} labels; give files "
             "that belong together."
         )
-    classes, labels = numbered(values.tolist())
-    return Arrays(str(path), images, classes, labels, files=(path, beside))
+    return classes_of(values.tolist(), str(beside))
 
 
 def _labels_beside(path: Path) -> Path | None:

@@ -2,16 +2,18 @@
 
 Pillow needs a tenth of the time of decoding to begin a small JPEG, holding Python's lock all the
 while, and prints a warning for damaged EXIF. Three facts are needed, and all stand in segments of
-known length before the compressed data (ITU-T T.81, annex B; EXIF 2.3, section 4.6).
+known length before the compressed data (ITU-T T.81, annex B).
 """
 
 from typing import NamedTuple
+
+from selfsight.data.orientation import EXIF, orientation_said
 
 START_OF_SCAN = 0xDA
 APP1 = 0xE1
 # C0 to CF start a frame, but for three that define tables or are reserved.
 START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-ORIENTATION = 0x0112  # the EXIF tag
+XMP = b"http://ns.adobe.com/xap/1.0/\0"  # how such a segment begins
 
 
 class JpegFacts(NamedTuple):
@@ -43,32 +45,19 @@ def jpeg_facts(data: bytes) -> JpegFacts | None:
     """
     if data[:2] != b"\xff\xd8":
         return None
-    frame, orientation, at = None, 1, 2
+    frame, exif, xmp, at = None, b"", b"", 2
     while data[at : at + 1] == b"\xff" and at + 4 <= len(data):
         marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
-        body = at + 4
+        body, end = at + 4, at + 2 + length
         if marker == START_OF_SCAN:
-            return JpegFacts(*frame, orientation) if frame else None
+            return JpegFacts(*frame, orientation_said(exif, xmp)) if frame else None
         if marker in START_OF_FRAME and body + 6 <= len(data):
             height = int.from_bytes(data[body + 1 : body + 3], "big")
             width = int.from_bytes(data[body + 3 : body + 5], "big")
             frame = (height, width, data[body + 5], data[body])
-        elif marker == APP1 and data[body : body + 6] == b"Exif\0\0":
-            orientation = orientation_of(data[body + 6 : at + 2 + length])
-        at += 2 + length
+        elif marker == APP1 and data.startswith(EXIF, body):
+            exif += data[body + len(EXIF) : end]  # long EXIF goes on in a second segment
+        elif marker == APP1 and data.startswith(XMP, body):
+            xmp = data[body + len(XMP) : end]
+        at = end
     return None
-
-
-def orientation_of(tiff: bytes) -> int:
-    """Find the orientation in the first directory of EXIF's TIFF structure; 1 if it is not there.
-
-    A slice past the end is empty and reads as 0, so damaged EXIF needs no care.
-    """
-    order = "little" if tiff[:2] == b"II" else "big"
-    directory = int.from_bytes(tiff[4:8], order)
-    entries = int.from_bytes(tiff[directory : directory + 2], order)
-    for k in range(min(entries, len(tiff) // 12)):
-        at = directory + 2 + 12 * k
-        if int.from_bytes(tiff[at : at + 2], order) == ORIENTATION:
-            return int.from_bytes(tiff[at + 8 : at + 10], order)
-    return 1

@@ -1,32 +1,39 @@
-"""Lists: a .csv or .txt file that names pictures, and perhaps their classes and parts.
+"""Lists: a .csv, .tsv or .txt file that names pictures, and perhaps their classes and parts.
 
-A .csv file has a header; its column `path`, or else its first, names the pictures, `label` their
-classes and `split` their parts. A .txt file has a path a line; blank lines and those that start
-with # are skipped. Paths are relative to the list's folder. A picture that is not there is
-unreadable like any other, so that one lost file does not stop a run.
+A .csv or .tsv file has a header: a column such as `path`, `filename` or `image_id` names the
+pictures (else the first one that counts nothing up), one such as `label`, `class` or `category`
+their classes, and `split` their parts; commas, semicolons or tabs part the columns. A .txt file has
+a path a line, and perhaps a class behind it; blank lines and those that start with # are skipped.
+
+Paths are relative to the list's folder. Where none of them is there as written, they are looked for
+as other systems write them: with back slashes, without a suffix, from another folder. A picture
+that is not there is unreadable like any other, so that one lost file does not stop a run.
 """
 
 import csv
 import io
-from collections.abc import Iterator
+import os
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from torch import Tensor
-
-from selfsight.data.classes import numbered_words
+from selfsight.data.classes import NO_LABELS, Labels, classes_of, unusable
+from selfsight.data.columns import LABELS, PATHS, SPLITS, first_of, plain
 from selfsight.data.decode import Unreadable
-from selfsight.data.folder import is_picture_name
+from selfsight.data.part_names import TRAIN, VAL, part_of_word, tested_part, told_of_unused
 from selfsight.data.source import EncodedSource, Parts, open_regular, same_classes, stamp_of
+from selfsight.data.suffixes import is_picture_name
+from selfsight.data.walking import walked
 from selfsight.errors import SelfsightError
+from selfsight.names import shown
 
-LISTS = (".csv", ".txt")
-# What may stand in the column `split`. The test part is preferred to the validation part.
-SPLITS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
+TABLES = (".csv", ".tsv")  # with a header; other lists have a path a line
+PARTINGS = ",;\t"
+NO_VALUE = {"", "nan", "<na>"}  # how pandas writes what is missing, in lower case
+COUNTING = re.compile(r"(unnamed:_\d+|index)?")  # pandas' column of row numbers
+# A picture's name and what stands behind it, as mmcls and many others write.
+BEHIND = re.compile(r"(?P<path>.*\.\w{2,5})(?:\s*[,;\t]\s*|\s+)(?P<label>\S.*)")
 
 
 class Row(NamedTuple):
@@ -52,8 +59,7 @@ class Listed(EncodedSource):
         name: Where their names come from.
         root: The folder that relative paths start from.
         paths: Each picture's path.
-        classes: K class names; () when unlabelled.
-        labels: (N,) int64 class numbers, or None.
+        labels: Of the pictures.
         files: What the names were read from, for the stamp.
     """
 
@@ -62,16 +68,14 @@ class Listed(EncodedSource):
         name: str,
         root: Path,
         paths: tuple[str, ...],
-        classes: tuple[str, ...],
-        labels: Tensor | None,
+        labels: Labels = NO_LABELS,
         *,
         files: tuple[Path, ...] = (),
     ) -> None:
         self.name = name
         self.root = root
         self.paths = paths
-        self.classes = classes
-        self.labels = labels
+        self.classes, self.labels, self.unlabelled = labels
         self._files = files
 
     def __len__(self) -> int:
@@ -79,7 +83,11 @@ class Listed(EncodedSource):
 
     def title(self, i: int) -> str:
         """Name picture i for messages."""
-        return self.paths[i]
+        return shown(self.paths[i])
+
+    def file(self, i: int) -> str:
+        """Name the file of picture i."""
+        return os.path.join(self.root, self.paths[i])
 
     def opened(self, i: int) -> BinaryIO:
         """Open its bytes for reading."""
@@ -96,24 +104,28 @@ class Listed(EncodedSource):
 
 
 def open_list(path: Path) -> Parts:
-    """Read a .csv or .txt list.
+    """Read a .csv, .tsv or .txt list.
 
     Raises:
-        SelfsightError: If it is no text, names no picture, or leaves labels or parts out.
+        SelfsightError: If it is no text, names no picture, or leaves paths or parts out.
     """
     text = _text(path)
-    rows = _rows_of_csv(path, text) if path.suffix.lower() == ".csv" else _rows_of_txt(text)
+    rows = _rows_of_csv(path, text) if path.suffix.lower() in TABLES else _rows_of_txt(text)
     if not rows:
         raise SelfsightError(f"{path} names no picture; give a path a line.")
-    train = [row for row in rows if row.part == "train"]
-    if not train:
+    rows, notes = _found(path.parent, str(path), rows)
+    parts = {part: [row for row in rows if row.part == part] for part in {r.part for r in rows}}
+    if TRAIN not in parts:
         raise SelfsightError(
             f"column `split` of {path} gives no picture to train; write train in some rows."
         )
-    other = [row for row in rows if row.part == "test"]
-    other = other or [row for row in rows if row.part == "val"]
-    source = _source(path, train)
-    return Parts(source, same_classes(source, _source(path, other)) if other else None)
+    train = _source(path, parts[TRAIN])
+    other = tested_part(parts)
+    unused = f"{len(parts.get(VAL, ())):,} rows"
+    train.notes = (*notes, *told_of_unused(str(path), unused, parts))
+    if other is None:
+        return Parts(train, None)
+    return Parts(train, same_classes(train, _source(path, parts[other])))
 
 
 def _text(path: Path) -> str:
@@ -129,26 +141,53 @@ def _text(path: Path) -> str:
 
 
 def _rows_of_txt(text: str) -> list[Row]:
-    lines = enumerate((line.strip() for line in text.splitlines()), start=1)
-    return [Row(n, line, "", "train") for n, line in lines if line and not line.startswith("#")]
+    # Not by splitlines: it also parts at characters that may stand in a name.
+    lines = enumerate((line.strip() for line in io.StringIO(text, newline=None)), start=1)
+    return [
+        Row(number, *_path_and_label(line), TRAIN)
+        for number, line in lines
+        if line and not line.startswith("#")
+    ]
+
+
+def _path_and_label(line: str) -> tuple[str, str]:
+    """Part a line at what stands behind a picture's name: -> path, label or ""."""
+    behind = BEHIND.fullmatch(line)
+    if (
+        behind
+        and not is_picture_name(Path(line).name)
+        and is_picture_name(Path(behind["path"]).name)
+    ):
+        return behind["path"], behind["label"]
+    return line, ""
+
+
+class _Columns(NamedTuple):
+    """Where in a row stands what counts.
+
+    Attributes:
+        cells: In the header.
+        path: Column of the pictures' names.
+        label: Column of the classes, None without.
+        split: Column of the parts, None without.
+    """
+
+    cells: int
+    path: int
+    label: int | None
+    split: int | None
 
 
 def _rows_of_csv(path: Path, text: str) -> list[Row]:
     """Read the columns that count, by their names in the header."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    text, parting = _parting(text)
+    reader = csv.reader(
+        io.StringIO(text, newline=""), strict=True, delimiter=parting, skipinitialspace=True
+    )
     try:
-        header = [name.strip().lower() for name in next(reader, [])]
-        _check_header(path, header)
-        place = header.index("path") if "path" in header else 0
-        label = header.index("label") if "label" in header else None
-        split = header.index("split") if "split" in header else None
+        columns = _columns(path, next(reader, []))
         return [
-            Row(
-                reader.line_num,
-                _cell(cells, place),
-                _cell(cells, label),
-                "train" if split is None else _part(path, reader.line_num, _cell(cells, split)),
-            )
+            _row(path, reader.line_num, cells, columns)
             for cells in reader
             if any(cell.strip() for cell in cells)
         ]
@@ -158,50 +197,149 @@ def _rows_of_csv(path: Path, text: str) -> list[Row]:
         ) from error
 
 
-def _check_header(path: Path, header: list[str]) -> None:
-    """Refuse a first line that is no header, or is split by semicolons."""
-    if header and is_picture_name(header[0]):
+def _parting(text: str) -> tuple[str, str]:
+    """Find what parts the columns: -> the text from its header on, and "," or another character.
+
+    Spreadsheets where a comma stands in decimals write semicolons, and may say so in a first line.
+    """
+    first, newline, rest = text.partition("\n")
+    said = re.fullmatch(r'"?sep=(.)"?\s*', first)
+    if said and newline:
+        return rest, said[1]
+    names = re.sub(r'"[^"]*"', "", first)  # what is quoted parts nothing
+    return text, next((sign for sign in PARTINGS if sign in names), ",")
+
+
+def _columns(path: Path, header: list[str]) -> _Columns:
+    """Find the columns that count.
+
+    Raises:
+        SelfsightError: If the first line is no header, or has such a column twice.
+    """
+    if header and is_picture_name(Path(_path_and_label(header[0].strip())[0]).name):
         raise SelfsightError(
             f"a .csv file needs a header, such as path,label; {path} starts with the picture "
-            f"{header[0]!r}. Add a first line with the columns' names."
+            f"{header[0]!r}. Add a first line with the columns' names, or call it .txt if it has a "
+            "path a line, and perhaps a class behind it."
         )
-    if len(header) == 1 and (";" in header[0] or "\t" in header[0]):
+    names = [plain(name) for name in header]
+    place, label, split = (_place(path, names, among) for among in (PATHS, LABELS, SPLITS))
+    if place is None:
+        taken = (label, split)
+        place = next(
+            (k for k, name in enumerate(names) if k not in taken and not COUNTING.fullmatch(name)),
+            0,
+        )
+    return _Columns(len(header), place, label, split)
+
+
+def _place(path: Path, names: Sequence[str], among: Sequence[str]) -> int | None:
+    """Find the first of several names in a header: -> its place, None where there is none."""
+    name = first_of(among, names)
+    if name is None:
+        return None
+    if names.count(name) > 1:
         raise SelfsightError(
-            f"the columns of a .csv file are parted by commas; {path} has {header[0]!r}. "
-            "Save it with commas."
+            f"a column's name must stand once in the header; {path} has `{name}` "
+            f"{names.count(name)} times. Rename those that are not meant."
+        )
+    return names.index(name)
+
+
+def _row(path: Path, line: int, cells: list[str], columns: _Columns) -> Row:
+    """Read a row; a short one ends in empty cells."""
+    if any(cell.strip() for cell in cells[columns.cells :]):
+        raise SelfsightError(
+            f"a row must have no more cells than the header, {columns.cells}; {path} has "
+            f"{len(cells)} in line {line}. Put what holds a comma into quotes."
         )
 
+    def cell(place: int | None) -> str:
+        return cells[place].strip() if place is not None and place < len(cells) else ""
 
-def _cell(cells: list[str], place: int | None) -> str:
-    """Read one cell; short rows end in empty ones."""
-    return cells[place].strip() if place is not None and place < len(cells) else ""
+    label = cell(columns.label)
+    part = TRAIN if columns.split is None else _part(path, line, cell(columns.split))
+    return Row(line, cell(columns.path), "" if label.lower() in NO_VALUE else label, part)
 
 
 def _part(path: Path, line: int, word: str) -> str:
-    part = SPLITS.get(word.lower())
-    if part is None:
+    part = part_of_word(word)
+    if not part:
         raise SelfsightError(
             f"column `split` must hold train, val or test in every row; {path} has {word!r} in "
-            f"line {line}. Correct it, or remove the column."
+            f"line {line}. Correct it, or rename the column to go without parts."
         )
     return part
 
 
-def _source(path: Path, rows: list[Row]) -> Listed:
-    """Check one part, and number its classes where it has some."""
+def _found(root: Path, name: str, rows: list[Row]) -> tuple[list[Row], tuple[str, ...]]:
+    """Look for the pictures elsewhere where none is there as written: -> rows, notes.
+
+    Args:
+        root: The list's folder.
+        name: The list.
+        rows: Its rows.
+    """
     nameless = next((row for row in rows if not row.path), None)
     if nameless:
         raise SelfsightError(
-            f"every row must name a picture; {path} has none in line {nameless.line}. Fill it in, "
+            f"every row must name a picture; {name} has none in line {nameless.line}. Fill it in, "
             "or remove the line."
         )
-    labelled = any(row.label for row in rows)
-    bare = next((row for row in rows if not row.label), None)
-    if labelled and bare:
-        raise SelfsightError(
-            f"column `label` must be filled in every row or in none; {path} has nothing in line "
-            f"{bare.line}. Fill it in, or keep these rows in a list of their own."
-        )
-    classes, labels = numbered_words([row.label for row in rows]) if labelled else ((), None)
+    if any(os.path.isfile(root / row.path) for row in rows):
+        return rows, ()
+    known = _by_tails(walked(root).paths)
+    paths = [_sought(row.path, known) for row in rows]
+    count = sum(path is not None for path in paths)
+    if not count:
+        return rows, ()
+    first = next(k for k, path in enumerate(paths) if path)
+    note = (
+        f"no picture of {name} is there as written; {count:,} of {len(rows):,} were found by what "
+        f"their paths end in, {rows[first].path!r} as {paths[first]}"
+    )
+    found = [row._replace(path=path or row.path) for row, path in zip(rows, paths, strict=True)]
+    return found, (note,)
+
+
+def _by_tails(paths: Sequence[str]) -> dict[str, str | None]:
+    """Look pictures up by every end of their paths, with and without a suffix; None for several."""
+    known: dict[str, str | None] = {}
+    for path in paths:
+        for tail in _tails(path):
+            for key in (tail, os.path.splitext(tail)[0]):
+                known[key] = None if known.get(key, path) != path else path
+    return known
+
+
+def _tails(path: str) -> Iterator[str]:
+    """Give a path, then without its first folder, and so on down to the file's name."""
+    parts = path.split("/")
+    return ("/".join(parts[k:]) for k in range(len(parts)))
+
+
+def _sought(written: str, known: dict[str, str | None]) -> str | None:
+    """Find the picture that a path means, by the longest end of it that one picture has."""
+    for tail in _tails(written.replace("\\", "/")):
+        if (path := known.get(tail)) is not None:
+            return path
+    return None
+
+
+def _source(path: Path, rows: list[Row]) -> Listed:
+    """Make the source of one part."""
     paths = tuple(row.path for row in rows)
-    return Listed(str(path), path.parent, paths, classes, labels, files=(path,))
+    return Listed(str(path), path.parent, paths, _labels(path, rows), files=(path,))
+
+
+def _labels(path: Path, rows: list[Row]) -> Labels:
+    """Number the classes of one part, where it has some."""
+    bare = [row for row in rows if not row.label]
+    if len(bare) == len(rows):
+        return NO_LABELS
+    if bare:
+        return unusable(
+            f"a class must stand in every row or in none; {path} has none in line {bare[0].line}. "
+            "Fill it in, or keep these rows in a list of their own"
+        )
+    return classes_of([row.label for row in rows], f"the column of classes of {path}")

@@ -1,17 +1,25 @@
 """Members: the samples in a tar file, and where the bytes of each lie.
 
-A damaged or cut tar gives the samples that lie whole before the damage.
+The members of a sample share a key, their path up to the first dot of the file name. Where names
+have a dot of their own (`22.05.png`, `22.10.png`), so that one key would be that of several
+pictures, it is their path up to the last dot. Of two members of one name the last one counts, as
+tar has it; a link counts as what it leads to in the same tar. A damaged or cut tar gives the
+samples that lie whole before the damage.
 """
 
+import posixpath
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from selfsight.data.decode import Unreadable
-from selfsight.data.folder import is_picture_name
+from selfsight.data.left_out import LeftOut
+from selfsight.data.suffixes import is_picture_name
 from selfsight.errors import SelfsightError
+
+LABELS = ("cls", "json")  # last suffixes of members that may hold a class, the preferred one first
 
 
 class Place(NamedTuple):
@@ -22,65 +30,160 @@ class Place(NamedTuple):
     size: int
 
 
-@dataclass
-class Sample:
-    """The members of one sample that count, as they are found.
+class Sample(NamedTuple):
+    """The members of one sample that count.
 
     Attributes:
-        title: The picture's name: its shard's, and its own in there; "" while it has none.
+        title: The picture's name: its shard's, and its own in there.
         picture: Where the picture is.
-        label: Where its class is.
+        label: Where its class is, if it has one.
         is_json: Whether that is in a .json member.
     """
 
-    title: str = ""
-    picture: Place | None = None
-    label: Place | None = None
-    is_json: bool = False
+    title: str
+    picture: Place
+    label: Place | None
+    is_json: bool
 
 
-def samples_in(path: Path, shard: int, title: str) -> list[Sample]:
+@dataclass
+class _Group:
+    """Members that share their path up to the first dot, by their names."""
+
+    pictures: dict[str, Place] = field(default_factory=dict)
+    labels: dict[str, Place] = field(default_factory=dict)
+
+
+def samples_in(path: Path, shard: int, title: str, left_out: LeftOut) -> list[Sample]:
     """Group the members of a shard by their keys: -> those with a picture, in order.
 
     Where a shard is cut short or damaged, the sample that this befell is left out: it may lack its
     class. So is the last one, where the next member's name cannot be read.
+
+    Args:
+        path: The shard.
+        shard: Its number.
+        title: Its name in titles, as two shards may both hold a 0.jpg.
+        left_out: Where to count what is left out.
     """
-    samples: dict[str, Sample] = {}
+    groups: dict[str, _Group] = {}
+    links: list[tuple[str, str]] = []
     key, whole = "", True
-    for name, place in _members(path, shard):
-        key, suffix = _parted(name) if name else (key, "")
-        if place is None:
+    for member in _members(path, shard):
+        key = _key(member.name) if member.name else key
+        if member.place is None and not member.leads_to:
             whole = False
-            samples.pop(key, None)
-        elif key:
-            _place(samples.setdefault(key, Sample()), name, suffix, place)
-    found = [sample for sample in samples.values() if sample.picture]
-    for sample in found:  # two shards may both hold a 0.jpg
-        sample.title = f"{title}/{sample.title}"
+            groups.pop(key, None)
+        elif key and _counts(member.name, left_out):
+            if member.leads_to:
+                links.append((member.name, member.leads_to))
+            else:
+                _put(groups, member.name, member.place, left_out)
+    for name, leads_to in links:
+        place = _place_of(groups, leads_to)
+        if place is None:
+            left_out.links.append(f"{title}/{name}")
+        else:
+            _put(groups, name, place, left_out)
+    found = [s for group in groups.values() for s in _samples(group, title, left_out)]
     if not whole and not found:
         raise SelfsightError(f"{path} is damaged or cut short: no picture lies whole in it.")
     return found
 
 
-def _parted(name: str) -> tuple[str, str]:
-    """Part a member's name at the first dot of its last part: -> key, "" for none, and suffix."""
+def _key(name: str) -> str:
+    """Give a member's path up to the first dot of its file name; "" where it has no such name."""
     folder, _, base = name.rpartition("/")
-    stem, dot, suffix = base.partition(".")
-    return (f"{folder}/{stem}" if stem and dot else ""), suffix.lower()
+    stem, dot, _ = base.partition(".")
+    return f"{folder}/{stem or base}" if dot else ""
 
 
-def _place(sample: Sample, name: str, suffix: str, place: Place) -> None:
-    """Note what a member is to its sample. A .cls member is preferred to a .json one."""
-    if is_picture_name(name.rpartition("/")[2]) and sample.picture is None:
-        sample.title, sample.picture = name, place
-    elif suffix == "cls":
-        sample.label, sample.is_json = place, False
-    elif suffix == "json" and sample.label is None:
-        sample.label, sample.is_json = place, True
+def _counts(name: str, left_out: LeftOut) -> bool:
+    """Tell whether a member may be a picture or a class; count what is left out by its name."""
+    *folders, file = name.split("/")
+    if file.rpartition(".")[2].lower() in LABELS and not file.startswith("."):
+        return True
+    return not left_out.take(folders, file)
 
 
-def _members(path: Path, shard: int) -> Iterator[tuple[str, Place | None]]:
-    """Go through the regular files of a tar: -> names and places, in their order.
+def _put(groups: dict[str, _Group], name: str, place: Place | None, left_out: LeftOut) -> None:
+    """Note where a member lies; one of the same name before it no longer counts."""
+    assert place is not None  # that of a link has been found
+    group = groups.setdefault(_key(name), _Group())
+    kind = group.pictures if is_picture_name(posixpath.basename(name)) else group.labels
+    if name in kind:
+        left_out.twice += kind is group.pictures
+    kind[name] = place
+
+
+def _place_of(groups: dict[str, _Group], name: str) -> Place | None:
+    """Find a member that was noted."""
+    group = groups.get(_key(name), _Group())
+    return group.pictures.get(name) or group.labels.get(name)
+
+
+def _samples(group: _Group, title: str, left_out: LeftOut) -> Iterator[Sample]:
+    """Make the sample of a group, or the samples where its names have dots of their own."""
+    if not group.pictures:
+        return
+    stems = {name: _stem(name) for name in (*group.pictures, *group.labels)}
+    if len(group.pictures) == 1 or not _have_dots(group, stems):
+        name, place = next(iter(group.pictures.items()))
+        left_out.further += len(group.pictures) - 1
+        yield _sample(title, name, place, group.labels)
+        return
+    for name, place in group.pictures.items():
+        labels = {n: p for n, p in group.labels.items() if stems[n] == stems[name]}
+        yield _sample(title, name, place, labels)
+
+
+def _have_dots(group: _Group, stems: dict[str, str]) -> bool:
+    """Tell names with a dot of their own from one sample's several pictures.
+
+    Those of one sample (`1.png`, `1.seg.png`, `1.cls`; `1.rgb.png`, `1.depth.png`) are told by a
+    member that is called by the key alone, or by words behind the key; `22.05` has a digit there.
+    """
+    if any("." not in posixpath.basename(stem) for stem in stems.values()):
+        return False
+    paired = {stems[name] for name in group.labels} & {stems[name] for name in group.pictures}
+    if len(paired) > 1:
+        return True
+    return all(posixpath.basename(stems[n]).split(".")[1][:1].isdigit() for n in group.pictures)
+
+
+def _stem(name: str) -> str:
+    """Give a member's path up to its last dot."""
+    return name.rpartition(".")[0]
+
+
+def _sample(title: str, name: str, place: Place, labels: dict[str, Place]) -> Sample:
+    """Make a sample, with the class that is called like its picture, else the first there is."""
+    stem = _stem(name)
+
+    def rank(label: str) -> tuple[bool, int]:
+        return _stem(label) != stem, LABELS.index(label.rpartition(".")[2].lower())
+
+    best = min(labels, key=rank, default=None)
+    is_json = best is not None and best.lower().endswith(".json")
+    return Sample(f"{title}/{name}", place, labels.get(best) if best else None, is_json)
+
+
+class _Member(NamedTuple):
+    """What is known of a file in a tar.
+
+    Attributes:
+        name: Its path; "" where it cannot be read.
+        place: Where its bytes are; None where they are cut short, and of links.
+        leads_to: The name that a link means.
+    """
+
+    name: str
+    place: Place | None
+    leads_to: str = ""
+
+
+def _members(path: Path, shard: int) -> Iterator[_Member]:
+    """Go through the files of a tar, and the links to them, in their order.
 
     Where it is damaged the last one has no place, nor a name if that cannot be read either.
     """
@@ -91,21 +194,26 @@ def _members(path: Path, shard: int) -> Iterator[tuple[str, Place | None]]:
             while (member := tar.next()) is not None:
                 # Else every header stays in memory.
                 tar.members.clear()  # pyright: ignore[reportAttributeAccessIssue] -- its stub lacks it
-                start = member.offset_data
+                name, start = member.name.removeprefix("./"), member.offset_data
                 if member.size < 0 or start < end or start + member.size > size:
-                    yield member.name, None
+                    yield _Member(name, None)
                     return
                 end = start
                 if member.isreg() and not member.issparse():
-                    yield member.name, Place(shard, start, member.size)
+                    yield _Member(name, Place(shard, start, member.size))
+                elif member.islnk():
+                    yield _Member(name, None, member.linkname.removeprefix("./"))
+                elif member.issym():
+                    near = posixpath.join(posixpath.dirname(name), member.linkname)
+                    yield _Member(name, None, posixpath.normpath(near))
             if _has_more(path, tar.offset):
-                yield "", None
+                yield _Member("", None)
     except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, RecursionError):
         if end == 0:
             raise SelfsightError(
                 f"{path} cannot be read as a tar file; give an uncompressed tar of pictures."
             ) from None
-        yield "", None
+        yield _Member("", None)
 
 
 def _has_more(path: Path, offset: int) -> bool:

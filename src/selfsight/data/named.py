@@ -20,11 +20,13 @@ import torch
 
 from selfsight import machine
 from selfsight.data.arrays import Arrays
+from selfsight.data.classes import Labels
 from selfsight.data.fetching import fetched
-from selfsight.data.folder import Folder, picture_paths
+from selfsight.data.folder import open_pictures
 from selfsight.data.idx import open_idx_folder
 from selfsight.data.lists import Listed
 from selfsight.data.source import Parts, Source
+from selfsight.data.walking import walked
 from selfsight.errors import SelfsightError
 
 PATIENCE = 30  # seconds without an answer after which a server counts as out of reach
@@ -105,8 +107,8 @@ def _from_arrays(name: str, held: Any) -> Source:
         images = images.transpose(0, 2, 3, 1)
     numbers = torch.as_tensor(np.asarray(getattr(held, "targets", None) or held.labels)).long()
     if (numbers < 0).any():  # how STL-10 marks what nobody labelled
-        return Arrays(name, images, (), None)
-    return Arrays(name, images, _names(held, int(numbers.max()) + 1), numbers)
+        return Arrays(name, images)
+    return Arrays(name, images, Labels(_names(held, int(numbers.max()) + 1), numbers))
 
 
 def _from_idx(name: str, held: Any) -> Source:
@@ -123,13 +125,14 @@ def _from_files(name: str, held: Any) -> Source:
     numbers = torch.tensor(held._labels)
     root = downloads()
     relative = tuple(Path(path).relative_to(root).as_posix() for path in paths)
-    return Listed(name, root, relative, _names(held, int(numbers.max()) + 1), numbers)
+    labels = Labels(_names(held, int(numbers.max()) + 1), numbers)
+    return Listed(name, root, relative, labels)
 
 
 def _from_folder(name: str, held: Any) -> Source:
     """Read a folder with a subfolder a class."""
     root = Path(held.root) / "eurosat" / "2750"
-    return Folder(root, picture_paths(root))
+    return open_pictures(root, walked(root)).train
 
 
 def _names(held: Any, count: int) -> tuple[str, ...]:

@@ -4,18 +4,31 @@ A path is looked at before any name, so a folder of one's own called `photos` or
 """
 
 import difflib
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 from selfsight.data.arrays import open_array, open_array_folder, open_arrays
 from selfsight.data.embedded import EMBEDDED
-from selfsight.data.folder import Folder, is_picture_name, picture_paths
-from selfsight.data.idx import is_idx, open_idx, open_idx_folder
+from selfsight.data.folder import open_pictures
+from selfsight.data.idx import is_idx, is_idx_name, open_idx, open_idx_folder
+from selfsight.data.left_out import is_foreign
 from selfsight.data.lists import open_list
 from selfsight.data.named import NAMED, open_named
 from selfsight.data.parquet import ParquetTable
+from selfsight.data.part_names import (
+    TRAIN,
+    VAL,
+    in_parts,
+    part_in_name,
+    part_of_folder,
+    tested_part,
+    told_of_unused,
+)
 from selfsight.data.photo import open_photo
 from selfsight.data.shards import (
+    COMPRESSED,
     has_braces,
     open_braces,
     open_shard,
@@ -23,6 +36,8 @@ from selfsight.data.shards import (
     refuse_compressed,
 )
 from selfsight.data.source import Parts, Source, same_classes
+from selfsight.data.suffixes import is_picture_name
+from selfsight.data.walking import walked
 from selfsight.errors import SelfsightError
 
 SUPPORTED = (
@@ -43,7 +58,6 @@ FORMS = {
     "photo:FILE": "crops of one photograph, always the same ones",
 }
 PHOTO = "photo:"  # before the path of a photograph whose crops are the data
-TEST_PARTS = ("test", "val")  # the first that is there
 
 
 def open_data(where: str | Path) -> Parts:
@@ -89,74 +103,132 @@ def _nothing_called(name: str) -> str:
 
 
 def _open_folder(root: Path) -> Parts:
-    """Look for parts, then pictures, then files of many pictures."""
-    train, test = (
-        _part(root, "train"),
-        next(filter(None, (_part(root, p) for p in TEST_PARTS)), None),
+    """Look for pictures, then for files of many pictures."""
+    there = walked(root)
+    if there.paths:
+        return open_pictures(root, there, _unread_beside(root))
+    parts = _open_files_of(root)
+    if parts is None:
+        why = "".join(f"\n  {note}" for note in there.left_out.notes)
+        raise SelfsightError(
+            f"{root} holds no pictures, in it or in its subfolders. Give {SUPPORTED}.{why}"
+        )
+    return parts
+
+
+def _unread_beside(root: Path) -> tuple[str, ...]:
+    """Say which files of many pictures lie beside pictures, and are not read."""
+    files = [file for file in _files_of(root, (*TABLES, ".tar")) if part_in_name(file.stem)]
+    if not files:
+        return ()
+    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+    return (
+        f"{root} holds pictures, so {files[0].name}{more} beside them is not read; name that file, "
+        "or a folder of such files alone, to learn from what it holds",
     )
-    if train and (test or _is_all_there_is(train, root)):
-        return _joined(_whole(train), _whole(test) if test else None)
-    if paths := picture_paths(root):
-        return Parts(Folder(root, paths), None)
-    return _open_files_of(root)
 
 
-def _open_files_of(root: Path) -> Parts:
-    """Look in a folder for files that hold many pictures each."""
+def _open_files_of(root: Path) -> Parts | None:
+    """Look for files that hold many pictures each, in a folder or in folders of parts below it.
+
+    Folders around everything are gone into, as `data` in what Hugging Face's hub downloads.
+    """
+    if parts := _open_files_in(root):
+        return parts
+    below = [folder for folder in _folders_of(root) if _holds_files(folder)]
+    named: dict[str, list[Path]] = {}
+    for folder in below:
+        named.setdefault(part_of_folder(folder.name), []).append(folder)
+    folders = {part: found[0] for part, found in named.items() if part and len(found) == 1}
+    other = tested_part(folders)
+    if TRAIN in folders and other is not None:
+        train, test = (_open_files_of(folders[part]) for part in (TRAIN, other))
+        assert train is not None  # as `_holds_files` has seen
+        assert test is not None
+        return Parts(train.train, same_classes(train.train, test.train))
+    if len(below) > 1:
+        raise SelfsightError(
+            f"{root} holds several folders with files of pictures "
+            f"({', '.join(folder.name for folder in below[:5])}); name one of these, or call them "
+            "train and test."
+        )
+    return _open_files_of(below[0]) if below else None
+
+
+def _open_files_in(root: Path) -> Parts | None:
+    """Open the files directly in a folder that hold many pictures each; None without any."""
     for opener in FOLDER_OPENERS:
         if parts := opener(root):
             return parts
-    files = _tables(root)
-    by_name = {file.stem: file for file in files}
-    other = next((by_name[part] for part in TEST_PARTS if part in by_name), None)
-    if "train" in by_name and (other or len(files) == 1):
-        return _joined(
-            _open_file(by_name["train"]).train, _open_file(other).train if other else None
-        )
+    files = _files_of(root, TABLES)
     if len(files) == 1:
         return _open_file(files[0])
-    raise SelfsightError(_nothing_in(root, files))
-
-
-def _part(root: Path, name: str) -> Path | None:
-    return root / name if (root / name).is_dir() else None
-
-
-def _is_all_there_is(part: Path, root: Path) -> bool:
-    """Tell a lone `train/` from a class that happens to have this name."""
-    beside = [p for p in root.iterdir() if p != part and not p.name.startswith(".")]
-    return not any(p.is_dir() or is_picture_name(p.name) for p in beside)
-
-
-def _whole(path: Path) -> Source:
-    """Open a part's folder, which has no parts of its own."""
-    if paths := picture_paths(path):
-        return Folder(path, paths)
-    return _open_files_of(path).train
-
-
-def _joined(train: Source, test: Source | None) -> Parts:
-    return Parts(train, None if test is None else same_classes(train, test))
-
-
-def _tables(root: Path) -> list[Path]:
-    """List the files directly in a folder that hold many pictures each."""
-    return sorted(
-        path
-        for path in root.iterdir()
-        if path.suffix.lower() in TABLES and not path.name.startswith(".")
-    )
-
-
-def _nothing_in(root: Path, files: list[Path]) -> str:
-    """Say why a folder cannot be opened."""
-    if files:
-        return (
+    if not files:
+        return None
+    if not any(part_in_name(file.stem) for file in files) and not _numbered(files):
+        raise SelfsightError(
             f"{root} holds no pictures but {len(files)} files of them "
             f"({', '.join(file.name for file in files[:5])}); name one of these, "
             "or call them train and test."
         )
-    return f"{root} holds no pictures, in it or in its subfolders. Give {SUPPORTED}."
+    parts = in_parts(str(root), files)
+    train = _open_joined(str(root), parts[TRAIN])
+    other = tested_part(parts)
+    if other is None:
+        return Parts(train, None)
+    train.notes += told_of_unused(str(root), _counted(parts.get(VAL, [])), parts)
+    return Parts(train, same_classes(train, _open_joined(str(root), parts[other])))
+
+
+def _open_joined(name: str, files: list[Path]) -> Source:
+    """Open the files of one part."""
+    if len(files) == 1:
+        return _open_file(files[0]).train
+    other = next((file for file in files if file.suffix.lower() != ".parquet"), None)
+    if other is not None:
+        raise SelfsightError(
+            f"several files of one part are joined where they are Parquet; of those in {name}, "
+            f"{other.name} is not. Keep one file a part, or name one of them."
+        )
+    return ParquetTable(*files, name=name)
+
+
+def _counted(files: list[Path]) -> str:
+    return f"{len(files)} file{'s' if len(files) != 1 else ''}"
+
+
+def _numbered(files: list[Path]) -> bool:
+    """Tell whether names differ by their numbers alone, as those of one table in pieces do."""
+    return len({re.sub(r"\d+", "0", file.name) for file in files}) == 1
+
+
+def _folders_of(root: Path) -> list[Path]:
+    """List the visible folders in a folder that no other program made."""
+    return sorted(
+        path
+        for path in root.iterdir()
+        if path.is_dir() and not path.name.startswith(".") and not is_foreign(path.name)
+    )
+
+
+def _holds_files(folder: Path) -> bool:
+    """Tell whether files that hold many pictures lie anywhere below a folder."""
+    suffixes = (*TABLES, ".tar", *COMPRESSED)
+    return any(
+        file.lower().endswith(suffixes) or is_idx_name(file)
+        for _, _, files in os.walk(folder)
+        for file in files
+        if not file.startswith(".")
+    )
+
+
+def _files_of(root: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """List the visible files directly in a folder that have one of these suffixes."""
+    return sorted(
+        path
+        for path in root.iterdir()
+        if path.suffix.lower() in suffixes and not path.name.startswith(".")
+    )
 
 
 def _open_file(path: Path) -> Parts:
@@ -183,6 +255,7 @@ OPENERS: dict[str, Callable[[Path], Parts]] = {
     ".npz": open_arrays,
     ".npy": open_array,
     ".csv": open_list,
+    ".tsv": open_list,
     ".txt": open_list,
     ".tar": open_shard,
 }

@@ -1,62 +1,80 @@
 """Parquet: a table with a column of encoded pictures and perhaps one of labels.
 
-The layout is that of Hugging Face: `image` is a struct with `bytes`, `label` a number, and (here)
-`class` its name. A plain binary column does as well.
+The layout is that of Hugging Face: `image` is a struct with `bytes`, `label` a number whose name
+stands in the metadata, or (here) in `class`. A plain binary column does as well, and for labels one
+that is called `class`, `target` or `category`. A table may lie in several files.
 """
 
 import io
+import json
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from torch import Tensor
 
-from selfsight.data.classes import numbered_words
+from selfsight.data.classes import NO_LABELS, Labels, classes_of, labels_or_reason, unusable
+from selfsight.data.columns import LABELS, first_of
 from selfsight.data.decode import Unreadable
-from selfsight.data.source import EncodedSource, numbered, stamp_of
+from selfsight.data.source import EncodedSource, stamp_of
 from selfsight.errors import SelfsightError
 
+NAMES = "class"  # the column of the classes' names, beside one of their numbers
+NOBODY_KNOWS = -1  # how Hugging Face writes the labels of a contest's test part
 GROUPS_HELD = 2  # row groups kept in memory: the one being read, and its neighbour
 
 
 class ParquetTable(EncodedSource):
-    """The pictures of a Parquet file; a row group is read when one of its rows is asked for.
+    """The pictures of a table; a row group is read when one of its rows is asked for.
 
     Args:
-        path: The file.
+        paths: The Parquet file, or several with the same columns, one after the other.
+        name: What they are called in messages; by default the first one's path.
 
     Raises:
-        SelfsightError: If it is no Parquet file, has no column of pictures, or no rows.
+        SelfsightError: If one is no Parquet file, has no column of pictures, or there are no rows.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.name = str(path)
-        self._file = _opened(path)
-        self._column, self._inner = _picture_column(self._file.schema_arrow, self.name)
-        rows = self._file.metadata
-        sizes = [rows.row_group(g).num_rows for g in range(rows.num_row_groups)]
+    def __init__(self, *paths: Path, name: str = "") -> None:
+        self.name = name or str(paths[0])
+        self._paths = paths
+        self._pieces = [_piece(path) for path in paths]
+        self._column, self._inner = _picture_column(self._pieces[0].schema, str(paths[0]))
+        for path, piece in zip(paths, self._pieces, strict=True):
+            if _picture_column(piece.schema, str(path)) != (self._column, self._inner):
+                raise SelfsightError(
+                    f"files of one table have the same columns; {path} has pictures in another "
+                    f"one than {paths[0]}. Give one of them."
+                )
+        self._groups = [(k, g) for k, p in enumerate(self._pieces) for g in range(len(p.sizes))]
+        sizes = [size for piece in self._pieces for size in piece.sizes]
         self._ends = np.cumsum([0, *sizes])  # (groups + 1,), where each row group starts and ends
         if self._ends[-1] == 0:
             raise SelfsightError(f"{self.name} holds no rows; give a file with pictures in it.")
         self._held: OrderedDict[int, Any] = OrderedDict()
         self._lock = Lock()
-        self.classes, self.labels = _labels(self._file, self.name)
+        self.classes, self.labels, self.unlabelled = labels_or_reason(
+            lambda: _labels(paths, self._pieces, self.name)
+        )
 
     def __len__(self) -> int:
         return int(self._ends[-1])
 
     def title(self, i: int) -> str:
         """Name picture i for messages."""
-        return f"row {i}"
+        if len(self._paths) == 1:
+            return f"row {i}"
+        file = self._groups[self._group_of(i)][0]
+        first = next(g for g, (other, _) in enumerate(self._groups) if other == file)
+        return f"{self._paths[file].name} row {i - int(self._ends[first])}"
 
     def opened(self, i: int) -> BinaryIO:
         """Open its bytes for reading."""
-        group = int(np.searchsorted(self._ends, i, side="right")) - 1
+        group = self._group_of(i)
         value = self._group(group)[i - int(self._ends[group])]
         value = value[self._inner] if self._inner and value.is_valid else value
         if not value.is_valid:
@@ -64,14 +82,20 @@ class ParquetTable(EncodedSource):
         return io.BytesIO(value.as_buffer())
 
     def stamp(self) -> Iterator[str]:
-        """Stamp the file."""
-        yield stamp_of(Path(self.name))
+        """Stamp the files."""
+        return map(stamp_of, self._paths)
+
+    def _group_of(self, i: int) -> int:
+        """Tell which row group picture i is in."""
+        return int(np.searchsorted(self._ends, i, side="right")) - 1
 
     def _group(self, group: int) -> Any:
         """Return a row group's column of pictures, from memory if it was used lately."""
         with self._lock:
             if group not in self._held:
-                table = self._file.read_row_group(group, columns=[self._column])
+                file, own = self._groups[group]
+                with _opened(self._paths[file], self._pieces[file].metadata) as opened:
+                    table = opened.read_row_group(own, columns=[self._column])
                 self._held[group] = table.column(0)
                 if len(self._held) > GROUPS_HELD:
                     self._held.popitem(last=False)
@@ -79,9 +103,30 @@ class ParquetTable(EncodedSource):
             return self._held[group]
 
 
-def _opened(path: Path) -> pq.ParquetFile:
+class _Piece(NamedTuple):
+    """What is known of one file of a table; it is opened again to be read, as there may be many.
+
+    Attributes:
+        schema: Its columns.
+        metadata: Where everything lies.
+        sizes: Rows of each row group.
+    """
+
+    schema: pa.Schema
+    metadata: pq.FileMetaData
+    sizes: list[int]
+
+
+def _piece(path: Path) -> _Piece:
+    with _opened(path) as file:
+        rows = file.metadata
+        sizes = [rows.row_group(g).num_rows for g in range(rows.num_row_groups)]
+        return _Piece(file.schema_arrow, rows, sizes)
+
+
+def _opened(path: Path, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(path)
+        return pq.ParquetFile(path, metadata=metadata)
     except (pa.ArrowException, OSError) as error:
         raise SelfsightError(f"{path} cannot be read as Parquet: {error}") from error
 
@@ -105,28 +150,75 @@ def _picture_column(schema: pa.Schema, name: str) -> tuple[str, str | None]:
     )
 
 
-def _labels(file: pq.ParquetFile, name: str) -> tuple[tuple[str, ...], Tensor | None]:
-    """Read labels (N,) from `label`, named by `class` where both are there."""
-    columns = [c for c in ("label", "class") if c in file.schema_arrow.names]
-    if not columns:
-        return (), None
-    table = file.read(columns=columns).to_pydict()
-    values = table[columns[0]]
-    if not (all(type(v) is int for v in values) or all(type(v) is str for v in values)):
-        raise SelfsightError(
-            f"column `{columns[0]}` must hold a whole number or a word in every row; {name} has "
-            f"{_first_odd(values)!r}. Fill it in, or rename the column to go without labels."
+def _labels(paths: Sequence[Path], pieces: Sequence[_Piece], name: str) -> Labels:
+    """Read labels (N,), named by a column `class` beside them, or in the metadata."""
+    schema = pieces[0].schema
+    column = first_of(LABELS, schema.names)
+    if column is None:
+        return NO_LABELS
+    what = f"column `{column}` of {name}"
+    if reason := _no_label(schema.field(column).type, what):
+        return unusable(reason)
+    names = NAMES if column != NAMES and NAMES in schema.names else None
+    try:
+        tables = [
+            _columns(path, piece, column, names) for path, piece in zip(paths, pieces, strict=True)
+        ]
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise SelfsightError(f"{what} cannot be read: {error}") from error
+    values = [value for table in tables for value in table[column]]
+    if set(values) == {NOBODY_KNOWS}:
+        return NO_LABELS
+    found = classes_of(values, what)
+    if names is not None:
+        return _named(found, [word for table in tables for word in table[names]])
+    return _named_by_metadata(found, _names_in(schema, column))
+
+
+def _columns(path: Path, piece: _Piece, *columns: str | None) -> dict[str, list[Any]]:
+    """Read some columns of a file, without the pictures."""
+    with _opened(path, piece.metadata) as file:
+        return file.read(columns=[column for column in columns if column]).to_pydict()
+
+
+def _names_in(schema: pa.Schema, column: str) -> list[str]:
+    """Find the names of classes that Hugging Face writes beside a table; else []."""
+    try:
+        about = json.loads((schema.metadata or {})[b"huggingface"])
+        names = about["info"]["features"][column]["names"]
+    except (KeyError, ValueError, TypeError):
+        return []
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
+def _named_by_metadata(found: Labels, names: list[str]) -> Labels:
+    """Name classes that are numbers by their places among names, where each has one of its own."""
+    places = [int(word) if word.isdecimal() else len(names) for word in found.classes]
+    if not places or max(places) >= len(names) or len(set(names)) < len(names):
+        return found
+    return found._replace(classes=tuple(names[place] for place in places))
+
+
+def _named(found: Labels, words: list[object]) -> Labels:
+    """Name the classes by words (N,), where each class always has the same one of its own."""
+    if found.numbers is None or not all(type(word) is str for word in words):
+        return found
+    names = dict(zip(found.numbers.tolist(), map(str, words), strict=True))
+    if len(set(names.values())) < len(found.classes):
+        return found
+    return found._replace(classes=tuple(names[k] for k in range(len(names))))
+
+
+def _no_label(kind: pa.DataType, what: str) -> str:
+    """Say why a column of this kind holds no label a picture; "" if it may. Nothing is read."""
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return (
+            f"{what} holds lists: several labels a picture are not read; give one whole number or "
+            "one word a picture in a column of this name"
         )
-    words = bool(values) and type(values[0]) is str
-    classes, labels = numbered_words(values) if words else numbered(values)
-    if len(columns) == 2 and all(type(v) is str for v in table["class"]):
-        named = dict(zip(labels.tolist(), table["class"], strict=True))
-        if len(set(named.values())) == len(classes):
-            classes = tuple(named[k] for k in range(len(classes)))
-    return classes, labels
-
-
-def _first_odd(values: list[Any]) -> object:
-    """Return the first value that is neither number nor word, else a word among numbers."""
-    odd = [v for v in values if type(v) not in (int, str)]
-    return (odd or [v for v in values if type(v) is str])[0]
+    if _is_binary(kind) or pa.types.is_struct(kind):
+        return (
+            f"{what} holds {kind}: pictures as labels, such as masks, are not read; give one whole "
+            "number or one word a picture in a column of this name"
+        )
+    return ""

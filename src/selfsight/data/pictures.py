@@ -45,6 +45,8 @@ class Pictures:
             streamed pictures it is that of their files.
         storage: Where they are kept.
         origins: (N,) int64, each picture's row in the source it was read from.
+        notes: What a user should know of them, a sentence each: their source's notes, and what
+            their files hold besides.
     """
 
     images: Tensor | Canvases
@@ -57,6 +59,7 @@ class Pictures:
     fingerprint: str
     storage: Storage = "memory"
     origins: Tensor | None = None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)

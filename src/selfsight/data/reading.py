@@ -6,6 +6,7 @@ pictures, but for those whose header is sound and whose body is not: only a stre
 there until it meets them. Unreadable pictures are skipped and listed.
 """
 
+import contextlib
 import shutil
 import statistics
 from collections import Counter
@@ -32,6 +33,7 @@ from selfsight.errors import SelfsightError, UsageError
 
 SHARE_OF_MEMORY = 0.25  # of the machine's, unless the caller says otherwise
 SHARE_OF_DISK = 0.5  # of what is free where the cache folder is
+HEADERS_SURVEYED = 1000  # evenly spaced
 HEADERS_FOR_FORM = 32  # a first guess only: pictures turn to colour, or deeper, when they must
 
 Progress = Callable[[int, int], None] | None  # called with pictures done and pictures in all
@@ -61,7 +63,7 @@ class Survey:
     looked: int
 
 
-def survey(source: Source, at_most: int = 1000) -> Survey:
+def survey(source: Source, at_most: int = HEADERS_SURVEYED) -> Survey:
     """Read some headers, evenly spaced.
 
     Args:
@@ -75,7 +77,7 @@ def survey(source: Source, at_most: int = 1000) -> Survey:
     longer: list[int] = []
     forms: list[Form] = []
     failed: list[Failure] = []
-    for i in np.unique(np.linspace(0, count - 1, min(at_most, count)).astype(int)).tolist():
+    for i in _evenly(count, at_most):
         try:
             header = source.header(i)
             longer.append(max(header.height, header.width))
@@ -92,6 +94,27 @@ def survey(source: Source, at_most: int = 1000) -> Survey:
         max(form.bits for form in forms),
         count,
         len(longer),
+    )
+
+
+def _evenly(count: int, at_most: int) -> list[int]:
+    """Choose rows evenly spaced, the first and the last among them."""
+    return np.unique(np.linspace(0, count - 1, min(at_most, count)).astype(int)).tolist()
+
+
+def besides(source: Source, rows: list[int]) -> tuple[str, ...]:
+    """Say what the files of these pictures hold besides, by their headers: -> a sentence a kind."""
+    looked = [rows[k] for k in _evenly(len(rows), HEADERS_SURVEYED)]
+    found: dict[str, list[int]] = {}
+    for row in looked:
+        with contextlib.suppress(Unreadable):  # of these reading tells
+            for kind in source.header(row).besides:
+                found.setdefault(kind, []).append(row)
+    return tuple(
+        f"of {len(looked):,} files of {source.name} that were looked at, {len(those):,} "
+        f"{'hold' if len(those) > 1 else 'holds'} further {kind}, which are not read; the first: "
+        f"{source.title(those[0])}"
+        for kind, those in found.items()
     )
 
 
@@ -275,6 +298,7 @@ def _described(plain: Pictures, source: Source, kept: list[int], failed: list[Fa
         origins=torch.tensor(kept),
         skipped=tuple(Skipped(title, str(reason)) for title, reason in failed),
         name=source.name,
+        notes=(*source.notes, *besides(source, kept)),
     )
 
 

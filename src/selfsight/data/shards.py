@@ -16,18 +16,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from torch import Tensor
-
-from selfsight.data.classes import numbered_words
+from selfsight.data.classes import NO_LABELS, Labels, classes_of, labels_or_reason
 from selfsight.data.decode import Unreadable
 from selfsight.data.header import MOST_BYTES
-from selfsight.data.lists import SPLITS
+from selfsight.data.left_out import LeftOut
 from selfsight.data.members import Sample, read_member, samples_in
+from selfsight.data.part_names import TRAIN, VAL, in_parts, tested_part, told_of_unused
 from selfsight.data.source import EncodedSource, Parts, Source, same_classes, stamp_of
 from selfsight.errors import SelfsightError
+from selfsight.names import shown
 
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
-WORD = re.compile(r"[a-z]+")
 BRACES = re.compile(r"\{([^{}]*)\}")
 MOST_SHARDS = 100_000
 MOST_LABEL = 1 << 20  # bytes of a .cls or .json member
@@ -49,27 +48,30 @@ class Shards(EncodedSource):
         self.name = name
         self.paths = paths
         titles = _titles(paths)
-        samples = [s for k, path in enumerate(paths) for s in samples_in(path, k, titles[k])]
+        left_out = LeftOut(name)
+        samples = [s for k, p in enumerate(paths) for s in samples_in(p, k, titles[k], left_out)]
+        self.notes = left_out.notes
         if not samples:
             raise SelfsightError(
                 f"{name} holds no pictures; a sample's members share a name, such as 0001.jpg and "
-                "0001.cls. Give tar files like that."
+                "0001.cls. Give tar files like that." + "".join(f"\n  {n}" for n in self.notes)
             )
         self._titles = [sample.title for sample in samples]
         self._places = [sample.picture for sample in samples]
-        self.classes, self.labels = self._labelled(samples)
+        self.classes, self.labels, self.unlabelled = labels_or_reason(
+            lambda: self._labelled(samples)
+        )
 
     def __len__(self) -> int:
         return len(self._places)
 
     def title(self, i: int) -> str:
         """Name picture i for messages."""
-        return self._titles[i]
+        return shown(self._titles[i])
 
     def opened(self, i: int) -> BinaryIO:
         """Open its bytes for reading."""
         place = self._places[i]
-        assert place is not None  # samples without a picture are left out
         if place.size > MOST_BYTES:
             raise Unreadable(f"{place.size} bytes: more than {MOST_BYTES}, not read")
         with self.paths[place.shard].open("rb") as file:  # its own, so that threads may
@@ -79,18 +81,18 @@ class Shards(EncodedSource):
         """Stamp every shard."""
         return map(stamp_of, self.paths)
 
-    def _labelled(self, samples: list[Sample]) -> tuple[tuple[str, ...], Tensor | None]:
+    def _labelled(self, samples: list[Sample]) -> Labels:
         """Read and number the classes, if there are any."""
         words = list(self._words(samples))
         bare = next((k for k, word in enumerate(words) if word is None), None)
         if bare is None:
-            return numbered_words([word for word in words if word is not None])
+            return classes_of(words, f"the classes in {self.name}")
         if any(word is not None for word in words):
             raise SelfsightError(
                 f"every sample must have a class or none; {self.name} has none for "
                 f"{samples[bare].title}. Add a .cls member to it, or remove the others."
             )
-        return (), None
+        return NO_LABELS
 
     def _words(self, samples: list[Sample]) -> Iterator[str | None]:
         """Read the classes in words, opening each shard once; None where a sample has none."""
@@ -115,7 +117,6 @@ class Shards(EncodedSource):
 
 
 def _shard_of(sample: Sample) -> int:
-    assert sample.picture is not None  # as above
     return sample.picture.shard
 
 
@@ -157,40 +158,14 @@ def open_shard_folder(root: Path) -> Parts | None:
 
 def _in_parts(name: str, paths: list[Path]) -> Parts:
     """Open shards in parts by their names; where these tell one part or none, all as one."""
-    parts: dict[str, list[Path]] = {}
-    for path in paths:
-        parts.setdefault(_part_of(path), []).append(path)
-    if len(parts) == 1:
-        return Parts(Shards(name, paths), None)
-    if "" in parts:
-        told = next(path for path in paths if path not in parts[""])
-        raise SelfsightError(
-            f"every shard's name must tell its part, or none; in {name}, {told.name} does and "
-            f"{parts[''][0].name} does not. Put train, val or test into its name, or move it."
-        )
-    if "train" not in parts:
-        raise SelfsightError(
-            f"of several parts one must be to train; the shards in {name} are called "
-            f"{' and '.join(sorted(parts))}. Rename some to train, or keep one part only."
-        )
-    train: Source = Shards(name, parts["train"])
-    other = parts.get("test") or parts["val"]
-    return Parts(train, same_classes(train, Shards(name, other)))
-
-
-def _part_of(path: Path) -> str:
-    """Find the part in a shard's name: -> "train", "val", "test", or "" for none.
-
-    Raises:
-        SelfsightError: If there are several.
-    """
-    found = {SPLITS[word] for word in WORD.findall(path.stem.lower()) if word in SPLITS}
-    if len(found) > 1:
-        raise SelfsightError(
-            f"a shard's name must tell one part at most; {path} tells {' and '.join(sorted(found))}"
-            ". Rename it."
-        )
-    return found.pop() if found else ""
+    parts = in_parts(name, paths)
+    train: Source = Shards(name, parts[TRAIN])
+    other = tested_part(parts)
+    if other is None:
+        return Parts(train, None)
+    unused = parts.get(VAL, [])
+    train.notes += told_of_unused(name, f"{len(unused)} shards", parts)
+    return Parts(train, same_classes(train, Shards(name, parts[other])))
 
 
 def _is_shard(path: Path) -> bool:

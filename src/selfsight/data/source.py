@@ -7,7 +7,7 @@ each with a title, a cheap header and pixels on demand, and perhaps a class.
 import os
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -19,6 +19,8 @@ from selfsight.data.decode import Header, Unreadable, decoded, header_of, reason
 from selfsight.data.scaling import Fit, fitted
 from selfsight.errors import SelfsightError
 
+LISTED = 10  # classes that a sentence names
+
 
 class Source(ABC):
     """Pictures listed, not yet decoded.
@@ -27,20 +29,29 @@ class Source(ABC):
         name: Where they come from, as the user wrote it.
         classes: K class names in the order of their numbers; () when unlabelled.
         labels: (N,) int64 class numbers from 0, or None when unlabelled.
+        unlabelled: Why there are labels and none can be used, in a sentence; else "".
         held: Whether its pixels are in memory already, so that nothing is won by storing them.
+        notes: What a user should know of these pictures, such as what was left out, a sentence
+            each without a full stop; they are printed once when the pictures are read.
     """
 
     name: str
     classes: tuple[str, ...]
     labels: Tensor | None
+    unlabelled: str = ""
     held: bool = False
+    notes: tuple[str, ...] = ()
 
     @abstractmethod
     def __len__(self) -> int: ...
 
     @abstractmethod
     def title(self, i: int) -> str:
-        """Name picture i for messages: its relative path, or its row."""
+        """Name picture i for people: its relative path as `shown` writes it, or its row."""
+
+    def file(self, i: int) -> str | None:
+        """Name the file that picture i has to itself; None where it shares one with others."""
+        return None
 
     @abstractmethod
     def header(self, i: int) -> Header:
@@ -73,7 +84,7 @@ class Source(ABC):
     def subset(self, rows: Tensor) -> "Source":
         """Keep the pictures of `rows` (M,) int64, in that order."""
         labels = None if self.labels is None else self.labels[rows]
-        return View(self, rows, self.classes, labels)
+        return View(self, rows, self.classes, labels, unlabelled=self.unlabelled)
 
 
 class EncodedSource(Source):
@@ -100,17 +111,25 @@ class EncodedSource(Source):
 
 
 class View(Source):
-    """Some pictures of another source, perhaps with their classes renumbered."""
+    """Some pictures of another source, perhaps with their classes renumbered, or left out."""
 
     def __init__(
-        self, base: Source, rows: Tensor, classes: tuple[str, ...], labels: Tensor | None
+        self,
+        base: Source,
+        rows: Tensor,
+        classes: tuple[str, ...],
+        labels: Tensor | None,
+        *,
+        unlabelled: str = "",
     ) -> None:
         self.base = base
         self.index: list[int] = rows.tolist()
         self.name = base.name
         self.classes = classes
         self.labels = labels
+        self.unlabelled = unlabelled
         self.held = base.held
+        self.notes = base.notes
 
     def __len__(self) -> int:
         return len(self.index)
@@ -118,6 +137,10 @@ class View(Source):
     def title(self, i: int) -> str:
         """Name picture i for messages."""
         return self.base.title(self.index[i])
+
+    def file(self, i: int) -> str | None:
+        """Name the file that picture i has to itself."""
+        return self.base.file(self.index[i])
 
     def header(self, i: int) -> Header:
         """Tell its size and channels."""
@@ -173,26 +196,64 @@ class Parts:
     test: Source | None
 
 
-def numbered(values: Sequence[int] | Sequence[str]) -> tuple[tuple[str, ...], Tensor]:
-    """Number the classes that occur, in sorted order: -> K names, (N,) int64 numbers."""
-    found = sorted(set(values))
-    number = {value: k for k, value in enumerate(found)}
-    return tuple(str(value) for value in found), torch.tensor([number[v] for v in values])
+def labels_of(source: Source, asker: str, otherwise: str) -> Tensor:
+    """Give the labels of a source to whoever cannot do without.
+
+    Args:
+        source: The pictures.
+        asker: Who needs labels, as a sentence begins: "--task supervised".
+        otherwise: What else the user can do, as a sentence ends: "choose another --task".
+
+    Returns:
+        (N,) int64 class numbers, of two classes or more.
+
+    Raises:
+        SelfsightError: If there are none, none that can be used, or all are of one class.
+    """
+    if source.unlabelled:
+        raise SelfsightError(
+            f"{asker} needs labels, and those of {source.name} cannot be used: "
+            f"{source.unlabelled}; or {otherwise}"
+        )
+    if source.labels is None:
+        raise SelfsightError(
+            f"{asker} needs labels, and {source.name} has none; sort the pictures into one folder "
+            f"a class, or {otherwise}"
+        )
+    if len(source.classes) < 2:
+        raise SelfsightError(
+            f"{asker} needs two classes or more, and every picture of {source.name} is of class "
+            f"{' and '.join(source.classes)!r}; add pictures of another class, or {otherwise}"
+        )
+    return source.labels
 
 
 def same_classes(train: Source, test: Source) -> Source:
-    """Number the classes of `test` as `train` numbers them.
+    """Number the classes of `test` as `train` numbers them; those that `train` lacks come last.
 
-    Raises:
-        SelfsightError: If `test` has a class that `train` lacks.
+    Who needs them to be the same asks `require_same_classes`: learning without labels, and
+    embedding, go well with classes that differ.
     """
     if train.labels is None or test.labels is None or train.classes == test.classes:
         return test
-    unknown = [name for name in test.classes if name not in train.classes]
-    if unknown:
-        raise SelfsightError(
-            f"every class of the test part must occur in the training part; {test.name} also has "
-            f"{', '.join(unknown[:10])}. Rename or remove these, or add training pictures of them."
-        )
-    renumber = torch.tensor([train.classes.index(name) for name in test.classes])
-    return View(test, torch.arange(len(test)), train.classes, renumber[test.labels])
+    occurring = [test.classes[k] for k in test.labels.unique().tolist()]
+    number = {name: k for k, name in enumerate(dict.fromkeys((*train.classes, *occurring)))}
+    renumber = torch.tensor([number.get(name, -1) for name in test.classes])
+    return View(test, torch.arange(len(test)), tuple(number), renumber[test.labels])
+
+
+def require_same_classes(train: Source, test: Source) -> None:
+    """Refuse test pictures of classes that there is nothing to learn of.
+
+    Raises:
+        SelfsightError: If `test`, numbered by `same_classes`, has a class that `train` lacks.
+    """
+    unknown = test.classes[len(train.classes) :]
+    if train.labels is None or not unknown:
+        return
+    more = f" and {len(unknown) - LISTED} more" if len(unknown) > LISTED else ""
+    raise SelfsightError(
+        f"every class of the test part must occur in the training part; {test.name} also has "
+        f"{', '.join(unknown[:LISTED])}{more}. Rename or remove these, add training pictures of "
+        "them, or name other labelled pictures."
+    )

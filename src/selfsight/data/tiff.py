@@ -12,6 +12,7 @@ from typing import BinaryIO, NamedTuple
 from PIL import TiffTags
 
 from selfsight.data.header import Unreadable
+from selfsight.data.orientation import ORIENTATION, first_number, settled
 from selfsight.data.samples import REMEDY
 
 # Byte order, and whether it is a BigTIFF.
@@ -29,10 +30,15 @@ TEXTS = (1, 2, 7)  # bytes, text and bytes unexplained: many make one value
 WHOLE_NUMBERS = {1: "B", 3: "H", 4: "L", 16: "Q"}
 
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, DESCRIPTION = 256, 257, 258, 259, 262, 270
-ORIENTATION, SAMPLES, PLANAR, EXTRA, KIND = 274, 277, 284, 338, 339
+SUBFILE, SAMPLES, PLANAR, EXTRA, KIND, XMP = 254, 277, 284, 338, 339, 700
 UNSIGNED, SIGNED, FLOAT, UNDEFINED = 1, 2, 3, 4
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2
 COLOURS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3}
+PALETTE, INKS, YCBCR, CIELAB = 3, 5, 6, 8
+# Colours of whose further samples Pillow keeps none but opacity.
+PILLOWS_COLOURS = {PALETTE: 1, INKS: 4, YCBCR: 3, CIELAB: 3}
+REDUCED, MASK = 1, 4  # bits of SUBFILE: a smaller copy of a page, and what of it is transparent
+MOST_PAGES = 64  # that are looked at, to tell whether there are more
 PREMULTIPLIED, OPACITY = 1, 2  # of extra samples; 0 is unspecified
 MOST_VALUES = 4096  # of a field that are looked at, so that no channel count is lost
 MOST_TEXT = 1 << 20  # bytes of a description
@@ -53,6 +59,7 @@ class TiffFacts(NamedTuple):
         orientation: EXIF's, 1 (upright) to 8.
         pages: Directories that are the channels of one picture.
         big: Whether it is a BigTIFF.
+        besides: What the file holds besides that is not read, in the plural.
     """
 
     height: int
@@ -66,6 +73,7 @@ class TiffFacts(NamedTuple):
     orientation: int
     pages: int
     big: bool
+    besides: tuple[str, ...] = ()
 
     @property
     def opacity(self) -> int | None:
@@ -97,6 +105,7 @@ def tiff_facts(file: BinaryIO) -> TiffFacts:
     channels = _planes(_text(fields))
     pages = channels if _are_alike(file, order, big, fields, following, channels) else 1
     facts = _facts(fields, pages, big)
+    facts = facts._replace(besides=_besides(file, order, big, facts, following))
     _refuse_unknown_ranges(facts)
     if for_tifffile(facts) and (facts.photometric not in COLOURS or facts.bits % 8):
         raise Unreadable(
@@ -146,8 +155,15 @@ def _directory(
             raise Unreadable("the file is cut short")
         if strict and values != 1 and kind not in TEXTS and TiffTags.lookup(tag).length == 1:
             raise Unreadable(f"damaged: {values} values of field {tag}, which has one")
-        if tag not in fields and (kind in WHOLE_NUMBERS or kind == 2):
-            fields[tag] = _values(file, order, kind, values, raw, place)
+        if tag not in fields and values:
+            if tag == ORIENTATION:  # which cameras and phones write in any type
+                data = raw if place is None else _read(file, place, length)
+                said = first_number(kind, order, data[:length])
+                fields[tag] = () if said is None or said % 1 else (int(said),)
+            elif tag == XMP and kind in TEXTS:
+                fields[tag] = raw if place is None else _read(file, place, min(values, MOST_TEXT))
+            elif kind in WHOLE_NUMBERS or kind == 2:
+                fields[tag] = _values(file, order, kind, values, raw, place)
     return fields, _number(order, table[-inline:])
 
 
@@ -192,6 +208,11 @@ def _text(fields: _Fields) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else ""
 
 
+def _orientation(fields: _Fields) -> int:
+    said, xmp = _several(fields, ORIENTATION), fields.get(XMP)
+    return settled(said[0] if said else None, xmp if isinstance(xmp, bytes) else b"")
+
+
 def _facts(fields: _Fields, pages: int, big: bool) -> TiffFacts:
     """Put together what the fields say, with TIFF's own defaults.
 
@@ -216,10 +237,37 @@ def _facts(fields: _Fields, pages: int, big: bool) -> TiffFacts:
         photometric=photometric,
         extras=(_several(fields, EXTRA) or unmarked)[:samples],
         compression=_whole(fields, COMPRESSION, 1),
-        orientation=_whole(fields, ORIENTATION, 1),
+        orientation=_orientation(fields),
         pages=pages,
         big=big,
     )
+
+
+def _besides(
+    file: BinaryIO, order: str, big: bool, facts: TiffFacts, following: int
+) -> tuple[str, ...]:
+    """Tell what of a file is not read: pages past the first picture, samples past its colours."""
+    found: list[str] = []
+    if facts.pages == 1 and _has_pages(file, order, big, following):
+        found.append("pages")
+    known = PILLOWS_COLOURS.get(facts.photometric)
+    if known and facts.samples > known and not set(facts.extras) & {PREMULTIPLIED, OPACITY}:
+        found.append("channels")
+    return tuple(found)
+
+
+def _has_pages(file: BinaryIO, order: str, big: bool, following: int) -> bool:
+    """Tell whether a further page is one of its own, no reduced copy and no mask of another."""
+    seen: set[int] = set()
+    while following and following not in seen and len(seen) < MOST_PAGES:
+        seen.add(following)
+        try:
+            fields, following = _directory(file, order, big, following, strict=False)
+        except Unreadable:
+            return False
+        if not _whole(fields, SUBFILE, 0) & (REDUCED | MASK):
+            return True
+    return False
 
 
 def _refuse_unknown_ranges(facts: TiffFacts) -> None:

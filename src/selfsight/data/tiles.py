@@ -77,12 +77,14 @@ class Tiles(Source):
         self.side = side
         self.name = base.name
         self.classes = base.classes
+        self.notes = base.notes
         self._headers = _headers(base)
         self._tiles = [
             tile for i, header in enumerate(self._headers) for tile in _tiles_of(i, header, side)
         ]
         pictures = torch.tensor([tile.picture for tile in self._tiles], dtype=torch.int64)
         self.labels = None if base.labels is None else base.labels[pictures]
+        self.unlabelled = base.unlabelled
         self._held: OrderedDict[int, _Held] = OrderedDict()
         self._lock = Lock()
 

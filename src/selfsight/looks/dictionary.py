@@ -109,7 +109,9 @@ def _counted(
         for time in range(times):
             for first in range(0, total, BATCH):
                 last = min(first + BATCH, total)
-                batch = held.batch(first, last, needs=task.needs, seed=seed + time, device=device)
+                batch = held.batch(
+                    first, last, needs=task.needs, seed=seed, device=device, epoch=time
+                )
                 _, whitened = task.hide(cast(Images, batch))
                 nearest = assigned(whitened, task.model.centroids)
                 counts += nearest.bincount(minlength=len(counts)).cpu()

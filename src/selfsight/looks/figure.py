@@ -1,15 +1,25 @@
-"""Figure: a drawing becomes a .png file, whole or not at all."""
+"""Figure: a drawing becomes a .png file, signed, whole or not at all."""
 
 import io
+import warnings
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from selfsight import atomic
+from selfsight.data.signature import SIGNED
+from selfsight.names import told
 
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure, cut to what is drawn, as `atomic.write_bytes` does."""
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        text.set_parse_math(False)  # a dollar in a name begins no formula
+        text.set_text(told(text.get_text()))
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", bbox_inches="tight")
+    with warnings.catch_warnings():  # a box stands for a letter that the font lacks
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing", UserWarning)
+        figure.savefig(buffer, format="png", bbox_inches="tight", metadata=SIGNED)
     atomic.write_bytes(path, buffer.getvalue())

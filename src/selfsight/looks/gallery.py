@@ -7,7 +7,6 @@ on a canvas of at most `CANVAS` times a patch's side, so that a patch is a part 
 import os
 import statistics
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -161,8 +160,8 @@ def owners_among(bank: Gallery, asked: Gallery) -> Tensor:
 
     Pictures are the same where their files are.
     """
-    known = {_real(bank.source, title): row for row, title in enumerate(bank.pictures.titles)}
-    mine = [known.get(_real(asked.source, title), NOBODY) for title in asked.pictures.titles]
+    known = {real: row for row, real in enumerate(_real_places(bank))}
+    mine = [known.get(real, NOBODY) for real in _real_places(asked)]
     return torch.tensor(mine)[asked.owners]
 
 
@@ -202,11 +201,15 @@ def _usual_side(source: Source, size: int) -> int:
     return size if middle > size else max(LEAST_SIDE, middle // 2)
 
 
-def _real(source: Source, title: str) -> str:
-    """Give a picture's file with links followed; for pictures in one file a name of their own."""
-    if Path(source.name).is_file():
-        return f"{os.path.realpath(source.name)}#{title}"
-    return os.path.realpath(os.path.join(source.name, title))
+def _real_places(gallery: Gallery) -> list[str]:
+    """Give each picture's file with links followed; where they share one, a name of its own."""
+    assert gallery.pictures.origins is not None  # as of all that are read from a source
+    rows = gallery.pictures.origins.tolist()
+    files = (gallery.source.file(row) for row in rows)
+    return [
+        os.path.realpath(file or f"{gallery.source.name}#{row}")
+        for row, file in zip(rows, files, strict=True)
+    ]
 
 
 def _trimmed(pictures: Pictures, row: int) -> Tensor:

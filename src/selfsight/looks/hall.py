@@ -27,6 +27,7 @@ from selfsight.looks.gallery import (
 )
 from selfsight.looks.patches import structured
 from selfsight.looks.search import EXACT_UP_TO, NOBODY, require_faiss
+from selfsight.reading import say_unlabelled
 from selfsight.settings import Neighbours
 from selfsight.subject import Subject
 
@@ -86,6 +87,7 @@ def open_hall(settings: Neighbours, subject: Subject) -> Hall:
     if data is None:
         raise UsageError(f"neighbours {settings.run} needs DATA: pictures to search among")
     parts = open_data(data)
+    say_unlabelled(parts.train, parts.test)
     files, cut, test = _files(settings.query), None, parts.test
     if settings.patches:
         cut = chosen_cut(

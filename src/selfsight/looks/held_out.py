@@ -9,7 +9,7 @@ import torch
 from selfsight.batch import Images, LabelledImages, Needs
 from selfsight.data import Parts, Pictures, Source, Tiles, batch_at, open_data, split
 from selfsight.data.reading import chosen_rows
-from selfsight.data.source import View
+from selfsight.data.source import View, labels_of
 from selfsight.errors import SelfsightError
 from selfsight.looks.gallery import random_order
 from selfsight.plan import Plan
@@ -44,11 +44,13 @@ class HeldOut(NamedTuple):
             return f"{count} picture{plural} that training had seen"
         return f"{count} held-out picture{plural}"
 
-    def batch(self, first: int, last: int, *, needs: Needs, seed: int, device: str) -> Batch:
-        """Make a batch of some of them, as the task needs it."""
+    def batch(
+        self, first: int, last: int, *, needs: Needs, seed: int, device: str, epoch: int = 0
+    ) -> Batch:
+        """Make a batch of some of them, as the task needs it; another epoch has other draws."""
         index = torch.arange(first, min(last, len(self.pictures)))
         labels = needs.batch is LabelledImages
-        return batch_at(self.pictures, index, seed=seed, epoch=0, labels=labels, device=device)
+        return batch_at(self.pictures, index, seed=seed, epoch=epoch, labels=labels, device=device)
 
 
 def held_out(data: str | None, of: Plan, subject: Subject, *, count: int, seed: int) -> HeldOut:
@@ -117,11 +119,9 @@ def _same(data: str, other: str) -> bool:
 
 def _with_classes(source: Source, classes: tuple[str, ...]) -> Source:
     """Number the classes as the run numbers them."""
-    if source.labels is None:
-        raise SelfsightError(
-            f"the run learned from labels, and {source.name} has none; sort the pictures into one "
-            f"folder a class: {', '.join(classes[:10])}"
-        )
+    labels = source.labels
+    if labels is None:
+        labels = labels_of(source, "a run that learned from labels", "look --at filters")
     if source.classes == classes:
         return source
     unknown = [name for name in source.classes if name not in classes]
@@ -131,4 +131,4 @@ def _with_classes(source: Source, classes: tuple[str, ...]) -> Source:
             "give pictures of its own classes"
         )
     renumber = torch.tensor([classes.index(name) for name in source.classes])
-    return View(source, torch.arange(len(source)), classes, renumber[source.labels])
+    return View(source, torch.arange(len(source)), classes, renumber[labels])

@@ -16,7 +16,7 @@ from selfsight.data.canvases import Canvases, Taken
 from selfsight.draws import Draws
 from selfsight.plan import Plan
 from selfsight.tasks.describe import settings_of
-from selfsight.tasks.relative_position import GRID
+from selfsight.tasks.relative_position import layout_of
 
 WANTED, FEWEST, MOST = 5000, 4, 64  # patches in all, and least and most of them a picture
 BATCH = 256  # patches
@@ -43,7 +43,7 @@ def _shown_side(name: str, of: Plan) -> int:
     if name == "jigsaw":
         return side_of_tiles(of.size, settings["grid"], settings["tile"])
     if name == "relative-position":
-        return side_of_tiles(of.size, GRID, settings["patch"])
+        return layout_of(of.size, settings["gap"], settings["jitter"]).side
     return of.size
 
 

@@ -8,16 +8,21 @@ from typing import NamedTuple
 
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from selfsight import atomic
 from selfsight.augment.views import as_float
 from selfsight.data import Source, Unreadable, open_data
-from selfsight.data.folder import Folder, is_picture_name, picture_paths
+from selfsight.data.folder import Folder
 from selfsight.data.lists import Listed
 from selfsight.data.scaling import with_channels
+from selfsight.data.signature import SIGNED
 from selfsight.data.source import View
+from selfsight.data.suffixes import is_picture_name
+from selfsight.data.walking import walked
 from selfsight.errors import SelfsightError, UsageError
+from selfsight.names import shown
 
 PNG_EFFORT = 3  # of 9: past that, files shrink little and take several times as long
 WRITABLE = (1, 3)  # channels of the .png files
@@ -51,11 +56,12 @@ def listed(files: Sequence[str]) -> list[Photograph]:
     """
     found: list[Photograph] = []
     for file in files:
-        if os.path.isdir(file) and (paths := picture_paths(Path(file))):
-            source = Folder(Path(file), paths)
+        if os.path.isdir(file) and (there := walked(Path(file))).paths:
+            source = Folder(Path(file), there.paths, notes=there.left_out.notes)
             found += [_one_of(source, row, file) for row in range(len(source))]
         elif is_picture_name(Path(file).name):
-            found.append(Photograph(Folder(Path(), (file,)), 0, Path(file).stem, file, file))
+            source = Folder(Path(), (file,))
+            found.append(Photograph(source, 0, Path(file).stem, source.title(0), file))
         else:
             parts = open_data(file)
             for source in filter(None, (parts.train, parts.test)):
@@ -65,18 +71,16 @@ def listed(files: Sequence[str]) -> list[Photograph]:
 
 def _one_of(source: Source, row: int, data: str) -> Photograph:
     """Take one picture of some data."""
-    title = source.title(row)
-    own = _own_file(source, row)
-    return Photograph(source, row, _plain(title), own or f"{data}: {title}", own or data)
+    title, own = source.title(row), source.file(row)
+    name = _plain(_relative(source, row) or title)
+    return Photograph(source, row, name, shown(own) if own else f"{data}: {title}", own or data)
 
 
-def _own_file(source: Source, row: int) -> str | None:
-    """Find the file that a picture has to itself; None where it shares one with others."""
+def _relative(source: Source, row: int) -> str | None:
+    """Give the path that a picture has in its data, as it is; None where it has none."""
     if isinstance(source, View):
-        return _own_file(source.base, source.index[row])
-    if isinstance(source, Folder | Listed):
-        return os.path.join(source.root, source.paths[row])
-    return None
+        return _relative(source.base, source.index[row])
+    return source.paths[row] if isinstance(source, Folder | Listed) else None
 
 
 def _plain(title: str) -> str:
@@ -128,12 +132,15 @@ def read_photograph(one: Photograph, channels: int) -> Tensor:
 
 
 def write_png(path: Path, picture: Tensor) -> None:
-    """Write a picture (1 or 3, H, W) uint8, whole or not at all."""
+    """Write a picture (1 or 3, H, W) uint8, signed, whole or not at all."""
     atomic.folder(path.parent)
     pixels = picture.permute(1, 2, 0).contiguous().numpy()
     buffer = io.BytesIO()
     plain = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    plain.save(buffer, format="png", compress_level=PNG_EFFORT)
+    texts = PngInfo()
+    for key, text in SIGNED.items():
+        texts.add_text(key, text)
+    plain.save(buffer, format="png", compress_level=PNG_EFFORT, pnginfo=texts)
     atomic.write_bytes(path, buffer.getvalue())
 
 

@@ -70,7 +70,7 @@ class Critic(nn.Module):
         return self.answer(self.steps(pictures).mean(dim=(2, 3)))[:, 0]
 
 
-def told(critic: nn.Module, real: Tensor, made: Tensor) -> Told:
+def told(critic: nn.Module, real: Tensor, made: Tensor, *, weight: Tensor | None = None) -> Told:
     """Let a critic tell real pictures from made ones, for one step of both sides at once.
 
     The sum of the two losses has the gradients of two optimisers that step at the same time: made
@@ -81,16 +81,18 @@ def told(critic: nn.Module, real: Tensor, made: Tensor) -> Told:
         critic: Maps pictures (B, C, S, S) to logits (B,).
         real: (B, C, S, S).
         made: (B, C, S, S), with the gradient of what made them.
+        weight: (B,) by which the maker's loss on each is multiplied; None is 1 for all.
     """
     count = len(real)
     logits = critic(torch.cat([real.detach(), made.detach()])).float()
     frozen = {name: value.detach() for name, value in critic.named_parameters()}
     believed = functional_call(critic, frozen, (made,)).float()
     on_real, on_made = logits[:count], logits[count:]
+    doubted = F.softplus(-believed)
     right = torch.cat([on_real > 0, on_made <= 0])
     return Told(
         # -log sigmoid(z) = softplus(-z), and -log(1 - sigmoid(z)) = softplus(z).
         critic=(F.softplus(-on_real).mean() + F.softplus(on_made).mean()) / 2,
-        maker=F.softplus(-believed).mean(),
+        maker=(doubted if weight is None else weight * doubted).mean(),
         accuracy=right.float().mean(),
     )

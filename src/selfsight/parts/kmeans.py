@@ -11,6 +11,7 @@ same for all of them, so it is where x . c - |c|^2 / 2 is largest: a matrix prod
 of rows at a time.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -22,7 +23,8 @@ from selfsight.errors import UsageError
 
 ROWS_A_CENTROID = 256  # that centroids are learned from: more of them moves centroids little
 BLOCK = {"cpu": 1 << 20, "cuda": 1 << 26}  # entries of rows x centroids at once: 4 MB and 256 MB
-ROUNDS = 64  # in which the rows at which centroids begin are chosen
+ROWS_A_START = 32  # a centroid, that those at which centroids begin are chosen of
+ROUNDS = 512  # in which they are chosen, at most
 NUDGE = 1 / 1024  # of the rows' deviation, by which the centroids of a group that is split differ
 
 
@@ -46,6 +48,7 @@ def kmeans(
     clusters: int,
     *,
     seed: int,
+    epoch: int = 0,
     iterations: int = 20,
     rows_a_centroid: int = ROWS_A_CENTROID,
     start: Tensor | None = None,
@@ -58,6 +61,7 @@ def kmeans(
         clusters: Centroids K, from 1 to N.
         seed: Chooses the rows at which centroids begin, far from each other, and those they are
             learned from.
+        epoch: Another one makes other choices with the same seed.
         iterations: Times that centroids move, at most; none moves once no row changes its group.
         rows_a_centroid: Where there are more rows than this for each centroid, centroids are
             learned from so many, and all rows are assigned at the end.
@@ -69,13 +73,21 @@ def kmeans(
     """
     if not 1 <= clusters <= len(rows):
         raise UsageError(f"clusters must be from 1 to the {len(rows):,} rows, got {clusters:,}")
+
+    def draws(count: int) -> Draws:
+        return Draws(seed, epoch, torch.arange(count, device=rows.device))
+
     with torch.no_grad(), torch.autocast(rows.device.type, enabled=False):
-        order = Draws(seed, 0, torch.arange(len(rows), device=rows.device)).order("kmeans/rows")
+        order = draws(len(rows)).order("kmeans/rows")
         some = rows[order[: clusters * rows_a_centroid]].float()
         middle = some.mean(dim=0)
         some -= middle  # far from the origin digits would be lost
-        begun = _spread(some, clusters, seed) if start is None else start.float() - middle
-        centroids = _moved(some, begun, seed, iterations, progress) + middle
+        if start is None:
+            few = some[: clusters * ROWS_A_START]
+            begun = _spread(few, clusters, draws(len(few)))
+        else:
+            begun = start.float() - middle
+        centroids = _moved(some, begun, draws(clusters), iterations, progress) + middle
         assignments = assigned(rows, centroids)
         return Clusters(centroids, assignments, _inertia(rows, centroids, assignments))
 
@@ -114,51 +126,71 @@ def _block(rows: Tensor, columns: int) -> int:
     return max(1, BLOCK.get(rows.device.type, BLOCK["cpu"]) // columns)
 
 
-def _spread(rows: Tensor, clusters: int, seed: int) -> Tensor:
+def _spread(rows: Tensor, clusters: int, draws: Draws) -> Tensor:
     """Choose rows far from each other: -> (K, D).
 
     Arthur, Vassilvitskii, "k-means++: The Advantages of Careful Seeding", SODA 2007: a row is
-    chosen with a probability that grows with its squared distance to those that were. Many clusters
-    begin in rounds of several rows, so that all rounds cost as much as one move of all centroids.
+    chosen with a probability that grows with its squared distance to those that were. As in
+    scikit-learn, several candidates are drawn so, and that one is taken which leaves the least sum
+    of squared distances: else two centroids often begin in one group, and another group has none.
+    Very many clusters begin in rounds of several rows, each of which has candidates of its own.
 
     With an exponential of rate d^2 drawn for each row, the rows of the smallest draws are chosen.
     """
-    place = torch.arange(len(rows), device=rows.device)
     lengths = rows.square().sum(dim=1)
-    distance = torch.ones_like(lengths)  # the first are drawn evenly
-    chosen: list[Tensor] = []
-    left = clusters
+    tries = 2 + int(math.log(clusters))
+    chosen = [rows[draws.order("kmeans/start")[:1]]]
+    distance = _apart(rows, lengths, chosen[0])[:, 0]
+    left = clusters - 1
     while left:
-        drawn = -torch.log1p(-Draws(seed, left, place).uniform("kmeans/start", 1)[:, 0])
+        several = min(-(-clusters // ROUNDS), left)
+        drawn = -torch.log1p(-draws.uniform(f"kmeans/start/{left}", 1)[:, 0])
         # A draw of 0 is 0 for every rate; of rows that were chosen, at distance 0, the rest.
         waits = (drawn.clamp(min=1e-9) / distance).nan_to_num()
-        several = min(-(-clusters // ROUNDS) if chosen else 1, left)
-        new = rows[waits.topk(several, largest=False).indices]
-        apart = lengths - 2 * _closeness(rows, new)[0]
-        distance = apart.clamp(min=0) if not chosen else distance.minimum(apart.clamp(min=0))
-        chosen.append(new)
+        count = several * min(tries, len(rows) // several)
+        candidates = rows[waits.topk(count, largest=False).indices]
+        remaining = _remaining(rows, lengths, candidates, distance).view(-1, several)
+        best = remaining.argmin(dim=0) * several + torch.arange(several, device=rows.device)
+        chosen.append(candidates[best])
+        distance = distance.minimum(_apart(rows, lengths, chosen[-1]).amin(dim=1))
         left -= several
     return torch.cat(chosen)
+
+
+def _apart(rows: Tensor, lengths: Tensor, others: Tensor) -> Tensor:
+    """Measure squared distances: rows (N, D) of squared lengths (N,), others (C, D) -> (N, C)."""
+    both = lengths[:, None] + others.square().sum(dim=1)
+    return torch.addmm(both, rows, others.T, alpha=-2).clamp(min=0)
+
+
+def _remaining(rows: Tensor, lengths: Tensor, candidates: Tensor, distance: Tensor) -> Tensor:
+    """Sum the squared distances (N,) that would be left with each candidate (C, D): -> (C,)."""
+    total = rows.new_zeros(len(candidates))
+    step = _block(rows, len(candidates))
+    parts = (rows.split(step), lengths.split(step), distance.split(step))
+    for some, long, before in zip(*parts, strict=True):
+        total += _apart(some, long, candidates).minimum(before[:, None]).sum(dim=0)
+    return total
 
 
 def _moved(
     rows: Tensor,
     centroids: Tensor,
-    seed: int,
+    draws: Draws,
     iterations: int,
     progress: Callable[[int, int], None] | None,
 ) -> Tensor:
     """Move centroids to the means of their rows, again and again: -> (K, D)."""
     before: Tensor | None = None
     deviation = rows.std(dim=0, correction=0)  # (D,)
-    place = torch.arange(len(centroids), device=rows.device)
     for iteration in range(iterations):
         assignments = _closeness(rows, centroids)[1]
         if before is not None and torch.equal(assignments, before):
             break
         counts = assignments.bincount(minlength=len(centroids))
         means = _sums(rows, assignments, len(centroids)) / counts.clamp(min=1)[:, None]
-        centroids = _split(means, counts, deviation, Draws(seed, iteration, place))
+        sides = draws.uniform(f"kmeans/split/{iteration}", means.shape[1])
+        centroids = _split(means, counts, deviation, sides)
         before = assignments
         if progress is not None:
             progress(iteration + 1, iterations)
@@ -177,10 +209,11 @@ def _sums(rows: Tensor, assignments: Tensor, clusters: int) -> Tensor:
     return sums
 
 
-def _split(means: Tensor, counts: Tensor, deviation: Tensor, draws: Draws) -> Tensor:
+def _split(means: Tensor, counts: Tensor, deviation: Tensor, sides: Tensor) -> Tensor:
     """Set every centroid without rows beside that of a large group: the largest for the first.
 
-    The group that is shared moves the other way, so that the border runs through its middle.
+    The group that is shared moves the other way, so that the border runs through its middle. Which
+    way is which, along every axis, numbers in [0, 1) (K, D) decide.
     """
     empty = (counts == 0).nonzero()[:, 0]
     if not len(empty):
@@ -188,8 +221,7 @@ def _split(means: Tensor, counts: Tensor, deviation: Tensor, draws: Draws) -> Te
     by_size = counts.argsort(descending=True, stable=True)[: len(means) - len(empty)]
     # More empty groups than others begin again at the largest, each in a direction of its own.
     shared = by_size[torch.arange(len(empty), device=means.device) % len(by_size)]
-    away = draws.uniform("kmeans/split", means.shape[1])[: len(empty)] < 0.5
-    nudge = torch.where(away, NUDGE, -NUDGE) * deviation  # (E, D)
+    nudge = torch.where(sides[: len(empty)] < 0.5, NUDGE, -NUDGE) * deviation  # (E, D)
     split = means.index_copy(0, empty, means[shared] + nudge)
     once = slice(0, len(by_size))
     return split.index_add(0, shared[once], nudge[once], alpha=-1)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from selfsight.data.source import labels_of
 from selfsight.encoders import Encoder
-from selfsight.errors import SelfsightError
 from selfsight.probes.baseline import calibrate_on
 from selfsight.probes.measure import Kind, measure_one
 from selfsight.probes.sampling import choose_labelled
@@ -33,12 +33,7 @@ def few(source: "Source", count: int) -> "Source":
     Raises:
         SelfsightError: If there are no labels of two classes or more.
     """
-    labels = source.labels
-    if labels is None or len(source.classes) < 2:
-        raise SelfsightError(
-            f"--probe-every needs labels of two classes or more, and {source.name} has none; sort "
-            "the pictures into one folder a class, or leave --probe-every out"
-        )
+    labels = labels_of(source, "--probe-every", "leave --probe-every out")
     rows, _ = choose_labelled(labels, max(count, len(source.classes)), seed=0, draw=0)
     return source.subset(rows.sort().values)
 

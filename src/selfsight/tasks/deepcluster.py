@@ -159,8 +159,8 @@ class DeepCluster(nn.Module):
         """Group all pictures: -> (N,) int64, the same in all processes."""
         features = epoch.features_of(self.encoder)  # (N, D)
         white = Whitening.of(features, most=self.directions).apply(features)
-        seed = epoch.seed + epoch.number
-        found = kmeans(F.normalize(white, dim=1), len(self.weights), seed=seed).assignments
+        unit, clusters = F.normalize(white, dim=1), len(self.weights)
+        found = kmeans(unit, clusters, seed=epoch.seed, epoch=epoch.number).assignments
         # Processes of unlike machines may round otherwise; what the first one found counts.
         return gathered(found)[: len(found)]
 

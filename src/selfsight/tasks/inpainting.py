@@ -17,7 +17,9 @@ outermost of a square that is hidden but for it; around the hole it can be had f
 
 With `adversarial`, a critic that is shown the insides of holes alone learns to tell painted ones
 from true ones, and the decoder to paint what it takes for true. It is not shown what is around
-them, as in the paper: the seam would tell it all.
+them, as in the paper: the seam would tell it all. A rim's weights are divided out of the error, so
+that it keeps its size, and out of the adversarial loss with it: the hole's error counts as much
+beside the critic's word with a rim as without one.
 """
 
 import math
@@ -41,6 +43,7 @@ from selfsight.score import Score
 RIM = 10.0  # weight of a visible pixel of the rim, where one in the hole has 1
 USUAL_MEAN, USUAL_DEVIATION = 0.5, 0.25  # of pictures, until the data has been looked at
 LEAST_DEVIATION, LEAST_COST = 1e-3, 1e-6  # for data of but one colour
+HOLES = 1000  # drawn to tell what they weigh beside their rims
 AT_A_TIME = 100  # pictures of those that are looked at
 CRITIC_RATE = 0.1  # of the painter's: the paper's rates are 2e-4 and 2e-3
 
@@ -131,10 +134,17 @@ class Inpainting(nn.Module):
 
     @property
     def blind(self) -> float:
-        """Tell what the mean colour costs, and a critic that tells nothing of it."""
+        """Tell what the mean colour costs, and a critic that tells nothing of it.
+
+        With a rim beside a critic, what holes weigh is averaged over holes drawn for the purpose.
+        """
         if not self.adversarial:
             return 1.0
-        return 1.0 - self.adversarial + (1 + self.adversarial) * math.log(2)
+        share = 1.0
+        if self.overlap:
+            hole, weight = self._holes(Images.of(torch.zeros(HOLES, 1, 1, 1)))
+            share = float(_hidden_share(hole, weight).mean())
+        return 1.0 - self.adversarial + (1 + self.adversarial * share) * math.log(2)
 
     @torch.no_grad()
     def look_at(self, batch: Images) -> None:
@@ -174,12 +184,17 @@ class Inpainting(nn.Module):
     def hide(self, batch: Images) -> tuple[Tensor, Withheld]:
         """Crop, then cut a hole: -> pictures (B, C, S, S), what they do not show."""
         crops = random_view(batch, self.size, scale=(self.least_scale, 1.0))
-        mask = holes_in(batch, self.size, kind=self.holes, share=self.share, blocks=self.blocks)
-        hole = weight = mask.float()
-        if self.overlap:
-            weight = hole + RIM * (grown(mask, self.overlap).float() - hole)
+        hole, weight = self._holes(batch)
         # At weight 1 `lerp` gives its end exactly: nothing of what is hidden is left.
         return torch.lerp(crops, self.fill, hole), Withheld(crops, hole, weight)
+
+    def _holes(self, batch: Images) -> tuple[Tensor, Tensor]:
+        """Draw holes, and how much pixels count: each (B, 1, S, S) float32."""
+        mask = holes_in(batch, self.size, kind=self.holes, share=self.share, blocks=self.blocks)
+        hole = mask.float()
+        if not self.overlap:
+            return hole, hole
+        return hole, hole + RIM * (grown(mask, self.overlap).float() - hole)
 
     def predict(self, pictures: Tensor) -> Tensor:
         """Paint whole pictures from what is visible: (B, C, S, S) -> (B, C, S, S)."""
@@ -208,7 +223,8 @@ class Inpainting(nn.Module):
             # Outside the hole both show the mean colour: the critic sees the insides alone.
             real = withheld.hole * (withheld.truth - self.mean) / self.deviation
             made = withheld.hole * (predicted.float() - self.mean) / self.deviation
-            said = told(self.critic, real, made)
+            share = _hidden_share(withheld.hole, withheld.weight)
+            said = told(self.critic, real, made, weight=share)
             loss = (1 - self.adversarial) * loss + self.adversarial * said.maker + said.critic
             metrics["critic"] = said.accuracy
         return Score(loss, metrics)
@@ -251,6 +267,11 @@ class Inpainting(nn.Module):
                 for picture, mask in zip(pictures, hole, strict=True)
             ]
         return torch.stack(result)
+
+
+def _hidden_share(hole: Tensor, weight: Tensor) -> Tensor:
+    """Tell which share of the weights (B, 1, S, S) lies in the holes: -> (B,), 1 without a rim."""
+    return hole.sum(dim=(1, 2, 3)) / weight.sum(dim=(1, 2, 3))
 
 
 def _over(values: Tensor, weight: Tensor) -> Tensor:

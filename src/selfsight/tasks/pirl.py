@@ -17,7 +17,10 @@ with the memory and not with each other; the bank follows the picture's vector.
 
 We depart from the paper in sizes, in the softmax, where it contrasts with noise, in that tiles of a
 picture share its change of colours, and in that the bank begins with what the untrained network
-makes of the pictures.
+makes of the pictures. With `objective="nce"`, the contrast is that of the authors' code (VISSL's
+`nce_loss_with_memory`) and of Wu et al., h = P / (P + m / N) with a constant in P, see
+`parts/noise_contrast.py`. The paper prints another one, its equation 4: there h is the share that a
+picture's exp(s / T) has of the sum of it and those of the m others.
 """
 
 from dataclasses import replace
@@ -64,7 +67,7 @@ class PIRL(nn.Module):
         size: Side S of the crops, in pixels.
         samples: How many pictures there are, N; None takes the data's.
         objective: "softmax" over the entries compared with, or "nce", noise contrast as in the
-            paper.
+            authors' code.
         negatives: With how many entries of other pictures each is compared, m. None is all of
             them, N - 1, up to 8,192 pictures; beyond, 4,096 are drawn, or one in 40 pictures where
             that is more, up to the paper's 32,000.

@@ -7,38 +7,40 @@ Scored:     cross-entropy over the eight sides; a blind guess costs log 8 = 2.07
 Doersch, Gupta, Efros, "Unsupervised Visual Representation Learning by Context Prediction", ICCV
 2015, https://arxiv.org/abs/1505.05192, sections 3 and 4.
 
-Nine patches are cut out of a crop, each at random within its cell of a 3 x 3 grid, and encoded
+Nine patches are cut out of a crop, from a 3 x 3 grid about whose places they jitter, and encoded
 once. Pairs are made of their features: every patch with each of its neighbours, 40 ordered pairs a
 picture. All pairs go through one and the same head, so nothing but the patches tells their side.
 Of the straight sides there are six pairs each, of the slanting ones four; pairs are weighted so
 that each side counts an eighth.
 
-Against shortcuts: the gap between patches; standardised patches; no colour along the axis on which
-lenses spread colours (the paper's projection; "dropped" is its other cure, a single channel); and
-some patches are made coarse, so that how pixelated they are tells nothing. The zeros around every
-patch that convolutions see are the same for all of them and say nothing of its place. Pictures are
-mirrored before they are cut.
+Against shortcuts: the gap between patches, half a patch give or take twice the jitter, which makes
+0.35 to 0.65 patches as in the paper (48 pixels, and 7 of jitter, where patches have 96);
+standardised patches; no colour along the axis on which lenses spread colours (the paper's
+projection; "dropped" is its other cure, a single channel); and some patches are made coarse, so
+that how pixelated they are tells nothing. The zeros around every patch that convolutions see are
+the same for all of them and say nothing of its place. Pictures are mirrored before they are cut.
 
 We depart from the paper in the head, which is smaller, and in standardising over all channels of a
 patch together, within the encoder, so that probes see what was trained. On pictures of 32 px, with
-patches of 8, there is little to hold on to.
+patches of 7, there is little to hold on to.
 """
 
 import math
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selfsight.augment.patches import colors_dropped, resampled
-from selfsight.augment.tiles import cut_tiles, side_of_tiles
+from selfsight.augment.tiles import cut_tiles
 from selfsight.augment.views import random_view
 from selfsight.batch import Images, Needs
 from selfsight.encoders import Encoder, Feed, fed
 from selfsight.score import Score
 
 GRID = 3
+GAP, JITTER = 1 / 2, 7 / 96  # of a patch's side: the paper's
 PATCHES = GRID * GRID
 SIDES = tuple((d, a) for d in (-1, 0, 1) for a in (-1, 0, 1) if (d, a) != (0, 0))
 Colours = Literal["projected", "dropped", "lightness", "all"]
@@ -60,6 +62,46 @@ def neighbouring_pairs() -> tuple[Tensor, Tensor]:
     return torch.tensor(pairs), torch.tensor(sides)
 
 
+class Layout(NamedTuple):
+    """Where patches lie in a crop, all in pixels.
+
+    Attributes:
+        side: Of a patch.
+        gap: Between neighbours that lie alike in the play that they have.
+        play: From a patch's first place to its last, down and across.
+    """
+
+    side: int
+    gap: int
+    play: int
+
+
+def layout_of(size: int, gap: float, jitter: float) -> Layout:
+    """Find the largest patches that fit a crop of a side, with gaps and play in whole pixels.
+
+    Args:
+        size: Side S of the crops, in pixels.
+        gap: As a share of a patch's side, on the average.
+        jitter: Half of the play, likewise.
+
+    Raises:
+        ValueError: If a share is outside its range, or not even patches of one pixel fit.
+
+    >>> layout_of(400, GAP, JITTER), layout_of(112, GAP, JITTER)
+    (Layout(side=96, gap=48, play=14), Layout(side=26, gap=13, play=4))
+    """
+    if not 0 <= gap < math.inf:
+        raise ValueError(f"gap must be at least 0 and finite, got {gap}")
+    if not 0 <= jitter <= gap / 2:
+        raise ValueError(f"jitter must be from 0 to half the gap, {gap / 2:g}, got {jitter}")
+    for side in range(size // GRID, 0, -1):
+        between = math.floor(gap * side + 0.5)
+        found = Layout(side, between, min(round(2 * jitter * side), between))
+        if GRID * side + (GRID - 1) * found.gap + found.play <= size:
+            return found
+    raise ValueError(f"crops must have {GRID} pixels or more for {GRID} patches, got {size}")
+
+
 class RelativePosition(nn.Module):
     """Predict on which side of a patch its neighbour lies.
 
@@ -67,8 +109,10 @@ class RelativePosition(nn.Module):
         encoder: Maps patches (B, C, p, p) in [0, 1] to features (B, D).
         dim: Width D of those features.
         size: Side S of the crop that patches are cut out of, in pixels.
-        patch: Side of a patch as a share of its cell's, a third of the crop's, in (0, 1]; 1 leaves
-            no gap. Smaller ones hide better how lines go on, and show less.
+        gap: Between neighbouring patches, on the average, as a share of a patch's side, at least 0.
+            Wider ones hide better how lines go on, and leave smaller patches.
+        jitter: How far a patch lies from its place in the grid at most, down and across, as a share
+            of its side, from 0 to half the gap.
         colours: What is shown of colours: "projected", without the green-magenta axis; "dropped",
             one random channel and noise for the others; "lightness", of pictures of 1 or 3
             channels; or "all".
@@ -78,7 +122,7 @@ class RelativePosition(nn.Module):
         hidden_width: Features of a pair.
     """
 
-    needs = Needs(batch=Images, least_side=24, wanted_side=112)  # patches of 6 to 30 px
+    needs = Needs(batch=Images, least_side=24, wanted_side=112)  # patches of 5 to 26 px
     pairs: Tensor
     sides: Tensor
     weights: Tensor
@@ -89,7 +133,8 @@ class RelativePosition(nn.Module):
         dim: int,
         *,
         size: int,
-        patch: float = 0.8,
+        gap: float = GAP,
+        jitter: float = JITTER,
         colours: Colours = "projected",
         standardised: bool = True,
         coarse: float = 1 / 3,
@@ -101,7 +146,7 @@ class RelativePosition(nn.Module):
         _check_channels(encoder, colours)
         shown = "all" if colours == "dropped" else colours  # dropped by draws, in `hide`
         self.encoder = fed(encoder, Feed(shown, "picture" if standardised else None))
-        self.size, self.side = size, side_of_tiles(size, GRID, patch)
+        self.size, self.layout = size, layout_of(size, gap, jitter)
         self.colours, self.coarse, self.least_scale = colours, coarse, least_scale
         pairs, sides = neighbouring_pairs()
         self.register_buffer("pairs", pairs, persistent=False)
@@ -122,7 +167,9 @@ class RelativePosition(nn.Module):
         """Crop and cut: -> patches (9 B, C, p, p), sides of their pairs (B, Q)."""
         scale = (self.least_scale, 1.0)
         crops = random_view(batch, self.size, scale=scale, ratio=(1.0, 1.0))
-        patches = cut_tiles(crops, batch, GRID, self.side, name="relative-position/patches")
+        side, between, play = self.layout
+        name = "relative-position/patches"
+        patches = cut_tiles(crops, batch, GRID, side, pitch=side + between, play=play, name=name)
         if self.coarse:
             name = "relative-position/coarse"
             patches = resampled(patches, batch, share=self.coarse, name=name)
