@@ -40,20 +40,25 @@ ENGINE_SERVES_FROM = PLACE["run"]  # devices and precision: nothing of them in d
 EXCEPTIONS = {("settings", "selfsight.tasks", "row_of")}
 
 HELP = """
-import json, sys
+import json, os, sys
+os.environ.pop("OMP_WAIT_POLICY", None)
+import selfsight
 from selfsight.cli import main
+waiting = [os.environ.get("OMP_WAIT_POLICY")]
 status = main(["--help"])
+waiting.append(os.environ.get("OMP_WAIT_POLICY"))
 print()
-print(json.dumps([status, sorted(sys.modules)]))
+print(json.dumps([status, waiting, sorted(sys.modules)]))
 """
 
 
-def test_help_loads_nothing_heavy() -> None:
+def test_help_loads_nothing_heavy_and_only_the_command_lets_threads_rest() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", HELP], capture_output=True, text=True, check=True
     )
 
-    status, modules = json.loads(done.stdout.splitlines()[-1])
+    status, waiting, modules = json.loads(done.stdout.splitlines()[-1])
+    assert waiting == [None, "passive"]
     assert "pretrain" in done.stdout
     assert status == 0
     assert [name for name in HEAVY if name in modules] == []

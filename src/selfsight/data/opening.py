@@ -39,19 +39,22 @@ from selfsight.data.source import Parts, Source, same_classes
 from selfsight.data.suffixes import is_picture_name
 from selfsight.data.walking import walked
 from selfsight.errors import SelfsightError
+from selfsight.names import shown
 
 SUPPORTED = (
-    "a folder of pictures, a .parquet, .npz or .npy file, a .csv or .txt list of pictures, "
+    "a folder of pictures, a .parquet, .npz or .npy file, a .csv, .tsv or .txt list of pictures, "
     "MNIST's idx3-ubyte files, or .tar shards"
 )
 # What DATA may be, for people; names are in EMBEDDED and NAMED.
 FORMS = {
     "a folder": "its pictures and those of its subfolders, which are classes if there are several; "
-    "train/ and test/ (or val/) are parts",
-    "FILE.csv": "a list with a header: column path (or the first), and perhaps label and split",
-    "FILE.txt": "a list, a path a line",
-    "FILE.parquet": "a column image with bytes (or a binary one), and perhaps label and class",
-    "FILE.npz": "arrays images and perhaps labels, or train_images, test_images, ... (MedMNIST)",
+    "train/ and test/ (or val/) are parts, also written Training, valid, test_set, ...",
+    "FILE.csv, FILE.tsv": "a list with a header: a column such as path, filename or image_id, and "
+    "perhaps label, class, target or category, and split",
+    "FILE.txt": "a list, a path a line, perhaps with a class behind it",
+    "FILE.parquet": "a column image with bytes (or a binary one), and perhaps label and class; or "
+    "a folder of train-00000-of-00002.parquet, ..., as Hugging Face's hub has it",
+    "FILE.npz": "arrays images and perhaps labels (or x and y), or train_images, test_images, ...",
     "FILE.npy": "an array (N, H, W) or (N, H, W, C), read from the disk as it is needed",
     "*-idx3-ubyte[.gz]": "MNIST's files, or a folder of them",
     "FILE.tar": "WebDataset's shards, one, a folder of them, or NAME-{0000..0009}.tar",
@@ -96,7 +99,7 @@ def _nothing_called(name: str) -> str:
     close = difflib.get_close_matches(name, [*EMBEDDED, *NAMED], n=3, cutoff=0.6)
     hint = f" Did you mean {' or '.join(close)}?" if close else ""
     return (
-        f"there is no file or folder {name!r}, and no data of that name; "
+        f"there is no file or folder '{shown(name)}', and no data of that name; "
         f"embedded: {', '.join(sorted(EMBEDDED))}; fetched by torchvision: "
         f"{', '.join(sorted(NAMED))}.{hint} Give one of these, or the path of {SUPPORTED}."
     )

@@ -7,6 +7,7 @@ that is called `class`, `target` or `category`. A table may lie in several files
 
 import io
 import json
+import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -126,7 +127,8 @@ def _piece(path: Path) -> _Piece:
 
 def _opened(path: Path, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(path, metadata=metadata)
+        file = pa.OSFile(os.fsencode(path))  # as text it takes only UTF-8
+        return pq.ParquetFile(file, metadata=metadata)
     except (pa.ArrowException, OSError) as error:
         raise SelfsightError(f"{path} cannot be read as Parquet: {error}") from error
 

@@ -223,7 +223,7 @@ def load(folder: Path, *, stem: str = "encoder") -> Encoder:
     try:
         recipe = Recipe.from_json(json.loads(files[0].read_bytes()))
         _refuse_what_reaches_out(recipe)
-        state = safetensors.torch.load_file(files[1])
+        state = safetensors.torch.load(files[1].read_bytes())  # its own opening takes UTF-8 alone
         with torch.random.fork_rng(devices=[]):
             encoder = _made(recipe)
         encoder.model.load_state_dict(state, strict=True)
