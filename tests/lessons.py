@@ -157,7 +157,8 @@ def standard_error(rows: Sequence[Mapping[str, str]]) -> float:
 def _measured_row(task: str, seed: int, shared: Path, work: Path) -> dict[str, str]:
     lesson, began = LESSONS[task], time.process_time()
     data = lesson_data(lesson.data, shared, work)
-    run = trained(task, lesson, data, work / f"{task}-{lesson.samples}-{seed}", seed=seed)
+    named = "-".join(row_of(task, lesson, seed).values())  # another lesson, another run
+    run = trained(task, lesson, data, work / named, seed=seed)
     taught = time.process_time()
     record = selfsight.probe(run, str(data))
     assert isinstance(record, dict)
