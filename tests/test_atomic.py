@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from selfsight.atomic import write_bytes, write_json, write_text
+from selfsight.atomic import json_text, write_bytes, write_json, write_text
 from selfsight.errors import SelfsightError
 
 # A limit on the size of files stands for a full disk: the write fails halfway.
@@ -78,3 +78,20 @@ def test_json_is_indented_utf8_with_a_last_newline(tmp_path: Path) -> None:
     assert json.loads(text) == {"name": "Möwe", "sizes": [1, 2]}
     assert text.startswith('{\n  "name"')
     assert text.endswith("}\n")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_what_json_cannot_hold_is_refused_with_its_place(tmp_path: Path, value: float) -> None:
+    path = tmp_path / "a.json"
+    record = {"loss": 0.5, "tasks": {"rotation": {"loss": value}}, "rows": [1.0, value]}
+
+    with pytest.raises(SelfsightError, match=rf"tasks.rotation.loss is {value}, rows\[1\] is"):
+        write_json(path, record)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_finite_records_are_json(tmp_path: Path) -> None:
+    record = {"loss": 1e-300, "none": None, "rows": [1, 2.5]}
+
+    assert json.loads(json_text(record)) == record

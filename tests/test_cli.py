@@ -1,10 +1,14 @@
 """The command line: what it answers to bad questions and bad input, and that nothing is lost."""
 
 import json
+import math
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -225,9 +229,12 @@ def test_a_checkpoint_cut_in_half_gets_a_sentence(
         (["pretrian", "x"], "pretrain"),
         (["pretrain", "x", "--task", "rotation", "--epcohs", "3"], "--epochs"),
         (["pretrain", "x", "--task", "rotation", "--epochs", "many"], "many"),
-        (["pretrain", "x", "--task", "rotation", "--set", "rotation.scale=1"], "least_scale"),
-        (["pretrain", "x", "--task", "rotation", "--set", "rotation.least_scale=no"], "float"),
-        (["pretrain", "x", "--task", "rotation", "--set", "least_scale"], "TASK.SETTING=VALUE"),
+        (["pretrain", "digits", "--task", "rotation", "--set", "rotation.scale=1"], "least_scale"),
+        (["pretrain", "digits", "--task", "rotation", "--set", "rotation.least_scale=no"], "float"),
+        (
+            ["pretrain", "digits", "--task", "rotation", "--set", "least_scale"],
+            "TASK.SETTING=VALUE",
+        ),
         (["pretrain", "--resume", "x", "--epochs", "3"], "--resume"),
         (["probe", "x", "y", "--probe", "lienar"], "linear"),
         (["probe", "x", "y", "--labels", "0"], "at least 2"),
@@ -317,3 +324,104 @@ def test_one_picture_alone_is_too_little(
     words = ["pretrain", str(tmp_path / "one"), *SHORT, "--out", str(tmp_path / "run")]
     refused(words, 1, capsys, "at least 2 readable pictures", "photo:FILE")
     assert not (tmp_path / "run").exists()
+
+
+def plain(folder: Path, count: int = 12) -> Path:
+    """Black pictures of two classes."""
+    for number in range(count):
+        place = folder / "ab"[number % 2] / f"{number}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((24, 24, 3), dtype=np.uint8)).save(place)
+    return folder
+
+
+def strictly(text: str) -> dict[str, Any]:
+    """Read JSON as every other program does: without NaN and Infinity."""
+
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_black_pictures_are_named_and_every_record_is_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = str(plain(tmp_path / "black")), tmp_path / "run"
+
+    assert main(["pretrain", data, *SHORT, "--out", str(run), "--json"]) == 0
+    trained = strictly(capsys.readouterr().out)
+    refused(["probe", str(run), "--quick"], 1, capsys, "The pictures are all alike (of one plain")
+    assert main(["probe", str(run), "--test", data, "--quick", "--json"]) == 0
+    probed = strictly(capsys.readouterr().out)
+    assert main(["neighbours", str(run), "--json"]) == 0
+    searched = strictly(capsys.readouterr().out)
+
+    for record in (trained, probed):
+        assert record["verdict"] == "collapsed"
+        assert record["reasons"][0].startswith("The pictures are all alike (of one plain colour)")
+        assert record["next"] == {
+            "words": "Give pictures that differ from each other.",
+            "command": None,
+        }
+    assert probed["patch_dictionary"] is None
+    assert probed["identical_in_training"] == probed["test"]
+    assert searched["verdict"].startswith("The pictures are all alike")
+    for file in tmp_path.rglob("*.json"):
+        strictly(file.read_text())
+
+
+def test_a_dictionary_of_plain_pictures_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["pretrain", str(plain(tmp_path / "black")), "--task", "patch-dictionary"]
+    refused([*words, "--out", str(tmp_path / "run")], 1, capsys, "needs patches that differ")
+
+
+def test_unequal_classes_make_a_blind_guess_cheap(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of 19 to 1, entropy 0.1985: a loss of 0.254 is worse than guessing, not 63 % better."""
+    data = classes(tmp_path / "skewed", {"usual": 38, "rare": 3})  # of these a test part is split
+    words = ["pretrain", str(data), *SHORT, "--out", str(tmp_path / "run"), "--json"]
+    words[words.index("rotation")] = "supervised"
+
+    assert main(words) == 0
+
+    out, err = capsys.readouterr()
+    record = strictly(out)
+    shares = [2 / 32, 30 / 32]
+    assert record["blind"] == pytest.approx(-sum(p * math.log(p) for p in shares), abs=1e-4)
+    assert record["tasks"]["supervised"]["chance"] == pytest.approx(30 / 32, abs=1e-4)
+    assert "shares=0.0625 to 0.938" in err  # the plan shows what it was derived from
+
+
+WITH_LITTLE_MEMORY = """
+import resource, sys
+import torch
+import selfsight.embedding, selfsight.pretraining, selfsight.probing
+from selfsight.cli import main
+
+torch.set_num_threads(1)
+taken = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (taken + (300 << 20),) * 2)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_memory_that_runs_out_gets_a_sentence_and_exit_1(made: Path, tmp_path: Path) -> None:
+    photos, run = str(made / "photos"), str(made / "run")
+    pretrain = ["pretrain", photos, *SHORT, "--out", str(tmp_path / "run")]
+    pretrain[pretrain.index("16", pretrain.index("--size"))] = "2048"
+    embed = ["embed", run, photos, "--size", "4096", "--out", str(tmp_path / "features.npz")]
+    for words, remedy in (
+        (pretrain, "a smaller --batch, a smaller --size, a smaller --limit or another --encoder"),
+        (embed, "a smaller --size, a smaller --limit or a smaller network"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", WITH_LITTLE_MEMORY, *words], capture_output=True, text=True
+        )
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1].startswith("selfsight: memory ran out")
+        assert done.stderr.endswith(f"Give {remedy}\n")
+        assert "Traceback" not in done.stderr

@@ -19,7 +19,7 @@ HEAVY = ("torch", "numpy", "timm", "lightning_fabric", "matplotlib")
 # The house of DESIGN.md. What serves all may be imported by everything, and imports only its like.
 SERVE_ALL = {
     "errors", "settings", "batch", "draws", "score", "atomic", "progress", "machine", "encoders",
-    "parts", "verdict", "cielab", "names",
+    "parts", "verdict", "advice", "cielab", "names", "presence",
 }  # fmt: skip
 LEFT_TO_RIGHT = (
     {"data"},
@@ -28,7 +28,7 @@ LEFT_TO_RIGHT = (
     {"run"},
     {"probes"},
     {"plan", "processes", "slowing", "train", "pace", "tracking"},
-    {"reading", "subject", "weights", "preparing", "fitting", "pretraining", "probing"},
+    {"reading", "subject", "weights", "preparing", "overlap", "fitting", "pretraining", "probing"},
     {"looks"},
     {"neighbouring", "embedding", "looking", "applying"},
     {"studies"},
@@ -40,20 +40,25 @@ ENGINE_SERVES_FROM = PLACE["run"]  # devices and precision: nothing of them in d
 EXCEPTIONS = {("settings", "selfsight.tasks", "row_of")}
 
 HELP = """
-import json, sys
+import json, os, sys
+os.environ.pop("OMP_WAIT_POLICY", None)
+import selfsight
 from selfsight.cli import main
+waiting = [os.environ.get("OMP_WAIT_POLICY")]
 status = main(["--help"])
+waiting.append(os.environ.get("OMP_WAIT_POLICY"))
 print()
-print(json.dumps([status, sorted(sys.modules)]))
+print(json.dumps([status, waiting, sorted(sys.modules)]))
 """
 
 
-def test_help_loads_nothing_heavy() -> None:
+def test_help_loads_nothing_heavy_and_only_the_command_lets_threads_rest() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", HELP], capture_output=True, text=True, check=True
     )
 
-    status, modules = json.loads(done.stdout.splitlines()[-1])
+    status, waiting, modules = json.loads(done.stdout.splitlines()[-1])
+    assert waiting == [None, "passive"]
     assert "pretrain" in done.stdout
     assert status == 0
     assert [name for name in HEAVY if name in modules] == []

@@ -16,6 +16,17 @@ def test_every_name_and_every_form_of_file_is_listed() -> None:
     assert all(f"FILE{suffix}" in listed for suffix in OPENERS)
 
 
+@pytest.mark.parametrize("name", ["moco", "mix"])
+def test_a_tasks_settings_are_printed_with_their_meaning(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["tasks", name]) == 0
+
+    printed = " ".join(capsys.readouterr().out.split())
+    said = {"moco": "in [0, 1); 0 copies the queries'", "mix": '"separate" for batch statistics'}
+    assert said[name] in printed
+
+
 def test_the_list_of_data_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["datasets"]) == 0
 

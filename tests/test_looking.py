@@ -68,7 +68,7 @@ def test_labels_leave_the_test_fifth_out_of_the_training(home: Path, tmp_path: P
     record = selfsight.look(home / "run", out=str(tmp_path))
 
     assert record["trained_on"] is False
-    assert record["part"] == "the fifth of the run's data that a probe is tested on"
+    assert record["part"] == "the part of the run's data that a probe is tested on"
     assert "On 4 held-out pictures" in record["pretext"]["supervised"]["words"]
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "look.json",

@@ -5,13 +5,17 @@ import math
 import pytest
 import torch
 
+from selfsight.errors import SelfsightError
 from selfsight.verdict import (
     LEAST_RANK,
+    LEAST_SPREAD,
     SPREAD_SHARE,
     WORTH_HAVING,
     Shape,
     Solved,
+    alike,
     effective_rank,
+    in_percent,
     judge_labelled,
     judge_unlabelled,
     spread,
@@ -212,3 +216,103 @@ def test_a_task_without_a_blind_cost_is_reported_all_the_same() -> None:
     verdict = judge_unlabelled(WELL, WELL, [Solved("toy", -0.9, None)])
 
     assert verdict.reasons[0].startswith("The pretext task's loss is -0.900")
+
+
+@pytest.mark.parametrize("value", [0.0, 0.7])
+def test_features_that_never_differ_have_collapsed_even_if_the_untrained_ones_did_not_either(
+    value: float,
+) -> None:
+    same = Shape.of(torch.full((200, 16), value))
+
+    verdict = judge_unlabelled(same, same, [Solved("toy", 0.1, 1.0)])
+
+    assert verdict.word == "collapsed"
+    assert "is 0.0000, under 0.002, and the untrained network's 0.0000" in verdict.reasons[0]
+
+
+def test_features_of_little_spread_like_the_untrained_ones_have_not_collapsed() -> None:
+    narrow = Shape.of(30 + features(0))  # all in nearly one direction, and still apart
+
+    assert LEAST_SPREAD < narrow.spread < 0.04
+    assert judge_unlabelled(narrow, narrow, [Solved("toy", 0.1, 1.0)]).word == "unknown"
+
+
+def test_features_that_are_no_numbers_are_refused() -> None:
+    with pytest.raises(SelfsightError, match="features must be finite"):
+        Shape.of(torch.full((4, 4), float("nan")))
+
+
+def noise(count: int = 20, *, seed: int = 0) -> torch.Tensor:
+    return torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
+
+
+def test_black_pictures_and_copies_are_all_alike() -> None:
+    black, copies = torch.zeros(20, 3, 8, 8), noise(1).expand(20, 3, 8, 8)
+
+    assert "all alike (of one plain colour): the 20 looked at" in str(alike(black))
+    assert "all alike (copies of one): the 20 looked at" in str(alike(copies))
+
+
+@pytest.mark.parametrize(("steps", "are_alike"), [(0.5, True), (3.0, False)])
+def test_less_than_a_step_of_brightness_is_no_difference(steps: float, are_alike: bool) -> None:
+    copies = noise(1) + steps / 255 * (noise() - 0.5).sign()
+
+    assert (alike(copies) is not None) == are_alike
+    assert alike(copies, bits=16) is None  # there a step is a 257th of it
+
+
+def test_one_bright_point_in_a_thousand_is_a_difference() -> None:
+    stars = torch.zeros(20, 1, 32, 32)
+    stars[torch.arange(20), 0, torch.arange(20), 7] = 0.5
+
+    assert alike(stars) is None
+
+
+def test_pictures_that_are_all_alike_are_named_first() -> None:
+    same = Shape.of(torch.ones(20, 4))
+
+    verdict = judge_unlabelled(same, same, [Solved("toy", 0.1, 1.0)], of_pictures="All alike.")
+
+    assert (verdict.word, verdict.reasons[0]) == ("collapsed", "All alike.")
+
+
+@pytest.mark.parametrize("loss", [1.38629, 1.4, float("nan")])
+def test_a_loss_that_reads_like_a_blind_guess_is_no_better(loss: float) -> None:
+    (said, *_) = judge_unlabelled(WELL, WELL, [Solved("toy", loss, math.log(4))]).reasons
+
+    assert "no better than by a blind guess" in said
+
+
+def test_guessing_stands_beside_the_answers_that_are_right() -> None:
+    (said, *_) = judge_unlabelled(WELL, WELL, [Solved("toy", 0.15, 0.2, 0.96, 0.95)]).reasons
+
+    assert said.endswith("with 96.0% of its answers right (95.0% by guessing).")
+
+
+def test_labels_that_are_there_are_not_asked_for() -> None:
+    verdict = judge_unlabelled(WELL, WELL, [Solved("toy", 0.5, 1.0)], labelled=True)
+
+    assert "label fifty" not in " ".join(verdict.reasons)
+    assert verdict.reasons[-1].endswith("the labels that are there can tell.")
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"), [(0.6345, 63.5), (0.63446, 63.5), (0.6344, 63.4), (-0.0045, -0.5), (1, 100)]
+)
+def test_a_share_is_rounded_as_records_keep_it(share: float, shown: float) -> None:
+    assert in_percent(share) == shown
+    assert in_percent(round(share, 4)) == shown
+
+
+def test_a_difference_is_that_of_the_numbers_shown() -> None:
+    verdict = judge_labelled(
+        WELL,
+        WELL,
+        accuracy=0.63449,  # shown as 63.4
+        untrained_accuracy=0.5,
+        gain_low=0.1,
+        gain_high=0.2,
+        pixels=0.38451,  # shown as 38.5
+    )
+
+    assert "Raw pixels reach 38.5%; the network is 25.0 points above." in verdict.reasons

@@ -2,7 +2,9 @@
 
 import contextlib
 import json
+import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,5 +54,34 @@ def write_text(path: Path, content: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write plain values as indented JSON, as `write_bytes` does."""
-    write_text(path, json.dumps(content, indent=2) + "\n")
+    """Write plain values as indented JSON, as `write_bytes` does; see `json_text`."""
+    write_text(path, json_text(content) + "\n")
+
+
+def json_text(content: Any) -> str:
+    """Spell plain values as indented JSON, which every other program can read.
+
+    Raises:
+        SelfsightError: If a number is NaN or infinite: JSON has no word for these, and a result
+            that holds one is none.
+    """
+    try:
+        return json.dumps(content, indent=2, allow_nan=False)
+    except ValueError as error:
+        places = ", ".join(f"{place} is {value}" for place, value in _not_finite(content))
+        raise SelfsightError(
+            f"a record must hold finite numbers, and {places or error}; what was computed is of no "
+            "use, so it is not written. A lower --rate or --precision f32 may help, or other data"
+        ) from error
+
+
+def _not_finite(content: Any, place: str = "") -> Iterator[tuple[str, float]]:
+    """Find the numbers that JSON cannot hold: -> where they are, and what."""
+    if isinstance(content, float) and not math.isfinite(content):
+        yield place or "it", content
+    elif isinstance(content, dict):
+        for key, value in content.items():
+            yield from _not_finite(value, f"{place}.{key}" if place else str(key))
+    elif isinstance(content, list | tuple):
+        for number, value in enumerate(content):
+            yield from _not_finite(value, f"{place}[{number}]")

@@ -110,6 +110,7 @@ class Facts:
         batch: Samples a step, over all processes.
         steps: Steps of the whole run, None when not yet known.
         chosen: Settings of the task that were asked for.
+        shares: Share of the samples that each class has, in [0, 1]; () when unlabelled.
     """
 
     samples: int
@@ -119,3 +120,4 @@ class Facts:
     batch: int
     steps: int | None = None
     chosen: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    shares: tuple[float, ...] = ()

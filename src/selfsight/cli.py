@@ -6,7 +6,6 @@ status: 0 done; 1 could not; 2 asked wrongly; 130 stopped by Ctrl-C, everything 
 
 import importlib
 import io
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -14,8 +13,9 @@ from typing import Any, NamedTuple
 
 import tyro
 
-from selfsight import settings
-from selfsight.errors import SelfsightError, Stopped, UsageError, unknown_name
+from selfsight import presence, settings
+from selfsight.atomic import json_text
+from selfsight.errors import SelfsightError, Stopped, UsageError, out_of_memory, unknown_name
 from selfsight.names import told
 
 
@@ -61,12 +61,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # a letter that it cannot write ends no command
             stream.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if arguments is None else arguments)
+    asked: Any = None
     try:
         asked = _asked(words)
+        presence.check(asked)
         name = next(n for n, verb in VERBS.items() if isinstance(asked, verb.settings))
         record = _load(VERBS[name].function)(asked)
         if asked.json:
-            print(json.dumps(record, indent=2))
+            print(json_text(record))
         else:
             _load(VERBS[name].shown)(record)
     except SystemExit as end:  # tyro has said what is wrong, or printed the help
@@ -82,6 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of standard output has gone, as `| head` does
         sys.stderr.close()
         return 1
+    except (MemoryError, RuntimeError, OSError) as error:
+        if (ran_out := out_of_memory(error, asked)) is None:
+            raise
+        return _told(ran_out, 1)
     return 0
 
 

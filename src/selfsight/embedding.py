@@ -14,6 +14,7 @@ from torch import Tensor
 
 from selfsight import atomic, machine
 from selfsight.data import Pictures, Skipped, Source, open_data
+from selfsight.data.scaling import SQUARE_VIEW
 from selfsight.data.streaming import Streamed
 from selfsight.errors import UsageError
 from selfsight.looks.embeddings import UNLABELLED, EmbeddingFile, NpzFile, ParquetFile, Rows
@@ -68,7 +69,7 @@ def embed_as(settings: Embed) -> dict[str, Any]:
         "layer": settings.layer or "pooled",
         "size": str(subject.size),
         "data": shown(parts.train.name if parts.test is None else data),
-        "view": "the largest centred square, scaled by area",
+        "view": SQUARE_VIEW,
     }
     skipped: list[Skipped] = []
     notes: dict[str, None] = {}

@@ -253,6 +253,11 @@ class Fitting:
             bar(parts + task.iterations)  # centroids that rest move no more
         with torch.no_grad():
             score: Score = self.task(self._part(0))
+        if not math.isfinite(float(score.loss)):
+            raise SelfsightError(
+                f"{self.plan.task} was fitted, and its loss is {float(score.loss)}, which is no "
+                "number; give other pictures, or set fewer centroids"
+            )
         self.step = self.plan.steps
         self.seconds = time.perf_counter() - begun
         samples = self.plan.steps * self.plan.batch

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from selfsight.data import EMBEDDED, FORMS, NAMED
@@ -27,10 +28,13 @@ def show_tasks(record: list[dict[str, Any]]) -> None:
         table = Table(title=task["title"], show_header=False, box=None)
         table.title_justify = "left"
         for word in ("hidden", "predicted", "scored", "reference"):
-            table.add_row(word, task[word])
-        for name, default in task["settings"].items():
-            given = f"--set {task['name']}.{name}=VALUE"
-            table.add_row("setting", f"{given}   default: {_told(default)}")
+            if word in task:
+                table.add_row(word, escape(task[word]))
+        for name, setting in task["settings"].items():
+            given = f"--set {task['name']}.{name}=VALUE   default: {_told(setting['default'])}"
+            table.add_row("setting", escape(given))
+            if len(record) == 1:
+                table.add_row("", escape(setting["meaning"]))
         console.print(table)
         console.print()
 

@@ -15,6 +15,7 @@ import torch
 from rich.console import Console
 
 from selfsight import atomic, machine
+from selfsight.data.scaling import SQUARE_VIEW
 from selfsight.errors import SelfsightError
 from selfsight.looks.alike import LIST, Asked, Seer, class_chance, look
 from selfsight.looks.gallery import Gallery
@@ -23,6 +24,7 @@ from selfsight.looks.neighbours import draw_neighbours
 from selfsight.looks.patches import tile_side
 from selfsight.looks.search import Found
 from selfsight.looks.wording import caption, short_names, table_of, verdict
+from selfsight.overlap import told_of_alike
 from selfsight.plan import Plan
 from selfsight.probes.baseline import CALIBRATED_ON, some_rows, untrained_encoder
 from selfsight.probes.features import Pixels
@@ -83,7 +85,9 @@ def neighbours_as(settings: Neighbours) -> dict[str, Any]:
         "settings": _told(settings, subject, hall, bank, measured, drawn),
         "machine": machine.described(subject.device),
     }
-    record["verdict"] = verdict(record)
+    alike = told_of_alike(bank.pictures)
+    record["alike"] = alike is not None
+    record["verdict"] = " ".join(filter(None, (alike, verdict(record))))
     _draw(sheet, bank, drawn, found, caption(record))
     record["seconds"] = round(time.monotonic() - begun, 1)
     atomic.write_json(place, record)
@@ -201,7 +205,7 @@ def _told(
         "size": subject.size,
         "view": "patches as cut, scaled to the network's size where that differs"
         if cut
-        else "the largest centred square, scaled by area",
+        else SQUARE_VIEW,
         "rule": "an answer is never of its query's own picture",
         "patches": None
         if cut is None

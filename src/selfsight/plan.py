@@ -187,7 +187,7 @@ class Plan:
             f"encoder   {self.encoder['name']}, {weights / 1e6:.2f} M weights, "
             f"{encoder.dim} features{start}",
             f"steps     {self.steps:,} of {self.batch} pictures: {epochs:.3g} times through the "
-            f"{learned}, {self._told_of_time()}",
+            f"{learned}{self._told_of_time()}",
             f"training  {self.optimizer}, rate {self.rate:.3g} by {self.schedule} after "
             f"{self.warmup} steps of warm-up, decay {self.decay:g}, "
             f"{'no clipping' if self.clip is None else f'clipped at {self.clip:g}'}",
@@ -202,8 +202,8 @@ class Plan:
     def _told_of_time(self) -> str:
         """Say how long the steps take, if that was measured."""
         if self.seconds_a_step is None:
-            return "the time they take shows from the first ones on"
-        return f"about {duration(self.steps * self.seconds_a_step)}"
+            return "; how long that takes shows from the first steps on"
+        return f", about {duration(self.steps * self.seconds_a_step)}"
 
     def _lines_of_statistics(self, task: nn.Module) -> list[str]:
         """Say over which pictures several processes normalise."""
@@ -221,13 +221,21 @@ class Plan:
         """Say each task and its settings, and how several share the encoder."""
 
         def told(owner: str) -> str:
-            settings = ", ".join(f"{k}={v}" for k, v in self.task_settings[owner].items())
+            settings = ", ".join(f"{k}={_spelt(v)}" for k, v in self.task_settings[owner].items())
             return f" ({settings})" if settings else ""
 
         lines = [f"task      {name} on {self.size} px{told(name)}" for name in self.tasks]
         if self.mix is not None:
             lines.append(f"mix       {TOLD_OF_MIX[self.mix]}{told('mix')}")
         return lines
+
+
+def _spelt(value: Any) -> str:
+    """Write a setting; of several numbers their range."""
+    if isinstance(value, list | tuple):
+        numbers = cast(list[float], value)
+        return f"{min(numbers):.3g} to {max(numbers):.3g}"
+    return str(value)
 
 
 def most_side(device: str) -> int:

@@ -26,7 +26,7 @@ from selfsight.data import (
 )
 from selfsight.data.source import labels_of
 from selfsight.encoders import Encoder, evaluating
-from selfsight.errors import SelfsightError, UsageError
+from selfsight.errors import SelfsightError, UsageError, out_of_memory
 from selfsight.pace import completed
 from selfsight.parts import offered
 from selfsight.parts.gather import gathered
@@ -177,9 +177,11 @@ def tried(task: nn.Module, batches: Batches, of: Plan, *, processes: Processes =
             for first in kinds:
                 offered.before_step(twin, first, of.steps)
                 cast(Score, twin(batches(0))).loss.backward()
-    except (UsageError, SelfsightError, torch.OutOfMemoryError):
+    except (UsageError, SelfsightError):
         raise
     except (ValueError, AssertionError, RuntimeError) as error:  # networks refuse in many ways
+        if out_of_memory(error):
+            raise
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(" .:")
         raise UsageError(
             f"{of.task} on {of.size} px cannot be learned by encoder {of.encoder['name']}: "
@@ -227,7 +229,9 @@ def _draft(
     if known.shortest != known.longest:
         sides = f"{known.shortest} to {known.longest} px"
         notes += (f"pictures of mixed sizes, the longer side {sides}, are scaled to fit",)
-    facts = Facts(samples, len(pictures.classes), channels, size, batch)
+    facts = Facts(
+        samples, len(pictures.classes), channels, size, batch, shares=class_shares(pictures)
+    )
     asked = {name: settled(name, facts, chosen[name]) for name in settings.task}
     fewest = _exemplars(asked)
     if fewest is not None and fewest < batch:
@@ -288,6 +292,14 @@ def _draft(
         probe_every=settings.probe_every,
         track=settings.track,
     )
+
+
+def class_shares(pictures: Pictures) -> tuple[float, ...]:
+    """Tell which share of the pictures each class has; () when unlabelled."""
+    if pictures.labels is None:
+        return ()
+    counts = pictures.labels.bincount(minlength=len(pictures.classes))
+    return tuple((counts.double() / len(pictures)).tolist())
 
 
 def _exemplars(asked: dict[str, dict[str, Any]]) -> int | None:

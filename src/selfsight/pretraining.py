@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from selfsight import encoders, machine
+from selfsight import advice, encoders, machine
 from selfsight.augment.views import centre_view
 from selfsight.data import Ahead, Skipped, Source, Streamed, open_data, split
 from selfsight.data.source import require_same_classes
@@ -35,7 +35,7 @@ from selfsight.settings import Pretrain
 from selfsight.tasks.describe import parsed_settings
 from selfsight.tracking import Trackers, check_installed
 from selfsight.train import Training, tasks_of
-from selfsight.verdict import Shape, Solved, judge_unlabelled
+from selfsight.verdict import Shape, Solved, alike, judge_unlabelled
 from selfsight.weights import built
 
 PICTURES_JUDGED = 1000
@@ -268,7 +268,7 @@ def _say_of_data(run: Run, begun: Prepared, training: Training | Fitting) -> Non
         kept = run.settings
         listed = [*kept.get("skipped", ()), *map(dataclasses.asdict, late)]
         run.write_settings({**kept, "skipped": list({s["title"]: s for s in listed}.values())})
-    told = told_of_waiting(pictures, training.waited / max(training.seconds, 1e-9))
+    told = training.seconds and told_of_waiting(pictures, training.waited / training.seconds)
     if told:
         console().print(told)
 
@@ -296,7 +296,19 @@ def _judged(run: Run, begun: Prepared, training: Training | Fitting) -> dict[str
     untrained = Shape.of(final_features(fresh, views))
     tasks = tasks_of(begun.task, of)
     solved = {name: _solved(name, task, of, means) for name, task in tasks.items()}
-    verdict = judge_unlabelled(trained, untrained, list(solved.values()))
+    of_pictures = alike(views, bits=begun.pictures.bits)
+    labelled = begun.pictures.labels is not None and len(begun.pictures.classes) > 1
+    verdict = judge_unlabelled(
+        trained, untrained, list(solved.values()), of_pictures=of_pictures, labelled=labelled
+    )
+    advised = advice.after_pretraining(
+        advice.Trained.kept(run.path, run.settings),
+        verdict.word,
+        alike=of_pictures is not None,
+        solved=list(solved.values()),
+        early=advice.early_loss(rows, of.steps),
+        labelled=labelled,
+    )
     blind = cast(float | None, getattr(begun.task, "blind", None))
     accuracy = solved[of.task].accuracy if of.mix is None else None
     return {
@@ -320,8 +332,10 @@ def _judged(run: Run, begun: Prepared, training: Training | Fitting) -> dict[str
         "spread": round(trained.spread, 4),
         "rank": round(trained.rank, 2),
         "skipped": len(begun.pictures.skipped),
+        "alike": of_pictures is not None,
         "verdict": verdict.word,
         "reasons": list(verdict.reasons),
+        "next": advised._asdict(),
     }
 
 
@@ -333,7 +347,8 @@ def _solved(name: str, task: nn.Module, of: Plan, means: dict[str, float]) -> So
     """Say how far one of the tasks is solved."""
     loss = means["loss"] if of.mix is None else means.get(f"{name}.loss")
     blind = cast(float | None, getattr(task, "blind", None))
-    return Solved(name, loss, blind, means.get(f"{name}.accuracy"))
+    chance = cast(float | None, getattr(task, "chance", None))
+    return Solved(name, loss, blind, means.get(f"{name}.accuracy"), chance)
 
 
 def _circumstances(device: str) -> dict[str, Any]:
@@ -366,5 +381,5 @@ def recorded(settings: Pretrain) -> dict[str, Any]:
 
 
 def show(record: dict[str, Any]) -> None:
-    """Say what to type next."""
-    print(f"next: selfsight probe {record['run']} LABELLED_PICTURES")
+    """Say what to do next."""
+    print("\n".join(advice.lines(record)))

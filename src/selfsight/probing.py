@@ -12,17 +12,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
-from selfsight import atomic, machine
+from selfsight import advice, atomic, machine
 from selfsight.data import Parts, Pictures, Source, open_data, split
 from selfsight.data.pictures import alike
 from selfsight.data.reading import fitting
+from selfsight.data.scaling import SQUARE_VIEW
 from selfsight.data.source import labels_of, require_same_classes, same_classes
 from selfsight.data.splitting import FOLDS, folds_of
 from selfsight.errors import SelfsightError, UsageError
+from selfsight.overlap import (
+    in_both,
+    seen_before,
+    told_of_alike,
+    told_of_both,
+    told_of_seen,
+)
 from selfsight.probes.baseline import (
     CALIBRATED_ON,
     final_features,
@@ -41,7 +51,8 @@ from selfsight.reading import read_aloud
 from selfsight.run import ENCODER_FILE, Run
 from selfsight.settings import Probe
 from selfsight.subject import Subject, subject_of
-from selfsight.verdict import Shape, Solved, judge_unlabelled
+from selfsight.tasks.patch_dictionary import PatchesAlike
+from selfsight.verdict import Shape, Solved, in_percent, judge_unlabelled
 
 DRAWS = 3
 UNLABELLED_JUDGED = 1000  # pictures
@@ -85,15 +96,73 @@ def probe_as(settings: Probe) -> dict[str, Any] | list[dict[str, Any]]:
     out = subject.results(settings.out)
     train, test = _pictures(parts, settings, subject)
     names = settings.probe or ("linear",)
+    of_pictures = told_of_alike(train)
     if train.labels is None:
-        records = [_unlabelled(name, subject, train) for name in names]
+        records = [_unlabelled(name, subject, train, of_pictures) for name in names]
     else:
+        if of_pictures is not None and test is None:  # copies cannot be dealt into folds
+            raise SelfsightError(f"{of_pictures} Give pictures that differ from each other")
         exam = _Exam.of(train, test)
         exam.say_of_lone_pictures()
-        records = [_labelled(cast(Kind, name), settings, subject, exam) for name in names]
+        overlap = _overlap(settings, subject, parts, exam)
+        records = [
+            _with_overlap(
+                _labelled(cast(Kind, name), settings, subject, exam), overlap, of_pictures
+            )
+            for name in names
+        ]
     for record in records:
+        record["next"] = _next(record, settings, subject, of_pictures)
         atomic.write_json(_place(out, subject, record), record)
     return records[0] if len(records) == 1 else records
+
+
+def _overlap(settings: Probe, subject: Subject, parts: Parts, exam: "_Exam") -> dict[str, Any]:
+    """Tell which test pictures the network has seen, and which are in both parts: for the record.
+
+    The keys are those of the record; `told` are the sentences. Of pictures that are tested in folds
+    copies are all in one, so that none is ever in both parts.
+    """
+    source, rows = parts.test or parts.train, exam.tested
+    read = source.subset(rows if exam.test.origins is None else exam.test.origins[rows])
+    asked = settings.test or settings.data or str(subject.data)
+    seen = seen_before(subject, asked, read)
+    both = 0 if exam.folds is not None else in_both(exam.train, exam.test)
+    told = (told_of_seen(seen, len(rows), subject.name), told_of_both(both, len(rows)))
+    return {
+        "seen_in_pretraining": seen,
+        "identical_in_training": both,
+        "told": [words for words in told if words is not None],
+    }
+
+
+def _with_overlap(
+    record: dict[str, Any], overlap: dict[str, Any], of_pictures: str | None
+) -> dict[str, Any]:
+    """Add to a record what the pictures themselves tell."""
+    found = [] if of_pictures is None else [of_pictures]
+    return {
+        **record,
+        **{key: value for key, value in overlap.items() if key != "told"},
+        "alike": of_pictures is not None,
+        "reasons": [*found, *record["reasons"], *overlap["told"]],
+    }
+
+
+def _next(
+    record: dict[str, Any], settings: Probe, subject: Subject, of_pictures: str | None
+) -> dict[str, Any]:
+    """Say what to do next."""
+    run = subject.run
+    return advice.after_probe(
+        None if run is None else advice.Trained.kept(run.path, run.settings),
+        record["verdict"],
+        network=subject.name,
+        data=settings.data or str(subject.data),
+        alike=of_pictures is not None,
+        trained=record.get("trained"),
+        dictionary=record.get("patch_dictionary"),
+    )._asdict()
 
 
 def _place(out: Path, subject: Subject, record: dict[str, Any]) -> Path:
@@ -197,11 +266,17 @@ class _Exam:
         assert train.labels is not None  # only labelled pictures are probed
         return cls(train, train, folds_of(train.labels, alike=alike(train)))
 
+    @property
+    def tested(self) -> Tensor:
+        """Rows of the pictures that are tested: (T,) int64."""
+        if self.folds is None:
+            return torch.arange(len(self.test))
+        return (self.folds >= 0).nonzero()[:, 0]
+
     def say_of_lone_pictures(self) -> None:
         """Say which classes have no picture to be tested on."""
         assert self.test.labels is not None  # as above
-        labels = self.test.labels if self.folds is None else self.test.labels[self.folds >= 0]
-        counts = labels.bincount(minlength=len(self.test.classes)).tolist()
+        counts = self.test.labels[self.tested].bincount(minlength=len(self.test.classes)).tolist()
         untested = [n for n, count in zip(self.test.classes, counts, strict=True) if count == 0]
         if untested:
             console().print(f"no test picture for {', '.join(untested)}: too few of them are there")
@@ -257,7 +332,7 @@ def _labelled(kind: Kind, settings: Probe, subject: Subject, exam: _Exam) -> dic
         {**described, "recipe": "pixels"}, train, test, lambda: answers("pixels", plain)
     )
 
-    def dictionary() -> Answers:
+    def fitted_patches() -> Answers:
         with Bar("fitting patches", len(train)) as bar:
             network = kept_dictionary(
                 train,
@@ -267,6 +342,16 @@ def _labelled(kind: Kind, settings: Probe, subject: Subject, exam: _Exam) -> dic
             )
         return answers("patch dictionary", network)
 
+    try:
+        dictionary = kept_answers(
+            {**described, "recipe": "patch dictionary", "fitted": REVISION, "size": subject.size},
+            train,
+            test,
+            fitted_patches,
+        )
+    except PatchesAlike as error:
+        console().print(f"no patch dictionary beside the network: {error}")
+        dictionary = None
     return result_record(
         trained,
         others,
@@ -274,17 +359,7 @@ def _labelled(kind: Kind, settings: Probe, subject: Subject, exam: _Exam) -> dic
         train,
         test,
         probe=kind,
-        dictionary=kept_answers(
-            {
-                **described,
-                "recipe": "patch dictionary",
-                "fitted": REVISION,
-                "size": subject.size,
-            },
-            train,
-            test,
-            dictionary,
-        ),
+        dictionary=dictionary,
         folds=exam.folds,
         seconds=round(time.monotonic() - begun, 1),
         settings=_told(settings, subject, train, test),
@@ -301,7 +376,7 @@ def _told(
         "data": train.name,
         "test": None if test is None else test.name,
         "size": subject.size,
-        "view": "the largest centred square, scaled by area",
+        "view": SQUARE_VIEW,
         "skipped": [
             dataclasses.asdict(picture)
             for part in (train, test)
@@ -312,7 +387,9 @@ def _told(
     }
 
 
-def _unlabelled(kind: str, subject: Subject, pictures: Pictures) -> dict[str, Any]:
+def _unlabelled(
+    kind: str, subject: Subject, pictures: Pictures, of_pictures: str | None
+) -> dict[str, Any]:
     """Say what can be said without labels."""
     if subject.pretext is None:
         raise SelfsightError(
@@ -326,11 +403,13 @@ def _unlabelled(kind: str, subject: Subject, pictures: Pictures) -> dict[str, An
         Shape.of(final_features(subject.encoder.to(subject.device), images)),
         Shape.of(final_features(fresh, images)),
         Solved.kept(subject.pretext),
+        of_pictures=of_pictures,
     )
     return {
         "probe": kind,
         "labels": 0,
         "test": len(images),
+        "alike": of_pictures is not None,
         "verdict": verdict.word,
         "reasons": list(verdict.reasons),
         "seconds": round(time.monotonic() - begun, 1),
@@ -350,8 +429,9 @@ def show(record: dict[str, Any] | list[dict[str, Any]]) -> None:
         if one["labels"]:
             Console().print(table_of(one))
         Console(soft_wrap=True, highlight=False).print(
-            f"[bold]{one['verdict']}[/bold]: {' '.join(one['reasons'])}"
+            f"[bold]{one['verdict']}[/bold]: {escape(' '.join(one['reasons']))}"
         )
+        print("\n".join(advice.lines(one)))
 
 
 def table_of(record: dict[str, Any]) -> Table:
@@ -360,7 +440,7 @@ def table_of(record: dict[str, Any]) -> Table:
     title = (
         f"{record['probe']} probe: accuracy in %, {record['labels']:,} labels, "
         f"{record['test']:,} {tested}, {record['draws']} draw"
-        f"{'s' if record['draws'] > 1 else ''} (chance {100 * record['chance']:.1f})"
+        f"{'s' if record['draws'] > 1 else ''} (chance {_shown(record['chance'])})"
     )
     table = Table(title=title, title_justify="left")
     table.add_column("layer")
@@ -370,22 +450,32 @@ def table_of(record: dict[str, Any]) -> Table:
         best = name == record["best_layer"]
         table.add_row(
             f"{name} (best)" if best else name,
-            f"{100 * row['untrained']:.1f}",
-            f"{100 * row['trained']:.1f}",
-            f"{100 * row['low']:.1f} to {100 * row['high']:.1f}",
-            f"{100 * (row['trained'] - row['untrained']):+.1f}",
+            _shown(row["untrained"]),
+            _shown(row["trained"]),
+            f"{_shown(row['low'])} to {_shown(row['high'])}",
+            _gain(row),
             style="bold" if best else None,
         )
     table.add_section()
     table.add_row(
         "own best layer",
-        f"{100 * record['untrained']:.1f}",
-        f"{100 * record['trained']:.1f}",
-        f"gain {100 * record['gain_low']:+.1f} to {100 * record['gain_high']:+.1f}",
-        f"{100 * record['gain']:+.1f}",
+        _shown(record["untrained"]),
+        _shown(record["trained"]),
+        f"gain {in_percent(record['gain_low']):+.1f} to {in_percent(record['gain_high']):+.1f}",
+        _gain(record),
     )
     if record["pixels"] is not None:
-        table.add_row("pixels", "", f"{100 * record['pixels']:.1f}", "", "")
+        table.add_row("pixels", "", _shown(record["pixels"]), "", "")
     if record["patch_dictionary"] is not None:
-        table.add_row("patch dictionary", "", f"{100 * record['patch_dictionary']:.1f}", "", "")
+        table.add_row("patch dictionary", "", _shown(record["patch_dictionary"]), "", "")
     return table
+
+
+def _shown(share: float) -> str:
+    """Write a share in %, as the sentences do."""
+    return f"{in_percent(share):.1f}"
+
+
+def _gain(row: dict[str, Any]) -> str:
+    """Write the gain: the difference of the two numbers beside it, as they are shown."""
+    return f"{round(in_percent(row['trained']) - in_percent(row['untrained']), 1) + 0.0:+.1f}"

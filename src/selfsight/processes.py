@@ -23,7 +23,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from selfsight.engine import launch, make_fabric
-from selfsight.errors import SelfsightError, Stopped, UsageError
+from selfsight.errors import SelfsightError, Stopped, UsageError, out_of_memory
+from selfsight.settings import Pretrain
 
 T = TypeVar("T")
 
@@ -272,6 +273,7 @@ def _leave_fault(here: Processes, error: BaseException) -> None:
     """Leave a fault where the first process finds it; only the first fault is kept."""
     if _is_lost_peer(error):
         return
+    error = out_of_memory(error, Pretrain) or error
     text = str(error) or "interrupted"
     if _kind(error) == "bug":
         text = f"process {here.rank} failed:\n{''.join(traceback.format_exception(error))}"

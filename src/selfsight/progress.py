@@ -1,6 +1,8 @@
 """Progress: how far long work is and how long it will take, on standard error.
 
-On a terminal a bar that moves; elsewhere a line now and then, so that a log stays readable.
+On a terminal a bar that moves; elsewhere a line now and then, so that a log stays readable. Where a
+terminal is narrow, only the words at the bar's end are cut, metrics mostly: what is done, of how
+much, its share and the time left stay whole.
 """
 
 import time
@@ -8,18 +10,13 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from selfsight.names import told
 
 SECONDS_BETWEEN_LINES = 20.0
+BAR_SHARE, LONGEST_BAR = 1 / 8, 24  # of the terminal's width, and in characters
 
 
 class _Plain(Console):
@@ -47,29 +44,21 @@ class Bar:
         title: What is being done.
         total: How many units there are.
         unit: What a unit is, in the plural.
+        on: Where to show it; standard error by default.
     """
 
-    def __init__(self, title: str, total: int, *, unit: str = "pictures") -> None:
+    def __init__(
+        self, title: str, total: int, *, unit: str = "pictures", on: Console | None = None
+    ) -> None:
         self.title, self.total, self.unit = title, total, unit
-        self.console = console()
+        self.console = on or console()
         self._live = self.console.is_terminal
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[text]}"),
-            console=self.console,
-            transient=False,
-            disable=not self._live,
-        )
+        self._bar = _progress(self.console, live=self._live)
         self._start = self._spoken = time.monotonic()
         self._first = 0
 
     def __enter__(self) -> "Bar":
-        self._task = self._bar.add_task(self.title, total=self.total, text="")
+        self._task = self._bar.add_task(self.title, total=self.total, side="left", text="")
         self._bar.start()
         return self
 
@@ -92,7 +81,8 @@ class Bar:
             self.total = total
             self._bar.update(self._task, total=total)
         if self._live:
-            self._bar.update(self._task, completed=done, text=text or self._pace(done))
+            side = "left" if done < self.total else "in all"
+            self._bar.update(self._task, completed=done, side=side, text=text or self._pace(done))
             return
         now = time.monotonic()
         if done >= self.total or now - self._spoken >= SECONDS_BETWEEN_LINES:
@@ -109,6 +99,23 @@ class Bar:
     def _pace(self, done: int) -> str:
         rate = self._rate(done, time.monotonic())
         return f"{rate:,.0f} a second" if rate >= 10 else f"{rate:.2g} a second"
+
+
+def _progress(on: Console, *, live: bool) -> Progress:
+    """Lay the bar out: the text at the end takes what room is left, and gives way."""
+    rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+    return Progress(
+        TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+        BarColumn(bar_width=min(LONGEST_BAR, int(BAR_SHARE * on.width))),
+        TextColumn("{task.completed:,.0f}/{task.total:,.0f}", table_column=Column(no_wrap=True)),
+        TextColumn("{task.percentage:>3.0f}%", table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(elapsed_when_finished=True, table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[side]}", table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[text]}", table_column=rest),
+        console=on,
+        expand=True,
+        disable=not live,
+    )
 
 
 def duration(seconds: float) -> str:

@@ -20,10 +20,10 @@ import torch
 
 from selfsight import atomic, encoders
 from selfsight.encoders import Encoder
-from selfsight.errors import SelfsightError
+from selfsight.errors import SelfsightError, out_of_memory
+from selfsight.presence import ENCODER_FILE, SETTINGS, check_run
 
-SETTINGS, METRICS, CHECKPOINT = "settings.json", "metrics.csv", "checkpoint.pt"
-ENCODER_FILE = ".safetensors"
+METRICS, CHECKPOINT = "metrics.csv", "checkpoint.pt"
 
 
 class Run:
@@ -68,14 +68,8 @@ class Run:
         Raises:
             SelfsightError: If there is none.
         """
-        run = cls(path)
-        if not run.path.exists():
-            raise SelfsightError(f"{path} does not exist; a run is made by selfsight pretrain")
-        if not (run.path / SETTINGS).is_file():
-            raise SelfsightError(
-                f"{path} is no run: it has no {SETTINGS}; a run is made by selfsight pretrain"
-            )
-        return run
+        check_run(str(path))
+        return cls(path)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -118,6 +112,8 @@ class Run:
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
         except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, ValueError) as error:
+            if out_of_memory(error):
+                raise
             raise SelfsightError(
                 f"{path} is damaged and cannot be resumed from; start a new run from its "
                 f"encoder with --from {self.path}, or take {path.name} away to begin again"
@@ -172,13 +168,16 @@ def load(path: str | Path) -> Encoder:
 
     Returns:
         The encoder with its trained weights, in evaluation mode: pictures (B, C, S, S) in [0, 1]
-        to features (B, D), and `encoder.layers(pictures)` to the map of every named layer.
+        to features (B, D), and `encoder.layers(pictures)` to the map of every named layer. Whole
+        numbers are refused, and in evaluation mode values outside [0, 1], with what was got.
 
     Raises:
         SelfsightError: If there is no run, or its encoder is missing or damaged.
     """
     run, name = run_of(path)
-    return run.encoder(name)
+    encoder = run.encoder(name)
+    encoder.checked = True
+    return encoder
 
 
 def run_of(path: str | Path) -> tuple[Run, str | None]:

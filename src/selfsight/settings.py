@@ -343,12 +343,12 @@ class Tasks:
     """List the pretext tasks: what is hidden, predicted and scored."""
 
     name: Annotated[Positional[str | None], arg(metavar="[NAME]")] = None
-    """One task, with its settings."""
+    """One task, with its settings and what they mean; mix for those that several tasks share."""
     json: bool = False
     """Print the table alone on standard output."""
 
     def __post_init__(self) -> None:
-        if self.name is not None:
+        if self.name not in (None, "mix"):
             row_of(self.name)
 
 
@@ -373,6 +373,8 @@ class Encoders:
 def _at_least(name: str, value: float | None, least: float) -> None:
     if value is not None and not value >= least:
         raise UsageError(f"--{name} must be at least {least}, got {value}")
+    if value == math.inf:
+        raise UsageError(f"--{name} must be finite, got {value}")
 
 
 def _ends_with(name: str, value: str, suffixes: tuple[str, ...]) -> None:

@@ -24,12 +24,12 @@ from selfsight.engine import resolve_device
 from selfsight.errors import SelfsightError, UsageError, unknown_name
 from selfsight.plan import Plan
 from selfsight.preparing import needs_of
+from selfsight.presence import TIMM
 from selfsight.probes.features import Network, Pixels, pooled
 from selfsight.progress import console
 from selfsight.run import Run, run_of
 
 BATCH = 256  # pictures
-TIMM = "timm:"
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,8 @@ def encoded(
         network: The network; moved to `device`.
         images: Stored pictures, whole numbers or floats in [0, 1].
         rows: (M,) int64, which pictures, and in which order.
-        size: Side S of what the network sees, in pixels; other pictures are scaled by area.
+        size: Side S of what the network sees, in pixels; others are scaled by the antialiased
+            bilinear filter.
         layer: A named layer, averaged over its map; None for the network's own pooled features.
         change: Applied to the pictures (B, C, S, S) in [0, 1] before the network sees them.
         device: Where to compute.

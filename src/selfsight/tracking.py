@@ -71,7 +71,7 @@ class TensorBoard:
     def end(self, record: Mapping[str, Any] | None) -> None:
         """Write the record as a text, and close."""
         if record is not None:
-            text = f"```\n{json.dumps(record, indent=2)}\n```"
+            text = f"```\n{atomic.json_text(record)}\n```"
             self._writer.add_text("record", text, int(record["steps"]))
             cast(Any, self._writer.file_writer).add_summary(self._ended)
         self._writer.close()

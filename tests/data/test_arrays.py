@@ -106,6 +106,34 @@ def test_npy_files_in_a_folder_go_by_the_keys_of_npz(tmp_path: Path) -> None:
     assert parts.test is None
 
 
+@pytest.mark.parametrize(
+    ("pictures", "labels"),
+    [
+        ("{}_images", "{}_labels"),
+        ("x_{}", "y_{}"),  # as Keras' mnist.npz
+        ("{}.image", "{}.target"),
+        ("images-{}", "labels-{}"),
+    ],
+)
+@pytest.mark.parametrize(("train", "test"), [("train", "test"), ("Training", "valid")])
+def test_keys_tell_their_parts_in_any_of_the_words(
+    tmp_path: Path, pictures: str, labels: str, train: str, test: str
+) -> None:
+    arrays = {
+        pictures.format(train): np.zeros((4, 8, 8), np.uint8),
+        labels.format(train): np.array([0, 1, 1, 0]),
+        pictures.format(test): np.zeros((2, 8, 8), np.uint8),
+        labels.format(test): np.array([1, 0]),
+    }
+    np.savez(tmp_path / "x.npz", allow_pickle=True, **arrays)
+
+    parts = open_data(tmp_path / "x.npz")
+
+    assert parts.test is not None
+    assert classes_of(parts.train) == ["0", "1", "1", "0"]
+    assert classes_of(parts.test) == ["1", "0"]
+
+
 def test_npy_files_with_medmnist_keys_have_parts(tmp_path: Path) -> None:
     for part, count in (("train", 4), ("val", 2), ("test", 3)):
         np.save(tmp_path / f"{part}_images.npy", noise("u1", count, 8, 8))

@@ -139,3 +139,133 @@ def test_a_list_and_a_folder_number_their_classes_alike(tmp_path: Path) -> None:
     listed = open_data(written(tmp_path, "path,label\n" + rows)).train
 
     assert listed.classes == open_data(tmp_path / "pictures").train.classes == ("2", "9", "10")
+
+
+C = ("cat", "a dog")
+
+
+def pictures_of_a_list(folder: Path) -> None:
+    for k in range(4):
+        picture(folder / f"images/{k:03d}.png", 10 * k)
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        (",path,label", "{k},images/{k:03d}.png,{c}"),
+        ("Unnamed: 0,filename,label", "{k},images/{k:03d}.png,{c}"),
+        ("\ufeffpath;label", "images/{k:03d}.png;{c}"),
+        ("path\tlabel", "images/{k:03d}.png\t{c}"),
+        ("sep=;\npath;label", "images/{k:03d}.png;{c}"),
+        ("id,label", "images/{k:03d},{c}"),
+        ("image_id,label", "{k:03d},{c}"),
+        ("path,label", "images\\{k:03d}.png,{c}"),
+        ("path,label", "C:\\data\\images\\{k:03d}.png,{c}"),
+        ("path,label", "/kaggle/input/images/{k:03d}.png,{c}"),
+        ("path, label", 'images/{k:03d}.png, "{c}"'),
+        ("label,path", "{c},images/{k:03d}.png"),
+        ("label,picture of a cat", "{c},images/{k:03d}.png"),
+        ("File Name,Class", "images/{k:03d}.png,{c}"),
+        ("file,Category", "images/{k:03d}.png,{c}"),
+        ("image,target", "images/{k:03d}.png,{c}"),
+        ("index,photograph,label", "{k},images/{k:03d}.png,{c}"),
+        ("path,label,,", "images/{k:03d}.png,{c},,"),
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_list_is_read_as_pandas_spreadsheets_and_contests_leave_it(
+    tmp_path: Path, header: str, row: str, end: str
+) -> None:
+    pictures_of_a_list(tmp_path)
+    rows = [row.format(k=k, c=C[k % 2]) for k in range(4)]
+    (tmp_path / "list.csv").write_text(
+        end.join([*header.split("\n"), *rows, ""]), encoding="utf-8", newline=""
+    )
+
+    source = open_data(tmp_path / "list.csv").train
+
+    assert classes_of(source) == ["cat", "a dog", "cat", "a dog"]
+    assert [int(source.decode(i)[0, 0, 0]) for i in range(4)] == [0, 10, 20, 30]
+
+
+def test_pictures_found_elsewhere_are_said_to_be(tmp_path: Path) -> None:
+    pictures_of_a_list(tmp_path)
+    path = written(tmp_path, "id,label\n000,cat\n001,dog\nlost,cat\n")
+
+    source = open_data(path).train
+
+    assert titles(source) == ["images/000.png", "images/001.png", "lost"]
+    assert source.notes == (
+        f"no picture of {path} is there as written; 2 of 3 were found by what their paths end in, "
+        "'000' as images/000.png",
+    )
+
+
+def test_a_name_that_two_pictures_have_is_neither(tmp_path: Path) -> None:
+    for name in ("a/1.png", "b/1.png", "b/2.png"):
+        picture(tmp_path / name)
+
+    source = open_data(written(tmp_path, "path\n1.png\n2.png\n")).train
+
+    assert titles(source) == ["1.png", "b/2.png"]
+
+
+def test_where_some_pictures_are_there_a_lost_one_is_not_sought(tmp_path: Path) -> None:
+    for name in ("1.png", "copies/2.png"):
+        picture(tmp_path / name)
+
+    source = open_data(written(tmp_path, "path\n1.png\n2.png\n")).train
+
+    assert titles(source) == ["1.png", "2.png"]
+    assert source.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("path,label\na.png,crane, bird\n", "no more cells than the header, 2; .* has 3 in line 2"),
+        ('path,label\na.png,"crane, bird"\nb.png,robin, bird\n', "has 3 in line 3"),
+        ("path,label,label\na.png,1,2\n", "`label` 2 times"),
+        ("a.png 0\nb.png 1\n", "needs a header.* or call it .txt"),
+        ("path,split\na.png,0\n", "'0' in line 2. Correct it, or rename the column"),
+    ],
+)
+def test_what_a_list_leaves_open_is_a_sentence(tmp_path: Path, text: str, sentence: str) -> None:
+    with pytest.raises(SelfsightError, match=sentence):
+        open_data(written(tmp_path, text))
+
+
+@pytest.mark.parametrize("empty", ["", "nan", "NaN", "<NA>"])
+def test_what_pandas_writes_for_nothing_is_no_label(tmp_path: Path, empty: str) -> None:
+    source = open_data(written(tmp_path, f"path,label\na.png,{empty}\nb.png,{empty}\n")).train
+
+    assert (source.labels, source.unlabelled) == (None, "")
+
+
+def test_a_row_without_a_label_stands_in_the_way_of_labels_alone(tmp_path: Path) -> None:
+    source = open_data(written(tmp_path, "path,label\na.png,1\nb.png,\nc.png,2\n")).train
+
+    assert (len(source), source.labels) == (3, None)
+    assert "has none in line 3" in source.unlabelled
+
+
+@pytest.mark.parametrize("between", [" ", "\t", ",", ", "])
+def test_a_text_file_may_have_a_class_behind_each_picture(tmp_path: Path, between: str) -> None:
+    lines = [f"my pictures/{k}.JPEG{between}{C[k % 2]}" for k in range(3)]
+
+    source = open_data(written(tmp_path, "\n".join(lines), "list.txt")).train
+
+    assert titles(source) == [f"my pictures/{k}.JPEG" for k in range(3)]
+    assert classes_of(source) == ["cat", "a dog", "cat"]
+
+
+def test_validation_rows_beside_test_rows_are_said_to_be_unused(tmp_path: Path) -> None:
+    text = "path,split\na.png,Training\nb.png,valid\nc.png,Testing\nd.png,dev\n"
+
+    parts = open_data(written(tmp_path, text))
+
+    assert parts.test is not None
+    assert (titles(parts.train), titles(parts.test)) == (["a.png"], ["c.png"])
+    assert [note.partition(": ")[2] for note in parts.train.notes] == [
+        "the test part is tested on; the validation part, 2 rows, is not used"
+    ]

@@ -1,6 +1,7 @@
 """Opening: every form of data by its count, classes and parts; every wrong turn by its sentence."""
 
 import io
+import json
 import re
 import shutil
 from collections.abc import Sequence
@@ -206,6 +207,101 @@ def test_parquet_files_called_train_and_test_are_parts(tmp_path: Path) -> None:
     assert parts.test is not None
     assert (len(parts.train), len(parts.test)) == (3, 2)
     assert classes_of(parts.test) == ["c", "b"]
+
+
+def of_hugging_face(path: Path, values: list[int], labels: list[int], names: list[str]) -> None:
+    """Write a table with the names of its classes in the schema's metadata."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    about = {"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}
+    images = [{"bytes": png(value), "path": f"{value}.png"} for value in values]
+    made = pa.table({"image": images, "label": pa.array(labels, pa.int64())})
+    made = made.replace_schema_metadata({"huggingface": json.dumps(about)})
+    pq.write_table(made, path, row_group_size=2)
+
+
+@pytest.mark.parametrize("place", ["", "data/", "plain_text/data/"])
+@pytest.mark.parametrize("tested", ["test", "validation"])
+def test_what_the_hub_downloads_has_parts_and_named_classes(
+    tmp_path: Path, place: str, tested: str
+) -> None:
+    names = ["dog", "cat", "unseen"]
+    (tmp_path / "README.md").write_text("a data set")
+    for k, values in enumerate(([10, 20, 30], [40, 50])):
+        path = tmp_path / f"{place}train-{k:05d}-of-00002.parquet"
+        of_hugging_face(path, values, [value // 10 % 2 for value in values], names)
+    of_hugging_face(tmp_path / f"{place}{tested}-00000-of-00001.parquet", [60], [0], names)
+
+    parts = open_data(tmp_path)
+
+    assert parts.test is not None
+    assert [int(parts.train.decode(i)[0, 0, 0]) for i in (4, 0, 3, 2, 1)] == [50, 10, 40, 30, 20]
+    assert classes_of(parts.train) == ["cat", "dog", "cat", "dog", "cat"]
+    assert parts.train.classes == parts.test.classes == ("dog", "cat")
+    assert classes_of(parts.test) == ["dog"]
+    assert parts.train.title(4) == "train-00001-of-00002.parquet row 1"
+    assert parts.test.title(0) == "row 0"
+    assert len(list(parts.train.stamp())) == 2
+
+
+def test_labels_that_nobody_knows_are_none(tmp_path: Path) -> None:
+    of_hugging_face(tmp_path / "x.parquet", [1, 2], [-1, -1], ["dog", "cat"])
+
+    source = open_data(tmp_path).train
+
+    assert (source.labels, source.unlabelled) == (None, "")
+
+
+def test_a_table_in_numbered_pieces_is_one(tmp_path: Path) -> None:
+    for k in range(3):
+        table(tmp_path / f"part-{k}.parquet", [k], label=["b" if k else "a"])
+
+    source = open_data(tmp_path).train
+
+    assert classes_of(source) == ["a", "b", "b"]
+    assert source.name == str(tmp_path)
+
+
+def test_pieces_with_other_columns_are_refused(tmp_path: Path) -> None:
+    table(tmp_path / "0.parquet", [1])
+    pq.write_table(pa.table({"picture": [png(7)]}), tmp_path / "1.parquet")
+
+    with pytest.raises(SelfsightError, match=r"1\.parquet has pictures in another one"):
+        open_data(tmp_path)
+
+
+@pytest.mark.parametrize("column", ["label", "class", "target", "category", "Category", "labels"])
+def test_labels_stand_in_a_column_of_any_usual_name(tmp_path: Path, column: str) -> None:
+    path = table(tmp_path / "x.parquet", [1, 2], **{column: ["dog", "cat"]})
+
+    assert classes_of(open_data(path).train) == ["dog", "cat"]
+
+
+def test_several_folders_of_tables_are_named(tmp_path: Path) -> None:
+    for name in ("small", "large"):
+        (tmp_path / name).mkdir()
+        table(tmp_path / name / "0.parquet", [1])
+
+    with pytest.raises(SelfsightError, match=r"several folders .*large, small.*name one of these"):
+        open_data(tmp_path)
+
+
+def test_tables_in_folders_called_like_parts_are_parts(tmp_path: Path) -> None:
+    for name, values in (("Training", [1, 2]), ("Testing", [3])):
+        (tmp_path / name).mkdir()
+        table(tmp_path / name / "0000.parquet", values)
+
+    parts = open_data(tmp_path)
+
+    assert parts.test is not None
+    assert (len(parts.train), len(parts.test)) == (2, 1)
+
+
+def test_several_files_of_one_part_are_joined_where_they_are_parquet(tmp_path: Path) -> None:
+    for name in ("train-0.npz", "train-1.npz"):
+        (tmp_path / name).write_bytes(b"")
+
+    with pytest.raises(SelfsightError, match=r"joined where they are Parquet.*train-0\.npz is not"):
+        open_data(tmp_path)
 
 
 def test_several_parquet_files_of_other_names_are_listed(tmp_path: Path) -> None:

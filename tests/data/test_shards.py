@@ -335,3 +335,113 @@ def test_threads_read_the_same_shard_at_once(tmp_path: Path) -> None:
         found = list(pool.map(lambda i: int(source.decode(i)[0, 0, 0]), range(200)))
 
     assert found == list(range(200))
+
+
+def test_names_with_a_dot_of_their_own_keep_their_classes(tmp_path: Path) -> None:
+    members: dict[str, bytes | str] = {}
+    for k in range(6):
+        members[f"p{k}_1.5mm.png"], members[f"p{k}_1.5mm.cls"] = png(k), str(k % 2)
+
+    source = open_data(shard(tmp_path / "x.tar", members)).train
+
+    assert values(source) == list(range(6))
+    assert classes_of(source) == ["0", "1"] * 3
+
+
+def test_pictures_that_a_first_dot_would_join_are_parted_at_the_last(tmp_path: Path) -> None:
+    members: dict[str, bytes | str] = {}
+    for k in range(6):
+        name = f"a/{k // 2:02d}.{k % 2}0"
+        members[f"{name}.png"], members[f"{name}.cls"] = png(k), f"class {k}"
+
+    source = open_data(shard(tmp_path / "x.tar", members)).train
+
+    assert values(source) == list(range(6))
+    assert classes_of(source) == [f"class {k}" for k in range(6)]
+    assert source.title(1) == "x.tar/a/00.10.png"
+    assert source.notes == ()
+
+
+def test_unlabelled_pictures_with_a_digit_behind_the_dot_are_parted_too(tmp_path: Path) -> None:
+    members = {f"2024.{month:02d}.png": png(month) for month in (1, 2, 3)}
+
+    assert values(open_data(shard(tmp_path / "x.tar", {**members})).train) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("label", ["1.cls", "1.rgb.cls", "1.json"])
+def test_pictures_of_one_sample_stay_together_and_the_others_are_counted(
+    tmp_path: Path, label: str
+) -> None:
+    text = '{"label": "cat"}' if label.endswith("json") else "cat"
+    members: dict[str, bytes | str] = {"1.rgb.png": png(1), "1.depth.png": png(2), label: text}
+
+    source = open_data(shard(tmp_path / "x.tar", members)).train
+
+    assert values(source) == [1]
+    assert classes_of(source) == ["cat"]
+    assert source.notes == (
+        f"left out of {tmp_path / 'x.tar'}: 1 picture beside the first of their samples",
+    )
+
+
+def test_of_two_members_of_one_name_the_last_counts_picture_and_class(tmp_path: Path) -> None:
+    path = shard(tmp_path / "x.tar", labelled((1, "red"), (2, "red")))
+    shard(path, labelled((3, "blue")), mode="a")
+
+    source = open_data(path).train
+
+    assert values(source) == [3, 2]
+    assert classes_of(source) == ["blue", "red"]
+    assert source.notes == (
+        f"left out of {path}: 1 picture that another of the same name comes after",
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "leads_to"), [(tarfile.LNKTYPE, "a/1.png"), (tarfile.SYMTYPE, "../a/1.png")]
+)
+def test_a_link_counts_as_what_it_leads_to_in_the_same_tar(
+    tmp_path: Path, kind: bytes, leads_to: str
+) -> None:
+    path = shard(tmp_path / "x.tar", {"a/1.png": png(7), "a/1.cls": "cat", "b/2.cls": "dog"})
+    with tarfile.open(path, "a") as tar:
+        for name, target in (("b/2.png", leads_to), ("b/3.png", "../../elsewhere/9.png")):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, target
+            tar.addfile(info)
+
+    source = open_data(path).train
+
+    assert values(source) == [7, 7]
+    assert classes_of(source) == ["cat", "dog"]
+    assert source.notes == (
+        f"left out of {path}: 1 link to nothing in the same tar, such as x.tar/b/3.png",
+    )
+
+
+def test_what_other_programs_leave_in_a_tar_is_counted(tmp_path: Path) -> None:
+    members: dict[str, bytes | str] = {
+        "1.png": png(1),
+        "._1.png": png(2),
+        "__MACOSX/1.png": png(3),
+        "@eaDir/1.png/thumb.png": png(4),
+        "2.heics.svg": "<svg/>",
+    }
+
+    source = open_data(shard(tmp_path / "x.tar", members)).train
+
+    assert values(source) == [1]
+    assert [note.rpartition("x.tar: ")[2] for note in source.notes] == [
+        "2 pictures in folders of other programs: __MACOSX, @eaDir",
+        "1 picture hidden by a name that begins with a dot, such as ._1.png",
+        "1 picture of a format that is not read, .svg: save them as .png or .tif",
+    ]
+
+
+def test_names_that_begin_at_the_tars_own_folder_are_plain(tmp_path: Path) -> None:
+    members: dict[str, bytes | str] = {"./a/1.png": png(1), "./a/1.cls": "cat"}
+
+    source = open_data(shard(tmp_path / "x.tar", members)).train
+
+    assert source.title(0) == "x.tar/a/1.png"
+    assert classes_of(source) == ["cat"]

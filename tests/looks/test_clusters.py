@@ -21,7 +21,7 @@ class ByRed(nn.Module):
     """Takes pictures of a like red for the same."""
 
     needs = Needs(batch=Images)
-    size, chance = SIDE, 1 / 10
+    size, weights = SIDE, torch.ones(10)
 
     def clusters_of(self, pictures: Tensor) -> Tensor:
         assert pictures.shape[1:] == (3, SIDE, SIDE)

@@ -56,8 +56,9 @@ def test_the_code_does_not_move_towards_the_mixture() -> None:
     assert task.mixture.weight.grad.abs().sum() > 0
 
 
-def test_the_loss_is_the_sum_of_its_parts() -> None:
-    task = task_of(components=3, latent=4)
+@pytest.mark.parametrize("rebalanced", [0.0, 0.5])
+def test_the_loss_is_the_sum_of_its_parts(rebalanced: float) -> None:
+    task = task_of(components=3, latent=4, rebalanced=rebalanced)
     task.look_at(tossed(0, 50))
     greys, withheld = task.hide(tossed(50, 6))
     guess = task.predict(greys)
@@ -70,11 +71,41 @@ def test_the_loss_is_the_sum_of_its_parts() -> None:
     apart, closest = closest_cost(mean, guess.likely, guess.means, 0.5)
     weights = task.bins.rarity(withheld.ab.permute(0, 2, 3, 1))
     error = torch.zeros(())
-    for one in (code, closest):
+    for one in (code, closest, torch.zeros(6, 4)):
         painted = task.decoder.answer(task.painter(guess.features, one))
         error = error + (weights * (painted - truth).square().sum(dim=1)).mean()
-    expected = error + 0.01 * divergence(mean, log_variance).mean() + apart.mean() / 4
+    expected = error + 0.01 * divergence(mean, log_variance).mean() + 0.1 * apart.mean()
     assert found == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_the_encoder_does_not_move_for_the_mixture_but_for_the_colours() -> None:
+    task = task_of()
+    guess = task.predict(noise())
+
+    (guess.means.sum() + guess.likely.sum()).backward()
+
+    assert all(p.grad is None for p in task.encoder.parameters())
+    assert all(p.grad is not None and p.grad.any() for p in task.hidden.parameters())
+    guess.features.square().sum().backward()
+    assert all(p.grad is not None and p.grad.any() for p in task.encoder.parameters())
+
+
+def test_colours_without_a_code_are_asked_of_the_encoder() -> None:
+    """Where every code is painted alike, three times the error of one regression is left."""
+    task = task_of(divergence=0.0)
+    with torch.no_grad():
+        task.painter.seeds.weight.zero_()
+        task.mixture.weight.zero_()
+    guess, withheld = task.predict(noise()), task.hide(Images.of(noise()))[1]
+
+    loss = task.score(guess, withheld).loss
+
+    field = withheld.ab.permute(0, 2, 3, 1)
+    plain = task._painted(guess.features, torch.zeros(8, 32)).permute(0, 2, 3, 1)  # pyright: ignore[reportPrivateUsage] -- what is painted without a code
+    mean, _ = task.coder(task.scale.scaled(field).permute(0, 3, 1, 2))
+    apart, _ = closest_cost(mean, guess.likely, guess.means, 0.5)
+    expected = 3 * task.scale.costs(plain, field).mean() + 0.1 * apart.mean()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
 
 
 def test_the_weight_of_the_divergence_rises_over_the_first_half() -> None:

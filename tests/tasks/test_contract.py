@@ -1,6 +1,7 @@
 """The contract: what every task of the table promises, asked of each."""
 
 import io
+import re
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,12 +10,13 @@ import torch
 from torch import nn
 
 import selfsight.tasks
-from making import CANVAS, batch_of, made, photographs, rows_of
+from making import CANVAS, CLASSES, SAMPLES, batch_of, made, photographs, rows_of
 from selfsight.batch import Images, Needs
 from selfsight.parts import offered
 from selfsight.score import Score
 from selfsight.tasks import TASKS, Row, load_task
-from selfsight.tasks.describe import card
+from selfsight.tasks.deepcluster import cluster_weights
+from selfsight.tasks.describe import card, described_settings, kinds_of
 
 NEED_COLOURS = {"colorization", "colorization-vae"}
 # These compare pictures with each other: an untrained network knows already that views of one
@@ -72,6 +74,18 @@ def test_the_card_has_its_words_and_a_reference(name: str) -> None:
     assert "size" not in words["settings"]
 
 
+RANGE = r"at least|at most|above|below|\bin [\[(]|\bfrom\b|\d or \d|\b2 batch - 2"
+
+
+@pytest.mark.parametrize("name", [*TASKS, "mix"])
+def test_every_setting_has_a_meaning_and_every_number_a_range(name: str) -> None:
+    settings = described_settings(name)
+    numbers = [key for key, kind in kinds_of(name).items() if {int, float} & {*kind}]
+
+    assert [key for key, of in settings.items() if not of["meaning"]] == []
+    assert [key for key in numbers if not re.search(RANGE, settings[key]["meaning"])] == []
+
+
 @every_task
 def test_hide_predict_and_score_make_the_score(name: str) -> None:
     task, batch = cast(Any, made(name)), batch_of(name, photographs(name, 4))
@@ -93,6 +107,33 @@ def test_the_first_loss_is_near_a_blind_guess(name: str) -> None:
     blind = cast(float, task.blind)
     assert score.loss.item() < blind + (1.0 if name in COMPARING else 0.35)
     assert name in COMPARING or score.loss.item() > blind - 0.35
+
+
+@pytest.mark.parametrize("name", ["supervised", "deepcluster"])
+def test_no_guess_that_ignores_the_picture_is_cheaper_than_a_blind_one(name: str) -> None:
+    """Answers 80:10:5:5: the best constant logits, found by descent, cost what `blind` says."""
+    shares = torch.tensor([0.8, 0.1, 0.05, 0.05])
+    answers = torch.arange(CLASSES).repeat_interleave((SAMPLES * shares).round().long())
+    task = cast(Any, made(name, **({"clusters": CLASSES} if name == "deepcluster" else {})))
+    if name == "deepcluster":
+        task.assignments.copy_(answers)
+        task.weights.copy_(cluster_weights(answers.bincount()))
+    else:
+        task = cast(Any, made(name, shares=shares.tolist()))
+    logits = torch.zeros(CLASSES, requires_grad=True)
+    search = torch.optim.LBFGS([logits], max_iter=100, line_search_fn="strong_wolfe")
+
+    def cost() -> torch.Tensor:
+        search.zero_grad()
+        loss = task.score(logits.expand(SAMPLES, CLASSES), answers).loss
+        loss.backward()
+        return loss
+
+    search.step(cost)
+
+    assert cost().item() == pytest.approx(task.blind, abs=1e-4)
+    guess = torch.eye(CLASSES)[0].expand(SAMPLES, CLASSES)
+    assert task.score(guess, answers).metrics["accuracy"].item() == pytest.approx(task.chance)
 
 
 @every_trained_task

@@ -67,12 +67,31 @@ def test_a_cluster_of_one_picture_counts_as_a_quarter_of_the_mean() -> None:
     assert (weights * sizes).sum().item() == pytest.approx(200)
 
 
-def test_blind_guess_costs_log_k_and_weights_scale_each_cost() -> None:
+def test_blind_guess_costs_log_k_where_clusters_count_alike() -> None:
+    task = deepcluster()
+    assert task.blind == pytest.approx(math.log(3))
+    assert task.chance == pytest.approx(1 / 3)
+
+    task.assignments.copy_(torch.tensor([0] * 6 + [1] * 4 + [2] * 2))
+    task.weights.copy_(cluster_weights(torch.tensor([6, 4, 2])))
+    assert task.blind == pytest.approx(math.log(3))  # the largest is as heavy as the smallest
+    assert task.chance == pytest.approx(6 / 12)  # every picture counts alike for the accuracy
+
+
+def test_blind_guess_costs_the_entropy_of_shares_where_clusters_count_by_size() -> None:
+    task = deepcluster(balanced=False)
+    task.assignments.copy_(torch.tensor([0] * 9 + [1] * 2 + [2]))
+
+    shares = [9 / 12, 2 / 12, 1 / 12]
+    assert task.blind == pytest.approx(-sum(share * math.log(share) for share in shares))
+    assert task.chance == pytest.approx(9 / 12)
+
+
+def test_weights_scale_each_cost() -> None:
     task = deepcluster()
     task.weights.copy_(torch.tensor([0.5, 1.0, 2.0]))
     logits = torch.zeros(3, 3)
 
-    assert task.blind == pytest.approx(math.log(3))
     assert task.score(logits, torch.tensor([1, 1, 1])).loss.item() == pytest.approx(math.log(3))
     mixed = task.score(logits, torch.tensor([0, 2, 2])).loss.item()
     assert mixed == pytest.approx(math.log(3) * (0.5 + 2 + 2) / 3)

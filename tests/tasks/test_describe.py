@@ -6,7 +6,7 @@ import pytest
 
 from selfsight.errors import UsageError
 from selfsight.tasks import TASKS, row_of
-from selfsight.tasks.describe import card, cards, parsed_settings, settings_of
+from selfsight.tasks.describe import arguments_in, card, cards, parsed_settings, settings_of
 
 
 @pytest.mark.parametrize(
@@ -93,6 +93,11 @@ def test_a_word_that_is_none_of_a_settings_is_refused() -> None:
             "supervised.classes=7.5",
             "--set supervised.classes=7.5: the value must be int or none, got '7.5'",
         ),
+        (
+            "rotation",
+            "rotation.least_scale=inf",
+            "--set rotation.least_scale=inf: the value must be float, got 'inf'",
+        ),
         # The side comes from --size, the encoder and its width from the run.
         ("rotation", "rotation.size=64", "unknown setting of rotation 'size'; known: least_scale"),
         ("rotation", "rotation.dim=64", "unknown setting of rotation 'dim'; known: least_scale"),
@@ -118,6 +123,41 @@ def test_a_card_says_what_its_file_says() -> None:
     assert found["predicted"].startswith("k, by one linear layer")
     assert found["scored"] == "cross-entropy; a blind guess costs log 4 = 1.386 nats."
     assert found["reference"].startswith("Gidaris, Singh, Komodakis,")
+
+
+def test_a_card_says_what_its_settings_mean() -> None:
+    (setting,) = card("rotation")["settings"].values()
+
+    assert setting["default"] == 0.7
+    assert setting["meaning"].startswith("Least share of the picture's area that a crop keeps, in")
+    assert setting["meaning"].endswith("and 0.5 less than 0.8.")  # continued on further lines
+
+
+def test_a_task_that_refines_another_has_its_words_and_derived_settings_no_default() -> None:
+    refined, first = card("moco-v2")["settings"], card("moco")["settings"]
+
+    assert refined["queue"] == first["queue"]
+    assert refined["queue"]["default"] is None
+    assert (refined["temperature"]["default"], first["temperature"]["default"]) == (0.2, 0.1)
+
+
+def test_the_mix_has_a_card_of_its_settings() -> None:
+    assert card("mix")["settings"].keys() == {"weights", "harmonised", "statistics"}
+
+
+def test_the_section_of_arguments_ends_where_its_indent_does() -> None:
+    words = """Do it.
+
+    Args:
+        side: In pixels,
+            at least: 1.
+        share: Of it.
+
+    Returns:
+        other: Nothing.
+    """
+
+    assert arguments_in(words) == {"side": "In pixels, at least: 1.", "share": "Of it."}
 
 
 def test_cards_come_in_the_tables_order() -> None:

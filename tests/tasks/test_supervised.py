@@ -23,6 +23,15 @@ def test_blind_guess_costs_log_of_the_classes() -> None:
     assert supervised(5).blind == pytest.approx(math.log(5))
 
 
+def test_blind_guess_of_unequal_classes_costs_their_entropy() -> None:
+    task = Supervised(nn.Flatten(), dim=12, size=8, classes=3, shares=[0.95, 0.05, 0.0])
+
+    # The class without a picture costs nothing: 0 log 0 is 0.
+    assert task.blind == pytest.approx(-0.95 * math.log(0.95) - 0.05 * math.log(0.05))
+    assert task.blind == pytest.approx(0.1985, abs=1e-4)
+    assert task.chance == pytest.approx(0.95)
+
+
 def test_accuracy_is_the_share_of_classes_found() -> None:
     score = supervised(3).score(torch.eye(3)[[0, 1, 1, 0]], torch.tensor([0, 1, 2, 0]))
 
@@ -41,7 +50,9 @@ def test_labels_stay_with_their_pictures() -> None:
 def test_classes_come_from_the_data() -> None:
     facts = Facts(samples=100, classes=7, channels=3, side=8, batch=10)
 
-    assert Supervised.derive(facts) == {"classes": 7}
+    assert Supervised.derive(facts) == {"classes": 7, "shares": None}
+    skewed = Facts(samples=100, classes=2, channels=3, side=8, batch=10, shares=(0.9, 0.1))
+    assert Supervised.derive(skewed) == {"classes": 2, "shares": [0.9, 0.1]}
 
 
 @pytest.mark.parametrize("classes", [None, 0, 1])

@@ -7,6 +7,7 @@ folder. An .npy file is mapped, not loaded.
 """
 
 import hashlib
+import math
 import re
 import zipfile
 import zlib
@@ -25,6 +26,7 @@ from selfsight.data.classes import (
     unusable,
 )
 from selfsight.data.decode import LEAST_SIDE, Header, Unreadable, usable
+from selfsight.data.header import check_memory
 from selfsight.data.part_names import TRAIN, VAL, part_of_word, tested_part, told_of_unused
 from selfsight.data.samples import REMEDY, as_picture, as_samples
 from selfsight.data.source import Parts, Source, same_classes, stamp_of
@@ -32,6 +34,11 @@ from selfsight.errors import SelfsightError
 
 MOST_CHANNELS = 64  # past this, a last axis is taken for one of space
 FEW_CHANNELS = 32  # up to this, a second axis before two of space is taken for channels
+AS_NPY = "save its arrays as .npy files in a folder, which are mapped and not loaded"
+HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 ROWS_CHECKED = 16  # of floats, at opening; each picture is checked again when it is decoded
 IMAGES, LABELS = "images", "labels"
 KINDS = {  # what a word in a key says is there
@@ -94,12 +101,18 @@ class Arrays(Source):
             yield hashlib.sha256(np.ascontiguousarray(self._images).data).hexdigest()
 
 
-def open_arrays(path: Path) -> Parts:
+def open_arrays(path: Path, memory: int | None = None) -> Parts:
     """Read an .npz file.
 
+    Args:
+        path: The file.
+        memory: Bytes there are, of which its arrays may take half; by default this machine's.
+
     Raises:
-        SelfsightError: If it is damaged, holds objects, or arrays of another kind than named above.
+        SelfsightError: If it is damaged, holds objects, arrays of another kind than named above,
+            or more than may be taken, which is told by their headers.
     """
+    taken = 0
     # Opened here: numpy leaves the file open where it is no archive.
     with _reading(path), path.open("rb") as opened:
         held = np.load(opened, allow_pickle=False)
@@ -108,10 +121,25 @@ def open_arrays(path: Path) -> Parts:
         with held:
 
             def load(key: str) -> np.ndarray:
+                nonlocal taken
+                with _reading(path):
+                    taken += _promised(held.zip, key)
+                check_memory(f"what is read of {path}", taken, AS_NPY, memory)
                 with _reading(path):
                     return held[key]
 
             return _parts(path, held.files, load, lambda key: (path,))
+
+
+def _promised(archive: zipfile.ZipFile, key: str) -> int:
+    """Tell the bytes of an array by its header, without unpacking it."""
+    name = f"{key}.npy" if f"{key}.npy" in archive.namelist() else key
+    with archive.open(name) as file:
+        version = np.lib.format.read_magic(file)
+        if version not in HEADERS:  # of arrays that are none of numbers
+            return archive.getinfo(name).file_size
+        shape, _, kind = HEADERS[version](file)
+    return math.prod(shape) * kind.itemsize  # whole numbers of Python's, which do not overflow
 
 
 def open_array(path: Path) -> Parts:
@@ -148,8 +176,7 @@ class _reading:
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
         if isinstance(error, MemoryError):
             raise SelfsightError(
-                f"{self.path} holds more than fits in memory; save its arrays as .npy files in a "
-                "folder, which are mapped and not loaded."
+                f"{self.path} holds more than fits in memory; {AS_NPY}."
             ) from error
         if isinstance(
             error,

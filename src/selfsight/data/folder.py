@@ -36,6 +36,8 @@ class Folder(EncodedSource):
         notes: What a user should know of them.
     """
 
+    by_file = True
+
     def __init__(
         self,
         root: Path,
@@ -134,7 +136,7 @@ def _part(root: Path, tree: _Tree, name: str, notes: tuple[str, ...]) -> Folder:
 def _unused(root: Path, tree: _Tree, used: tuple[str, str]) -> tuple[str, ...]:
     """Say which pictures are in neither part."""
     others = {name: found for name, found in tree.folders.items() if name not in used}
-    told = [f"{len(found):,} in {name}" for name, found in list(others.items())[:NAMED]]
+    told = [f"{len(found):,} in {shown(name)}" for name, found in list(others.items())[:NAMED]]
     if more := sum(len(found) for found in list(others.values())[NAMED:]):
         told.append(f"{more:,} in other folders")
     if tree.beside:
@@ -173,7 +175,7 @@ def _labelled(root: Path, paths: Sequence[str], notes: tuple[str, ...]) -> Folde
 def _few(names: Sequence[str] | dict[str, list[str]]) -> str:
     """Name the first few."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(list(names)[:NAMED]) + more
+    return ", ".join(map(shown, list(names)[:NAMED])) + more
 
 
 def _like_parts(root: Path, classes: tuple[str, ...]) -> tuple[str, ...]:

@@ -6,6 +6,9 @@ decoded, so a small file cannot fill the memory.
 
 from dataclasses import dataclass
 
+from selfsight import machine
+from selfsight.errors import SelfsightError
+
 LEAST_SIDE = 8  # pixels; no task has a crop smaller than this
 MOST_PIXELS = 178_000_000  # half a gigabyte in colour; Pillow's own limit for a certain bomb
 MOST_BYTES = 3 * MOST_PIXELS  # of a decoded picture, whatever its channels and depth
@@ -55,4 +58,24 @@ def usable(height: int, width: int, channels: int = 3, bits: int = 8) -> None:
         raise Unreadable(
             f"{width} x {height} pixels of {channels} channels of {bits} bits: more than "
             f"{MOST_BYTES // 1_000_000} million bytes, not decoded"
+        )
+
+
+def check_memory(what: str, needed: int, remedy: str, memory: int | None = None) -> None:
+    """Refuse, before memory is taken, what would take more than half of it.
+
+    Args:
+        what: What would be held in memory, as a sentence begins.
+        needed: Bytes that it takes, by its header.
+        remedy: What to do instead, as a sentence ends.
+        memory: Bytes there are; by default this machine's.
+
+    Raises:
+        SelfsightError: If it would.
+    """
+    most = (machine.memory() if memory is None else memory) // 2
+    if needed > most:
+        raise SelfsightError(
+            f"{what} takes {machine.size_in_words(needed)} in memory, and at most "
+            f"{machine.size_in_words(most)}, half of it, may be taken; {remedy}."
         )

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from selfsight import machine
 from selfsight.data.arrays import Arrays
 from selfsight.data.classes import Labels, classes_of, labels_or_reason
+from selfsight.data.header import check_memory
 from selfsight.data.part_names import TRAIN, part_in_name, tested_part, told_of_unused
 from selfsight.data.source import Parts, Source, same_classes
 from selfsight.errors import SelfsightError
@@ -144,11 +144,9 @@ def _checked_count(path: Path, shape: tuple[int, ...], start: int, *, compressed
     most = size * MOST_DEFLATED if compressed else size - start
     if count > most:
         raise SelfsightError(_cut_short(path, count, most))
-    if compressed and count > machine.memory() // 2:
-        raise SelfsightError(
-            f"{path} holds {machine.size_in_words(count)}, more than half of the memory; unpack "
-            "it with gunzip, so that it is mapped and not loaded."
-        )
+    if compressed:
+        remedy = "unpack it with gunzip, so that it is mapped and not loaded"
+        check_memory(str(path), count, remedy)
     return count
 
 

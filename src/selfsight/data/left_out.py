@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from selfsight.data.suffixes import has_read_suffix, remedy_for, unread_suffix
+from selfsight.names import shown
 
 # Folders that other programs make among pictures, in lower case: network storage (Synology, QNAP),
 # macOS, Windows, file managers, Linux, notebooks.
@@ -76,7 +77,7 @@ class LeftOut:
         if self.hidden:
             said.append(
                 f"{_files(len(self.hidden))} hidden by a name that begins with a dot, such as "
-                f"{self.hidden[0]}"
+                f"{shown(self.hidden[0])}"
             )
         if count := self.ours.total():
             said.append(f"{_files(count)} that selfsight made: {_listed(self.ours)}")
@@ -86,11 +87,11 @@ class LeftOut:
         if self.closed:
             folder, reason = next(iter(self.closed.items()))
             more = f" and {len(self.closed) - 1} more" if len(self.closed) > 1 else ""
-            said.append(f"all that lies in {folder}{more}, which cannot be opened: {reason}")
+            said.append(f"all that lies in {shown(folder)}{more}, which cannot be opened: {reason}")
         if self.links:
             said.append(
-                f"{_counted(len(self.links), 'link')} that lead to nothing in the same tar, such "
-                f"as {self.links[0]}"
+                f"{_counted(len(self.links), 'link')} to nothing in the same tar, such as "
+                f"{shown(self.links[0])}"
             )
         if self.further:
             said.append(f"{_files(self.further)} beside the first of their samples")
@@ -111,4 +112,4 @@ def _listed(found: Counter[str]) -> str:
     """Name the first few."""
     names = [name for name, count in found.items() if count]
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+    return ", ".join(map(shown, names[:NAMED])) + more

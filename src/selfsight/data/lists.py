@@ -63,6 +63,8 @@ class Listed(EncodedSource):
         files: What the names were read from, for the stamp.
     """
 
+    by_file = True
+
     def __init__(
         self,
         name: str,
@@ -129,15 +131,27 @@ def open_list(path: Path) -> Parts:
 
 
 def _text(path: Path) -> str:
+    """Read a list; where it is no UTF-8, as names that are none themselves, byte by byte."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        data = path.read_bytes()
+    except OSError as error:
+        raise SelfsightError(f"{path} cannot be opened: {error.strerror or error}") from error
+    try:
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        text = data.decode("utf-8-sig", "surrogateescape")
+        if "\0" not in text and _names_a_file(path.parent, text):
+            return text
         raise SelfsightError(
             f"a list of pictures must be text in UTF-8; {path} has another byte at place "
             f"{error.start}. Save it as UTF-8."
         ) from error
-    except OSError as error:
-        raise SelfsightError(f"{path} cannot be opened: {error.strerror or error}") from error
+
+
+def _names_a_file(root: Path, text: str) -> bool:
+    """Tell whether some word with bytes that are no UTF-8 is the name of a file."""
+    words = (word.strip(' "') for word in re.split(r"[,;\t\r\n]", text))
+    return any(shown(word) != word and os.path.isfile(root / word) for word in words)
 
 
 def _rows_of_txt(text: str) -> list[Row]:

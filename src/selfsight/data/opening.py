@@ -3,7 +3,6 @@
 A path is looked at before any name, so a folder of one's own called `photos` or `cifar10` is found.
 """
 
-import difflib
 import os
 import re
 from collections.abc import Callable
@@ -39,25 +38,27 @@ from selfsight.data.source import Parts, Source, same_classes
 from selfsight.data.suffixes import is_picture_name
 from selfsight.data.walking import walked
 from selfsight.errors import SelfsightError
+from selfsight.presence import PHOTO, nothing_called
 
 SUPPORTED = (
-    "a folder of pictures, a .parquet, .npz or .npy file, a .csv or .txt list of pictures, "
+    "a folder of pictures, a .parquet, .npz or .npy file, a .csv, .tsv or .txt list of pictures, "
     "MNIST's idx3-ubyte files, or .tar shards"
 )
 # What DATA may be, for people; names are in EMBEDDED and NAMED.
 FORMS = {
     "a folder": "its pictures and those of its subfolders, which are classes if there are several; "
-    "train/ and test/ (or val/) are parts",
-    "FILE.csv": "a list with a header: column path (or the first), and perhaps label and split",
-    "FILE.txt": "a list, a path a line",
-    "FILE.parquet": "a column image with bytes (or a binary one), and perhaps label and class",
-    "FILE.npz": "arrays images and perhaps labels, or train_images, test_images, ... (MedMNIST)",
+    "train/ and test/ (or val/) are parts, also written Training, valid, test_set, ...",
+    "FILE.csv, FILE.tsv": "a list with a header: a column such as path, filename or image_id, and "
+    "perhaps label, class, target or category, and split",
+    "FILE.txt": "a list, a path a line, perhaps with a class behind it",
+    "FILE.parquet": "a column image with bytes (or a binary one), and perhaps label and class; or "
+    "a folder of train-00000-of-00002.parquet, ..., as Hugging Face's hub has it",
+    "FILE.npz": "arrays images and perhaps labels (or x and y), or train_images, test_images, ...",
     "FILE.npy": "an array (N, H, W) or (N, H, W, C), read from the disk as it is needed",
     "*-idx3-ubyte[.gz]": "MNIST's files, or a folder of them",
     "FILE.tar": "WebDataset's shards, one, a folder of them, or NAME-{0000..0009}.tar",
     "photo:FILE": "crops of one photograph, always the same ones",
 }
-PHOTO = "photo:"  # before the path of a photograph whose crops are the data
 
 
 def open_data(where: str | Path) -> Parts:
@@ -88,18 +89,7 @@ def open_data(where: str | Path) -> Parts:
         return EMBEDDED[name]()
     if name in NAMED:
         return open_named(name)
-    raise SelfsightError(_nothing_called(name))
-
-
-def _nothing_called(name: str) -> str:
-    """Say what names there are, and which of them is close."""
-    close = difflib.get_close_matches(name, [*EMBEDDED, *NAMED], n=3, cutoff=0.6)
-    hint = f" Did you mean {' or '.join(close)}?" if close else ""
-    return (
-        f"there is no file or folder {name!r}, and no data of that name; "
-        f"embedded: {', '.join(sorted(EMBEDDED))}; fetched by torchvision: "
-        f"{', '.join(sorted(NAMED))}.{hint} Give one of these, or the path of {SUPPORTED}."
-    )
+    raise SelfsightError(nothing_called(name))
 
 
 def _open_folder(root: Path) -> Parts:

@@ -7,6 +7,7 @@ that is called `class`, `target` or `category`. A table may lie in several files
 
 import io
 import json
+import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ import pyarrow.parquet as pq
 from selfsight.data.classes import NO_LABELS, Labels, classes_of, labels_or_reason, unusable
 from selfsight.data.columns import LABELS, first_of
 from selfsight.data.decode import Unreadable
+from selfsight.data.header import check_memory
 from selfsight.data.source import EncodedSource, stamp_of
 from selfsight.errors import SelfsightError
 
@@ -34,12 +36,14 @@ class ParquetTable(EncodedSource):
     Args:
         paths: The Parquet file, or several with the same columns, one after the other.
         name: What they are called in messages; by default the first one's path.
+        memory: Bytes there are, of which row groups may take half; by default this machine's.
 
     Raises:
-        SelfsightError: If one is no Parquet file, has no column of pictures, or there are no rows.
+        SelfsightError: If one is no Parquet file, has no column of pictures, or there are no rows,
+            or its row groups are too large to be read.
     """
 
-    def __init__(self, *paths: Path, name: str = "") -> None:
+    def __init__(self, *paths: Path, name: str = "", memory: int | None = None) -> None:
         self.name = name or str(paths[0])
         self._paths = paths
         self._pieces = [_piece(path) for path in paths]
@@ -55,6 +59,13 @@ class ParquetTable(EncodedSource):
         self._ends = np.cumsum([0, *sizes])  # (groups + 1,), where each row group starts and ends
         if self._ends[-1] == 0:
             raise SelfsightError(f"{self.name} holds no rows; give a file with pictures in it.")
+        largest = sorted(size for p in self._pieces for size in _unpacked(p, self._column))
+        check_memory(
+            f"what is read at once of {self.name}, {GROUPS_HELD} row groups,",
+            sum(largest[-GROUPS_HELD:]),
+            "write it with smaller row groups, such as row_group_size=1000",
+            memory,
+        )
         self._held: OrderedDict[int, Any] = OrderedDict()
         self._lock = Lock()
         self.classes, self.labels, self.unlabelled = labels_or_reason(
@@ -124,9 +135,26 @@ def _piece(path: Path) -> _Piece:
         return _Piece(file.schema_arrow, rows, sizes)
 
 
+def _unpacked(piece: _Piece, column: str) -> list[int]:
+    """Tell the bytes that a column takes unpacked, by the metadata of each row group."""
+    sizes: list[int] = []
+    for g in range(piece.metadata.num_row_groups):
+        group = piece.metadata.row_group(g)
+        chunks = (group.column(k) for k in range(group.num_columns))
+        sizes.append(
+            sum(
+                c.total_uncompressed_size
+                for c in chunks
+                if c.path_in_schema.split(".")[0] == column
+            )
+        )
+    return sizes
+
+
 def _opened(path: Path, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(path, metadata=metadata)
+        file = pa.OSFile(os.fsencode(path))  # as text it takes only UTF-8
+        return pq.ParquetFile(file, metadata=metadata)
     except (pa.ArrowException, OSError) as error:
         raise SelfsightError(f"{path} cannot be read as Parquet: {error}") from error
 

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfsight.data.decode import Header, Unreadable, decoded, header_of
+from selfsight.data.header import check_memory
 from selfsight.data.scaling import Fit, fitted
 from selfsight.data.source import Parts, Source, open_regular, stamp_of
 from selfsight.draws import Draws
@@ -28,6 +29,8 @@ CROPS = 100_000  # samples of one photograph; --limit takes fewer
 REGION = 0.5  # of the shorter side: the square that a crop is drawn in
 LEAST_SHARE = 1 / 500  # of that square's area
 RATIO = (3 / 4, 4 / 3)  # width over height
+# Most that are taken at once: as decoded, as floats to be halved, and the reduced copies.
+BYTES_A_SAMPLE = 8
 LEAST = 8  # pixels, of a side of a crop
 SEED = 0
 
@@ -37,21 +40,25 @@ class Photo(Source):
 
     Args:
         path: The photograph's file.
+        memory: Bytes there are, of which it may take half; by default this machine's.
 
     Raises:
-        SelfsightError: If it cannot be read.
+        SelfsightError: If it cannot be read, or would take more.
     """
 
     classes = ()
     labels = None
     held = True
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, memory: int | None = None) -> None:
         self.name = f"photo:{path}"
         self._path = path
         try:
             with open_regular(path) as file:
                 header = header_of(file)
+                needed = header.height * header.width * header.channels * BYTES_A_SAMPLE
+                what = f"{path} of {header.width} x {header.height} pixels"
+                check_memory(what, needed, "shrink it, or cut a part out", memory)
                 file.seek(0)
                 self._copies = _reduced(decoded(file))
         except OSError as error:

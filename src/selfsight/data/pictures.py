@@ -151,12 +151,15 @@ def fingerprint_of(images: Tensor | Canvases, extent: Tensor, labels: Tensor | N
 def alike(pictures: Pictures) -> Tensor:
     """Number pictures (N,) int64 so that those of the same pixels have the same number."""
     found: dict[bytes, int] = {}
-    numbers = [
-        found.setdefault(hashlib.sha256(np.ascontiguousarray(picture).data).digest(), len(found))
-        for part in _pieces(pictures.images)
-        for picture in part
-    ]
+    numbers = [found.setdefault(content, len(found)) for content in contents(pictures)]
     return torch.tensor(numbers, dtype=torch.int64)
+
+
+def contents(pictures: Pictures) -> Iterator[bytes]:
+    """Hash the pixels of each picture as it was read, in order."""
+    for part in _pieces(pictures.images):
+        for picture in part:
+            yield hashlib.sha256(np.ascontiguousarray(picture).data).digest()
 
 
 def _pieces(images: Tensor | Canvases) -> Iterator[np.ndarray]:

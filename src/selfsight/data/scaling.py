@@ -15,6 +15,8 @@ from torch import Tensor
 from selfsight.data.decode import Unreadable
 
 Fit = Literal["canvas", "square"]
+# What is done to a picture that a network is asked about, for records.
+SQUARE_VIEW = "the largest centred square, scaled by torch's antialiased bilinear filter"
 
 WHITE = {torch.uint8: 255, torch.uint16: 65535}  # the brightest value of a sample
 LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue in grey (ITU-R BT.601)
@@ -49,7 +51,11 @@ def fitted_size(height: int, width: int, side: int, fit: Fit) -> tuple[int, int]
 
 
 def _scaled(pixels: Tensor, height: int, width: int) -> Tensor:
-    """Scale to (C, height, width), each new pixel a mean over the area it covers."""
+    """Scale to (C, height, width).
+
+    Each new pixel is a mean weighted by a triangle: of a shrunk picture's, over twice the side of
+    the area that it covers; of an enlarged one's, over the nearest pixels.
+    """
     if pixels.shape[1:] == (height, width):
         return pixels
     values = pixels if pixels.dtype == torch.uint8 else pixels.float()

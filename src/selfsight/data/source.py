@@ -4,6 +4,7 @@ Every form of data (a folder, a table, arrays, embedded samples) is a `Source`: 
 each with a title, a cheap header and pixels on demand, and perhaps a class.
 """
 
+import hashlib
 import os
 import stat
 from abc import ABC, abstractmethod
@@ -31,6 +32,7 @@ class Source(ABC):
         labels: (N,) int64 class numbers from 0, or None when unlabelled.
         unlabelled: Why there are labels and none can be used, in a sentence; else "".
         held: Whether its pixels are in memory already, so that nothing is won by storing them.
+        by_file: Whether every picture is a file of its own, by which `identities` tells it.
         notes: What a user should know of these pictures, such as what was left out, a sentence
             each without a full stop; they are printed once when the pictures are read.
     """
@@ -40,6 +42,7 @@ class Source(ABC):
     labels: Tensor | None
     unlabelled: str = ""
     held: bool = False
+    by_file: bool = False
     notes: tuple[str, ...] = ()
 
     @abstractmethod
@@ -80,6 +83,14 @@ class Source(ABC):
     @abstractmethod
     def stamp(self) -> Iterator[str]:
         """Tell this data from other or changed data without decoding: paths, sizes, times."""
+
+    def identities(self) -> list[str]:
+        """Tell each picture from all others, of this source and of any: by its file, or its row."""
+        stamps = list(self.stamp())
+        if self.by_file:
+            return stamps[-len(self) :]  # those of a list come after that of the list itself
+        whole = hashlib.blake2b("\n".join(stamps).encode(), digest_size=16).hexdigest()
+        return [f"{whole} {i}" for i in range(len(self))]
 
     def subset(self, rows: Tensor) -> "Source":
         """Keep the pictures of `rows` (M,) int64, in that order."""
@@ -129,6 +140,7 @@ class View(Source):
         self.labels = labels
         self.unlabelled = unlabelled
         self.held = base.held
+        self.by_file = base.by_file
         self.notes = base.notes
 
     def __len__(self) -> int:
@@ -153,6 +165,11 @@ class View(Source):
     def scaled(self, i: int, side: int, fit: Fit) -> Tensor:
         """Decode and scale picture i."""
         return self.base.scaled(self.index[i], side, fit)
+
+    def identities(self) -> list[str]:
+        """Tell each picture from all others, as the base does."""
+        known = self.base.identities()
+        return [known[i] for i in self.index]
 
     def stamp(self) -> Iterator[str]:
         """Stamp the base, and which of its pictures are here."""

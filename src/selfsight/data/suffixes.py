@@ -7,13 +7,13 @@ from selfsight.data.plugins import opener_of, plugin_of_suffix
 # Of the formats that `decode` knows.
 SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp", ".mpo",
-    ".png", ".apng", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff",
+    ".png", ".apng", ".bmp", ".gif", ".webp", ".tif", ".tiff",
     ".ppm", ".pgm", ".pbm", ".pnm",
 )  # fmt: skip
 # Of pictures in formats that are not: drawings, raw photographs, scans, slides and volumes.
 UNREAD = {
-    ".svg", ".eps", ".ai", ".psd", ".xcf", ".kra", ".ico", ".icns", ".tga", ".pcx", ".sgi", ".dds",
-    ".jp2", ".j2k", ".jpx", ".jxr", ".pfm", ".exr", ".hdr", ".qoi", ".fits", ".fit",
+    ".svg", ".eps", ".ai", ".psd", ".xcf", ".kra", ".ico", ".icns", ".tga", ".dib", ".pcx", ".sgi",
+    ".dds", ".jp2", ".j2k", ".jpx", ".jxr", ".pfm", ".exr", ".hdr", ".qoi", ".fits", ".fit",
     ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".dng", ".raf", ".orf", ".rw2", ".pef", ".srw",
     ".x3f", ".dcm", ".dicom", ".nii", ".mha", ".nrrd", ".mrc",
     ".svs", ".ndpi", ".scn", ".mrxs", ".czi", ".lif", ".nd2", ".vsi",

@@ -77,6 +77,7 @@ class Tiles(Source):
         self.side = side
         self.name = base.name
         self.classes = base.classes
+        self.by_file = base.by_file
         self.notes = base.notes
         self._headers = _headers(base)
         self._tiles = [
@@ -112,6 +113,11 @@ class Tiles(Source):
             raise Unreadable("its size is not what its header says")
         bottom, right = tile.top + tile.height, tile.left + tile.width
         return pixels[:, tile.top : bottom, tile.left : right].clone()  # lets go of the picture
+
+    def identities(self) -> list[str]:
+        """Tell the picture that each tile is of from all others."""
+        known = self.base.identities()
+        return [known[tile.picture] for tile in self._tiles]
 
     def stamp(self) -> Iterator[str]:
         """Stamp the pictures, and the side."""

@@ -25,7 +25,7 @@ from selfsight.encoders.sizes import (
     size_arguments,
     size_step,
 )
-from selfsight.errors import SelfsightError, UsageError, unknown_name
+from selfsight.errors import SelfsightError, UsageError, out_of_memory, unknown_name
 
 REGISTERED = (alexnet, patch_dictionary, small, small_stem)  # with timm, by being imported
 DEFAULT = "small"
@@ -157,6 +157,8 @@ def _assembled(recipe: Recipe, *, pretrained: bool) -> Encoder:
     except OSError as error:
         raise _cannot_fetch(recipe.name, error) from error
     except Exception as error:  # networks of many authors refuse in as many ways
+        if out_of_memory(error):
+            raise
         if not fits(recipe.name, recipe.arguments, recipe.size):
             raise _wrong_size(recipe, error) from error
         if pretrained:
@@ -223,7 +225,7 @@ def load(folder: Path, *, stem: str = "encoder") -> Encoder:
     try:
         recipe = Recipe.from_json(json.loads(files[0].read_bytes()))
         _refuse_what_reaches_out(recipe)
-        state = safetensors.torch.load_file(files[1])
+        state = safetensors.torch.load(files[1].read_bytes())  # its own opening takes UTF-8 alone
         with torch.random.fork_rng(devices=[]):
             encoder = _made(recipe)
         encoder.model.load_state_dict(state, strict=True)
@@ -232,6 +234,8 @@ def load(folder: Path, *, stem: str = "encoder") -> Encoder:
             f"the encoder in {folder} could not be read: {error.strerror or error}"
         ) from error
     except _DAMAGE as error:
+        if out_of_memory(error):
+            raise
         raise SelfsightError(
             f"the encoder in {folder} is damaged: {_first_line(error)}; copy both files anew"
         ) from error

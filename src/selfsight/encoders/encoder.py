@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from selfsight.encoders.feeding import AS_IT_IS, Fed, Feed
 from selfsight.errors import UsageError
 
+OVERSHOOT = 1e-3  # beyond [0, 1], by which interpolation may err
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -73,6 +75,7 @@ class Encoder(nn.Module):
         self.model = model
         self.recipe = recipe
         self.layer_names = recipe.layers
+        self.checked = False  # whether the range of pictures is looked at, which makes a GPU wait
         self.look = look_into  # or the same compiled; a copy looks into its own model by it
         shape = (1, recipe.channels, 1, 1)
         self.register_buffer("mean", torch.tensor(recipe.mean).view(shape), persistent=False)
@@ -106,6 +109,13 @@ class Encoder(nn.Module):
         return twin
 
     def _fed(self, images: Tensor) -> Tensor:
+        if not images.is_floating_point():
+            raise TypeError(
+                f"an encoder takes pictures as floats in [0, 1], got {images.dtype}; divide "
+                "pictures of 8 bits by 255, of 16 bits by 65535"
+            )
+        if self.checked and not (self.training or torch.compiler.is_compiling()):
+            check_range(images)
         return self.recipe.feed(images, cast(Tensor, self.mean), cast(Tensor, self.deviation))
 
     @torch.no_grad()
@@ -121,6 +131,20 @@ class Encoder(nn.Module):
         width = self(grey).shape[1]
         self.train()
         return width, channels, strides
+
+
+def check_range(images: Tensor) -> None:
+    """Refuse pictures outside [0, 1]: those in steps of brightness, or standardised already.
+
+    Raises:
+        UsageError: With the range that was got.
+    """
+    low, high = (float(end) for end in images.detach().aminmax())
+    if not (low >= -OVERSHOOT and high <= 1 + OVERSHOOT):  # NaN is refused too
+        raise UsageError(
+            f"an encoder takes pictures in [0, 1], got values from {low:.4g} to {high:.4g}; divide "
+            "pictures of 8 bits by 255, and leave it to the encoder to standardise them"
+        )
 
 
 def fed(network: nn.Module, feed: Feed) -> nn.Module:

@@ -29,8 +29,8 @@ def asked(
     """Sort held-out pictures, each seen as its largest centred square.
 
     Args:
-        task: Tells the `clusters_of` pictures (B, C, S, S) in [0, 1], S being its `size`; a guess
-            by `chance` is right for one of as many as there are.
+        task: Tells the `clusters_of` pictures (B, C, S, S) in [0, 1], S being its `size`, and has
+            a weight for each cluster.
         held: The pictures.
         count: Clusters on the sheet, the largest.
         seed: Of the random fillings.
@@ -43,7 +43,7 @@ def asked(
     clusters = clusters_of(task, held, seed=seed, device=device)
     sizes = clusters.bincount()
     figures = {
-        "clusters": float(round(1 / task.chance)),
+        "clusters": float(len(task.weights)),
         "used": float((sizes > 0).sum()),
         "largest": float(sizes.max()) / len(clusters),
     }

@@ -6,6 +6,7 @@ and writes at the end. What the features are of stands in the schema's metadata,
 
 import contextlib
 import io
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Generator
 from pathlib import Path
@@ -98,6 +99,7 @@ class ParquetFile(EmbeddingFile):
     def __init__(self, path: Path, about: dict[str, str]) -> None:
         super().__init__(path, about)
         self._part = path.with_name(f"{path.name}.part")
+        self._stream: pa.OSFile | None = None
         self._writer: pq.ParquetWriter | None = None
         self._waiting: list[pa.RecordBatch] = []
 
@@ -111,17 +113,24 @@ class ParquetFile(EmbeddingFile):
         """Write what is left, close and rename."""
         self._flush()
         with self._told():
-            if self._writer is not None:
-                self._writer.close()
+            self._close()
             self._part.replace(self.path)
 
     def give_up(self) -> None:
         """Close and take away what was written."""
         with contextlib.suppress(OSError, pa.ArrowException):
-            if self._writer is not None:
-                self._writer.close()
+            self._close()
         with contextlib.suppress(OSError):
             self._part.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        """Close what is open."""
+        try:
+            if self._writer is not None:
+                self._writer.close()
+        finally:
+            if self._stream is not None:
+                self._stream.close()
 
     def _flush(self) -> None:
         if not self._waiting:
@@ -129,7 +138,9 @@ class ParquetFile(EmbeddingFile):
         table = pa.Table.from_batches(self._waiting)
         self._waiting = []
         with self._told():
-            self._writer = self._writer or pq.ParquetWriter(self._part, table.schema)
+            if self._writer is None:
+                self._stream = pa.OSFile(os.fsencode(self._part), "wb")  # as text only UTF-8
+                self._writer = pq.ParquetWriter(self._stream, table.schema)
             self._writer.write_table(table)
 
     @contextlib.contextmanager

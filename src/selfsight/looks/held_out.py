@@ -1,7 +1,5 @@
 """Held out: pictures a run can be asked about, and whether it was trained on them."""
 
-import os
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -12,6 +10,7 @@ from selfsight.data.reading import chosen_rows
 from selfsight.data.source import View, labels_of
 from selfsight.errors import SelfsightError
 from selfsight.looks.gallery import random_order
+from selfsight.overlap import same_data
 from selfsight.plan import Plan
 from selfsight.preparing import needs_of
 from selfsight.reading import read_aloud
@@ -57,8 +56,8 @@ def held_out(data: str | None, of: Plan, subject: Subject, *, count: int, seed: 
     """Find pictures to ask a run about.
 
     They are those of DATA's test part; where it has none, all of DATA if it is other data than the
-    run's, else those that the run's --limit left out, else the fifth of it that a probe would be
-    tested on.
+    run's, else those that the run's --limit left out, else what a probe of it would be tested
+    on, about a fifth.
 
     Args:
         data: The pictures; None for what the run was trained on.
@@ -72,7 +71,7 @@ def held_out(data: str | None, of: Plan, subject: Subject, *, count: int, seed: 
             others than the run knows.
     """
     parts = open_data(data or of.data)
-    source, part, trained_on = _chosen(parts, of, own=data is None or _same(data, of.data))
+    source, part, trained_on = _chosen(parts, of, own=data is None or same_data(data, of.data))
     if needs_of(of.tasks).labels:
         source = _with_classes(source, of.classes)
     if of.tile is not None:
@@ -94,7 +93,7 @@ def _chosen(parts: Parts, of: Plan, *, own: bool) -> tuple[Source, str, bool | N
         return parts.test, "the test part", False
     if not own:
         return parts.train, "all of DATA", False
-    part = "the fifth of the run's data that a probe is tested on"
+    part = "the part of the run's data that a probe is tested on"
     test = split(parts.train)[1]
     if needs_of(of.tasks).labels and parts.train.labels is not None:
         return test, part, False
@@ -108,13 +107,6 @@ def _chosen(parts: Parts, of: Plan, *, own: bool) -> tuple[Source, str, bool | N
         return test, part, True
     rest = parts.train.subset(left_out.nonzero()[:, 0])
     return rest, "the pictures of the run's data that --limit left out", False
-
-
-def _same(data: str, other: str) -> bool:
-    """Tell whether two names are of the same data."""
-    if Path(data).exists() and Path(other).exists():
-        return os.path.realpath(data) == os.path.realpath(other)
-    return data == other
 
 
 def _with_classes(source: Source, classes: tuple[str, ...]) -> Source:

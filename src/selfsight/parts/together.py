@@ -57,7 +57,6 @@ class Together(nn.Module):
         if self.statistics == "separate":
             for task in list(self.tasks.values())[1:]:
                 task.encoder = _encoder(task).apart()
-        self.blind = self._blind()
         self.turn = 0
 
     def _harmonise(self) -> None:
@@ -102,7 +101,8 @@ class Together(nn.Module):
             found |= {f"{name}-{which}": encoder for which, encoder in others.items()}
         return found
 
-    def _blind(self) -> float | None:
+    @property
+    def blind(self) -> float | None:
         """Say what guessing without looking costs a step, on the average."""
         costs = {name: getattr(task, "blind", None) for name, task in self.tasks.items()}
         if any(cost is None for cost in costs.values()):
@@ -115,7 +115,6 @@ class Together(nn.Module):
         """Let every task look at some pictures of the data."""
         for task in self.tasks.values():
             offered.look_at(task, batch)
-        self.blind = self._blind()
 
     def before_epoch(self, epoch: Epoch) -> list[nn.Parameter]:
         """Let every task look at all pictures: -> parameters that begin anew."""

@@ -2,22 +2,33 @@
 
 Hidden:     a and b, the two axes of CIELAB that colour a grey picture.
 Predicted:  from the lightness alone, a mixture of codes, and colours from lightness and a code.
-Scored:     squared error of the colours through their own code and through the closest of the
-            mixture, how far that is from it, and the code's divergence from a normal distribution.
+Scored:     squared error of the colours through their own code, through the closest of the mixture
+            and through none, how far the closest is from it, and the code's divergence from a
+            normal distribution.
 
 Deshpande, Lu, Yeh, Chong, Forsyth, "Learning Diverse Image Colorization", CVPR 2017,
 https://arxiv.org/abs/1612.01958, sections 3 and 4.
 
 A variational autoencoder codes the field of colours; a mixture density network predicts codes from
 the grey picture, and is drawn to the code by its closest component alone, so that components may
-differ. Rare colours weigh more in the error, and the divergence's weight rises from 0, lest the
-code be given up before it is of use.
+differ. The divergence's weight rises from 0, lest the code be given up before it is of use.
 
-Where this departs: the paper trains the two networks one after the other; here both are trained at
-once, the mixture towards codes that do not move for it, so that one encoder of the grey picture
-serves both. What the closest component paints is scored too: the code of the true colours tells so
-much that the encoder would otherwise learn next to nothing, and the mixture is what paints in the
-end. The field is as coarse as colorization's, a squared error without gradient term or principal
+Where this departs: the paper trains the two networks one after the other, the second on features of
+the grey picture that Zhang's colorization had learned and that do not move for it. Here all is
+trained at once, and so that the encoder must see:
+
+- Colours are asked for without a code too, the zero that codes are drawn about. The code of the
+  true colours tells so much that little is left to be seen. (That a conditional autoencoder be
+  trained without its code beside with it is the hybrid objective of Sohn, Lee, Yan, "Learning
+  Structured Output Representation using Deep Conditional Generative Models", NeurIPS 2015, section
+  4.2.) What the closest component paints is asked for as well: the mixture paints in the end.
+- The mixture is drawn to codes that do not move for it, as in the paper, and reads features that
+  do not move for it either. Its pull, towards whichever component was the closest, was so fitful
+  that the encoder learned less the stronger it was.
+- Rare colours weigh no more than others, unless `rebalanced` says so: with their weights the
+  encoder learned nothing in the first few hundred steps, and less in the first thousand.
+
+The field is as coarse as colorization's, a squared error without gradient term or principal
 components is taken, and the components are wider.
 """
 
@@ -51,6 +62,8 @@ from selfsight.score import Score
 
 RATE = 0.1  # of the networks without batch normalisation, over the plan's: they bear less
 RAMP = 0.5  # share of the training in which the divergence's weight rises
+MIXED = 0.1  # weight of a nat of the mixture, which its own network alone feels
+HIDDEN = 256  # features that the mixture is read from
 MEASURED = 4  # pictures of a batch that are coloured several ways for the metrics
 WAYS = 8
 
@@ -89,7 +102,8 @@ class ColorizationVAE(nn.Module):
             other.
         divergence: Weight of a nat of divergence, at least 0, once it has risen. The squared error
             that it stands beside is in units of the colours' variance.
-        rebalanced: How far rare colours are made up for, at least 0 and below 1.
+        rebalanced: How far rare colours are made up for, at least 0 (all pixels count alike) and
+            below 1. The paper's do weigh more: ways are more saturated then, and less is learned.
         least_scale: Least share of the picture's area that a crop keeps, in (0, 1].
         width: Channels of the decoder and of the network that codes colours, at least 2.
     """
@@ -107,7 +121,7 @@ class ColorizationVAE(nn.Module):
         components: int = 8,
         deviation: float = 0.5,
         divergence: float = 0.01,
-        rebalanced: float = 0.5,
+        rebalanced: float = 0.0,
         least_scale: float = 0.5,
         width: int = WIDTH,
     ) -> None:
@@ -120,7 +134,12 @@ class ColorizationVAE(nn.Module):
         self.coder = Coder(latent, width)
         self.painter = Painter(latent, width)
         self.last = self.encoder.layer_names[-1]
-        self.mixture = nn.Linear(self.encoder.layer_channels[self.last], components * (1 + latent))
+        self.hidden = nn.Sequential(
+            nn.Conv2d(self.encoder.layer_channels[self.last], HIDDEN, 1, bias=False),
+            nn.BatchNorm2d(HIDDEN),
+            nn.ReLU(inplace=True),
+        )
+        self.mixture = nn.Linear(HIDDEN, components * (1 + latent))
         self.size, self.latent, self.components = size, latent, components
         self.deviation, self.divergence, self.least_scale = deviation, divergence, least_scale
         self.share: Tensor  # of the data's pictures that have colour
@@ -159,7 +178,8 @@ class ColorizationVAE(nn.Module):
         """Guess from lightness alone: (B, 3, h, w) -> features, and a mixture of codes."""
         maps = self.encoder.layers(greys)
         height, width = greys.shape[-2:]
-        mixture = self.mixture(maps[self.last].mean(dim=(2, 3)))
+        # The encoder does not move for the mixture.
+        mixture = self.mixture(self.hidden(maps[self.last].detach()).mean(dim=(2, 3)))
         mixture = mixture.unflatten(1, (self.components, 1 + self.latent))
         features = self.decoder.features(maps, (height, width))
         return Guess(features, mixture[..., 0], mixture[..., 1:])
@@ -174,14 +194,15 @@ class ColorizationVAE(nn.Module):
         mean, log_variance = self.coder(self.scale.scaled(field).permute(0, 3, 1, 2))
         code = mean + (log_variance / 2).exp() * withheld.noise
         apart, closest = closest_cost(mean.detach(), guess.likely, guess.means, self.deviation)
-        painted = self._painted(guess.features, code).permute(0, 2, 3, 1)
-        guessed = self._painted(guess.features, closest).permute(0, 2, 3, 1)
-        errors = self.scale.costs(painted, field) + self.scale.costs(guessed, field)
+        fields = [
+            self._painted(guess.features, one).permute(0, 2, 3, 1)
+            for one in (code, closest, torch.zeros_like(code))
+        ]
+        errors = torch.stack([self.scale.costs(one, field) for one in fields]).sum(dim=0)
         errors = (self.bins.rarity(field) * errors).mean(dim=(1, 2))
-        # Of a number of the code, so that longer codes do not count more than colours.
-        costs = errors + apart / self.latent + self.risen * divergence_of(mean, log_variance)
+        costs = errors + MIXED * apart + self.risen * divergence_of(mean, log_variance)
         loss = (costs * coloured(withheld.ab)).mean() / self.share
-        return Score(loss, self._measured(guess, withheld.ab, painted.detach()))
+        return Score(loss, self._measured(guess, withheld.ab, fields[0].detach()))
 
     def forward(self, batch: Images) -> Score:
         greys, withheld = self.hide(batch)

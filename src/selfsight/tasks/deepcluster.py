@@ -2,7 +2,8 @@
 
 Hidden:     the cluster k of each picture, found by k-means on the encoder's features of all.
 Predicted:  k, by one linear layer on the pooled features of a random crop.
-Scored:     cross-entropy, rare clusters weighing more; a blind guess costs log K nats.
+Scored:     cross-entropy, rare clusters weighing more; a blind guess costs the entropy of the
+            clusters' shares as they weigh, near log K nats for K clusters that count alike.
 
 Caron, Bojanowski, Joulin, Douze, "Deep Clustering for Unsupervised Learning of Visual Features",
 ECCV 2018, https://arxiv.org/abs/1807.05520, section 3.
@@ -39,6 +40,7 @@ from selfsight.encoders import Feed, fed
 from selfsight.parts.gather import gathered
 from selfsight.parts.kmeans import kmeans, mutual_information
 from selfsight.parts.memory_bank import samples_of
+from selfsight.parts.shares import entropy
 from selfsight.parts.whitening import Whitening
 from selfsight.score import Score
 
@@ -59,16 +61,16 @@ class DeepCluster(nn.Module):
         encoder: Maps pictures (B, C, S, S) in [0, 1] to features (B, D).
         dim: Width D of those features.
         size: Side S of the crops, in pixels.
-        samples: How many pictures there are, N; None takes the data's.
+        samples: How many pictures there are, N, at least 2; None takes the data's.
         clusters: How many clusters K, from 2 to N. Derived: N / 128 and at least 10, but at most
             N / 4.
-        every: How many epochs lie between two clusterings. Derived: so many that a head has at
-            least 100 steps.
+        every: How many epochs lie between two clusterings, at least 1. Derived: so many that
+            a head has at least 100 steps.
         balanced: Whether clusters count alike, whatever their size.
         sobel: Whether the network is fed gradients of grey instead of colours, for good.
         least_scale: Least share of the picture's area that a crop keeps, in (0, 1].
-        strength: How strongly colours change, 1 for photographs; 0 as in the paper. On CIFAR-10
-            0.5 taught as much in two thirds of the steps.
+        strength: How strongly colours change, from 0, as in the paper, to 1, for photographs. On
+            CIFAR-10 0.5 taught as much in two thirds of the steps.
     """
 
     needs = Needs(batch=Images)
@@ -109,9 +111,21 @@ class DeepCluster(nn.Module):
         self.register_buffer("weights", torch.ones(clusters))
         self.register_buffer("clustered", torch.tensor(False))
         self.register_buffer("ending", torch.tensor(False))
-        self.blind = math.log(clusters)
-        self.chance = 1 / clusters
         self.news: dict[str, Tensor] = {}  # of the clustering before this step, if there was one
+
+    @property
+    def blind(self) -> float:
+        """Cost of the best guess without looking, in nats: it knows what each cluster weighs."""
+        return entropy(self.weights * self._sizes())
+
+    @property
+    def chance(self) -> float:
+        """Accuracy of always naming the largest cluster, in (0, 1]."""
+        return float(self._sizes().max()) / len(self.assignments)
+
+    def _sizes(self) -> Tensor:
+        """Count the pictures of each cluster: -> (K,)."""
+        return self.assignments.bincount(minlength=len(self.weights))
 
     @classmethod
     def derive(cls, facts: Facts) -> dict[str, Any]:

@@ -6,11 +6,13 @@ printed by `selfsight tasks`, in the documentation and in reports.
 
 import importlib
 import inspect
+import math
 import re
 import types
 import typing
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
+from selfsight.batch import Facts
 from selfsight.errors import UsageError, unknown_name
 from selfsight.parts.together import Together
 from selfsight.tasks import TASKS, load_task, row_of
@@ -20,12 +22,21 @@ if TYPE_CHECKING:
 
 WORDS = ("Hidden", "Predicted", "Scored")
 MIX = "mix"  # the owner of the settings that several tasks share
-# What a task gets without being asked, and what is asked by a flag of its own.
-GIVEN = ("self", "encoder", "dim", "size", "tasks", "mix")
+# What a task gets from the run or the data, and what is asked by a flag of its own.
+GIVEN = ("self", "encoder", "dim", "size", "shares", "tasks", "mix")
+
+# Any facts will do to learn which settings a task derives from them.
+SOME_FACTS = Facts(samples=4096, classes=10, channels=3, side=64, batch=64)
 
 
 def card(name: str) -> dict[str, Any]:
-    """Describe one task: its name, title, modality, words, reference, blind cost and settings."""
+    """Describe one task: its name, title, modality, words, reference, blind cost and settings.
+
+    Of "mix" there are its name, title and settings alone.
+    """
+    if name == MIX:
+        title = (Together.__doc__ or "").splitlines()[0]
+        return {"name": MIX, "title": title, "settings": described_settings(MIX)}
     row = row_of(name)
     module = importlib.import_module(row.target.partition(":")[0])
     title, *paragraphs = [" ".join(p.split()) for p in (module.__doc__ or "").split("\n\n")]
@@ -37,7 +48,7 @@ def card(name: str) -> dict[str, Any]:
         **{word.lower(): words[word] for word in WORDS},
         "reference": paragraphs[1],
         "blind": words["Scored"].rpartition("; ")[2] if row.blind else None,
-        "settings": settings_of(name),
+        "settings": described_settings(name),
     }
 
 
@@ -56,6 +67,40 @@ def settings_of(name: str) -> dict[str, Any]:
     """List a task's settings, or those of "mix", with their defaults; None is derived."""
     parameters = inspect.signature(_owner(name)).parameters
     return {key: p.default for key, p in parameters.items() if key not in GIVEN}
+
+
+def described_settings(name: str) -> dict[str, dict[str, Any]]:
+    """Give each setting of a task, or of "mix", its default and its meaning and range in words.
+
+    The default is None where it comes from the data.
+    """
+    owner = _owner(name)
+    meanings: dict[str, str] = {}
+    for part in reversed(owner.__mro__):  # a task that refines another keeps its words
+        meanings |= arguments_in(part.__doc__ or "")
+    derive = getattr(owner, "derive", None)
+    derived = cast(dict[str, Any], derive(SOME_FACTS)) if derive else {}
+    return {
+        key: {"default": None if key in derived else default, "meaning": meanings.get(key, "")}
+        for key, default in settings_of(name).items()
+    }
+
+
+def arguments_in(docstring: str) -> dict[str, str]:
+    """Read the section "Args:" of a docstring: -> each argument's words, on one line."""
+    _, _, section = inspect.cleandoc(docstring).partition("Args:\n")
+    found: dict[str, str] = {}
+    last = ""
+    for line in section.splitlines():
+        if not line.startswith(" "):
+            break  # the section ends where its indent does
+        name, colon, words = line.strip().partition(": ")
+        if colon and line.startswith("    ") and not line.startswith("     "):
+            last = name
+            found[last] = words
+        elif found:
+            found[last] += f" {line.strip()}"
+    return found
 
 
 def _owner(name: str) -> "type[nn.Module]":
@@ -87,9 +132,14 @@ def parsed_settings(tasks: tuple[str, ...], pairs: tuple[str, ...]) -> dict[str,
         known = settings_of(owner)
         if setting not in known:
             raise unknown_name(f"setting of {owner}", setting, known)
-        hints = typing.get_type_hints(_owner(owner).__init__)
-        found[owner][setting] = _value(text, hints[setting], pair)
+        found[owner][setting] = _value(text, kinds_of(owner)[setting], pair)
     return found
+
+
+def kinds_of(name: str) -> dict[str, tuple[Any, ...]]:
+    """Tell what each setting of a task, or of "mix", may be: plain types, and words."""
+    hints = typing.get_type_hints(_owner(name).__init__)
+    return {key: _kinds(hints[key]) for key in settings_of(name)}
 
 
 def _kinds(hint: Any) -> tuple[Any, ...]:
@@ -101,9 +151,8 @@ def _kinds(hint: Any) -> tuple[Any, ...]:
     return (hint,)
 
 
-def _value(text: str, hint: Any, pair: str) -> Any:
-    """Turn text into what an annotation allows."""
-    kinds = _kinds(hint)
+def _value(text: str, kinds: tuple[Any, ...], pair: str) -> Any:
+    """Turn text into one of the kinds that are allowed."""
     for kind in kinds:
         if text == str(kind) and not isinstance(kind, type):
             return kind
@@ -113,9 +162,11 @@ def _value(text: str, hint: Any, pair: str) -> Any:
             return text.lower() == "true"
         if kind in (int, float, str):
             try:
-                return kind(text)
+                value = kind(text)
             except ValueError:
                 continue
+            if not isinstance(value, float) or math.isfinite(value):
+                return value
     names = (
         "none" if kind is type(None) else kind.__name__ if isinstance(kind, type) else str(kind)
         for kind in kinds

@@ -42,7 +42,7 @@ class Exemplar(nn.Module):
         encoder: Maps pictures (B, C, S, S) in [0, 1] to features (B, D).
         dim: Width D of those features.
         size: Side S of the crops, in pixels.
-        samples: How many pictures the data has, N; None takes the data's.
+        samples: How many pictures the data has, N, at least 2; None takes the data's.
         exemplars: How many of them are classes, K, from 2 to N; None is all, up to 1,000.
         least_scale: Least share of the picture's area that a crop keeps, in (0, 1]. The paper
             scales by factors from 0.7 to 1.4, which is a quarter of the greatest area.

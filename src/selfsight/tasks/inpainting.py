@@ -71,10 +71,10 @@ class Inpainting(nn.Module):
         size: Side S of the crop that gets the hole, in pixels.
         holes: "centre", "blocks" or "free", see `selfsight.augment.holes`.
         share: Of the crop's area that is hidden, in (0, 1).
-        blocks: How many blocks a hole of that kind has. In short trainings on CIFAR-10, one of a
-            quarter of the area learned more than four of as much together, six of half of it, or
-            the central square: far from what is visible, neighbours tell less.
-        overlap: Width of the visible rim that is asked for too, in pixels; 0 for none.
+        blocks: How many blocks a hole of that kind has, at least 1. In short trainings on CIFAR-10,
+            one of a quarter of the area learned more than four of as much together, six of half of
+            it, or the central square: far from what is visible, neighbours tell less.
+        overlap: Width of the visible rim that is asked for too, in pixels, from 0 for none.
         norm: "l2" or "l1" error. The paper has the first; asked what features were learned with,
             its author has named either.
         adversarial: Weight of the adversarial loss, in [0, 1); the error gets the rest. 0 leaves

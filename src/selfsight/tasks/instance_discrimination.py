@@ -59,13 +59,13 @@ class InstanceDiscrimination(nn.Module):
         encoder: Maps pictures (B, C, S, S) in [0, 1] to features (B, D).
         dim: Width D of those features.
         size: Side S of the crops, in pixels.
-        samples: How many pictures there are, N; None takes the data's.
+        samples: How many pictures there are, N, at least 2; None takes the data's.
         objective: "softmax" over the entries compared with, or "nce", noise contrast.
-        negatives: With how many entries of other pictures each is compared, m. None is all of
-            them, N - 1, up to 8,192 pictures, and beyond 4,096 that are drawn.
+        negatives: With how many entries of other pictures each is compared, m, at least 1. None is
+            all of them, N - 1, up to 8,192 pictures, and beyond 4,096 that are drawn.
         temperature: Divides cosines, above 0.
         head: "none", "linear" as in the paper, or "mlp".
-        width: Width W of the vectors that are compared.
+        width: Width W of the vectors that are compared, at least 1.
         momentum: Share of an entry that stays when its picture is seen again, from 0 to below 1.
         proximal: Weight of the squared distance between a vector and its entry, at least 0.
         filled: Whether the bank begins with what the untrained network makes of the pictures, which

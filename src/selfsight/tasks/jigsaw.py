@@ -45,15 +45,15 @@ class Jigsaw(nn.Module):
         dim: Width D of those features.
         size: Side S of the crop that is cut into tiles, in pixels.
         grid: Tiles a side, 2 or 3; N is its square. Derived: 2 for crops below 64 px.
-        permutations: How many, P, of the N! there are; None takes all 24 of 2 x 2 tiles, and 100 of
-            3 x 3. More of them are more alike, and the puzzle is harder.
+        permutations: How many, P, of the N! there are, at least 2; None takes all 24 of 2 x 2
+            tiles, and 100 of 3 x 3. More of them are more alike, and the puzzle is harder.
         tile: Side of a tile as a share of its cell's, in (0, 1]; 1 leaves no gap.
         grey: Share of pictures shown in grey, in [0, 1]; only colours of 3 channels can go.
         standardised: Whether every channel of a tile is brought to mean 0 and deviation 1.
         least_scale: Least share of the picture's area that a crop keeps, in (0, 1]. In a short
             training on CIFAR-10, 0.8 taught more than 0.5.
-        tile_width: Features a tile is reduced to before the tiles are joined.
-        hidden_width: Features of the joined tiles.
+        tile_width: Features a tile is reduced to before the tiles are joined, at least 1.
+        hidden_width: Features of the joined tiles, at least 1.
     """
 
     needs = Needs(batch=Images, least_side=16, wanted_side=112)

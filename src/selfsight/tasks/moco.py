@@ -70,20 +70,22 @@ class MoCo(nn.Module):
         encoder: Maps pictures (B, C, S, S) in [0, 1] to features (B, D).
         dim: Width D of those features.
         size: Side S of the views, in pixels.
-        queue: Keys in the queue, K. Derived: a twelfth of the pictures in whole batches, from one
-            batch up to 65,536 keys.
+        queue: Keys in the queue, K, at least 1. Derived: a twelfth of the pictures in whole
+            batches, from one batch up to 65,536 keys.
         momentum: Share of its weights that the keys' encoder keeps in a step, in [0, 1); 0 copies
             the queries'. Derived: 1 - 1 / max(100, 4 K / batch), so that it hardly moves while a
             key is in the queue, and short trainings move it nevertheless.
         temperature: What cosines are divided by, above 0. The paper has 0.07, and the authors'
             demonstration on CIFAR-10 0.1.
         head: "none", "linear" or "mlp".
-        width: Width of the head's output.
-        groups: Into how many groups a batch is parted for batch statistics, over all processes;
-            networks without batch statistics need none. Derived: of 64 pictures or more, at most 8.
+        width: Width of the head's output, at least 1.
+        groups: Into how many groups a batch is parted for batch statistics, over all processes, at
+            least 1; networks without batch statistics need none. Derived: of 64 pictures or more,
+            at most 8.
         symmetric: Whether each view is a query once and a key once, which costs a step twice.
         least_scale: Least share of the picture's area that a crop keeps, in (0, 1].
-        without: Ingredients that are left out, as "jitter,grey"; see `augment.recipe`.
+        without: What is left out of the augmentation: a comma list of crop, flip, jitter, grey,
+            blur.
     """
 
     needs = Needs(batch=Images, wanted_batch=128)

@@ -27,7 +27,7 @@ from selfsight.augment.views import centre_view
 from selfsight.batch import Facts, Images, Needs
 from selfsight.encoders import Encoder
 from selfsight.encoders.patch_dictionary import SelfsightPatchDictionary, standardised
-from selfsight.errors import UsageError
+from selfsight.errors import SelfsightError, UsageError
 from selfsight.parts.kmeans import assigned, kmeans
 from selfsight.parts.whitening import Whitening
 from selfsight.score import Score
@@ -38,6 +38,11 @@ CENTROIDS, FEW_CENTROIDS = 400, 16
 PATCHES_A_CENTROID = 250  # that it is learned from: with more of them it hardly moves
 PICTURES_A_CENTROID = 2  # at least: patches of one picture are much alike
 EPSILON = 0.1  # added to the variances that whitening divides by, as in the authors' program
+LEAST_DIFFERENCE = 1e-3  # of standardised patches; what differs by less is one patch
+
+
+class PatchesAlike(SelfsightError):
+    """All patches of all pictures are one: there is nothing to make a dictionary of."""
 
 
 class PatchDictionary(nn.Module):
@@ -47,10 +52,11 @@ class PatchDictionary(nn.Module):
         encoder: An `Encoder` of name "patch-dictionary", which takes them up.
         dim: Width D of its features, a quarter of it a centroid.
         size: Side S of the pictures that the encoder sees, in pixels.
-        centroids: Patches K in the dictionary; None for 400, or one for every two pictures where
-            there are fewer, but at least 16.
-        patches: Cut from each picture; None for so many that each centroid has 250.
-        iterations: Times that centroids move, at most.
+        centroids: Patches K in the dictionary, at least 2; None for 400, or one for every two
+            pictures where there are fewer, but at least 16.
+        patches: How many are cut from each picture, at least 1; None for so many that each centroid
+            has 250.
+        iterations: Times that centroids move, at most; at least 1.
     """
 
     needs = Needs(batch=Images)
@@ -153,6 +159,7 @@ class PatchDictionary(nn.Module):
 
         Raises:
             ValueError: If there are fewer patches than centroids.
+            PatchesAlike: If they do not differ, as those of plain colours.
         """
         parts = [standardised(self._cut(batch).flatten(1)) for batch in batches]
         rows = torch.cat(parts)  # (N, D)
@@ -161,6 +168,11 @@ class PatchDictionary(nn.Module):
             raise ValueError(
                 f"a dictionary needs a patch for each of its {len(model.centroids)} centroids, got "
                 f"{len(rows)}; set fewer centroids or more patches"
+            )
+        if float((rows - rows[:1]).abs().max()) < LEAST_DIFFERENCE:
+            raise PatchesAlike(
+                f"a dictionary needs patches that differ, and the {len(rows):,} cut from these "
+                "pictures are all alike, of plain colour; give other pictures"
             )
         whitening = Whitening.of(rows, epsilon=EPSILON, form="zca")
         found = kmeans(

@@ -65,16 +65,16 @@ class PIRL(nn.Module):
         encoder: Maps pictures (B, C, S, S) in [0, 1] to features (B, D); tiles are smaller.
         dim: Width D of those features.
         size: Side S of the crops, in pixels.
-        samples: How many pictures there are, N; None takes the data's.
+        samples: How many pictures there are, N, at least 2; None takes the data's.
         objective: "softmax" over the entries compared with, or "nce", noise contrast as in the
             authors' code.
-        negatives: With how many entries of other pictures each is compared, m. None is all of
-            them, N - 1, up to 8,192 pictures; beyond, 4,096 are drawn, or one in 40 pictures where
-            that is more, up to the paper's 32,000.
+        negatives: With how many entries of other pictures each is compared, m, at least 1. None is
+            all of them, N - 1, up to 8,192 pictures; beyond, 4,096 are drawn, or one in 40 pictures
+            where that is more, up to the paper's 32,000.
         temperature: Divides cosines, above 0.
         head: "none", "linear" or "mlp", from the picture's features to what is compared.
-        width: Width W of the vectors that are compared.
-        tile_width: Features a tile is reduced to before the tiles are joined.
+        width: Width W of the vectors that are compared, at least 1.
+        tile_width: Features a tile is reduced to before the tiles are joined, at least 1.
         grid: Tiles a side, G, 2 or 3.
         puzzle_weight: Weight of the tiles' loss, lambda of the paper, from 0 to 1.
         momentum: Share of an entry that stays when its picture is seen again, from 0 to below 1.

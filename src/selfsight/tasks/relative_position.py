@@ -119,7 +119,7 @@ class RelativePosition(nn.Module):
         standardised: Whether every patch is brought to mean 0 and deviation 1 over its channels.
         coarse: Share of patches that are shrunk to fewer pixels and enlarged again, in [0, 1].
         least_scale: Least share of the picture's area that a crop keeps, in (0, 1].
-        hidden_width: Features of a pair.
+        hidden_width: Features of a pair, at least 1.
     """
 
     needs = Needs(batch=Images, least_side=24, wanted_side=112)  # patches of 5 to 26 px

@@ -58,14 +58,16 @@ class SimCLR(nn.Module):
         size: Side S of the views, in pixels.
         temperature: What cosines are divided by, above 0. The paper has 0.5 for CIFAR-10; in one
             short training on it, 0.2 found more partners and taught no less.
-        negatives: How many views of other pictures an anchor is compared with, an even number since
-            both views of a picture come together. Derived: all there are, 2 batch - 2.
+        negatives: How many views of other pictures an anchor is compared with, an even number from
+            2 on since both views of a picture come together. Derived: all there are, 2 batch - 2.
         head: "none", "linear" or "mlp".
-        width: Width of the head's output.
+        width: Width of the head's output, at least 1.
         least_scale: Least share of the picture's area that a crop keeps, in (0, 1]. The paper's
             0.08 is for photographs; short trainings on CIFAR-10 learned no less with 0.2.
-        strength: How strongly colours change, 1 for photographs. Derived: 0.5 below 64 px.
-        without: Ingredients that are left out, as "jitter,grey"; see `augment.recipe`.
+        strength: How strongly colours change, from 0 to 1, as for photographs. Derived: 0.5 below
+            64 px.
+        without: What is left out of the augmentation: a comma list of crop, flip, jitter, grey,
+            blur.
     """
 
     needs = Needs(batch=Images, wanted_batch=128)

@@ -2,20 +2,23 @@
 
 Hidden:     each picture's class.
 Predicted:  the class, by one linear layer on the encoder's pooled features.
-Scored:     cross-entropy; a blind guess among K equally likely classes costs log K nats.
+Scored:     cross-entropy; a blind guess costs the entropy of the classes' shares, log K nats where
+            all K are equally frequent.
 
 Krizhevsky, Sutskever, Hinton, "ImageNet Classification with Deep Convolutional Neural
 Networks", NeurIPS 2012, https://doi.org/10.1145/3065386; crops and flips as in its section 4.1.
 """
 
-import math
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selfsight.augment.views import random_view
 from selfsight.batch import Facts, LabelledImages, Needs
+from selfsight.parts.shares import entropy
 from selfsight.score import Score
 
 
@@ -26,7 +29,8 @@ class Supervised(nn.Module):
         encoder: Maps pictures (B, C, S, S) in [0, 1] to features (B, D).
         dim: Width D of those features.
         size: Side S of the crops, in pixels.
-        classes: How many classes K there are; None takes the data's.
+        classes: How many classes K there are, at least 2; None takes the data's.
+        shares: Share of the pictures that each class has, in [0, 1]; None where all have the same.
         least_scale: Least share of the picture's area that a crop keeps, in (0, 1].
     """
 
@@ -39,6 +43,7 @@ class Supervised(nn.Module):
         *,
         size: int,
         classes: int | None = None,
+        shares: Sequence[float] | None = None,
         least_scale: float = 0.2,
     ) -> None:
         super().__init__()
@@ -50,13 +55,14 @@ class Supervised(nn.Module):
         self.head = nn.Linear(dim, classes)
         self.size = size
         self.least_scale = least_scale
-        self.blind = math.log(classes)
-        self.chance = 1 / classes
+        known = torch.tensor([1 / classes] * classes if shares is None else shares)
+        self.blind = entropy(known)
+        self.chance = float(known.max())
 
     @classmethod
     def derive(cls, facts: Facts) -> dict[str, Any]:
-        """Take the number of classes from the data."""
-        return {"classes": facts.classes}
+        """Take the number of classes and their shares from the data."""
+        return {"classes": facts.classes, "shares": list(facts.shares) or None}
 
     def hide(self, batch: LabelledImages) -> tuple[Tensor, Tensor]:
         """Crop and flip, and set the labels apart: -> pictures (B, C, S, S), classes (B,)."""
