@@ -1,11 +1,17 @@
-"""Lessons: how long a task must train until it has surely left the untrained network behind.
+"""Lessons: how long a task must train until it has surely left its own beginning behind.
 
-One table says it for every task. The lengths follow from a rule that was fixed before anything was
-measured: over `SEEDS`, the mean of `gain_low` (the lower end of the probe's interval, by which the
-verdict decides whether anything was gained) lies at least `MARGIN` standard errors of a single run
-above nothing. The standard error is taken over all tasks together, since three runs of one tell
-little of it. `tests/learning/measured.csv` keeps what was measured; a test holds that the table
-follows from it. In the suite each lesson then runs once, with the first seed.
+A lesson asks the trained network and the same network as it began, picture by picture: the gain is
+how many more of the test pictures' classes a linear probe reads off the one than off the other, and
+its `low` lies two standard errors of the pictures below it. A network that learned nothing keeps
+its beginning's answers, so that this tells more from one training than the accuracies of other
+untrained networks would. What those say is in the verdict, which some lessons ask too.
+
+One table says how long each task trains. The lengths follow from a rule that was fixed before
+anything was measured with it: over `SEEDS`, the mean of `low` lies at least `MARGIN` of its
+standard errors above nothing. The spread from seed to seed is taken over all tasks together, since
+three runs of one tell little of it. `tests/learning/measured.csv` keeps what was measured; a test
+holds that the table follows from it. In the suite each lesson then runs once, with the first seed,
+and its `low` must lie above nothing.
 
 Run as a program this file measures: a lesson a seed is a row, kept as soon as it is there, and what
 has its row is not measured again.
@@ -26,17 +32,22 @@ from statistics import fmean
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import torch
 
 import selfsight
-from selfsight.data import Source, open_data
+from selfsight.data import Source, open_data, read
 from selfsight.data.locks import alone
+from selfsight.probes.baseline import kept_answers, untrained_encoder
+from selfsight.probes.measure import measure_one
 from selfsight.probes.sampling import choose_labelled
 from selfsight.run import Run
+from selfsight.subject import subject_of
 from selfsight.tasks import TASKS
 
 SEEDS = (0, 1, 2)
-MARGIN = 3.0  # standard errors
-LEARNED_FROM, TESTED_ON = 10_000, 2_000  # pictures of CIFAR-10
+MARGIN = 3.0  # standard errors of a mean over seeds
+BELOW = 2.0  # standard errors of the test pictures
+LEARNED_FROM, TESTED_ON = 10_000, 5_000  # pictures of CIFAR-10
 MEASURED = Path(__file__).parent / "learning" / "measured.csv"
 # Alike on every processor, as far as arithmetic can be; what is fitted knows no precision.
 ALIKE: dict[str, Any] = {"precision": "f32", "threads": 1}
@@ -57,21 +68,21 @@ class Lesson(NamedTuple):
 
 
 LESSONS: dict[str, Lesson] = {
-    "rotation": Lesson(30_000),
-    "supervised": Lesson(30_000),
-    "patch-dictionary": Lesson(10_000),
-    "simclr": Lesson(30_000),
-    "jigsaw": Lesson(30_000),
+    "rotation": Lesson(10_000),
+    "relative-position": Lesson(8_000, "caltech30", {"size": 64}),
+    "inpainting": Lesson(40_000),
     "colorization": Lesson(30_000),
-    "instance-discrimination": Lesson(40_000),
-    "exemplar": Lesson(40_000),
-    "pirl": Lesson(40_000),
+    "colorization-vae": Lesson(30_000),
+    "jigsaw": Lesson(20_000),
+    "simclr": Lesson(30_000),
     "moco": Lesson(40_000),
     "moco-v2": Lesson(40_000),
-    "deepcluster": Lesson(40_000),
-    "inpainting": Lesson(40_000),
-    "relative-position": Lesson(12_000, "caltech30", {"size": 64}),
-    "colorization-vae": Lesson(40_000),
+    "pirl": Lesson(40_000),
+    "instance-discrimination": Lesson(30_000),
+    "exemplar": Lesson(40_000),
+    "deepcluster": Lesson(50_000),
+    "supervised": Lesson(20_000),
+    "patch-dictionary": Lesson(10_000),
 }
 
 
@@ -144,14 +155,55 @@ def rows_about(task: str, rows: Sequence[Mapping[str, str]]) -> list[Mapping[str
 
 
 def standard_error(rows: Sequence[Mapping[str, str]]) -> float:
-    """Estimate how far a run's `gain_low` falls from its task's mean: over all tasks of a table."""
+    """Estimate how far the mean of `low` over the seeds falls from the truth, from all tasks."""
     squares, freedom = 0.0, 0
     for task in LESSONS:
-        lows = [float(row["gain_low"]) for row in rows_about(task, rows)]
+        lows = [float(row["low"]) for row in rows_about(task, rows)]
         if lows:
             squares += sum((low - fmean(lows)) ** 2 for low in lows)
             freedom += len(lows) - 1
-    return math.sqrt(squares / freedom)
+    return math.sqrt(squares / freedom / len(SEEDS))
+
+
+class Gain(NamedTuple):
+    """What a run has over its own beginning, in shares of the test pictures.
+
+    Attributes:
+        trained: Read off the trained network, at its own best layer.
+        began: Read off the same network as it began.
+        value: The difference.
+        low: `BELOW` standard errors of the pictures under it.
+    """
+
+    trained: float
+    began: float
+    value: float
+    low: float
+
+
+def gained(run: Run, data: Path) -> Gain:
+    """Probe a run and the network it began as on the labelled pictures of its lesson."""
+    subject, parts = subject_of(str(run.path), device="cpu"), open_data(str(data))
+    recipe = subject.encoder.recipe
+    assert parts.test is not None  # every lesson's data has a test part
+    train, test = (
+        read(part, side=subject.size, fit="square", channels=recipe.channels)
+        for part in (parts.train, parts.test)
+    )
+    assert test.labels is not None
+    trained = measure_one(subject.encoder, train, test, draws=1)
+    began = kept_answers(  # tasks that are fed alike share it
+        {"lesson": recipe.to_json(), "size": subject.size, "initial": subject.seed},
+        train,
+        test,
+        lambda: measure_one(
+            untrained_encoder(recipe, subject.seed, train.images), train, test, draws=1
+        ),
+    )
+    before, after = ((answers.own[0] == test.labels).double() for answers in (began, trained))
+    differences = after - before
+    value, error = float(differences.mean()), float(differences.std()) / math.sqrt(len(test))
+    return Gain(float(after.mean()), float(before.mean()), value, value - BELOW * error)
 
 
 def _measured_row(task: str, seed: int, shared: Path, work: Path) -> dict[str, str]:
@@ -160,12 +212,11 @@ def _measured_row(task: str, seed: int, shared: Path, work: Path) -> dict[str, s
     named = "-".join(row_of(task, lesson, seed).values())  # another lesson, another run
     run = trained(task, lesson, data, work / named, seed=seed)
     taught = time.process_time()
-    record = selfsight.probe(run, str(data))
-    assert isinstance(record, dict)
-    told = run.result("pretrain") or {}
-    numbers = {key: record[key] for key in ("trained", "untrained", "gain", "gain_low", "verdict")}
-    numbers |= {"loss": told["loss"], "blind": told["blind"]}
+    gain, told = gained(run, data), run.result("pretrain") or {}
+    numbers = {key: round(value, 4) for key, value in gain._asdict().items()}
     numbers |= {
+        "loss": told["loss"],
+        "blind": told["blind"],
         "training_seconds": round(taught - began, 1),
         "seconds": round(time.process_time() - began, 1),
         "processor": run.settings["machine"]["processor"],
@@ -183,6 +234,7 @@ def main() -> None:
     asked = parser.parse_args()
     work = asked.work.resolve()
     os.environ.setdefault("SELFSIGHT_CACHE", str(work / "cache"))
+    torch.set_num_threads(1)
     shared = Path(os.environ.get("SELFSIGHT_DATA", Path(__file__).parents[2] / "shared" / "data"))
     for seed in asked.seed or SEEDS:
         for task in asked.task or LESSONS:

@@ -126,7 +126,7 @@ def test_two_processes_log_the_means_of_both(pair: tuple[Path, Path, str, str]) 
 def test_two_processes_speak_once(pair: tuple[Path, Path, str, str]) -> None:
     _, two, out, err = pair
 
-    assert out == f"next: selfsight probe {two} LABELLED_PICTURES\n"
+    assert out == f"The pictures have labels: ask every layer.\nnext: selfsight probe {two}\n"
     assert "in each of 2 processes" in err
     lines = [line for line in err.splitlines() if line.strip()]
     assert len(lines) == len(set(lines))

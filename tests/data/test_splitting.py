@@ -103,6 +103,13 @@ def test_copies_are_in_one_fold() -> None:
     assert folds.bincount().tolist() == [8] * 5
 
 
+def test_a_picture_alone_of_its_class_is_not_tested_as_another_one_s_copy() -> None:
+    labels = torch.tensor([0, 0, 0, 1, 2, 2])
+    alike = torch.tensor([0, 1, 2, 0, 3, 3])  # the one of class 1 copies one of class 0
+
+    assert (folds_of(labels, alike=alike) >= 0).tolist() == [True, True, True, False, False, False]
+
+
 def test_the_same_seed_deals_the_same_folds() -> None:
     labels = torch.arange(60) % 3
     first, again, other = (folds_of(labels, seed=seed) for seed in (0, 0, 1))

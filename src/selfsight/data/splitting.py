@@ -71,8 +71,9 @@ def folds_of(
         seed: Another seed deals otherwise.
 
     Returns:
-        (N,) int64, each picture's fold from 0; -1 for a picture that alone is of its class, since
-        nothing else could be fitted to know it. Sizes differ by one, but for what is alike.
+        (N,) int64, each picture's fold from 0; -1 for a picture that alone is of its class, copies
+        not counted, since nothing else could be fitted to know it. Sizes differ by one, but for
+        what is alike.
 
     Raises:
         SelfsightError: If no class has two pictures that are not alike.
@@ -89,4 +90,5 @@ def folds_of(
     rows = torch.cat(dealt)
     fold = torch.full((len(first),), -1)
     fold[rows] = torch.arange(len(rows)) % min(folds, len(rows))
-    return fold[alike]
+    different = torch.stack([labels, alike], dim=1).unique(dim=0)[:, 0].bincount()
+    return torch.where(different[labels] > 1, fold[alike], -1)
