@@ -69,7 +69,7 @@ class Lesson(NamedTuple):
 
 LESSONS: dict[str, Lesson] = {
     "rotation": Lesson(10_000),
-    "relative-position": Lesson(8_000, "caltech30", {"size": 64}),
+    "relative-position": Lesson(16_000, "caltech30", {"size": 64}),
     "inpainting": Lesson(40_000),
     "colorization": Lesson(30_000),
     "colorization-vae": Lesson(30_000),
