@@ -15,7 +15,15 @@ sys.path.insert(0, str(Path(__file__).parent))  # what tests share lies here
 from pair import Pair
 from real_data import REQUIRED, real_data
 
-LONGEST = ("test_lessons.py", "test_resume.py", "test_processes.py")  # as the last run told
+LONGEST = (  # as the last run told
+    "test_lessons.py",
+    "test_resume.py",
+    "test_demo.py",
+    "test_probing.py",
+    "test_processes.py",
+    "test_compiling.py",
+    "test_forms.py",
+)
 
 COSTLIEST = 10  # files that are told
 
