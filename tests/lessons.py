@@ -68,7 +68,7 @@ class Lesson(NamedTuple):
 
 
 LESSONS: dict[str, Lesson] = {
-    "rotation": Lesson(10_000),
+    "rotation": Lesson(20_000),
     "relative-position": Lesson(16_000, "caltech30", {"size": 64}),
     "inpainting": Lesson(40_000),
     "colorization": Lesson(30_000),
@@ -80,9 +80,9 @@ LESSONS: dict[str, Lesson] = {
     "pirl": Lesson(40_000),
     "instance-discrimination": Lesson(30_000),
     "exemplar": Lesson(40_000),
-    "deepcluster": Lesson(50_000),
+    "deepcluster": Lesson(60_000),
     "supervised": Lesson(20_000),
-    "patch-dictionary": Lesson(10_000),
+    "patch-dictionary": Lesson(10_000, settings={"set": ("patch-dictionary.centroids=100",)}),
 }
 
 
