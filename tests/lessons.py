@@ -6,12 +6,12 @@ its `low` lies two standard errors of the pictures below it. A network that lear
 its beginning's answers, so that this tells more from one training than the accuracies of other
 untrained networks would. What those say is in the verdict, which some lessons ask too.
 
-One table says how long each task trains. The lengths follow from a rule that was fixed before
-anything was measured with it: over `SEEDS`, the mean of `low` lies at least `MARGIN` of its
-standard errors above nothing. The spread from seed to seed is taken over all tasks together, since
-three runs of one tell little of it. `tests/learning/measured.csv` keeps what was measured; a test
-holds that the table follows from it. In the suite each lesson then runs once, with the first seed,
-and its `low` must lie above nothing.
+One table says how long each task trains that has gradients. The lengths follow from a rule that was
+fixed before anything was measured with it: over `SEEDS`, the mean of `low` lies at least `MARGIN`
+of its standard errors above nothing. The spread from seed to seed is taken over all tasks together,
+since three runs of one tell little of it. `tests/learning/measured.csv` keeps what was measured; a
+test holds that the table follows from it. In the suite each lesson then runs once, with the first
+seed, and its `low` must lie above nothing.
 
 Run as a program this file measures: a lesson a seed is a row, kept as soon as it is there, and what
 has its row is not measured again.
@@ -42,14 +42,13 @@ from selfsight.probes.measure import measure_one
 from selfsight.probes.sampling import choose_labelled
 from selfsight.run import Run
 from selfsight.subject import subject_of
-from selfsight.tasks import TASKS
 
 SEEDS = (0, 1, 2)
 MARGIN = 3.0  # standard errors of a mean over seeds
 BELOW = 2.0  # standard errors of the test pictures
 LEARNED_FROM, TESTED_ON = 10_000, 5_000  # pictures of CIFAR-10
 MEASURED = Path(__file__).parent / "learning" / "measured.csv"
-# Alike on every processor, as far as arithmetic can be; what is fitted knows no precision.
+# Alike on every processor, as far as arithmetic can be.
 ALIKE: dict[str, Any] = {"precision": "f32", "threads": 1}
 
 
@@ -82,7 +81,6 @@ LESSONS: dict[str, Lesson] = {
     "exemplar": Lesson(40_000),
     "deepcluster": Lesson(60_000),
     "supervised": Lesson(20_000),
-    "patch-dictionary": Lesson(10_000, settings={"set": ("patch-dictionary.centroids=100",)}),
 }
 
 
@@ -128,8 +126,7 @@ def trained(task: str, lesson: Lesson, data: Path, out: Path, *, seed: int = SEE
     """Train a task as its lesson says, or take up the run that is there."""
     if out.exists():
         return selfsight.pretrain(resume=str(out))
-    alike = ALIKE if TASKS[task].way == "trained" else {}
-    given = {**alike, "samples": lesson.samples, "seed": seed, **lesson.settings}
+    given = {**ALIKE, "samples": lesson.samples, "seed": seed, **lesson.settings}
     return selfsight.pretrain(str(data), task, out=str(out), **given)
 
 
