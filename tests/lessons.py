@@ -79,7 +79,7 @@ LESSONS: dict[str, Lesson] = {
     "pirl": Lesson(40_000),
     "instance-discrimination": Lesson(30_000),
     "exemplar": Lesson(40_000),
-    "deepcluster": Lesson(60_000),
+    "deepcluster": Lesson(100_000),
     "supervised": Lesson(20_000),
 }
 
