@@ -16,11 +16,11 @@ from torch import Tensor
 from selfsight.data import Ahead, Pictures, batch_at, open_data, read
 from selfsight.data.canvases import Storage
 from selfsight.data.folder import Folder
-from selfsight.data.locks import alone
 from selfsight.data.reading import fitting
 from selfsight.data.streaming import Streamed
 from selfsight.data.walking import walked
 from selfsight.errors import SelfsightError
+from selfsight.locks import alone
 
 EVERYWHERE: tuple[Storage, ...] = ("memory", "map", "stream")
 
