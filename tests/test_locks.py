@@ -16,7 +16,7 @@ from selfsight import locks
 from selfsight.errors import SelfsightError
 from selfsight.locks import alone, alone_if_free, owned
 
-WORDS = {"what": "runs/a", "otherwise": "name another place"}
+WORDS = {"what": "runs/a", "otherwise": "or name another place"}
 
 
 def test_a_lock_is_free_once_its_block_is_left(tmp_path: Path) -> None:

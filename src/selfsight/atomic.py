@@ -25,7 +25,7 @@ from selfsight.names import shown
 PART = re.compile(r"\.[0-9a-f]{16}\.part$")
 NAMED = 50  # characters of a name that its part's begins with: the longest names have no room more
 PAGE = bytes(4096)  # what there must be room for in a folder that something is to be written to
-ANOTHER = "name another place"
+ANOTHER = "or name another place"
 # What helps, by the system's reason; against others there is another place alone.
 REMEDIES = {
     errno.ENOSPC: "make room",
@@ -48,7 +48,8 @@ def written(path: Path, *, another: str = ANOTHER) -> Generator[BinaryIO]:
 
     Args:
         path: The place, in a folder that is there.
-        another: What to do against a fault, besides what helps against its reason.
+        another: What to do against a fault, after what helps against its reason: "or ...", where
+            it helps instead of that, "then ...".
 
     Raises:
         SelfsightError: If it cannot be written, on a full disk for one; from within the block too,
@@ -139,7 +140,7 @@ def blamed(
 
     Args:
         path: The place.
-        another: What to do, besides what helps against the reason.
+        another: As of `written`.
         what: What went wrong with it.
 
     Raises:
@@ -151,9 +152,9 @@ def blamed(
         reason, remedy = cause(path, error)
         kept = path.is_file() and error.errno not in (errno.EIO, errno.EEXIST)
         intact = "; what was saved there before is intact" if kept else ""
-        remedies = ", or ".join(filter(None, (remedy, another)))
+        helps = f"{remedy}, {another}" if remedy else another.partition(" ")[2]
         raise SelfsightError(
-            f"{shown(str(path))} {what}: {reason}{intact}. {remedies[:1].upper()}{remedies[1:]}"
+            f"{shown(str(path))} {what}: {reason}{intact}. {helps[:1].upper()}{helps[1:]}"
         ) from error
 
 
@@ -223,7 +224,7 @@ def subfolder(parent: Path, name: str, *, another: str = ANOTHER) -> Path:
         if place.is_symlink():
             raise SelfsightError(
                 f"{shown(str(place))} is a link, and nothing is written through it; take it away, "
-                f"or {another}"
+                f"{another}"
             )
     return folder(place, another=another)
 
@@ -238,14 +239,14 @@ def write_bytes(path: Path, content: bytes, *, another: str = ANOTHER) -> None:
         file.write(content)
 
 
-def write_text(path: Path, content: str) -> None:
+def write_text(path: Path, content: str, *, another: str = ANOTHER) -> None:
     """Write a text file as `write_bytes` does, in UTF-8."""
-    write_bytes(path, content.encode())
+    write_bytes(path, content.encode(), another=another)
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any, *, another: str = ANOTHER) -> None:
     """Write plain values as indented JSON, as `write_bytes` does; see `json_text`."""
-    write_text(path, json_text(content) + "\n")
+    write_text(path, json_text(content) + "\n", another=another)
 
 
 def json_text(content: Any) -> str:

@@ -124,7 +124,7 @@ def owned(path: Path, *, what: str, otherwise: str) -> Generator[Lock | None]:
     Args:
         path: The lock's file, in a folder that is there; it is removed at the end.
         what: What is owned, as a sentence begins with it.
-        otherwise: What to do, besides waiting, if another owns it.
+        otherwise: What to do if another owns it, after waiting: "or ...".
 
     Returns:
         As a context: the lock; None where there are no locks.
@@ -137,7 +137,7 @@ def owned(path: Path, *, what: str, otherwise: str) -> Generator[Lock | None]:
         lock = _taken_or_said(path, wait=False)
     except BlockingIOError:
         raise SelfsightError(
-            f"{what} is being written by {_holder(path)}; wait until that has ended, or {otherwise}"
+            f"{what} is being written by {_holder(path)}; wait until that has ended, {otherwise}"
         ) from None
     try:
         yield lock

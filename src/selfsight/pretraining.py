@@ -83,7 +83,9 @@ def _processes_of(settings: Pretrain) -> Generator[Processes]:
 def _pretrained(settings: Pretrain, processes: Processes) -> Run:
     """Learn as the settings say, together with other processes."""
     if settings.resume is not None:
-        return _resumed(Run.open(settings.resume), processes)
+        run = Run.open(settings.resume)
+        with run.owned() if processes.leads else contextlib.nullcontext():
+            return _resumed(run, processes)
     chosen = parsed_settings(settings.task, settings.set)
     device = resolve_device(settings.device)
     source = source_of(cast(str, settings.data), settings.task, settings.tile)
@@ -91,31 +93,30 @@ def _pretrained(settings: Pretrain, processes: Processes) -> Run:
     if settings.probe_every is not None:
         _labelled(cast(str, settings.data))
     place = Path(settings.out or _free_place("+".join(settings.task), cast(str, settings.data)))
-    ours = processes.leads and not place.exists()
-    run = Run(processes.told(Run.create(place).path if processes.leads else place))
-    try:
+    with Run.begun(place) if processes.leads else contextlib.nullcontext(Run(place)) as run:
+        run.path = processes.told(run.path)
         with threads(thread_count(settings.threads, settings.devices)):
             begun = (
                 fit_prepared(settings, chosen, source, device)
                 if is_fitted(settings.task)
                 else prepared(settings, chosen, source, device, processes)
             )
-    except BaseException:
-        if ours:
-            with contextlib.suppress(OSError):
-                place.rmdir()  # nothing is in it yet
-        raise
-    if processes.leads:
-        run.write_settings(
-            {
-                "asked": dataclasses.asdict(settings),
-                "plan": begun.plan.to_json(),
-                "skipped": [dataclasses.asdict(s) for s in begun.pictures.skipped],
-                "notes": list(begun.pictures.notes),
-                **_circumstances(device),
-            }
-        )
-    return _trained(run, begun)
+        if processes.leads:
+            _keep_settings(run, settings, begun, device)
+        return _trained(run, begun)
+
+
+def _keep_settings(run: Run, settings: Pretrain, begun: Prepared, device: str) -> None:
+    """Keep what was asked and derived."""
+    run.write_settings(
+        {
+            "asked": dataclasses.asdict(settings),
+            "plan": begun.plan.to_json(),
+            "skipped": [dataclasses.asdict(s) for s in begun.pictures.skipped],
+            "notes": list(begun.pictures.notes),
+            **_circumstances(device),
+        }
+    )
 
 
 def _labelled(data: str) -> tuple[Source, Source]:
@@ -244,15 +245,24 @@ def _concluded(
     run: Run, begun: Prepared, training: Training | Fitting, record: dict[str, Any]
 ) -> None:
     """Write the record and the curve, and say what came out."""
-    if isinstance(training.probe, CurveProbe):
-        from selfsight.looks.curve import draw_curve  # it draws, which is slow to load
-
-        place = run.picture("probe-curve")
-        draw_curve(training.rows, place, chance=training.probe.chance)
-        console().print(f"drew {place}")
     run.write_result("pretrain", record)
+    if isinstance(training.probe, CurveProbe):
+        _draw_curve(run, training.rows, training.probe.chance)
     console().print(f"{record['verdict']}: {' '.join(record['reasons'])}")
     console().print(f"saved in {run.path}: encoder.safetensors loads {_loads_by(begun.task)}")
+
+
+def _draw_curve(run: Run, rows: list[dict[str, float]], chance: float) -> None:
+    """Draw the curve of the probe; where it cannot be written the run is whole without it."""
+    from selfsight.looks.curve import draw_curve  # it draws, which is slow to load
+
+    try:
+        place = run.picture("probe-curve")
+        draw_curve(rows, place, chance=chance)
+    except SelfsightError as error:
+        console().print(f"no curve is drawn: {error}")
+    else:
+        console().print(f"drew {place}")
 
 
 def _say_of_data(run: Run, begun: Prepared, training: Training | Fitting) -> None:
@@ -267,7 +277,10 @@ def _say_of_data(run: Run, begun: Prepared, training: Training | Fitting) -> Non
         say_skipped(late, len(pictures), SETTINGS)
         kept = run.settings
         listed = [*kept.get("skipped", ()), *map(dataclasses.asdict, late)]
-        run.write_settings({**kept, "skipped": list({s["title"]: s for s in listed}.values())})
+        try:
+            run.write_settings({**kept, "skipped": list({s["title"]: s for s in listed}.values())})
+        except SelfsightError as error:  # which must hide nothing that ended the training
+            console().print(f"they are not listed there: {error}")
     told = training.seconds and told_of_waiting(pictures, training.waited / training.seconds)
     if told:
         console().print(told)

@@ -17,7 +17,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from selfsight import encoders
 from selfsight.batch import Epoch
 from selfsight.encoders import Encoder
 from selfsight.engine import Engine, uncompile_encoders
@@ -199,8 +198,9 @@ class Training:
 
     def _write(self, state: dict[str, Any]) -> None:
         """Write what is kept of the training."""
+        self.run.check_ours()
         for stem, encoder in encoders_of(self.task).items():
-            encoders.save(encoder, self.run.path, stem=stem)
+            self.run.save_encoder(encoder, stem)
         self.run.write_metrics(self.rows)
         self.run.save_checkpoint(state)
 
