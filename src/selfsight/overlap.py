@@ -10,9 +10,10 @@ import os
 from pathlib import Path
 
 from selfsight.augment.views import as_float
-from selfsight.data import Pictures, Source
+from selfsight.data import Pictures, Source, Unreadable
 from selfsight.data.pictures import contents
 from selfsight.data.reading import chosen_rows
+from selfsight.data.source import open_regular
 from selfsight.errors import SelfsightError
 from selfsight.plan import Plan
 from selfsight.preparing import source_of
@@ -91,10 +92,10 @@ def _length(stamp: str) -> str:
 def _bytes(stamp: str) -> bytes:
     """Hash a file; of one that cannot be read the stamp, which is like no other's."""
     try:
-        content = Path(stamp.rsplit(" ", 2)[0]).read_bytes()
-    except OSError:
-        content = stamp.encode(errors="surrogateescape")
-    return hashlib.blake2b(content, digest_size=16).digest()
+        with open_regular(stamp.rsplit(" ", 2)[0]) as file:
+            return hashlib.blake2b(file.read(), digest_size=16).digest()
+    except (OSError, Unreadable):
+        return stamp.encode(errors="surrogateescape")
 
 
 def told_of_seen(seen: int | None, count: int, network: str) -> str:

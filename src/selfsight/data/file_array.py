@@ -13,7 +13,7 @@ from threading import RLock
 
 import numpy as np
 
-from selfsight.data.decode import Unreadable
+from selfsight.data.header import Lost, Unreadable
 from selfsight.data.source import open_regular
 from selfsight.errors import SelfsightError
 
@@ -84,7 +84,7 @@ class FileArray:
         """Read row i: -> of the shape without N.
 
         Raises:
-            Unreadable: If the file has become shorter, or its disk gives an error.
+            Lost: If the file has become shorter, or its disk gives an error.
         """
         if self._scattered:
             return self._gathered(i)
@@ -96,7 +96,7 @@ class FileArray:
         """Read all of it: -> of its shape.
 
         Raises:
-            Unreadable: As of a row.
+            Lost: As of a row.
         """
         flat = np.frombuffer(self._read(self._start, self.nbytes), self.dtype)
         return flat.reshape(self.shape, order="F" if self._scattered else "C")
@@ -136,9 +136,9 @@ class FileArray:
                     pieces.append(piece)
                     count -= len(piece)
         except OSError as error:
-            raise Unreadable(f"cannot be read: {error.strerror or error}") from error
+            raise Lost(f"cannot be read: {error.strerror or error}") from error
         if count:
-            raise Unreadable(f"{self.path.name} has become shorter")
+            raise Lost(f"{self.path.name} has become shorter")
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 

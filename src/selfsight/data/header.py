@@ -21,6 +21,10 @@ class Unreadable(Exception):
     """A picture that is skipped; the message is the reason, in words."""
 
 
+class Lost(Unreadable):
+    """A picture whose bytes the system does not give, or no longer: its file, or its disk."""
+
+
 class TooSmall(Unreadable):
     """A picture with a side too short for any task."""
 

@@ -177,7 +177,7 @@ class View(Source):
         yield ",".join(map(str, self.index))
 
 
-def open_regular(path: str | Path) -> BinaryIO:
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     """Open a file for reading, but no pipe, which may never say anything, and no device.
 
     Raises:
@@ -189,6 +189,12 @@ def open_regular(path: str | Path) -> BinaryIO:
         return file
     file.close()
     raise Unreadable("a pipe or a device, not a file")
+
+
+def state_of(file: BinaryIO) -> tuple[int, int]:
+    """Tell an open file from itself once it is changed: -> bytes, time of change."""
+    status = os.fstat(file.fileno())
+    return status.st_size, status.st_mtime_ns
 
 
 def _without_waiting(path: str, flags: int) -> int:
