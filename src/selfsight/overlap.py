@@ -15,6 +15,7 @@ from selfsight.data.pictures import contents
 from selfsight.data.reading import chosen_rows
 from selfsight.data.source import open_regular
 from selfsight.errors import SelfsightError
+from selfsight.origin import opened_origin
 from selfsight.plan import Plan
 from selfsight.preparing import source_of
 from selfsight.probes.baseline import some_rows
@@ -56,7 +57,7 @@ def seen_before(subject: Subject, data: str, test: Source) -> int | None:
         return None
     of = Plan.from_json(subject.run.settings["plan"])
     try:
-        source = source_of(of.data, of.tasks, of.tile)
+        source = source_of(opened_origin(of, subject.run.path), of.tasks, of.tile)
     except SelfsightError:
         return None
     if of.limit is not None and of.limit < len(source):
@@ -66,7 +67,7 @@ def seen_before(subject: Subject, data: str, test: Source) -> int | None:
         return _among(asked, known)
     names = set(known)
     seen = sum(identity in names for identity in asked)
-    return seen if seen or same_data(data, of.data) else None
+    return seen if seen or same_data(data, of.data_found) else None
 
 
 def _among(asked: list[str], known: list[str]) -> int:

@@ -8,7 +8,7 @@ gone, or their folder, and nothing is put in place of all that.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ from selfsight.data.canvases import DTYPES, Canvases, Form, Taken
 from selfsight.data.decode import Header, Unreadable
 from selfsight.data.decoding import Wanted, workers
 from selfsight.data.header import Lost
+from selfsight.data.imprint import imprint_of, placeless
 from selfsight.data.pictures import Digest
 from selfsight.data.scaling import check_channels, fitted_size
 from selfsight.data.skipping import MOST_SKIPPED, Failure, judge
@@ -115,12 +116,23 @@ class Streamed(Canvases):
 
     @property
     def fingerprint(self) -> str:
-        """Hash the files' paths, sizes and times, and which of them are here."""
+        """Hash the files' names and lengths, some of what they hold, and which of them are here.
+
+        Neither where they lie counts nor when they were copied there.
+        """
+        source = self.wanted.source
+        return self._hashed([imprint_of(source), *map(placeless, source.stamp())])
+
+    @property
+    def former_fingerprint(self) -> str:
+        """Hash the files' paths, lengths and times, as runs without an imprint have it."""
+        return self._hashed(self.wanted.source.stamp())
+
+    def _hashed(self, words: Iterable[str]) -> str:
         digest = Digest(self.shape)
-        for stamp in self.wanted.source.stamp():
-            digest.add(np.frombuffer(stamp.encode("utf-8", "surrogateescape"), dtype=np.uint8))
-        labels = self.wanted.source.labels
-        return digest.finished(torch.tensor(self.wanted.rows), labels)
+        for word in words:
+            digest.add(np.frombuffer(word.encode("utf-8", "surrogateescape"), dtype=np.uint8))
+        return digest.finished(torch.tensor(self.wanted.rows), self.wanted.source.labels)
 
     def taken(self, rows: Tensor) -> Taken:
         """Decode the pictures of `rows` (B,).
