@@ -25,7 +25,7 @@ from selfsight.data.reading import fitting
 from selfsight.data.scaling import SQUARE_VIEW
 from selfsight.data.source import labels_of, require_same_classes, same_classes
 from selfsight.data.splitting import FOLDS, folds_of
-from selfsight.errors import SelfsightError, UsageError
+from selfsight.errors import SelfsightError
 from selfsight.overlap import (
     in_both,
     seen_before,
@@ -184,10 +184,7 @@ def _sources(settings: Probe, subject: Subject) -> Parts:
 
     There is no test part without labels, and where few pictures are tested in folds.
     """
-    data = settings.data or subject.data
-    if data is None:
-        raise UsageError(f"probe {settings.run} needs DATA: labelled pictures")
-    parts = open_data(data)
+    parts = subject.parts(settings.data, f"probe {settings.run} needs DATA: labelled pictures")
     train, test = parts.train, parts.test
     if settings.test is not None:
         other = open_data(settings.test)

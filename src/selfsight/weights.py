@@ -91,8 +91,8 @@ def built(of: Plan) -> tuple[nn.Module, Recipe]:
         recipe = dataclasses.replace(Recipe.from_json(of.encoder), feed=AS_IT_IS)
         pretrained = (of.start or "").startswith("timm:")
         encoder = encoders.from_recipe(recipe, pretrained=pretrained)
-        if of.start and not pretrained:
-            begun = encoders.adapted(load(of.start), recipe.channels)
+        if of.start_found and not pretrained:
+            begun = encoders.adapted(load(of.start_found), recipe.channels)
             encoder.load_state_dict(begun.state_dict())
         try:
             tasks = {
