@@ -21,6 +21,7 @@ import torch
 from selfsight import atomic, encoders
 from selfsight.encoders import Encoder
 from selfsight.errors import SelfsightError, out_of_memory
+from selfsight.names import typed
 from selfsight.presence import ENCODER_FILE, SETTINGS, check_run
 
 METRICS, CHECKPOINT = "metrics.csv", "checkpoint.pt"
@@ -54,7 +55,7 @@ class Run:
             ) from error
         if (run.path / SETTINGS).exists():
             raise SelfsightError(
-                f"{path} holds another run; go on with it by --resume {path}, "
+                f"{path} holds another run; go on with it by --resume {typed(path)}, "
                 "or name another place with --out"
             )
         if taken:
@@ -116,7 +117,7 @@ class Run:
                 raise
             raise SelfsightError(
                 f"{path} is damaged and cannot be resumed from; start a new run from its "
-                f"encoder with --from {self.path}, or take {path.name} away to begin again"
+                f"encoder with --from {typed(self.path)}, or take {path.name} away to begin again"
             ) from error
 
     def metrics(self) -> list[dict[str, float]]:

@@ -16,6 +16,7 @@ from typing import Any, Protocol, cast
 
 from selfsight import atomic
 from selfsight.errors import SelfsightError
+from selfsight.names import told
 from selfsight.progress import console
 
 INSTALL = 'pip install "selfsight[track]"'
@@ -163,7 +164,7 @@ class MLflow:
     def end(self, record: Mapping[str, Any] | None) -> None:
         """Set the record as tags, and end the run."""
         for key, value in (record or {}).items():
-            self._client.set_tag(cast(str, self._id), key, str(value)[:LONGEST])
+            self._client.set_tag(cast(str, self._id), key, told(str(value))[:LONGEST])
         status = "KILLED" if record is None else "FINISHED"
         self._client.set_terminated(cast(str, self._id), status)
 
@@ -226,7 +227,7 @@ class Trackers:
 
 
 def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Lay nested settings out flat.
+    """Lay nested settings out flat; texts as `told` writes them.
 
     >>> flattened({"rate": 0.1, "encoder": {"name": "small", "size": None}})
     {'rate': 0.1, 'encoder.name': 'small', 'encoder.size': 'None'}
@@ -236,7 +237,7 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, Mapping):
             flat |= flattened(cast(Mapping[str, Any], value), f"{prefix}{key}.")
         else:
-            flat[prefix + key] = value if isinstance(value, int | float | str) else str(value)
+            flat[prefix + key] = value if isinstance(value, int | float) else told(str(value))
     return flat
 
 
