@@ -99,7 +99,7 @@ class WeightsAndBiases:
         kept = _kept(self.place, "wandb")
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", "selfsight"),
-            name=self.place.name,
+            name=told(self.place.name),
             dir=str(self.place),
             id=kept,
             resume="allow" if kept else None,
@@ -147,7 +147,7 @@ class MLflow:
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "selfsight")
         found = self._client.get_experiment_by_name(name)
         experiment = found.experiment_id if found else self._client.create_experiment(name)
-        begun = self._client.create_run(experiment, run_name=self.place.name)
+        begun = self._client.create_run(experiment, run_name=told(self.place.name))
         self._id = begun.info.run_id
         _keep(self.place, "mlflow", self._id)
         for key, value in settings.items():
