@@ -24,6 +24,7 @@ from selfsight.encoders.feeding import AS_IT_IS
 from selfsight.engine import resolve_device, threads
 from selfsight.errors import SelfsightError
 from selfsight.fitting import Fitting, fit_prepared, is_fitted, refuse
+from selfsight.names import typed
 from selfsight.origin import parts_of
 from selfsight.pace import as_compiled
 from selfsight.plan import Plan, thread_count
@@ -32,7 +33,7 @@ from selfsight.presence import TIMM, place_of
 from selfsight.probes.baseline import final_features, some_rows, untrained_encoder
 from selfsight.probes.curve import LABELS, TESTED, CurveProbe, few
 from selfsight.processes import Processes, joined
-from selfsight.progress import console
+from selfsight.progress import answers, console
 from selfsight.reading import read_aloud, say_skipped, told_of_waiting
 from selfsight.run import SETTINGS, Run
 from selfsight.settings import Pretrain
@@ -191,7 +192,7 @@ def _resumed(run: Run, processes: Processes, place: str | None) -> Run:
         raise SelfsightError(
             f"{of.data_found} holds other pictures than when {run.path} began, so it cannot go on "
             f"as it was. If its own lie elsewhere now, {NAME_IT}; or start a new run from its "
-            f"weights with --from {run.path}"
+            f"weights with --from {typed(run.path)}"
         )
     now = place_of(of.data_found)
     if processes.leads and now != kept["plan"].get("data_place"):
@@ -424,10 +425,13 @@ def recorded(settings: Pretrain) -> dict[str, Any]:
         raise SystemExit(0)  # the first process tells
     record = run.result("pretrain")
     if record is None:
-        raise SelfsightError(f"{run.path} ended without a record; go on with --resume {run.path}")
+        raise SelfsightError(
+            f"{run.path} ended without a record; go on with --resume {typed(run.path)}"
+        )
     return record
 
 
 def show(record: dict[str, Any]) -> None:
     """Say what to do next."""
-    print("\n".join(advice.lines(record)))
+    for line in advice.lines(record):
+        answers().print(line)
