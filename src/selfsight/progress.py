@@ -7,20 +7,30 @@ much, its share and the time left stay whole.
 
 import time
 from types import TracebackType
-from typing import Any
+from typing import IO, Any, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
 from selfsight.names import told
+from selfsight.streams import Lasting
 
 SECONDS_BETWEEN_LINES = 20.0
 BAR_SHARE, LONGEST_BAR = 1 / 8, 24  # of the terminal's width, and in characters
 
 
 class _Plain(Console):
-    """A console that shows whatever names a sentence holds."""
+    """A console that shows whatever names a sentence holds, and that no lost stream stops."""
+
+    @property
+    def file(self) -> IO[str]:
+        """Give the stream to write to; what cannot be written is dropped."""
+        return cast(IO[str], Lasting(super().file))
+
+    @file.setter
+    def file(self, new_file: IO[str]) -> None:
+        self._file = new_file
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print, with what cannot be shown written out."""
