@@ -105,6 +105,16 @@ def test_what_json_cannot_hold_is_refused_with_its_place(tmp_path: Path, value: 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_json_holds_no_control_character() -> None:
+    names = [chr(number) for number in (*range(32), *range(127, 160), 0x202E, 0xDCE9)]
+
+    spelt = json_text({name: name for name in names})
+
+    assert spelt.isascii()
+    assert set(spelt) - {"\n"} == set(filter(str.isprintable, spelt))
+    assert json.loads(spelt) == {name: name for name in names}
+
+
 def test_finite_records_are_json(tmp_path: Path) -> None:
     record = {"loss": 1e-300, "none": None, "rows": [1, 2.5]}
 

@@ -63,7 +63,7 @@ def test_who_waits_says_for_whom(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
     with ThreadPoolExecutor(1) as pool, alone(place):
         waiting = pool.submit(wait)
-        while "\n" not in told and time.monotonic() - since < 60:
+        while "\n" not in told and not waiting.done() and time.monotonic() - since < 60:
             told += capsys.readouterr().err
         assert not waiting.done()
 

@@ -22,7 +22,6 @@ from selfsight import locks
 from selfsight.errors import SelfsightError
 from selfsight.locks import Lock, is_taken
 from selfsight.names import shown
-from selfsight.progress import console
 
 PART = re.compile(r"\.[0-9a-f]{16}\.part$")
 NAMED = 50  # characters of a name that its part's begins with: the longest names have no room more
@@ -267,6 +266,8 @@ def kept_if_possible(what: str) -> Generator[None]:
     try:
         yield
     except SelfsightError as error:
+        from selfsight.progress import console  # slow to load, and said seldom
+
         if what not in _unkept:
             console().print(f"{what} are not kept for the next time: {error}")
         _unkept.add(what)
@@ -315,20 +316,21 @@ def write_json(path: Path, content: Any, *, another: str = ANOTHER) -> None:
 
 
 def json_text(content: Any) -> str:
-    """Spell plain values as indented JSON, which every other program can read.
+    """Spell plain values as indented JSON, in ASCII without control characters.
 
     Raises:
         SelfsightError: If a number is NaN or infinite: JSON has no word for these, and a result
             that holds one is none.
     """
     try:
-        return json.dumps(content, indent=2, allow_nan=False)
+        spelt = json.dumps(content, indent=2, allow_nan=False)
     except ValueError as error:
         places = ", ".join(f"{place} is {value}" for place, value in _not_finite(content))
         raise SelfsightError(
             f"a record must hold finite numbers, and {places or error}; what was computed is of no "
             "use, so it is not written. A lower --rate or --precision f32 may help, or other data"
         ) from error
+    return spelt.replace("\x7f", "\\u007f")  # the one control character that JSON lets stand
 
 
 def _not_finite(content: Any, place: str = "") -> Iterator[tuple[str, float]]:

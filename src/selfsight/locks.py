@@ -19,7 +19,6 @@ from pathlib import Path
 
 from selfsight.errors import SelfsightError
 from selfsight.names import shown
-from selfsight.progress import console
 
 try:
     import fcntl
@@ -101,6 +100,8 @@ def alone(path: Path, *, doing: str | None = None) -> Generator[None]:
         lock = _taken_or_said(path, wait=False)
     except BlockingIOError:
         if doing:
+            from selfsight.progress import console  # it draws, which is slow to load
+
             console().print(f"waiting for {_holder(path)}, which {doing}")
         lock = _taken_or_said(path, wait=True)
     try:
@@ -192,6 +193,8 @@ def _taken_or_said(path: Path, *, wait: bool) -> Lock | None:
     except OSError as error:
         if error.errno not in LOCKLESS:
             raise
+        from selfsight.progress import console  # it draws, which is slow to load
+
         console().print(
             f"{path.parent} lies on a file system without locks ({error.strerror}), so nothing "
             "keeps a second process from writing there at the same time; start none"

@@ -25,6 +25,7 @@ from selfsight import atomic, encoders
 from selfsight.encoders import Encoder
 from selfsight.errors import SelfsightError, out_of_memory
 from selfsight.locks import Lock
+from selfsight.names import typed
 from selfsight.presence import ENCODER_FILE, SETTINGS, check_run
 
 METRICS, CHECKPOINT, LOCK = "metrics.csv", "checkpoint.pt", ".lock"
@@ -84,7 +85,8 @@ class Run:
             taken = [p for p in self.path.iterdir() if p.suffix != ".part" and p.name != LOCK]
         if (self.path / SETTINGS).exists():
             raise SelfsightError(
-                f"{self.path} holds another run; go on with it by --resume {self.path}, {OUT}"
+                f"{self.path} holds another run; go on with it by --resume {typed(self.path)}, "
+                f"{OUT}"
             )
         if taken:
             raise SelfsightError(f"{self.path} is not empty; name another place with --out")
@@ -108,7 +110,7 @@ class Run:
             atomic.tidy(self.path / name)
         lock = self.path / LOCK
         with atomic.owned(self.path, lock, otherwise=otherwise, another=another) as self._lock:
-            self._another = f"then go on with --resume {self.path}"
+            self._another = f"then go on with --resume {typed(self.path)}"
             try:
                 yield
             finally:
@@ -187,7 +189,7 @@ class Run:
                 raise
             raise SelfsightError(
                 f"{path} is damaged and cannot be resumed from; start a new run from its "
-                f"encoder with --from {self.path}, or take {path.name} away to begin again"
+                f"encoder with --from {typed(self.path)}, or take {path.name} away to begin again"
             ) from error
 
     def metrics(self) -> list[dict[str, float]]:
