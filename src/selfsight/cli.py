@@ -9,9 +9,11 @@ done; one that a full disk cut is not.
 
 import contextlib
 import importlib
+import logging
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Generator, Sequence
 from typing import Any, NamedTuple
 
 import tyro
@@ -63,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _let_threads_rest()
     words = list(sys.argv[1:] if arguments is None else arguments)
     with Standard() as streams:
-        with signals.raised():
+        with signals.raised(), _libraries_told():
             try:
                 status = _done(words)
             except KeyboardInterrupt:
@@ -79,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _done(words: list[str]) -> int:
-    """Do what is asked, and answer: -> exit status."""
+    """Do what the words ask for, and answer: -> exit status."""
     asked: Any = None
     try:
         asked = _asked(words)
@@ -104,6 +106,34 @@ def _done(words: list[str]) -> int:
             raise
         return _told(ran_out, 1)
     return 0
+
+
+@contextlib.contextmanager
+def _libraries_told() -> Generator[None]:
+    """Write what libraries remark, in warnings and log lines, as our own sentences are written."""
+    formatted, handler = warnings.formatwarning, logging.lastResort
+
+    def in_words(*remark: Any, **more: Any) -> str:
+        return told(formatted(*remark, **more).rstrip("\n")) + "\n"
+
+    warnings.formatwarning = in_words
+    logging.lastResort = _Told(logging.WARNING)
+    try:
+        yield
+    finally:
+        warnings.formatwarning, logging.lastResort = formatted, handler
+
+
+class _Told(logging.StreamHandler[Any]):
+    """Shows log lines that no program has set up a handler for, on standard error."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(sys.stderr)
+        self.setLevel(level)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a line without what cannot be shown."""
+        return told(super().format(record))
 
 
 def _let_threads_rest() -> None:
