@@ -12,7 +12,7 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -50,6 +50,10 @@ class Apart:
     def ended(self) -> bool:
         """Whether it has ended, of itself or killed."""
         return self._process.exitcode is not None
+
+    def send(self, number: int) -> None:
+        """Send it a signal."""
+        os.kill(cast(int, self._process.pid), number)
 
     def kill(self) -> None:
         """Kill it without a word, and wait until it is gone."""
