@@ -19,7 +19,7 @@ HEAVY = ("torch", "numpy", "timm", "lightning_fabric", "matplotlib")
 # The house of DESIGN.md. What serves all may be imported by everything, and imports only its like.
 SERVE_ALL = {
     "errors", "settings", "batch", "draws", "score", "atomic", "progress", "machine", "encoders",
-    "parts", "verdict", "advice", "cielab", "names", "presence",
+    "parts", "verdict", "advice", "cielab", "names", "presence", "locks",
 }  # fmt: skip
 LEFT_TO_RIGHT = (
     {"data"},
@@ -28,7 +28,17 @@ LEFT_TO_RIGHT = (
     {"run"},
     {"probes"},
     {"plan", "processes", "slowing", "train", "pace", "tracking"},
-    {"reading", "subject", "weights", "preparing", "overlap", "fitting", "pretraining", "probing"},
+    {
+        "origin",
+        "reading",
+        "subject",
+        "weights",
+        "preparing",
+        "overlap",
+        "fitting",
+        "pretraining",
+        "probing",
+    },
     {"looks"},
     {"neighbouring", "embedding", "looking", "applying"},
     {"studies"},

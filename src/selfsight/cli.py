@@ -4,11 +4,14 @@ Nothing heavy is loaded before a verb is asked for, so `selfsight --help` answer
 status: 0 done; 1 could not; 2 asked wrongly; 130 stopped by Ctrl-C, everything saved.
 """
 
+import contextlib
 import importlib
 import io
+import logging
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Generator, Sequence
 from typing import Any, NamedTuple
 
 import tyro
@@ -60,7 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a letter that it cannot write ends no command
             stream.reconfigure(errors="backslashreplace")
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    with _libraries_told():
+        return _done(list(sys.argv[1:] if arguments is None else arguments))
+
+
+def _done(words: list[str]) -> int:
+    """Do what the words ask for: -> exit status."""
     asked: Any = None
     try:
         asked = _asked(words)
@@ -89,6 +97,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return _told(ran_out, 1)
     return 0
+
+
+@contextlib.contextmanager
+def _libraries_told() -> Generator[None]:
+    """Write what libraries remark, in warnings and log lines, as our own sentences are written."""
+    formatted, handler = warnings.formatwarning, logging.lastResort
+
+    def in_words(*remark: Any, **more: Any) -> str:
+        return told(formatted(*remark, **more).rstrip("\n")) + "\n"
+
+    warnings.formatwarning = in_words
+    logging.lastResort = _Told(logging.WARNING)
+    try:
+        yield
+    finally:
+        warnings.formatwarning, logging.lastResort = formatted, handler
+
+
+class _Told(logging.StreamHandler[Any]):
+    """Shows log lines that no program has set up a handler for, on standard error."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(sys.stderr)
+        self.setLevel(level)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a line without what cannot be shown."""
+        return told(super().format(record))
 
 
 def _let_threads_rest() -> None:

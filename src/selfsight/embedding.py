@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from selfsight import atomic, machine
-from selfsight.data import Pictures, Skipped, Source, open_data
+from selfsight.data import Pictures, Skipped, Source
 from selfsight.data.scaling import SQUARE_VIEW
 from selfsight.data.streaming import Streamed
 from selfsight.errors import UsageError
@@ -53,15 +53,13 @@ def embed_as(settings: Embed) -> dict[str, Any]:
     begun = time.monotonic()
     subject = subject_of(settings.run, size=settings.size, device=settings.device)
     check_layer(subject.encoder, settings.layer)
-    data = settings.data or subject.data
-    if data is None:
-        raise UsageError(f"embed {settings.run} needs DATA: the pictures")
+    data = settings.data or subject.data or ""
     path = Path(str(settings.out))
     _check_place(path, Path(data))
     atomic.folder(path.parent)
     if path.exists():
         console().print(f"{path} is replaced once everything is computed")
-    parts = open_data(data)
+    parts = subject.parts(settings.data, f"embed {settings.run} needs DATA: the pictures")
     say_unlabelled(parts.train, parts.test)
     subject = subject.seeing(parts.train, parts.test)
     about = {

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from selfsight import atomic, machine
 from selfsight.data.scaling import SQUARE_VIEW
@@ -227,5 +226,6 @@ def _several(value: str | Path | Run | Sequence[str | Path | Run]) -> tuple[str,
 
 def show(record: dict[str, Any]) -> None:
     """Print the record for people: a table of networks, the verdict, and where the sheet is."""
-    Console().print(table_of(record))
-    answers().print(f"{record['verdict']}\nsheet: {record['sheet']}")
+    answers().print(table_of(record))
+    answers().print(record["verdict"])
+    answers().print(f"sheet: {record['sheet']}")

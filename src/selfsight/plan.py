@@ -19,6 +19,7 @@ from selfsight.errors import UsageError
 from selfsight.machine import cache_folder, processors, size_in_words
 from selfsight.parts.across import own_statistics
 from selfsight.parts.together import Mix
+from selfsight.presence import found_at
 from selfsight.progress import duration
 from selfsight.settings import Pretrain
 
@@ -76,6 +77,10 @@ class Plan:
         track: Names of what else is told the metrics.
         resting: Whether some parameters have no part in some steps, or in none.
         learned: How many of the pictures are learned from, None for all.
+        data_place: Where the data lies, as `presence.place_of` tells it; None of older runs.
+        imprint: Of the data, as `data.imprint` takes it; None of older runs.
+        start_place: The absolute path of the run that the first weights come from, if they do;
+            None also of older runs.
     """
 
     data: str
@@ -117,6 +122,19 @@ class Plan:
     track: tuple[str, ...] = ()
     resting: bool = False
     learned: int | None = None
+    data_place: str | None = None
+    imprint: str | None = None
+    start_place: str | None = None
+
+    @property
+    def data_found(self) -> str:
+        """Its data as it is found from the folder we are in."""
+        return found_at(self.data, self.data_place)
+
+    @property
+    def start_found(self) -> str | None:
+        """Where its first weights come from, as that is found from the folder we are in."""
+        return self.start_place or self.start
 
     @property
     def steps_per_epoch(self) -> int:

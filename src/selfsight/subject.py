@@ -15,13 +15,14 @@ from torch import Tensor
 
 from selfsight import atomic, encoders
 from selfsight.augment.views import as_float
-from selfsight.data import Source, survey
+from selfsight.data import Parts, Source, open_data, survey
 from selfsight.data.canvases import Canvases
 from selfsight.data.reading import HEADERS_FOR_FORM
 from selfsight.data.scaling import convertible
 from selfsight.encoders import Encoder, evaluating
 from selfsight.engine import resolve_device
 from selfsight.errors import SelfsightError, UsageError, unknown_name
+from selfsight.origin import opened_origin
 from selfsight.plan import Plan
 from selfsight.preparing import needs_of
 from selfsight.presence import TIMM
@@ -41,7 +42,7 @@ class Subject:
         encoder: The network.
         size: Side of the pictures it gets, in pixels.
         seed: Of its first weights.
-        data: What it was trained on, if known.
+        data: What it was trained on, as it is found from the folder we are in, if known.
         pretext: The record of its training, if there is one.
         run: The run it is of, None for timm's networks.
         device: Where to compute.
@@ -60,6 +61,24 @@ class Subject:
     def knows_labels(self) -> bool:
         """Whether labels may have taught it, as far as its runs can be asked."""
         return self.run is not None and _learned_from_labels(self.run)
+
+    def parts(self, data: str | None, needs: str) -> Parts:
+        """Open pictures to ask it about.
+
+        Args:
+            data: As asked; None for what it was trained on, wherever that lies.
+            needs: Who needs them and which, as a sentence begins: "embed RUN needs DATA: pictures".
+
+        Raises:
+            UsageError: If none are asked for, and it was trained on nothing that is known.
+            SelfsightError: If they are not there, or others are in the place of those it was
+                trained on.
+        """
+        if data is not None:
+            return open_data(data)
+        if self.run is None:
+            raise UsageError(needs)
+        return opened_origin(Plan.from_json(self.run.settings["plan"]), self.run.path)
 
     @property
     def channels(self) -> int:
@@ -142,7 +161,8 @@ def subject_of(
         run, part = run_of(name)
         of = Plan.from_json(run.settings["plan"])
         encoder, pretext = run.encoder(part), run.result("pretrain")
-        subject = Subject(name, encoder, size or of.size, of.seed, of.data, pretext, run, where)
+        size, data = size or of.size, of.data_found
+        subject = Subject(name, encoder, size, of.seed, data, pretext, run, where)
     fixed = subject.encoder.recipe.arguments.get("img_size")
     if fixed not in (None, subject.size):
         raise UsageError(f"{name} takes pictures of {fixed} px only; leave --size out")
@@ -157,7 +177,7 @@ def _learned_from_labels(run: Run) -> bool:
     if of.start is None or of.start.startswith(TIMM):
         return False
     try:
-        return _learned_from_labels(run_of(of.start)[0])
+        return _learned_from_labels(run_of(of.start_found or of.start)[0])
     except SelfsightError:
         return True
 

@@ -17,11 +17,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from selfsight import encoders
 from selfsight.batch import Epoch
 from selfsight.encoders import Encoder
 from selfsight.engine import Engine, uncompile_encoders
 from selfsight.errors import SelfsightError, Stopped
+from selfsight.names import typed
 from selfsight.parts import offered
 from selfsight.parts.together import Together
 from selfsight.plan import Plan, make_optimizer, rate_factor
@@ -152,7 +152,7 @@ class Training:
         if "counts" not in state:
             raise SelfsightError(
                 f"{self.run.path} was begun by an older selfsight and cannot be gone on with; "
-                f"start a new run from its weights with --from {self.run.path}"
+                f"start a new run from its weights with --from {typed(self.run.path)}"
             )
         self.task.load_state_dict(state["task"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -199,8 +199,9 @@ class Training:
 
     def _write(self, state: dict[str, Any]) -> None:
         """Write what is kept of the training."""
+        self.run.check_ours()
         for stem, encoder in encoders_of(self.task).items():
-            encoders.save(encoder, self.run.path, stem=stem)
+            self.run.save_encoder(encoder, stem)
         self.run.write_metrics(self.rows)
         self.run.save_checkpoint(state)
 
@@ -233,7 +234,7 @@ class Training:
                 if asked and not last:
                     raise Stopped(
                         f"stopped at step {self.step:,} of {self.plan.steps:,}, and saved; "
-                        f"go on with: selfsight pretrain --resume {self.run.path}"
+                        f"go on with: selfsight pretrain --resume {typed(self.run.path)}"
                     )
         uncompile_encoders(self.task)
 

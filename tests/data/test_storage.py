@@ -1,6 +1,7 @@
 """Storage: memory, map and stream give a step the same pictures, and maps survive what happens."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,11 +17,11 @@ from torch import Tensor
 from selfsight.data import Ahead, Pictures, batch_at, open_data, read
 from selfsight.data.canvases import Storage
 from selfsight.data.folder import Folder
-from selfsight.data.locks import alone
 from selfsight.data.reading import fitting
 from selfsight.data.streaming import Streamed
 from selfsight.data.walking import walked
 from selfsight.errors import SelfsightError
+from selfsight.locks import alone
 
 EVERYWHERE: tuple[Storage, ...] = ("memory", "map", "stream")
 
@@ -80,10 +81,19 @@ def test_a_map_has_the_fingerprint_of_memory_and_a_stream_its_own(folder: Path) 
 
     assert mapped.fingerprint == plain.fingerprint
     assert stream.fingerprint == read(source, side=32, storage="stream").fingerprint
-    os.utime(folder / "a" / "00.png", (1, 1))
-    assert (
-        stream.fingerprint != read(open_data(folder).train, side=32, storage="stream").fingerprint
-    )
+
+
+def test_the_fingerprint_of_a_stream_is_of_pictures_wherever_they_lie(folder: Path) -> None:
+    def now(place: Path) -> str:
+        return read(open_data(place).train, side=32, storage="stream").fingerprint
+
+    before, path = now(folder), folder / "a" / "00.png"
+    shutil.copytree(folder, folder.parent / "copy")  # with times of its own
+    os.utime(path, (1, 1))
+
+    assert now(folder) == now(folder.parent / "copy") == before
+    path.write_bytes(path.read_bytes() + b"\0")
+    assert now(folder) != before
 
 
 @pytest.mark.parametrize("storage", EVERYWHERE)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from selfsight.data.locks import alone
+from selfsight.locks import alone
 
 ARCHIVES = ("*.zip", "*.tgz", "*.gz", "*.mat")  # what torchvision fetches before it unpacks
 DEEPEST = 3  # folders down that it puts them, at most: `MNIST/raw/*.gz`

@@ -25,10 +25,10 @@ from selfsight import machine
 from selfsight.data.canvases import Form
 from selfsight.data.decode import Unreadable
 from selfsight.data.decoding import Wanted, workers
-from selfsight.data.locks import alone, alone_if_free
 from selfsight.data.maps import ABOUT, IMAGES, Map, Writer, opened
 from selfsight.data.skipping import Failure, judge
 from selfsight.errors import SelfsightError
+from selfsight.locks import alone, alone_if_free
 
 REVISION = 1  # of how a map is written: another one makes old maps useless
 UNUSED_DAYS = 30  # after which a map is taken away when another one is written

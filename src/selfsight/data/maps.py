@@ -69,8 +69,15 @@ class Mapped(Canvases):
         raw = images.numpy().view(np.uint8).reshape(len(rows), self._each)
         with self._lock:
             for place in rows.argsort().tolist():  # in the order of the file
-                self._file.seek(int(rows[place]) * self._each)
-                if self._file.readinto(raw[place].data) != self._each:
+                try:
+                    self._file.seek(int(rows[place]) * self._each)
+                    whole = self._file.readinto(raw[place].data) == self._each
+                except OSError as error:
+                    raise SelfsightError(
+                        f"{self.path} can no longer be read: {error.strerror or error}. Name "
+                        "another folder for it with SELFSIGHT_CACHE, and start again."
+                    ) from error
+                if not whole:
                     raise SelfsightError(
                         f"{self.path} has been cut short. Start again, and it will be written anew."
                     )

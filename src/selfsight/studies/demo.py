@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from rich.console import Console
 
 from selfsight import atomic, probing
 from selfsight.data import Source, open_data, read
@@ -25,7 +24,7 @@ from selfsight.plan import Plan
 from selfsight.pretraining import pretrain
 from selfsight.probes.baseline import final_features, untrained_encoder
 from selfsight.probing import probe
-from selfsight.progress import console
+from selfsight.progress import answers, console
 from selfsight.run import SETTINGS, Run
 from selfsight.settings import Demo
 
@@ -131,13 +130,14 @@ def show(record: dict[str, Any]) -> None:
     """Print the demo's outcome, and what to type for one's own pictures."""
     probing.show(record)
     right = record["neighbours_right"]
-    Console(soft_wrap=True, highlight=False).print(
-        f"question: {record['question']}\n"
+    for line in (
+        f"question: {record['question']}",
         f"of the five nearest neighbours, {right['trained']:.0%} are of the same photograph "
-        f"({right['untrained']:.0%} by the untrained network)\n"
-        f"pictures: {record['filters']}\n"
-        f"          {record['neighbours']}\n"
-        f"took {record['seconds']:.0f} s; now with your own folder of pictures:\n"
-        "  selfsight pretrain FOLDER --task rotation --minutes 10 --out runs/mine\n"
-        "  selfsight probe runs/mine LABELLED_FOLDER"
-    )
+        f"({right['untrained']:.0%} by the untrained network)",
+        f"pictures: {record['filters']}",
+        f"          {record['neighbours']}",
+        f"took {record['seconds']:.0f} s; now with your own folder of pictures:",
+        "  selfsight pretrain FOLDER --task rotation --minutes 10 --out runs/mine",
+        "  selfsight probe runs/mine LABELLED_FOLDER",
+    ):
+        answers().print(line)
