@@ -93,7 +93,7 @@ def _done(
         os.dup2(into, descriptor)
     os.environ.clear()
     os.environ.update(environment)
-    gc.freeze()  # what is loaded stays: to look through it for garbage takes longer than the command
+    gc.freeze()  # what is loaded stays: to search it for garbage takes longer than the command
     torch.set_num_threads(1)
     warnings.simplefilter(warning)
     if largest_file is not None:

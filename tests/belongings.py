@@ -14,17 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet
 import torch
 from torch import Tensor
 
 CLOCKED = {"seconds", "waiting", "waited", "samples_per_second", "machine", "began", "since"}
+HOME = "at-home"  # what every folder is called that is held against another
+PATH_OF_HOME = re.compile(rf"/[^\s\"']*/{HOME}\b")
 KEY = re.compile(r"[0-9a-f]{32}")  # of a map: it depends on where the pictures lie
 
 
 def belongings(home: Path) -> dict[str, str]:
     """Say what lies in a folder: -> name within it to what it holds, as a digest or a word."""
     return {
-        _name(path.relative_to(home).as_posix()): "a folder" if path.is_dir() else _held(path, home)
+        _name(path.relative_to(home).as_posix()): "a folder" if path.is_dir() else _held(path)
         for path in sorted(home.rglob("*"))
     }
 
@@ -46,14 +49,14 @@ def _name(name: str) -> str:
     return KEY.sub("KEY", name) if name.startswith("cache/maps/") else name
 
 
-def _held(path: Path, home: Path) -> str:
+def _held(path: Path) -> str:
     """Digest what a file holds."""
     if path.suffix == ".lock":
         return "a lock"
     if path.name == "checkpoint-before.pt":  # how long before, the clock decides
         return "a checkpoint" if _digest(_checkpoint(path)) else ""
     try:
-        digest = _digest(READERS.get(path.suffix, Path.read_bytes)(path), str(home))
+        digest = _digest(READERS.get(path.suffix, Path.read_bytes)(path))
     except Exception as error:
         return f"unreadable: {error}"
     return digest
@@ -77,37 +80,44 @@ def _record(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def _features(path: Path) -> Any:
+    table = pyarrow.parquet.read_table(path)
+    return [table.schema.to_string(truncate_metadata=False), table.to_pydict()]
+
+
 READERS: dict[str, Callable[[Path], Any]] = {
     ".pt": _checkpoint,
     ".csv": _table,
     ".json": _record,
     ".npz": _arrays,
+    ".parquet": _features,
 }
 
 
-def _digest(value: Any, home: str = "") -> str:
+def _digest(value: Any) -> str:
     digest = hashlib.blake2b(digest_size=16)
-    _add(digest, value, home)
+    _add(digest, value)
     return digest.hexdigest()
 
 
-def _add(digest: Any, value: Any, home: str) -> None:
+def _add(digest: Any, value: Any) -> None:
     """Add a value to a digest, whatever it is made of."""
     if isinstance(value, dict):
         for key, one in value.items():
             if key not in CLOCKED:
-                _add(digest, str(key), home)
-                _add(digest, one, home)
+                _add(digest, str(key))
+                _add(digest, one)
     elif isinstance(value, list | tuple):
         digest.update(f"list of {len(value)}".encode())
         for one in value:
-            _add(digest, one, home)
+            _add(digest, one)
     elif isinstance(value, Tensor):
-        _add(digest, value.detach().cpu().numpy(), home)
+        _add(digest, value.detach().cpu().numpy())
+    elif isinstance(value, np.ndarray) and value.dtype.kind in "US":
+        _add(digest, value.tolist())
     elif isinstance(value, np.ndarray):
         digest.update(f"{value.dtype}{value.shape}".encode() + value.tobytes())
     elif isinstance(value, bytes):
-        digest.update(value.replace(home.encode(), b"HOME") if home else value)
+        digest.update(value)
     else:
-        text = repr(value)
-        digest.update((text.replace(home, "HOME") if home else text).encode() + b"\0")
+        digest.update(PATH_OF_HOME.sub("HOME", repr(value)).encode() + b"\0")

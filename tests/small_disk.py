@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 NEW_MOUNTS, NEW_USER, REMOUNT = 0x00020000, 0x10000000, 32
-AMPLE = 1 << 30  # bytes
+AMPLE, MANY = 1 << 30, 1 << 20  # bytes; files and folders
 
 
 def own_mounts() -> None:
@@ -29,13 +29,13 @@ def own_mounts() -> None:
     Path("/proc/self/gid_map").write_text(f"0 {group} 1")
 
 
-def mount(place: Path, *, size: int = AMPLE, files: int = 0, again: bool = False) -> None:
+def mount(place: Path, *, size: int = AMPLE, files: int = MANY, again: bool = False) -> None:
     """Mount an empty disk at a folder, or change one that is there.
 
     Args:
         place: The folder.
         size: How many bytes go on it; whole pages count.
-        files: How many files and folders go on it; 0: as many as one likes.
+        files: How many files and folders go on it.
         again: Whether it is there.
     """
     libc = ctypes.CDLL(None, use_errno=True)
