@@ -19,7 +19,6 @@ from pathlib import Path
 
 from selfsight.errors import SelfsightError
 from selfsight.names import shown
-from selfsight.progress import console
 
 try:
     import fcntl
@@ -186,6 +185,8 @@ def _taken_or_said(path: Path, *, wait: bool) -> Lock | None:
     except OSError as error:
         if error.errno not in LOCKLESS:
             raise
+        from selfsight.progress import console  # it draws, which is slow to load
+
         console().print(
             f"{path.parent} lies on a file system without locks ({error.strerror}), so nothing "
             "keeps a second process from writing there at the same time; start none"

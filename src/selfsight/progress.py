@@ -7,7 +7,7 @@ much, its share and the time left stay whole.
 
 import time
 from types import TracebackType
-from typing import Any
+from typing import IO, Any, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -15,19 +15,30 @@ from rich.table import Column
 from rich.text import Text
 
 from selfsight.names import told
+from selfsight.streams import Lasting
 
 SECONDS_BETWEEN_LINES = 20.0
 BAR_SHARE, LONGEST_BAR = 1 / 8, 24  # of the terminal's width, and in characters
 
 
 class _Plain(Console):
-    """A console that shows whatever names a sentence or a table holds.
+    """A console that shows whatever names a sentence or a table holds, and that no loss stops.
 
-    What cannot be shown is written out, and nothing in a name is a style, a link or an emoji.
+    What cannot be shown is written out, nothing in a name is a style, a link or an emoji, and what
+    a lost stream cannot take is dropped.
     """
 
     def __init__(self, *, stderr: bool = False) -> None:
         super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+    @property
+    def file(self) -> IO[str]:
+        """Give the stream to write to; what cannot be written is dropped."""
+        return cast(IO[str], Lasting(super().file))
+
+    @file.setter
+    def file(self, new_file: IO[str]) -> None:
+        self._file = new_file
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print; sentences run on at the terminal's edge, and tables fold."""
