@@ -2,7 +2,8 @@
 
 Every fault is put to a command in a process of its own (`trials.py` has the kinds and cases), and
 a table says how many of each kind were put and how many survived. A trial is a row, kept as soon as
-it is there; what has its row is not tried again.
+it is there; what has its row is not tried again, until a file of the library or of the trials
+changes.
 
     python tests/faults.py --work FOLDER [--only KIND:CASE:SEED ...] [--at-once N]
 
@@ -13,8 +14,10 @@ Exits with 1 if anything did not survive.
 import argparse
 import contextlib
 import csv
+import hashlib
 import multiprocessing.connection
 import os
+import re
 import shutil
 import signal
 import sys
@@ -30,6 +33,7 @@ from belongings import HOME
 from trials import KINDS, Broken, Trial
 
 HANGS = 300.0  # seconds: a trial takes a few
+STATE = re.compile(r"state-[0-9a-f]{16}")
 COLUMNS: tuple[str, ...] = ("kind", "case", "seed", "survived", "put", "why", "seconds")
 
 
@@ -155,6 +159,15 @@ def table(rows: Sequence[dict[str, str]]) -> str:
     return "\n".join(lines)
 
 
+def _state() -> str:
+    """Name what is tried: a digest of the library's files and those of the trials."""
+    digest, tests = hashlib.blake2b(digest_size=8), Path(__file__).parent
+    for path in sorted([*(tests.parent / "src").rglob("*.py"), *tests.glob("*.py")]):
+        if not path.name.startswith("test_"):
+            digest.update(path.read_bytes())
+    return f"state-{digest.hexdigest()}"
+
+
 def _keep(rows: Sequence[dict[str, str]], place: Path) -> None:
     """Keep the rows, in the place of those that were there."""
     with place.with_suffix(".part").open("w", newline="", encoding="utf-8") as file:
@@ -171,8 +184,11 @@ def main() -> int:
     parser.add_argument("--only", action="append", metavar="KIND:CASE:SEED", help="these, anew")
     parser.add_argument("--at-once", type=int, default=min(2, os.cpu_count() or 1))
     asked = parser.parse_args()
-    work = asked.work.resolve()
+    work = asked.work.resolve() / _state()
     work.mkdir(parents=True, exist_ok=True)
+    for older in work.parent.iterdir():
+        if older != work and STATE.fullmatch(older.name):
+            shutil.rmtree(older)
     place = work / "faults.csv"
     rows: list[dict[str, str]] = []
     if place.exists():

@@ -444,12 +444,12 @@ KINDS = {
     "kill -9": Kind(
         killed, tuple(name for name in CASES if name not in (*OF_DATA, "short")), seeds=4
     ),
-    "full disk": Kind(full, WRITING, seeds=6),
-    "flipped bits": Kind(flipped, tuple(FLIPS), seeds=5),
-    "two at once": Kind(twice, tuple(PAIRS), seeds=3),
+    "full disk": Kind(full, WRITING, seeds=4),
+    "flipped bits": Kind(flipped, tuple(FLIPS), seeds=3),
+    "two at once": Kind(twice, tuple(PAIRS), seeds=2),
     "a stream lost": Kind(lost, tuple(STREAMS), seeds=1),
     "asked to end": Kind(
-        asked_to_end, ("moco-v2", "fitted", "mapped", "probe", "embed npz", "demo"), seeds=6
+        asked_to_end, ("four in turns", "fitted", "mapped", "probe", "embed npz", "demo"), seeds=3
     ),
-    "data lost": Kind(data_lost, OF_DATA, seeds=3),
+    "data lost": Kind(data_lost, OF_DATA, seeds=2),
 }

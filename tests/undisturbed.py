@@ -52,11 +52,12 @@ class Case(NamedTuple):
 
 def _pretraining(tasks: Sequence[str], *more: str, data: str = "{data}/tiles.npz") -> Case:
     side = max(24, *(needs_of(name).least_side for name in tasks))
-    words = ["pretrain", data, "--out", "{home}/run", "--threads", "1", "--precision", "f32"]
+    words = ["pretrain", data, "--out", "{home}/run", "--size", str(side)]
     words += [word for task in tasks for word in ("--task", task)]
-    words += ["--size", str(side)]
     if TASKS[tasks[0]].way == "trained":
         words += ["--batch", str(BATCH), "--save-every", "0", "--encoder", "test_resnet"]
+        words += ["--threads", "1"]
+        words += [] if "--precision" in more else ["--precision", "f32"]
         words += [] if "--samples" in more else ["--samples", str(STEPS * BATCH)]
     return Case((*words, *more))
 
@@ -74,6 +75,10 @@ CASES: dict[str, Case] = {
     **{name: _pretraining([name]) for name, row in TASKS.items() if row.way == "trained"},
     "in turns": _pretraining(["moco-v2", "deepcluster"], "--mix", "alternate"),
     "summed": _pretraining(["pirl", "exemplar"], "--mix", "sum"),
+    "four in turns": _pretraining(
+        ["moco-v2", "instance-discrimination", "pirl", "deepcluster"], "--mix", "alternate"
+    ),
+    "bf16": _pretraining(["rotation"], "--precision", "bf16"),
     "fitted": _pretraining(["patch-dictionary"]),
     "mapped": _pretraining(["jigsaw"], "--storage", "map"),
     "probed on the way": _pretraining(["rotation"], "--probe-every", "2"),
@@ -218,17 +223,27 @@ def whole(name: str, work: Path) -> Whole:
     return Whole(**{**kept, "home": Path(kept["home"])})
 
 
+STOPPED = """
+import os
+from selfsight.train import Training
+advance = Training._advance
+def interrupted(training):
+    if training.step == 4:
+        os.kill(os.getpid(), 2)
+    advance(training)
+Training._advance = interrupted
+"""
+
+
 def stopped(work: Path) -> Path:
     """Give the folder of a run of moco-v2 that Ctrl-C stopped on its way."""
     place = work / "whole" / "stopped"
-    calls = whole("moco-v2", work).calls
     with alone(place.with_suffix(".lock")):
         if not (place / "made").exists():
             home = place / HOME
             shutil.rmtree(home, ignore_errors=True)
             prepared("moco-v2", work, home)
-            first = f"import striking\nstriking.strike('calls', {calls * 3 // 4}, 'signal', 2)"
-            status = begun(typed("moco-v2", work, home), home, first=first).wait()
+            status = begun(typed("moco-v2", work, home), home, first=STOPPED).wait()
             if status != 130 or not (home / "run" / "checkpoint.pt").exists():
                 raise RuntimeError(f"no run was stopped: {(place / 'said').read_text()}")
             (place / "made").touch()
