@@ -21,6 +21,7 @@ from torch import Tensor
 CLOCKED = {"seconds", "waiting", "waited", "samples_per_second", "machine", "began", "since"}
 HOME = "at-home"  # what every folder is called that is held against another
 PATH_OF_HOME = re.compile(rf"/[^\s\"']*/{HOME}\b")
+PACE = re.compile(r"[\d,.]+ pictures a second.*?(?='|\"|$)")
 KEY = re.compile(r"[0-9a-f]{32}")  # of a map: it depends on where the pictures lie
 
 
@@ -123,4 +124,5 @@ def _add(digest: Any, value: Any) -> None:
     elif isinstance(value, bytes):
         digest.update(value)
     else:
-        digest.update(PATH_OF_HOME.sub("HOME", repr(value)).encode() + b"\0")
+        text = PACE.sub("at a pace", PATH_OF_HOME.sub("HOME", repr(value)))
+        digest.update(text.encode() + b"\0")

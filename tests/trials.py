@@ -221,7 +221,7 @@ FLIPS = {
     "cached dictionary's recipe": Flip("probe", "probe", "cache/dictionaries/*.json"),
     "map": Flip("mapped", "mapped", "cache/maps/*/images"),
     "map's list": Flip("mapped", "mapped", "cache/maps/*/about.npz"),
-    "permutations": Flip("jigsaw", "jigsaw", "cache/permutations/*.npy"),
+    "permutations": Flip("many permutations", "many permutations", "cache/permutations/*.npy"),
 }
 
 
@@ -238,6 +238,8 @@ def flipped(trial: Trial) -> None:
         words = typed(case, work, home)
         if words[0] == "pretrain":  # made anew, with what lies in the cache
             shutil.rmtree(home / "run")
+    for record in (home / "run").glob("results/linear*"):  # it is not replaced by another run's
+        record.unlink()
     place = trial.chance.choice(sorted(home.glob(flip.file)))
     sound, name = place.read_bytes(), place.relative_to(home).as_posix()
     bits = sorted(trial.chance.sample(range(8 * len(sound)), FLIPPED))

@@ -79,6 +79,9 @@ CASES: dict[str, Case] = {
         ["moco-v2", "instance-discrimination", "pirl", "deepcluster"], "--mix", "alternate"
     ),
     "bf16": _pretraining(["rotation"], "--precision", "bf16"),
+    "many permutations": _pretraining(
+        ["jigsaw"], "--set", "jigsaw.grid=3", "--set", "jigsaw.permutations=500"
+    ),
     "fitted": _pretraining(["patch-dictionary"]),
     "mapped": _pretraining(["jigsaw"], "--storage", "map"),
     "probed on the way": _pretraining(["rotation"], "--probe-every", "2"),
