@@ -54,6 +54,23 @@ def test_one_at_a_time_though_the_file_is_removed(tmp_path: Path) -> None:
     assert most == [1] * 40
 
 
+def test_who_waits_says_for_whom(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place, told, since = tmp_path / "x.lock", "", time.monotonic()
+
+    def wait() -> None:
+        with alone(place, doing="writes the same map"):
+            pass
+
+    with ThreadPoolExecutor(1) as pool, alone(place):
+        waiting = pool.submit(wait)
+        while "\n" not in told and not waiting.done() and time.monotonic() - since < 60:
+            told += capsys.readouterr().err
+        assert not waiting.done()
+
+    assert told.startswith(f"waiting for process {os.getpid()} on {platform.node()} since ")
+    assert told.endswith(", which writes the same map\n")
+
+
 HOLDER = """
 import sys, time
 from pathlib import Path

@@ -18,8 +18,9 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from selfsight import locks
 from selfsight.errors import SelfsightError
-from selfsight.locks import is_taken
+from selfsight.locks import Lock, is_taken
 from selfsight.names import shown
 
 PART = re.compile(r"\.[0-9a-f]{16}\.part$")
@@ -38,6 +39,8 @@ REMEDIES = {
     errno.EIO: "see to the disk",
     errno.ENAMETOOLONG: "give it a shorter name",
 }
+
+_unkept: set[str] = set()  # what this process has said of that it is not kept
 
 
 @contextlib.contextmanager
@@ -163,8 +166,9 @@ def cause(path: Path, error: OSError) -> tuple[str, str | None]:
     reason, number = error.strerror or str(error), error.errno
     if number == errno.ELOOP and path.is_symlink():
         return "it is a link, and nothing is written through it", "take it away"
-    if number == errno.ENOENT and not path.parent.is_dir():
-        return f"{reason}: the folder {shown(str(path.parent))} is not there", "bring it back"
+    around = Path(os.fsdecode(error.filename) if error.filename else path).parent
+    if number == errno.ENOENT and not around.is_dir():
+        return f"{reason}: the folder {shown(str(around))} is not there", "make it"
     if number in (errno.ENOTDIR, errno.EEXIST) and (file := _in_the_way(path)):
         return f"{reason}: {shown(str(file))} is in the way", "move that away"
     if number in (errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST) and path.is_dir():
@@ -207,6 +211,20 @@ def folder(path: Path, *, another: str = ANOTHER) -> Path:
     return path
 
 
+def file_place(path: Path, *, another: str = ANOTHER) -> Path:
+    """Get the place of a file ready that is written later: -> the same path; see `folder`.
+
+    Raises:
+        SelfsightError: If nothing can be written in its folder, or a folder lies in its place.
+    """
+    folder(path.parent, another=another)
+    if path.is_dir():
+        raise SelfsightError(
+            f"{shown(str(path))} cannot be a file: a folder lies there; move it away, {another}"
+        )
+    return path
+
+
 def subfolder(parent: Path, name: str, *, another: str = ANOTHER) -> Path:
     """Make a folder of ours within another: -> its path, ready to be written to, as of `folder`.
 
@@ -221,12 +239,60 @@ def subfolder(parent: Path, name: str, *, another: str = ANOTHER) -> Path:
     place = parent
     for step in Path(name).parts:
         place = place / step
-        if place.is_symlink():
-            raise SelfsightError(
-                f"{shown(str(place))} is a link, and nothing is written through it; take it away, "
-                f"{another}"
-            )
+        refuse_link(place, another=another)
     return folder(place, another=another)
+
+
+def refuse_link(path: Path, *, another: str = ANOTHER) -> None:
+    """Refuse a place of ours where a link lies.
+
+    Raises:
+        SelfsightError: If one does.
+    """
+    if path.is_symlink():
+        raise SelfsightError(
+            f"{shown(str(path))} is a link, and nothing is written through it; take it away, "
+            f"{another}"
+        )
+
+
+@contextlib.contextmanager
+def kept_if_possible(what: str) -> Generator[None]:
+    """Keep in a block what can be computed again; the work goes on where it cannot be, told so.
+
+    Args:
+        what: What is kept, in the plural, as a sentence begins with it; it is said once.
+    """
+    try:
+        yield
+    except SelfsightError as error:
+        from selfsight.progress import console  # slow to load, and said seldom
+
+        if what not in _unkept:
+            console().print(f"{what} are not kept for the next time: {error}")
+        _unkept.add(what)
+
+
+@contextlib.contextmanager
+def owned(
+    place: Path, lock: Path, *, otherwise: str = ANOTHER, another: str = ANOTHER
+) -> Generator[Lock | None]:
+    """Own a file or folder for the length of a block, as `locks.owned` does.
+
+    Args:
+        place: What is owned.
+        lock: The lock's file, in a folder that is there.
+        otherwise: What to do if another process owns it, after waiting: "or ...".
+        another: As of `written`, if there can be no lock.
+
+    Raises:
+        SelfsightError: If another process owns it, by naming that one, or the lock cannot be made.
+    """
+    with contextlib.ExitStack() as stack:
+        with blamed(lock, another):
+            owning = locks.owned(lock, what=shown(str(place)), otherwise=otherwise)
+            held = stack.enter_context(owning)
+        yield held
 
 
 def write_bytes(path: Path, content: bytes, *, another: str = ANOTHER) -> None:

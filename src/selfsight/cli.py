@@ -64,8 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command: -> exit status."""
     _let_threads_rest()
     words = list(sys.argv[1:] if arguments is None else arguments)
-    with Standard() as streams, _libraries_told():
-        with signals.raised():
+    with Standard() as streams:
+        with signals.raised(), _libraries_told():
             try:
                 status = _done(words)
             except KeyboardInterrupt:
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _done(words: list[str]) -> int:
-    """Do what is asked, and answer: -> exit status."""
+    """Do what the words ask for, and answer: -> exit status."""
     asked: Any = None
     try:
         asked = _asked(words)

@@ -86,16 +86,24 @@ class Lock:
 
 
 @contextmanager
-def alone(path: Path) -> Generator[None]:
+def alone(path: Path, *, doing: str | None = None) -> Generator[None]:
     """Hold a lock for the length of a block, once it is free.
 
     Args:
         path: The lock's file, in a folder that is there.
+        doing: What whoever has it does, so that it can be said who is waited for.
 
     Raises:
         OSError: If it cannot be made.
     """
-    lock = _taken_or_said(path, wait=True)
+    try:
+        lock = _taken_or_said(path, wait=False)
+    except BlockingIOError:
+        if doing:
+            from selfsight.progress import console  # it draws, which is slow to load
+
+            console().print(f"waiting for {_holder(path)}, which {doing}")
+        lock = _taken_or_said(path, wait=True)
     try:
         yield
     finally:

@@ -46,7 +46,7 @@ from selfsight.probes.record import result_record
 from selfsight.probes.sampling import choose_labelled
 from selfsight.progress import Bar, answers, console
 from selfsight.reading import read_aloud
-from selfsight.run import ENCODER_FILE, Run
+from selfsight.run import ENCODER_FILE, OUT, Run
 from selfsight.settings import Probe
 from selfsight.subject import Subject, subject_of
 from selfsight.tasks.patch_dictionary import PatchesAlike
@@ -111,7 +111,7 @@ def probe_as(settings: Probe) -> dict[str, Any] | list[dict[str, Any]]:
         ]
     for record in records:
         record["next"] = _next(record, settings, subject, of_pictures)
-        atomic.write_json(_place(out, subject, record), record)
+        atomic.write_json(_place(out, subject, record), record, another=OUT)
     return records[0] if len(records) == 1 else records
 
 

@@ -22,10 +22,10 @@ BAR_SHARE, LONGEST_BAR = 1 / 8, 24  # of the terminal's width, and in characters
 
 
 class _Plain(Console):
-    """A console that shows whatever names a sentence or a table holds, and that no loss stops.
+    """A console that shows whatever names a sentence or a table holds.
 
-    What cannot be shown is written out, nothing in a name is a style, a link or an emoji, and what
-    a lost stream cannot take is dropped.
+    What cannot be shown is written out, and nothing in a name is a style, a link or an emoji. What
+    cannot be written, as to a terminal that was closed, is dropped.
     """
 
     def __init__(self, *, stderr: bool = False) -> None:
@@ -33,7 +33,7 @@ class _Plain(Console):
 
     @property
     def file(self) -> IO[str]:
-        """Give the stream to write to; what cannot be written is dropped."""
+        """Give the stream to write to, to which writing never fails."""
         return cast(IO[str], Lasting(super().file))
 
     @file.setter

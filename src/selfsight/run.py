@@ -21,9 +21,10 @@ from typing import Any, cast
 
 import torch
 
-from selfsight import atomic, encoders, locks
+from selfsight import atomic, encoders
 from selfsight.encoders import Encoder
 from selfsight.errors import SelfsightError, out_of_memory
+from selfsight.locks import Lock
 from selfsight.names import typed
 from selfsight.presence import ENCODER_FILE, SETTINGS, check_run
 
@@ -41,7 +42,7 @@ class Run:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._lock: locks.Lock | None = None
+        self._lock: Lock | None = None
         self._another = OUT  # what to do where it cannot be written, for sentences
 
     @classmethod
@@ -107,10 +108,8 @@ class Run:
         atomic.folder(self.path, another=another)
         for name in (RESULTS, PICTURES):
             atomic.tidy(self.path / name)
-        lock = locks.owned(self.path / LOCK, what=str(self.path), otherwise=otherwise)
-        with contextlib.ExitStack() as stack:
-            with atomic.blamed(self.path / LOCK, another):
-                self._lock = stack.enter_context(lock)
+        lock = self.path / LOCK
+        with atomic.owned(self.path, lock, otherwise=otherwise, another=another) as self._lock:
             self._another = f"then go on with --resume {typed(self.path)}"
             try:
                 yield

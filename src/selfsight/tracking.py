@@ -49,14 +49,15 @@ class TensorBoard:
     """
 
     def __init__(self, run: Path) -> None:
-        self.place = run / "tensorboard"
+        self.place = run
 
     def begin(self, settings: Mapping[str, Any], step: int) -> None:
         """Open an event file, with the settings as hyper-parameters."""
         from torch.utils.tensorboard.summary import hparams
         from torch.utils.tensorboard.writer import SummaryWriter
 
-        self._writer = SummaryWriter(str(self.place), purge_step=step + 1)
+        place = atomic.subfolder(self.place, "tensorboard")
+        self._writer = SummaryWriter(str(place), purge_step=step + 1)
         plain = {k: v if isinstance(v, int | float) else str(v) for k, v in settings.items()}
         experiment, start, self._ended = hparams(plain, {"loss": 0})
         for summary in (experiment, start):
@@ -95,6 +96,7 @@ class WeightsAndBiases:
         """Begin a run, or go on with that of an earlier start."""
         import wandb
 
+        atomic.subfolder(self.place, "wandb")
         known = "WANDB_MODE" in os.environ or "WANDB_API_KEY" in os.environ
         kept = _kept(self.place, "wandb")
         self._run = wandb.init(
@@ -137,7 +139,7 @@ class MLflow:
 
         place = os.environ.get("MLFLOW_TRACKING_URI")
         if place is None:
-            place = (self.place / "mlflow").resolve().as_uri()
+            place = atomic.subfolder(self.place, "mlflow").resolve().as_uri()
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # else it refuses plain files
         self._client = MlflowClient(tracking_uri=place)
         self._id = _kept(self.place, "mlflow")

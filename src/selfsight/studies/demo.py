@@ -25,7 +25,7 @@ from selfsight.pretraining import pretrain
 from selfsight.probes.baseline import final_features, untrained_encoder
 from selfsight.probing import probe
 from selfsight.progress import answers, console
-from selfsight.run import SETTINGS, Run
+from selfsight.run import LOCK, OUT, SETTINGS, Run
 from selfsight.settings import Demo
 
 DATA, TASK = "crops", "rotation"
@@ -56,8 +56,28 @@ def demo(*, out: str = "./selfsight-demo") -> dict[str, Any]:
 
 def demo_as(settings: Demo) -> dict[str, Any]:
     """Run the demo as the settings say; see `demo`."""
-    begun = time.monotonic()
     out = Path(settings.out)
+    _check_free(out)
+    atomic.folder(out, another=OUT)
+    with atomic.owned(out, out / LOCK, otherwise=OUT, another=OUT):
+        _check_free(out)  # another may have been here since, and have ended
+        return _done(out)
+
+
+def _check_free(out: Path) -> None:
+    """Refuse a folder that holds something other than a demo."""
+    if not out.is_dir() or (out / MARK).is_file():
+        return
+    with atomic.blamed(out, OUT):
+        if any(place.name != LOCK and place.suffix != ".part" for place in out.iterdir()):
+            raise SelfsightError(
+                f"{out} holds something other than a demo; name another place with --out"
+            )
+
+
+def _done(out: Path) -> dict[str, Any]:
+    """Do the whole job: -> the record."""
+    begun = time.monotonic()
     run = _trained(out)
     say = console().print
     say("asking every layer: " + QUESTION)
@@ -72,21 +92,17 @@ def demo_as(settings: Demo) -> dict[str, Any]:
         **pictures,
         "seconds": round(time.monotonic() - begun, 1),
     }
-    atomic.write_json(out / MARK, {"finished": True, **found})
+    atomic.write_json(out / MARK, {"finished": True, **found}, another=OUT)
     return found
 
 
 def _trained(out: Path) -> Run:
     """Pretrain in OUT/run: anew, or on from where an interrupted demo stopped."""
     place = out / "run"
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        if not (out / MARK).is_file():
-            raise SelfsightError(
-                f"{out} holds something other than a demo; name another place with --out"
-            )
-        if '"finished": true' in (out / MARK).read_text():
-            shutil.rmtree(place, ignore_errors=True)
-    atomic.write_json(atomic.folder(out) / MARK, {"finished": False})
+    atomic.refuse_link(place, another=OUT)
+    if (out / MARK).is_file() and '"finished": true' in (out / MARK).read_text():
+        shutil.rmtree(place, ignore_errors=True)
+    atomic.write_json(out / MARK, {"finished": False}, another=OUT)
     if (place / SETTINGS).exists():
         return pretrain(resume=str(place))
     return pretrain(DATA, TASK, minutes=MINUTES, out=str(place))
