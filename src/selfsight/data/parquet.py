@@ -26,6 +26,7 @@ from selfsight.errors import SelfsightError
 
 NAMES = "class"  # the column of the classes' names, beside one of their numbers
 NOBODY_KNOWS = -1  # how Hugging Face writes the labels of a contest's test part
+ROW_BYTES = 200  # that a row takes in lists of all, whatever it holds
 GROUPS_HELD = 2  # row groups kept in memory: the one being read, and its neighbour
 
 
@@ -58,12 +59,21 @@ class ParquetTable(EncodedSource):
         self._ends = np.cumsum([0, *sizes])  # (groups + 1,), where each row group starts and ends
         if self._ends[-1] == 0:
             raise SelfsightError(f"{self.name} holds no rows; give a file with pictures in it.")
+        packed = sum(piece.state[0] for piece in self._pieces)
+        check_memory(
+            f"the list of the {len(self):,} rows of {self.name}",
+            len(self) * ROW_BYTES,
+            "give a file with a picture in every row",
+            memory,
+            packed=packed,
+        )
         largest = sorted(size for p in self._pieces for size in _unpacked(p, self._column))
         check_memory(
             f"what is read at once of {self.name}, {GROUPS_HELD} row groups,",
             sum(largest[-GROUPS_HELD:]),
             "write it with smaller row groups, such as row_group_size=1000",
             memory,
+            packed=packed,
         )
         self._held: OrderedDict[int, Any] = OrderedDict()
         self._lock = Lock()
@@ -89,6 +99,8 @@ class ParquetTable(EncodedSource):
         value = value[self._inner] if self._inner and value.is_valid else value
         if not value.is_valid:
             raise Unreadable("the row holds no bytes")
+        if isinstance(value, pa.DictionaryScalar):
+            value = value.value
         return io.BytesIO(value.as_buffer())
 
     def stamp(self) -> Iterator[str]:
@@ -115,7 +127,9 @@ class ParquetTable(EncodedSource):
         with open_regular(path) as file:
             if state_of(file) != piece.state:
                 raise Lost(f"{path.name} has changed since it was opened")
-        with _opened(path, piece.metadata) as opened:
+        leaf = f"{self._column}.{self._inner}" if self._inner else self._column
+        apart = _said_once(piece.metadata.row_group(group), leaf)
+        with _opened(path, piece.metadata, apart) as opened:
             return opened.read_row_group(group, columns=[self._column]).column(0)
 
 
@@ -160,11 +174,32 @@ def _unpacked(piece: _Piece, column: str) -> list[int]:
     return sizes
 
 
-def _opened(path: Path, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
+def _said_once(group: pq.RowGroupMetaData, leaf: str) -> list[str]:
+    """Name a column whose values stand once each in the file, for the rows to name them: -> [leaf].
+
+    It is read as it stands: one value of a megabyte named by a million rows is no terabyte.
+    """
+    chunks = (group.column(k) for k in range(group.num_columns))
+    return [leaf for c in chunks if c.path_in_schema == leaf and c.has_dictionary_page]
+
+
+def _opened(
+    path: Path, metadata: pq.FileMetaData | None = None, apart: Sequence[str] = ()
+) -> pq.ParquetFile:
+    """Open a file.
+
+    Args:
+        path: The file.
+        metadata: Where everything lies, if that is known.
+        apart: Columns whose different values are kept once, apart from the rows.
+
+    Raises:
+        SelfsightError: If it is no Parquet file.
+    """
     try:
         open_regular(path).close()  # of a pipe pyarrow would wait for who writes into it
         file = pa.OSFile(os.fsencode(path))  # as text it takes only UTF-8
-        return pq.ParquetFile(file, metadata=metadata)
+        return pq.ParquetFile(file, metadata=metadata, read_dictionary=list(apart) or None)
     except Unreadable as reason:
         raise SelfsightError(f"{path} cannot be read as Parquet: it is {reason}") from reason
     except (pa.ArrowException, OSError) as error:
@@ -223,8 +258,31 @@ def _labels(paths: Sequence[Path], pieces: Sequence[_Piece], name: str) -> Label
 
 def _columns(path: Path, piece: _Piece, *columns: str | None) -> dict[str, list[Any]]:
     """Read some columns of a file, without the pictures."""
-    with _opened(path, piece.metadata) as file:
-        return file.read(columns=[column for column in columns if column]).to_pydict()
+    names = [column for column in columns if column]
+    words = [name for name in names if pa.types.is_string(piece.schema.field(name).type)]
+    for name in names:
+        check_memory(
+            f"column `{name}` of {path}",
+            sum(_unpacked(piece, name)),
+            "give one whole number or one word a picture",
+            packed=piece.state[0],
+        )
+    with _opened(path, piece.metadata, words) as file:
+        table = file.read(columns=names)
+    return {name: _values(table.column(name)) for name in names}
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    """Give the values of a column (N,); of one that is said once, rows share the same word."""
+    values: list[Any] = []
+    for chunk in column.chunks:
+        if isinstance(chunk, pa.DictionaryArray):
+            words = chunk.dictionary.to_pylist()
+            places = chunk.indices.to_pylist()
+            values += [None if place is None else words[place] for place in places]
+        else:
+            values += chunk.to_pylist()
+    return values
 
 
 def _names_in(schema: pa.Schema, column: str) -> list[str]:
