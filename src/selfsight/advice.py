@@ -25,11 +25,11 @@ these are trivial where a colour does. Whoever gained nothing by the one is sent
 the task of it that gained most in `docs/results`.
 """
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from selfsight.names import typed
 from selfsight.presence import found_at
 from selfsight.verdict import Solved, Word
 
@@ -128,7 +128,7 @@ def lines(record: dict[str, Any]) -> list[str]:
 
 def command(*words: object) -> str:
     """Write a command so that a shell reads it as meant, whatever is in a path."""
-    return shlex.join(["selfsight", *map(str, words)])
+    return " ".join(["selfsight", *map(typed, words)])
 
 
 def after_pretraining(

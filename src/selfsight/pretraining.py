@@ -24,6 +24,7 @@ from selfsight.encoders.feeding import AS_IT_IS
 from selfsight.engine import resolve_device, threads
 from selfsight.errors import SelfsightError
 from selfsight.fitting import Fitting, fit_prepared, is_fitted, refuse
+from selfsight.names import typed
 from selfsight.origin import parts_of
 from selfsight.pace import as_compiled
 from selfsight.plan import Plan, thread_count
@@ -32,7 +33,7 @@ from selfsight.presence import TIMM, place_of
 from selfsight.probes.baseline import final_features, some_rows, untrained_encoder
 from selfsight.probes.curve import LABELS, TESTED, CurveProbe, few
 from selfsight.processes import Processes, joined
-from selfsight.progress import console
+from selfsight.progress import answers, console
 from selfsight.reading import read_aloud, say_skipped, told_of_waiting
 from selfsight.run import SETTINGS, Run
 from selfsight.settings import Pretrain
@@ -89,7 +90,9 @@ def _processes_of(settings: Pretrain) -> Generator[Processes]:
 def _pretrained(settings: Pretrain, processes: Processes) -> Run:
     """Learn as the settings say, together with other processes."""
     if settings.resume is not None:
-        return _resumed(Run.open(settings.resume), processes, settings.place)
+        run = Run.open(settings.resume)
+        with run.owned() if processes.leads else contextlib.nullcontext():
+            return _resumed(run, processes, settings.place)
     chosen = parsed_settings(settings.task, settings.set)
     device = resolve_device(settings.device)
     parts = open_data(cast(str, settings.data))
@@ -103,32 +106,31 @@ def _pretrained(settings: Pretrain, processes: Processes) -> Run:
     if settings.probe_every is not None:
         _labelled(parts)
     place = Path(settings.out or _free_place("+".join(settings.task), cast(str, settings.data)))
-    ours = processes.leads and not place.exists()
-    run = Run(processes.told(Run.create(place).path if processes.leads else place))
-    try:
+    with Run.begun(place) if processes.leads else contextlib.nullcontext(Run(place)) as run:
+        run.path = processes.told(run.path)
         with threads(thread_count(settings.threads, settings.devices)):
             begun = (
                 fit_prepared(settings, chosen, source, device)
                 if is_fitted(settings.task)
                 else prepared(settings, chosen, source, device, processes)
             )
-    except BaseException:
-        if ours:
-            with contextlib.suppress(OSError):
-                place.rmdir()  # nothing is in it yet
-        raise
-    begun.plan = dataclasses.replace(begun.plan, **known_by)
-    if processes.leads:
-        run.write_settings(
-            {
-                "asked": dataclasses.asdict(settings),
-                "plan": begun.plan.to_json(),
-                "skipped": [dataclasses.asdict(s) for s in begun.pictures.skipped],
-                "notes": list(begun.pictures.notes),
-                **_circumstances(device),
-            }
-        )
-    return _trained(run, begun)
+        begun.plan = dataclasses.replace(begun.plan, **known_by)
+        if processes.leads:
+            _keep_settings(run, settings, begun, device)
+        return _trained(run, begun)
+
+
+def _keep_settings(run: Run, settings: Pretrain, begun: Prepared, device: str) -> None:
+    """Keep what was asked and derived."""
+    run.write_settings(
+        {
+            "asked": dataclasses.asdict(settings),
+            "plan": begun.plan.to_json(),
+            "skipped": [dataclasses.asdict(s) for s in begun.pictures.skipped],
+            "notes": list(begun.pictures.notes),
+            **_circumstances(device),
+        }
+    )
 
 
 def _place_of_run(start: str | None) -> str | None:
@@ -190,7 +192,7 @@ def _resumed(run: Run, processes: Processes, place: str | None) -> Run:
         raise SelfsightError(
             f"{of.data_found} holds other pictures than when {run.path} began, so it cannot go on "
             f"as it was. If its own lie elsewhere now, {NAME_IT}; or start a new run from its "
-            f"weights with --from {run.path}"
+            f"weights with --from {typed(run.path)}"
         )
     now = place_of(of.data_found)
     if processes.leads and now != kept["plan"].get("data_place"):
@@ -279,15 +281,24 @@ def _concluded(
     run: Run, begun: Prepared, training: Training | Fitting, record: dict[str, Any]
 ) -> None:
     """Write the record and the curve, and say what came out."""
-    if isinstance(training.probe, CurveProbe):
-        from selfsight.looks.curve import draw_curve  # it draws, which is slow to load
-
-        place = run.picture("probe-curve")
-        draw_curve(training.rows, place, chance=training.probe.chance)
-        console().print(f"drew {place}")
     run.write_result("pretrain", record)
+    if isinstance(training.probe, CurveProbe):
+        _draw_curve(run, training.rows, training.probe.chance)
     console().print(f"{record['verdict']}: {' '.join(record['reasons'])}")
     console().print(f"saved in {run.path}: encoder.safetensors loads {_loads_by(begun.task)}")
+
+
+def _draw_curve(run: Run, rows: list[dict[str, float]], chance: float) -> None:
+    """Draw the curve of the probe; where it cannot be written the run is whole without it."""
+    from selfsight.looks.curve import draw_curve  # it draws, which is slow to load
+
+    try:
+        place = run.picture("probe-curve")
+        draw_curve(rows, place, chance=chance)
+    except SelfsightError as error:
+        console().print(f"no curve is drawn: {error}")
+    else:
+        console().print(f"drew {place}")
 
 
 def _say_of_data(run: Run, begun: Prepared, training: Training | Fitting) -> None:
@@ -301,7 +312,10 @@ def _say_of_data(run: Run, begun: Prepared, training: Training | Fitting) -> Non
         say_skipped(late, len(pictures), SETTINGS)
         kept = run.settings
         listed = [*kept.get("skipped", ()), *map(dataclasses.asdict, late)]
-        run.write_settings({**kept, "skipped": list({s["title"]: s for s in listed}.values())})
+        try:
+            run.write_settings({**kept, "skipped": list({s["title"]: s for s in listed}.values())})
+        except SelfsightError as error:  # which must hide nothing that ended the training
+            console().print(f"they are not listed there: {error}")
     told = training.seconds and told_of_waiting(pictures, training.waited / training.seconds)
     if told:
         console().print(told)
@@ -417,10 +431,13 @@ def recorded(settings: Pretrain) -> dict[str, Any]:
         raise SystemExit(0)  # the first process tells
     record = run.result("pretrain")
     if record is None:
-        raise SelfsightError(f"{run.path} ended without a record; go on with --resume {run.path}")
+        raise SelfsightError(
+            f"{run.path} ended without a record; go on with --resume {typed(run.path)}"
+        )
     return record
 
 
 def show(record: dict[str, Any]) -> None:
     """Say what to do next."""
-    print("\n".join(advice.lines(record)))
+    for line in advice.lines(record):
+        answers().print(line)

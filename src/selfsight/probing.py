@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
@@ -46,9 +44,9 @@ from selfsight.probes.features import Network, Pixels
 from selfsight.probes.measure import Answers, Kind, measure_one
 from selfsight.probes.record import result_record
 from selfsight.probes.sampling import choose_labelled
-from selfsight.progress import Bar, console
+from selfsight.progress import Bar, answers, console
 from selfsight.reading import read_aloud
-from selfsight.run import ENCODER_FILE, Run
+from selfsight.run import ENCODER_FILE, OUT, Run
 from selfsight.settings import Probe
 from selfsight.subject import Subject, subject_of
 from selfsight.tasks.patch_dictionary import PatchesAlike
@@ -113,7 +111,7 @@ def probe_as(settings: Probe) -> dict[str, Any] | list[dict[str, Any]]:
         ]
     for record in records:
         record["next"] = _next(record, settings, subject, of_pictures)
-        atomic.write_json(_place(out, subject, record), record)
+        atomic.write_json(_place(out, subject, record), record, another=OUT)
     return records[0] if len(records) == 1 else records
 
 
@@ -424,11 +422,11 @@ def show(record: dict[str, Any] | list[dict[str, Any]]) -> None:
     """Print records for people: a table of layers, and the verdict."""
     for one in record if isinstance(record, list) else [record]:
         if one["labels"]:
-            Console().print(table_of(one))
-        Console(soft_wrap=True, highlight=False).print(
-            f"[bold]{one['verdict']}[/bold]: {escape(' '.join(one['reasons']))}"
-        )
-        print("\n".join(advice.lines(one)))
+            answers().print(table_of(one))
+        answers().print(one["verdict"], style="bold", end="")
+        answers().print(f": {' '.join(one['reasons'])}")
+        for line in advice.lines(one):
+            answers().print(line)
 
 
 def table_of(record: dict[str, Any]) -> Table:

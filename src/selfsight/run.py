@@ -5,14 +5,17 @@
     checkpoint.pt         everything for an exact resume, readable with weights_only=True
     encoder.safetensors   the encoder alone; encoder.json says how to build it
     results/NAME.json     what was measured       pictures/NAME.png    what was drawn
+    .lock                 which process trains here, while one does
 
 Every file is written beside its place and renamed.
 """
 
+import contextlib
 import csv
 import io
 import json
 import pickle
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,9 +24,13 @@ import torch
 from selfsight import atomic, encoders
 from selfsight.encoders import Encoder
 from selfsight.errors import SelfsightError, out_of_memory
+from selfsight.locks import Lock
+from selfsight.names import typed
 from selfsight.presence import ENCODER_FILE, SETTINGS, check_run
 
-METRICS, CHECKPOINT = "metrics.csv", "checkpoint.pt"
+METRICS, CHECKPOINT, LOCK = "metrics.csv", "checkpoint.pt", ".lock"
+RESULTS, PICTURES = "results", "pictures"
+OUT = "or name another place with --out"
 
 
 class Run:
@@ -35,31 +42,92 @@ class Run:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self._lock: Lock | None = None
+        self._another = OUT  # what to do where it cannot be written, for sentences
 
     @classmethod
     def create(cls, path: str | Path) -> "Run":
         """Take a directory that is new or empty.
 
         Raises:
-            SelfsightError: If something is there already, or it cannot be made.
+            SelfsightError: If something is there already, or it cannot be made or written.
         """
         run = cls(path)
+        run._check_free()
+        atomic.folder(run.path, another=OUT)
+        return run
+
+    @classmethod
+    @contextlib.contextmanager
+    def begun(cls, path: str | Path) -> Generator["Run"]:
+        """Take a directory that is new or empty, and own it for the length of a block.
+
+        Raises:
+            SelfsightError: As `create` and `owned` say.
+        """
+        new = not Path(path).exists()
         try:
-            run.path.mkdir(parents=True, exist_ok=True)
-            taken = any(path.suffix != ".part" for path in run.path.iterdir())
-        except OSError as error:
+            run = cls(path) if (Path(path) / LOCK).exists() else cls.create(path)
+            with run.owned(otherwise=OUT):
+                run._check_free()  # another may have been here since, and have ended
+                yield run
+        except BaseException:
+            if new:
+                with contextlib.suppress(OSError):
+                    Path(path).rmdir()  # if nothing is in it yet
+            raise
+
+    def _check_free(self) -> None:
+        """Refuse a directory that holds something already."""
+        if not self.path.is_dir():
+            return
+        with atomic.blamed(self.path, OUT, what="cannot be made a run's directory"):
+            taken = [p for p in self.path.iterdir() if p.suffix != ".part" and p.name != LOCK]
+        if (self.path / SETTINGS).exists():
             raise SelfsightError(
-                f"{path} cannot be made a run's directory: {error.strerror or error}; "
-                "name another place with --out"
-            ) from error
-        if (run.path / SETTINGS).exists():
-            raise SelfsightError(
-                f"{path} holds another run; go on with it by --resume {path}, "
-                "or name another place with --out"
+                f"{self.path} holds another run; go on with it by --resume {typed(self.path)}, "
+                f"{OUT}"
             )
         if taken:
-            raise SelfsightError(f"{path} is not empty; name another place with --out")
-        return run
+            raise SelfsightError(f"{self.path} is not empty; name another place with --out")
+
+    @contextlib.contextmanager
+    def owned(self, *, otherwise: str = "or stop it, and go on from there") -> Generator[None]:
+        """Own the run for the length of a block: no other process trains here.
+
+        What processes left here that died while they wrote is taken away.
+
+        Args:
+            otherwise: What to do, after waiting, if another owns it.
+
+        Raises:
+            SelfsightError: If another process owns it, by naming that one, or nothing can be
+                written here.
+        """
+        another = "or begin a new run from its weights, elsewhere, with --from"
+        atomic.folder(self.path, another=another)
+        for name in (RESULTS, PICTURES):
+            atomic.tidy(self.path / name)
+        lock = self.path / LOCK
+        with atomic.owned(self.path, lock, otherwise=otherwise, another=another) as self._lock:
+            self._another = f"then go on with --resume {typed(self.path)}"
+            try:
+                yield
+            finally:
+                self._lock, self._another = None, OUT
+
+    def check_ours(self) -> None:
+        """Refuse to write here once the directory is no longer the one that was owned.
+
+        Raises:
+            SelfsightError: If it, or the lock in it, was taken away meanwhile.
+        """
+        if self._lock is not None and not self._lock.is_there:
+            raise SelfsightError(
+                f"{self.path} was moved or taken away while this process wrote there, or the "
+                f"{LOCK} in it was, so nothing more is written. What was saved there can be gone "
+                "on with by --resume, where it is now"
+            )
 
     @classmethod
     def open(cls, path: str | Path) -> "Run":
@@ -88,17 +156,22 @@ class Run:
 
     def write_settings(self, content: dict[str, Any]) -> None:
         """Keep what was asked and derived."""
-        atomic.write_json(self.path / SETTINGS, content)
+        path = self.path / SETTINGS
+        atomic.write_json(path, content, another=self._another if path.exists() else OUT)
 
     def encoder(self, name: str | None = None) -> Encoder:
         """Load the encoder, ready to use: weights loaded, in evaluation mode."""
         return encoders.load(self.path, stem=f"encoder-{name}" if name else "encoder")
 
+    def save_encoder(self, encoder: Encoder, stem: str = "encoder") -> None:
+        """Keep an encoder alone, ready to be loaded."""
+        encoders.save(encoder, self.path, stem=stem, another=self._another)
+
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Keep everything for an exact resume."""
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        atomic.write_bytes(self.path / CHECKPOINT, buffer.getvalue())
+        atomic.write_bytes(self.path / CHECKPOINT, buffer.getvalue(), another=self._another)
 
     def load_checkpoint(self) -> dict[str, Any] | None:
         """Read the last checkpoint; None if there is none yet.
@@ -116,7 +189,7 @@ class Run:
                 raise
             raise SelfsightError(
                 f"{path} is damaged and cannot be resumed from; start a new run from its "
-                f"encoder with --from {self.path}, or take {path.name} away to begin again"
+                f"encoder with --from {typed(self.path)}, or take {path.name} away to begin again"
             ) from error
 
     def metrics(self) -> list[dict[str, float]]:
@@ -141,22 +214,22 @@ class Run:
         writer = csv.DictWriter(buffer, fieldnames=columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        atomic.write_text(self.path / METRICS, buffer.getvalue())
+        atomic.write_text(self.path / METRICS, buffer.getvalue(), another=self._another)
 
     def result(self, name: str) -> dict[str, Any] | None:
         """Read a measured result; None if it was not measured."""
-        path = self.path / "results" / f"{name}.json"
+        path = self.path / RESULTS / f"{name}.json"
         return cast(dict[str, Any], json.loads(path.read_text())) if path.exists() else None
 
     def write_result(self, name: str, record: dict[str, Any]) -> Path:
         """Keep a measured result: -> where."""
-        path = atomic.folder(self.path / "results") / f"{name}.json"
-        atomic.write_json(path, record)
+        path = atomic.subfolder(self.path, RESULTS, another=self._another) / f"{name}.json"
+        atomic.write_json(path, record, another=self._another)
         return path
 
     def picture(self, name: str) -> Path:
         """Name the place of a picture to be drawn."""
-        return atomic.folder(self.path / "pictures") / f"{name}.png"
+        return atomic.subfolder(self.path, PICTURES, another=OUT) / f"{name}.png"
 
 
 def load(path: str | Path) -> Encoder:

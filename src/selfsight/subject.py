@@ -28,7 +28,7 @@ from selfsight.preparing import needs_of
 from selfsight.presence import TIMM
 from selfsight.probes.features import Network, Pixels, pooled
 from selfsight.progress import console
-from selfsight.run import Run, run_of
+from selfsight.run import OUT, RESULTS, Run, run_of
 
 BATCH = 256  # pictures
 
@@ -130,10 +130,14 @@ class Subject:
             )
 
     def results(self, out: str | None = None) -> Path:
-        """Make the folder for results: `out` where asked, RUN/results, or ./results."""
-        if out is None:
-            return atomic.folder(self.run.path / "results" if self.run else Path("results"))
-        return atomic.folder(Path(out))
+        """Make the folder for results: `out` where asked, RUN/results, or ./results.
+
+        Raises:
+            SelfsightError: If nothing can be written there.
+        """
+        if out is None and self.run is not None:
+            return atomic.subfolder(self.run.path, RESULTS, another=OUT)
+        return atomic.folder(Path(out or RESULTS), another=OUT)
 
 
 def subject_of(

@@ -15,6 +15,7 @@ from selfsight.data import Pictures
 from selfsight.encoders import Encoder, Recipe
 from selfsight.encoders.feeding import AS_IT_IS
 from selfsight.errors import SelfsightError, UsageError
+from selfsight.names import typed
 from selfsight.parts.across import with_joint_statistics
 from selfsight.parts.together import Together
 from selfsight.plan import Plan
@@ -120,7 +121,7 @@ def trained_tasks(run: Run, *, device: str = "cpu") -> dict[str, nn.Module]:
     if state is None:
         raise SelfsightError(
             f"{run.path} holds no checkpoint, so its task's head is not there; go on with "
-            f"selfsight pretrain --resume {run.path}"
+            f"selfsight pretrain --resume {typed(run.path)}"
         )
     of = Plan.from_json(run.settings["plan"])
     task, _ = built(dataclasses.replace(of, start=None))

@@ -133,7 +133,7 @@ class Writer:
             "failed_reasons": np.array([str(f.reason) for f in failed], dtype=str),
             "fingerprint": fingerprint,
         }
-        with about.open("wb") as file:
+        with about.open("xb") as file:
             np.savez(file, allow_pickle=False, **arrays)
             file.flush()
             os.fsync(file.fileno())

@@ -14,7 +14,7 @@ import timm
 import torch
 from safetensors import SafetensorError
 
-from selfsight.atomic import write_bytes, write_json
+from selfsight.atomic import ANOTHER, write_bytes, write_json
 from selfsight.encoders import alexnet, patch_dictionary, small, small_stem
 from selfsight.encoders.encoder import Encoder, Recipe, averaged, named_layers
 from selfsight.encoders.own import OWN
@@ -202,11 +202,15 @@ def _cannot_fetch(name: str, error: Exception) -> SelfsightError:
     )
 
 
-def save(encoder: Encoder, folder: Path, *, stem: str = "encoder") -> None:
-    """Write `stem`.safetensors and `stem`.json, each beside its place and then renamed."""
+def save(encoder: Encoder, folder: Path, *, stem: str = "encoder", another: str = ANOTHER) -> None:
+    """Write `stem`.safetensors and `stem`.json, each beside its place and then renamed.
+
+    Raises:
+        SelfsightError: If one cannot be written; `another` is what to do then, see `atomic`.
+    """
     state = {key: value.cpu().contiguous() for key, value in encoder.model.state_dict().items()}
-    write_bytes(folder / f"{stem}.safetensors", safetensors.torch.save(state))
-    write_json(folder / f"{stem}.json", encoder.recipe.to_json())
+    write_bytes(folder / f"{stem}.safetensors", safetensors.torch.save(state), another=another)
+    write_json(folder / f"{stem}.json", encoder.recipe.to_json(), another=another)
 
 
 def load(folder: Path, *, stem: str = "encoder") -> Encoder:

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from selfsight import encoders, machine
+from selfsight import atomic, encoders, machine
 from selfsight.augment.views import as_float
 from selfsight.draws import Draws
 from selfsight.encoders import Encoder, Recipe
 from selfsight.errors import SelfsightError
+from selfsight.machine import CACHE
 from selfsight.parts.calibrating import calibrate
 from selfsight.probes.measure import Answers
 
@@ -95,14 +96,11 @@ def kept_answers(
     key = hashlib.blake2b(json.dumps(whole, sort_keys=True).encode(), digest_size=16).hexdigest()
     path = machine.cache_folder() / "baselines" / f"{key}.npz"
     if path.exists():
-        try:
+        with contextlib.suppress(SelfsightError):  # damaged: computed anew
             return Answers.load(path)
-        except SelfsightError:
-            path.unlink(missing_ok=True)  # damaged: computed anew
     answers = compute()
-    with contextlib.suppress(OSError):  # a cache that cannot be written only costs time later
-        path.parent.mkdir(parents=True, exist_ok=True)
-        answers.save(path)
+    with atomic.kept_if_possible("the answers of untrained networks and pixels"):
+        answers.save(atomic.folder(path.parent, another=CACHE) / path.name, another=CACHE)
     return answers
 
 
