@@ -331,8 +331,7 @@ def _say_of_data(run: Run, begun: Prepared, training: Training | Fitting) -> Non
         begun.batches.close()
     if not begun.processes.leads:
         return
-    if isinstance(pictures.images, Streamed) and pictures.images.failed:
-        late = [Skipped(f.title, str(f.reason)) for f in pictures.images.failed.values()]
+    if late := _late(pictures):
         say_skipped(late, len(pictures), SETTINGS)
         kept = run.settings
         listed = [*kept.get("skipped", ()), *map(dataclasses.asdict, late)]
@@ -343,6 +342,13 @@ def _say_of_data(run: Run, begun: Prepared, training: Training | Fitting) -> Non
     told = training.seconds and told_of_waiting(pictures, training.waited / training.seconds)
     if told:
         console().print(told)
+
+
+def _late(pictures: Pictures) -> list[Skipped]:
+    """List the streamed pictures that proved unreadable on the way."""
+    if not isinstance(pictures.images, Streamed):
+        return []
+    return [Skipped(f.title, str(f.reason)) for f in pictures.images.failed.values()]
 
 
 def _loads_by(task: nn.Module) -> str:
@@ -403,7 +409,7 @@ def _judged(run: Run, begun: Prepared, training: Training | Fitting) -> dict[str
         },
         "spread": round(trained.spread, 4),
         "rank": round(trained.rank, 2),
-        "skipped": len(begun.pictures.skipped),
+        "skipped": len(begun.pictures.skipped) + len(_late(begun.pictures)),
         "alike": of_pictures is not None,
         "verdict": verdict.word,
         "reasons": list(verdict.reasons),
