@@ -22,7 +22,7 @@ from selfsight.data.classes import NO_LABELS, Labels, classes_of, labels_or_reas
 from selfsight.data.columns import LABELS, first_of
 from selfsight.data.header import Lost, Unreadable, check_memory
 from selfsight.data.source import EncodedSource, open_regular, stamp_of, state_of
-from selfsight.errors import SelfsightError
+from selfsight.errors import SelfsightError, in_a_line
 from selfsight.names import shown
 
 NAMES = "class"  # the column of the classes' names, beside one of their numbers
@@ -190,13 +190,7 @@ def _opened(
     except Unreadable as reason:
         raise SelfsightError(f"{path} cannot be read as Parquet: it is {reason}") from reason
     except (pa.ArrowException, OSError) as error:
-        raise SelfsightError(f"{path} cannot be read as Parquet: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    """Say in a line what is wrong with a file."""
-    known = isinstance(error, OSError) and error.strerror
-    return known or (str(error).splitlines() or [type(error).__name__])[0]
+        raise SelfsightError(f"{path} cannot be read as Parquet: {in_a_line(error)}") from error
 
 
 def _is_binary(kind: pa.DataType) -> bool:
@@ -233,7 +227,7 @@ def _labels(paths: Sequence[Path], pieces: Sequence[_Piece], name: str) -> Label
             _columns(path, piece, column, names) for path, piece in zip(paths, pieces, strict=True)
         ]
     except (pa.ArrowException, OSError, KeyError, ValueError, OverflowError) as error:
-        raise SelfsightError(f"{what} cannot be read: {error}") from error
+        raise SelfsightError(f"{what} cannot be read: {in_a_line(error)}") from error
     values = [value for table in tables for value in table[column]]
     if set(values) == {NOBODY_KNOWS}:
         return NO_LABELS
