@@ -66,6 +66,10 @@ class Apart:
         assert self._process.pid is not None
         return self._process.pid
 
+    def send(self, number: int) -> None:
+        """Send it a signal."""
+        os.kill(self.number, number)
+
     def kill(self) -> None:
         """Kill it without a word, and wait until it is gone."""
         self._process.kill()
