@@ -86,7 +86,9 @@ def _record(path: Path) -> Any:
 
 def _features(path: Path) -> Any:
     table = pyarrow.parquet.read_table(path)
-    return [table.schema.to_string(truncate_metadata=False), table.to_pydict()]
+    about = table.schema.metadata or {}
+    said = {key.decode(): value.decode() for key, value in about.items()}
+    return [str(table.schema.remove_metadata()), said, table.to_pydict()]
 
 
 READERS: dict[str, Callable[[Path], Any]] = {

@@ -18,18 +18,18 @@ slow = pytest.mark.slow  # commands in processes of their own
 
 SLICE = {
     "kill -9": (
-        *(("four in turns", 3), ("four in turns", 1), ("bf16", 2), ("summed", 0)),
-        *(("mapped", 1), ("fitted", 1), ("probe", 1), ("embed parquet", 1)),
+        *(("four in turns", 1), ("bf16", 2), ("summed", 0)),
+        *(("mapped", 1), ("probe", 1), ("embed parquet", 1)),
     ),
-    "full disk": (("mapped", 0), ("mapped", 1), ("mapped", 2), ("embed npz", 0), ("look", 0)),
+    "full disk": (("mapped", 0), ("mapped", 1), ("embed npz", 0)),
     "flipped bits": (
-        *(("checkpoint", 0), ("encoder", 0), ("encoder's recipe", 0), ("settings", 0)),
-        *(("metrics", 0), ("result", 0), ("cached answers", 0), ("map", 0)),
+        *(("checkpoint", 0), ("encoder", 0), ("settings", 0)),
+        *(("cached answers", 0), ("map", 0)),
     ),
-    "two at once": (("one run", 0), ("one run resumed", 0), ("one file of embeddings", 0)),
-    "a stream lost": (("error full of rotation", 0), ("output gone of embed npz", 0)),
-    "asked to end": (("four in turns", 1), ("four in turns", 2), ("embed npz", 0)),
-    "data lost": (("npy in memory", 1), ("folder in stream", 0)),
+    "two at once": (("one run", 0), ("one run resumed", 0)),
+    "a stream lost": (("error full of rotation", 0),),
+    "asked to end": (("four in turns", 2),),
+    "data lost": (("folder in stream", 0),),
 }
 
 

@@ -95,12 +95,12 @@ class Trial:
                 "\nselfsight: " in f"\n{self.said}", f"it ended with {status} and no sentence"
             )
 
-    def on(self) -> list[str]:
+    def on(self, case: str = "") -> list[str]:
         """Give the words by which one goes on: with the run, or by the same command."""
-        run = self.home / "run"
-        if CASES[self.name].words[0] == "pretrain" and (run / "settings.json").exists():
+        case, run = case or self.name, self.home / "run"
+        if CASES[case].words[0] == "pretrain" and (run / "settings.json").exists():
             return ["pretrain", "--resume", str(run)]
-        return typed(self.name, self.work, self.home)
+        return typed(case, self.work, self.home)
 
     def goes_on(self) -> None:
         """Go on, and require the undisturbed outcome, and nothing besides."""
@@ -244,7 +244,6 @@ def flipped(trial: Trial) -> None:
     sound, name = place.read_bytes(), place.relative_to(home).as_posix()
     bits = sorted(trial.chance.sample(range(8 * len(sound)), FLIPPED))
     place.write_bytes(_with_flipped(sound, bits))
-    os.utime(place, (time.time(), place.stat().st_mtime))
     trial.put = f"bits {bits} of {name}"
     before, expected = belongings(home), whole(case, work).held
     status = trial.begun(words).wait()
@@ -253,15 +252,16 @@ def flipped(trial: Trial) -> None:
         trial.outcome(expected, but=name)
         return
     trial.holds(place.name in trial.said, f"{place.name} is not named")
-    wrong = [one for one in differences(before, belongings(home)) if not one.startswith(name)]
-    trial.holds(not wrong, f"refused, and yet changed: {wrong}")
-    if name == "run/checkpoint.pt":
-        place.with_name("checkpoint-before.pt").replace(place)
-    elif name.startswith("cache"):
-        place.unlink()
+    if name.startswith("cache"):  # met while a run is on its way: that goes on, the cache is mended
+        words = [] if words[0] == "probe" else trial.on(case)
     else:
-        place.write_bytes(sound)
-    status = trial.begun(words).wait()
+        wrong = [one for one in differences(before, belongings(home)) if not one.startswith(name)]
+        trial.holds(not wrong, f"refused, and yet changed: {wrong}")
+        if name == "run/checkpoint.pt":
+            place.with_name("checkpoint-before.pt").replace(place)
+        else:
+            place.write_bytes(sound)
+    status = trial.begun(words or typed(case, work, home)).wait()
     trial.holds(status == 0, f"after the remedy it ended with {status}")
     trial.outcome(expected)
 

@@ -175,6 +175,28 @@ def test_news_of_a_clustering_are_told_once_and_agreement_from_the_second_on() -
     assert task.after_step(401, 900) == {}
 
 
+@pytest.mark.parametrize("clusterings", [0, 1, 2])
+def test_news_that_wait_for_the_turn_of_the_task_are_told_by_a_resumed_run(
+    clusterings: int,
+) -> None:
+    task, other = deepcluster(), deepcluster()
+    for number in range(clusterings):
+        task.before_epoch(epoch_of(groups(), number))
+    other.load_state_dict(task.state_dict())
+
+    assert other.after_step(0, 9) == task.after_step(0, 9)
+
+
+def test_a_state_without_news_is_one_whose_news_are_told() -> None:
+    task, other = deepcluster(), deepcluster()
+    task.before_epoch(epoch_of(groups(), 0))
+    state = task.state_dict()
+    del state["_extra_state"]
+    other.load_state_dict(state)
+
+    assert other.after_step(0, 9) == {}
+
+
 def test_a_run_that_is_taken_up_again_goes_on_with_its_clusters() -> None:
     task, other = deepcluster(), deepcluster()
     task.before_epoch(epoch_of(groups(), 0))

@@ -51,6 +51,7 @@ LAST_SHARE = 0.1  # of a run, in which clusters stay: the rate is below a fortie
 MOST_DIRECTIONS = 256  # of the features, kept by whitening, as in the paper
 PICTURES_A_DIRECTION = 16  # at least: a variance that few pictures tell is whitened to noise
 DEVIATION = 0.01  # of a new head's weights
+NEWS = ("largest", "nmi")  # of a clustering
 LEAST_SHARE = 1 / 4  # of the mean cluster's size, below which a cluster counts as one of that size
 
 
@@ -111,7 +112,17 @@ class DeepCluster(nn.Module):
         self.register_buffer("weights", torch.ones(clusters))
         self.register_buffer("clustered", torch.tensor(False))
         self.register_buffer("ending", torch.tensor(False))
-        self.news: dict[str, Tensor] = {}  # of the clustering before this step, if there was one
+        self.news: dict[str, Tensor] = {}  # of the last clustering, until this task's next step
+        self.register_load_state_dict_pre_hook(_of_an_older_run)
+
+    def get_extra_state(self) -> Tensor:
+        """Give the news that are not told yet, in the order of `NEWS`: (2,), -1 for none."""
+        return torch.tensor([float(self.news.get(name, -1)) for name in NEWS])
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take up the news that are not told yet: tasks that take turns wait for theirs."""
+        told = zip(NEWS, state, strict=True)
+        self.news = {name: value for name, value in told if value != -1}
 
     @property
     def blind(self) -> float:
@@ -225,6 +236,11 @@ class DeepCluster(nn.Module):
     def forward(self, batch: Images) -> Score:
         crops, clusters = self.hide(batch)
         return self.score(self.predict(crops), clusters)
+
+
+def _of_an_older_run(task: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Let a state be loaded that was saved before news were part of it: as if all were told."""
+    state.setdefault(f"{prefix}_extra_state", torch.full((len(NEWS),), -1.0))
 
 
 def cluster_weights(sizes: Tensor) -> Tensor:
