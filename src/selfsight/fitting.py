@@ -39,7 +39,6 @@ from selfsight.train import Batches, Listener, Look
 from selfsight.weights import built, initial_encoder
 
 AT_ONCE = 256  # pictures
-CLOSED_FORM = "closed form"  # in a plan, the optimiser's name
 # What a fit cannot be asked, as flags, and the values that ask nothing.
 _OF_TRAINING = {
     "mix": None, "start": None, "batch": None, "optimizer": None, "rate": None, "decay": None,
@@ -134,7 +133,7 @@ def fit_prepared(
         batch=looked // steps,
         steps=steps,
         seed=settings.seed,
-        optimizer=CLOSED_FORM,
+        optimizer=plan.CLOSED_FORM,
         rate=0.0,
         decay=0.0,
         schedule=settings.schedule,

@@ -74,7 +74,7 @@ def _processes_of(settings: Pretrain) -> Generator[Processes]:
     refuse(settings)  # before other processes are started for nothing
     devices, nodes, device = settings.devices, settings.nodes, settings.device
     if settings.resume is not None:
-        of = Plan.from_json(Run.open(settings.resume).settings["plan"])
+        of = Plan.of(Run.open(settings.resume))
         devices, nodes, device = of.devices, of.nodes, of.device
     with joined(devices, nodes, resolve_device(device)) as processes:
         yield processes
@@ -149,7 +149,7 @@ def _curve_probe(begun: Prepared) -> CurveProbe | None:
 def _resumed(run: Run, processes: Processes) -> Run:
     """Go on with a run from its last checkpoint."""
     kept = run.settings
-    of = Plan.from_json(kept["plan"])
+    of = Plan.of(run)
     resolve_device(of.device)
     check_installed(of.track)
     _say_what_differs(kept, of)
@@ -180,13 +180,13 @@ def _resumed(run: Run, processes: Processes) -> Run:
 
 def _say_what_differs(kept: dict[str, Any], of: Plan) -> None:
     """Say so where a resume cannot be exact to the bit."""
-    now = _circumstances(of.device)
+    now, before = _circumstances(of.device), cast(dict[str, str], kept.get("versions", {}))
     differing = [
-        f"{name} was {kept['versions'][name]} and is {number}"
+        f"{name} was {before.get(name, 'unknown')} and is {number}"
         for name, number in now["versions"].items()
-        if kept["versions"].get(name) != number
+        if before.get(name) != number
     ]
-    if kept["machine"]["processor"] != now["machine"]["processor"]:
+    if kept.get("machine", {}).get("processor") != now["machine"]["processor"]:
         differing.append("the processor is another")
     if of.threads > machine.processors():
         differing.append(f"{of.threads} threads share {machine.processors()} cores")

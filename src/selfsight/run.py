@@ -11,19 +11,30 @@ Every file is written beside its place and renamed.
 
 import csv
 import io
-import json
+import os
 import pickle
+import shlex
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 
-from selfsight import atomic, encoders
+from selfsight import atomic, encoders, kept
 from selfsight.encoders import Encoder
+from selfsight.encoders.saved import again
 from selfsight.errors import SelfsightError, out_of_memory
 from selfsight.presence import ENCODER_FILE, SETTINGS, check_run
 
 METRICS, CHECKPOINT = "metrics.csv", "checkpoint.pt"
+# What settings.json holds; the plan is checked by those who know what a plan is.
+_SETTINGS: dict[str, Any] = {
+    "plan": dict,
+    "asked": dict,
+    "versions": dict[str, str],
+    "machine": dict,
+    "skipped": list[dict[str, str]],
+    "notes": list[str],
+}
 
 
 class Run:
@@ -78,13 +89,23 @@ class Run:
         Raises:
             SelfsightError: If the file is damaged, or of another program.
         """
+        path = self.path / SETTINGS
+        found = kept.read_record(path, remedy=self.without_settings)
         try:
-            kept = json.loads((self.path / SETTINGS).read_text())
-        except (OSError, ValueError) as error:
-            raise SelfsightError(f"{self.path / SETTINGS} cannot be read: {error}") from error
-        if not isinstance(kept, dict) or "plan" not in kept:
-            raise SelfsightError(f"{self.path} is no run: its {SETTINGS} is of something else")
-        return cast(dict[str, Any], kept)
+            for key, kind in _SETTINGS.items():
+                if key == "plan" or key in found:
+                    kept.check_value(found.get(key), kind, key)
+        except ValueError as error:
+            raise kept.Damaged(path, str(error), self.without_settings) from None
+        return found
+
+    @property
+    def without_settings(self) -> str:
+        """Say what helps where the settings are damaged."""
+        return (
+            "copy it anew from where the run came from, or take the run's weights without it: "
+            f"selfsight.load, or pretrain --from {self.path}"
+        )
 
     def write_settings(self, content: dict[str, Any]) -> None:
         """Keep what was asked and derived."""
@@ -92,7 +113,10 @@ class Run:
 
     def encoder(self, name: str | None = None) -> Encoder:
         """Load the encoder, ready to use: weights loaded, in evaluation mode."""
-        return encoders.load(self.path, stem=f"encoder-{name}" if name else "encoder")
+        stem = f"encoder-{name}" if name else "encoder"
+        if not (self.path / CHECKPOINT).is_file():
+            return encoders.load(self.path, stem=stem)
+        return encoders.load(self.path, stem=stem, remedy=again(self.path, stem))
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Keep everything for an exact resume."""
@@ -120,16 +144,16 @@ class Run:
             ) from error
 
     def metrics(self) -> list[dict[str, float]]:
-        """Read the logged steps, oldest first; a row has only the columns that it was given."""
+        """Read the logged steps, oldest first; a row has only the columns that it was given.
+
+        Raises:
+            SelfsightError: If the file is damaged.
+        """
         path = self.path / METRICS
-        if not path.exists():
+        if not os.path.lexists(path):
             return []
-        with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        whole = ("step", "samples")
-        return [
-            {k: int(v) if k in whole else float(v) for k, v in row.items() if v} for row in rows
-        ]
+        remedy = f"remove it (rm {shlex.quote(str(path))}), and the run goes on with rows from then"
+        return kept.read_rows(path, whole=("step", "samples"), remedy=remedy)
 
     def write_metrics(self, rows: list[dict[str, float]]) -> None:
         """Keep the logged steps; what a row lacks is left empty, and probes' columns come last."""
@@ -144,9 +168,16 @@ class Run:
         atomic.write_text(self.path / METRICS, buffer.getvalue())
 
     def result(self, name: str) -> dict[str, Any] | None:
-        """Read a measured result; None if it was not measured."""
+        """Read a measured result; None if it was not measured.
+
+        Raises:
+            SelfsightError: If the file is damaged.
+        """
         path = self.path / "results" / f"{name}.json"
-        return cast(dict[str, Any], json.loads(path.read_text())) if path.exists() else None
+        if not os.path.lexists(path):
+            return None
+        remedy = f"remove it (rm {shlex.quote(str(path))}) and measure anew"
+        return kept.read_record(path, remedy=remedy)
 
     def write_result(self, name: str, record: dict[str, Any]) -> Path:
         """Keep a measured result: -> where."""

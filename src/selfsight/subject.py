@@ -140,7 +140,7 @@ def subject_of(
         subject = Subject(name, encoder, side, seed, None, None, None, where)
     else:
         run, part = run_of(name)
-        of = Plan.from_json(run.settings["plan"])
+        of = Plan.of(run)
         encoder, pretext = run.encoder(part), run.result("pretrain")
         subject = Subject(name, encoder, size or of.size, of.seed, of.data, pretext, run, where)
     fixed = subject.encoder.recipe.arguments.get("img_size")
@@ -151,7 +151,7 @@ def subject_of(
 
 def _learned_from_labels(run: Run) -> bool:
     """Ask a run, and those that it began from; what cannot be asked may have."""
-    of = Plan.from_json(run.settings["plan"])
+    of = Plan.of(run)
     if needs_of(of.tasks).labels:
         return True
     if of.start is None or of.start.startswith(TIMM):

@@ -122,7 +122,7 @@ def trained_tasks(run: Run, *, device: str = "cpu") -> dict[str, nn.Module]:
             f"{run.path} holds no checkpoint, so its task's head is not there; go on with "
             f"selfsight pretrain --resume {run.path}"
         )
-    of = Plan.from_json(run.settings["plan"])
+    of = Plan.of(run)
     task, _ = built(dataclasses.replace(of, start=None))
     task.load_state_dict(state["task"])
     task.to(device).eval()

@@ -95,7 +95,7 @@ def _trained(out: Path) -> Run:
 
 def _drawn(run: Run) -> dict[str, Any]:
     """Draw the filters and a sheet of neighbours: -> their places, and how many were right."""
-    of = Plan.from_json(run.settings["plan"])
+    of = Plan.of(run)
     trained, parts = run.encoder(), open_data(DATA)
     train, test = (
         read(part, side=of.size, fit="square", channels=of.channels)
