@@ -185,7 +185,9 @@ def check(state: Any, steps: int | None) -> None:
     check_within("step", state["step"], 0, math.inf if steps is None else steps)
     for key in ("seconds", "waited"):
         check_within(key, state[key], 0, math.inf)
-    tensors = {f"{key} {name}": value for key in ("task", "sums") for name, value in _named(state, key)}
+    tensors = {
+        f"{key} {name}": value for key in ("task", "sums") for name, value in _named(state, key)
+    }
     for name, value in tensors.items():
         check_tensor(value, name)
     for name, value in tensors.items():

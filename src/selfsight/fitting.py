@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from selfsight import encoders, plan
+from selfsight import checkpoint, encoders, plan
 from selfsight.batch import Facts, Images
 from selfsight.data import Source, Streamed, survey
 from selfsight.encoders import Encoder
@@ -213,7 +213,7 @@ class Fitting:
         """Take up the run's fit, if it was finished."""
         state = self.run.load_checkpoint()
         if state is not None:
-            self.task.load_state_dict(state["task"])
+            checkpoint.take_up(self.task, state, self.run.path / checkpoint.LAST)
             self.step, self.seconds, self.waited = state["step"], state["seconds"], state["waited"]
             self.rows = self.run.metrics()
 

@@ -14,7 +14,7 @@ import reprlib
 import stat
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -194,7 +194,7 @@ def _is_of(value: Any, hint: Any) -> bool:
         return any(_is_of(value, part) for part in parts)
     if origin is Literal:
         return any(type(value) is type(part) and value == part for part in parts)
-    if origin in (tuple, list):
+    if origin in (tuple, list, Sequence):
         return isinstance(value, list | tuple) and all(
             _is_of(one, parts[0]) for one in cast(list[Any], value)
         )
@@ -218,7 +218,7 @@ def _in_words(hint: Any) -> str:
         return " or ".join(_in_words(part) for part in parts)
     if origin is Literal:
         return " or ".join(map(str, parts))
-    if origin in (tuple, list):
+    if origin in (tuple, list, Sequence):
         return f"a list, each {_in_words(parts[0])}"
     if origin is dict or hint is dict:
         return "an object" if len(parts) < 2 else f"an object, each value {_in_words(parts[1])}"

@@ -167,15 +167,37 @@ def _resumed(run: Run, processes: Processes) -> Run:
             f"{of.data} holds other pictures than when {run.path} began, so it cannot go on as it "
             f"was; start a new run from its weights with --from {run.path}"
         )
-    begun_already = run.load_checkpoint() is not None  # its weights replace those of the start
+    state = _begun_already(run, of)
+    with threads(of.threads):  # a checkpoint's weights replace those of the start
+        task, _ = built(of if state is None else dataclasses.replace(of, start=None), state)
+    del state
     with threads(of.threads):
-        task, _ = built(dataclasses.replace(of, start=None) if begun_already else of)
         acquaint(task, pictures, of)
     batches = batches_of(pictures, of, needs_of(of.tasks), task, processes=processes)
     of, notes = as_compiled(of, task, batches, processes=processes)
     for note in notes:
         console().print(f"the resumed run may differ in its last bits: {note}")
     return _trained(run, Prepared(of, task, pictures, batches, processes))
+
+
+def _begun_already(run: Run, of: Plan) -> dict[str, Any] | None:
+    """Read the checkpoint to go on from; say what a run without one does.
+
+    Raises:
+        SelfsightError: If the run is finished and its checkpoint is gone: beginning again would
+            write over what it has learned.
+    """
+    state = run.load_checkpoint()
+    if state is not None:
+        return state
+    if run.result("pretrain") is not None:
+        raise SelfsightError(
+            f"{run.path} is finished, and its checkpoint is missing, so there is nothing to go on "
+            f"from; its encoder is left as it is. Start a new run from it with --from {run.path}"
+        )
+    begins = "" if of.start is None else f", from the weights of {of.start}"
+    console().print(f"{run.path} has no checkpoint yet, so it begins at step 0{begins}")
+    return None
 
 
 def _say_what_differs(kept: dict[str, Any], of: Plan) -> None:

@@ -2,7 +2,8 @@
 
     settings.json         asked and derived, versions, fingerprint of the data
     metrics.csv           a row a logged step
-    checkpoint.pt         everything for an exact resume, readable with weights_only=True
+    checkpoint.pt         everything for an exact resume, readable with weights_only=True;
+                          checkpoint-before.pt is the one before it
     encoder.safetensors   the encoder alone; encoder.json says how to build it
     results/NAME.json     what was measured       pictures/NAME.png    what was drawn
 
@@ -12,20 +13,17 @@ Every file is written beside its place and renamed.
 import csv
 import io
 import os
-import pickle
 import shlex
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from selfsight import atomic, encoders, kept
+from selfsight import atomic, checkpoint, encoders, kept
 from selfsight.encoders import Encoder
 from selfsight.encoders.saved import again
-from selfsight.errors import SelfsightError, out_of_memory
+from selfsight.errors import SelfsightError
 from selfsight.presence import ENCODER_FILE, SETTINGS, check_run
 
-METRICS, CHECKPOINT = "metrics.csv", "checkpoint.pt"
+METRICS, CHECKPOINT = "metrics.csv", checkpoint.LAST
 # What settings.json holds; the plan is checked by those who know what a plan is.
 _SETTINGS: dict[str, Any] = {
     "plan": dict,
@@ -119,29 +117,17 @@ class Run:
         return encoders.load(self.path, stem=stem, remedy=again(self.path, stem))
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
-        """Keep everything for an exact resume."""
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        atomic.write_bytes(self.path / CHECKPOINT, buffer.getvalue())
+        """Keep everything for an exact resume, and what was kept so before; see `checkpoint`."""
+        checkpoint.save(self.path, state)
 
     def load_checkpoint(self) -> dict[str, Any] | None:
         """Read the last checkpoint; None if there is none yet.
 
         Raises:
-            SelfsightError: If it is damaged.
+            SelfsightError: If it is damaged, with what helps.
         """
-        path = self.path / CHECKPOINT
-        if not path.exists():
-            return None
-        try:
-            return torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, ValueError) as error:
-            if out_of_memory(error):
-                raise
-            raise SelfsightError(
-                f"{path} is damaged and cannot be resumed from; start a new run from its "
-                f"encoder with --from {self.path}, or take {path.name} away to begin again"
-            ) from error
+        steps = self.settings["plan"].get("steps")
+        return checkpoint.load(self.path, steps=steps if isinstance(steps, int) else None)
 
     def metrics(self) -> list[dict[str, float]]:
         """Read the logged steps, oldest first; a row has only the columns that it was given.

@@ -15,26 +15,52 @@ from torch.nn.modules.module import (
     register_module_parameter_registration_hook,
 )
 
+from selfsight.errors import SelfsightError
+
 # A network may make more than it keeps: heads that are left out again, tables beside the weights.
 SLACK, SPARE_TENSORS, SPARE_NUMBERS = 4, 1000, 2**24
+# Of any network, where no weights are at hand: the largest of timm's has a tenth of both.
+MOST_TENSORS, MOST_NUMBERS = 50_000, 2**35
 
 
-class TooLarge(ValueError):
-    """A network that is far larger than the weights it is to take."""
+class TooLarge(SelfsightError):
+    """A network that is far larger than what bounds it."""
 
 
 @contextmanager
 def no_larger_than(shapes: Iterable[torch.Size]) -> Generator[None]:
     """Stop the building of modules once they hold far more than tensors of these shapes.
 
-    torch tells of every parameter before its first values are drawn, so little memory is touched.
-
     Raises:
         TooLarge: In place of the module that is too much.
     """
     wanted = list(shapes)
-    tensors = SLACK * len(wanted) + SPARE_TENSORS
-    numbers = SLACK * sum(shape.numel() for shape in wanted) + SPARE_NUMBERS
+    numbers = sum(shape.numel() for shape in wanted)
+    told = (
+        f"it asks for a network far larger than its weights, {len(wanted):,} of {numbers:,} numbers"
+    )
+    with at_most(SLACK * len(wanted) + SPARE_TENSORS, SLACK * numbers + SPARE_NUMBERS, told):
+        yield
+
+
+@contextmanager
+def at_most(
+    tensors: int = MOST_TENSORS,
+    numbers: int = MOST_NUMBERS,
+    told: str = "it asks for a network that is larger than any",
+) -> Generator[None]:
+    """Stop the building of modules once they hold more parameters and buffers than these.
+
+    torch tells of every parameter before its first values are drawn, so little memory is touched.
+
+    Args:
+        tensors: How many.
+        numbers: Of all of them together.
+        told: What is said then.
+
+    Raises:
+        TooLarge: In place of the module that is too much.
+    """
     seen = [0, 0]
 
     def count(module: Any, name: str, value: Tensor | None) -> None:
@@ -43,10 +69,7 @@ def no_larger_than(shapes: Iterable[torch.Size]) -> Generator[None]:
         seen[0] += 1
         seen[1] += value.numel()
         if seen[0] > tensors or seen[1] > numbers:
-            raise TooLarge(
-                f"it asks for a network far larger than its weights, which are {len(wanted):,} of "
-                f"{sum(shape.numel() for shape in wanted):,} numbers"
-            )
+            raise TooLarge(told)
 
     hooks = (
         register_module_parameter_registration_hook(count),

@@ -6,12 +6,12 @@ from typing import Any
 import timm
 
 from selfsight.encoders import alexnet, patch_dictionary, small, small_stem
+from selfsight.encoders.bounds import at_most
 from selfsight.encoders.encoder import (
     Encoder,
     Measures,
     Recipe,
     averaged,
-    check_arguments,
     check_statistics,
     named_layers,
 )
@@ -120,8 +120,14 @@ def _usual_statistics(
 
 
 def from_recipe(recipe: Recipe, *, pretrained: bool = False) -> Encoder:
-    """Build an encoder again, with fresh weights from torch's generator or timm's own."""
-    return _assembled(recipe, pretrained=pretrained)
+    """Build an encoder again, with fresh weights from torch's generator or timm's own.
+
+    Raises:
+        UsageError: If it cannot be built.
+        SelfsightError: If it would be larger than any network, or timm's weights cannot be fetched.
+    """
+    with at_most():
+        return _assembled(recipe, pretrained=pretrained)
 
 
 def _assembled(recipe: Recipe, *, pretrained: bool) -> Encoder:
@@ -173,16 +179,11 @@ def made(recipe: Recipe, *, pretrained: bool = False, measures: Measures | None 
         measures: Of another encoder of the recipe; None to measure.
 
     Raises:
-        UsageError: If the recipe says more than how to build a network that timm knows: timm would
-            fetch a name like "hf-hub:...", and read the file that an argument names.
+        UsageError: If timm has no such architecture: it would fetch a name like "hf-hub:...".
         SelfsightError: If timm's weights hold what is no number.
     """
     if ":" in recipe.name or not timm.is_model(recipe.name):
         raise UsageError(f"this timm has no architecture {shortened(recipe.name)}")
-    try:
-        check_arguments(recipe.arguments)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
     model = timm.create_model(recipe.name, pretrained=pretrained, **recipe.arguments)
     if pretrained:
         refuse_unsound(model.state_dict(), f"timm's weights for {recipe.name!r}")

@@ -208,15 +208,18 @@ class Encoder(nn.Module):
 
     @torch.no_grad()
     def _measured(self) -> Measures:
-        """Run one grey picture through: timm's own figures are wrong for changed first strides."""
+        """Run one grey picture through: timm's own figures are wrong for changed first strides.
+
+        How it is fed changes no shape, and is left out.
+        """
         stated = {entry["module"]: entry["reduction"] for entry in _feature_info(self.model)}
         side = self.recipe.size
         grey = torch.full((1, self.recipe.channels, side, side), 0.5)
         self.eval()
-        maps = self.layers(grey)
+        maps = look_into(self.model, self.layer_names, grey)
         channels = {name: m.shape[1] for name, m in maps.items()}
         strides = {name: _stride(side, m.shape[-1], stated[name]) for name, m in maps.items()}
-        width = self(grey).shape[1]
+        width = self.model(grey).shape[1]
         self.train()
         return Measures(width, channels, strides)
 

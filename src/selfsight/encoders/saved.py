@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from selfsight.atomic import write_bytes, write_json
-from selfsight.encoders.bounds import no_larger_than
+from selfsight.encoders.bounds import TooLarge, no_larger_than
 from selfsight.encoders.build import made
 from selfsight.encoders.encoder import Encoder, Recipe
 from selfsight.encoders.soundness import refuse_unsound
@@ -34,6 +34,7 @@ _COPY = "copy both files anew"
 # What building and filling raise where a recipe and its weights are not those of one network.
 _DAMAGE = (
     SafetensorError,
+    TooLarge,
     ValueError,
     KeyError,
     TypeError,
