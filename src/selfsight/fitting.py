@@ -149,6 +149,7 @@ def fit_prepared(
         tile=settings.tile,
         storage=pictures.storage,
         bits=pictures.bits,
+        labels=False,
     )
     of = dataclasses.replace(of, notes=of.notes + _told_of_length(settings))
     task, _ = built(of)

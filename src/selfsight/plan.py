@@ -95,6 +95,7 @@ class Plan:
         track: Names of what else is told the metrics.
         resting: Whether some parameters have no part in some steps, or in none.
         learned: How many of the pictures are learned from, None for all.
+        labels: Whether labels teach it, or have taught what it starts from; None if not known.
     """
 
     data: str
@@ -136,6 +137,7 @@ class Plan:
     track: tuple[str, ...] = ()
     resting: bool = False
     learned: int | None = None
+    labels: bool | None = None
 
     @property
     def steps_per_epoch(self) -> int:

@@ -34,7 +34,7 @@ from selfsight.run import SETTINGS, Run
 from selfsight.settings import Pretrain
 from selfsight.tasks.describe import parsed_settings
 from selfsight.tracking import Trackers, check_installed
-from selfsight.train import Training, tasks_of
+from selfsight.train import Training, encoders_of, tasks_of
 from selfsight.verdict import Shape, Solved, alike, judge_unlabelled
 from selfsight.weights import built
 
@@ -231,6 +231,8 @@ def _trained(run: Run, begun: Prepared) -> Run:
         if of.start and training.step == 0:
             training.save()  # what it starts from may be gone when it is resumed
         if training.step >= of.steps and run.result("pretrain") is not None:
+            if leads:
+                _mend_encoders(run, begun.task)
             console().print(f"{run.path} is finished; there is nothing to go on with")
             return run
         training.probe = _curve_probe(begun)
@@ -245,6 +247,16 @@ def _trained(run: Run, begun: Prepared) -> Run:
     if record is not None:
         _concluded(run, begun, training, record)
     return run
+
+
+def _mend_encoders(run: Run, task: nn.Module) -> None:
+    """Write a finished run's encoders again where they are missing or damaged."""
+    for stem, encoder in encoders_of(task).items():
+        try:
+            encoders.load(run.path, stem=stem)
+        except SelfsightError:
+            encoders.save(encoder, run.path, stem=stem)
+            console().print(f"{run.path / stem}.safetensors is written again from the checkpoint")
 
 
 def _training(run: Run, begun: Prepared, trackers: Trackers) -> Training | Fitting:

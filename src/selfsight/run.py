@@ -159,11 +159,24 @@ class Run:
         Raises:
             SelfsightError: If the file is damaged.
         """
-        path = self.path / "results" / f"{name}.json"
+        path = self._place_of_result(name)
         if not os.path.lexists(path):
             return None
-        remedy = f"remove it (rm {shlex.quote(str(path))}) and measure anew"
-        return kept.read_record(path, remedy=remedy)
+        return kept.read_record(path, remedy=self._without_result(name))
+
+    def damaged_result(self, name: str, fault: str) -> kept.Damaged:
+        """Build the error of a result that does not say what it must."""
+        return kept.Damaged(self._place_of_result(name), fault, self._without_result(name))
+
+    def _place_of_result(self, name: str) -> Path:
+        return self.path / "results" / f"{name}.json"
+
+    def _without_result(self, name: str) -> str:
+        """Say what helps where a result is damaged."""
+        anew = "measure anew"
+        if name == "pretrain":
+            anew = f"let selfsight pretrain --resume {shlex.quote(str(self.path))} write it again"
+        return f"remove it (rm {shlex.quote(str(self._place_of_result(name)))}) and {anew}"
 
     def write_result(self, name: str, record: dict[str, Any]) -> Path:
         """Keep a measured result: -> where."""

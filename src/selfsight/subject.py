@@ -20,10 +20,11 @@ from selfsight.data.canvases import Canvases
 from selfsight.data.reading import HEADERS_FOR_FORM
 from selfsight.data.scaling import convertible
 from selfsight.encoders import Encoder, evaluating
+from selfsight.encoders.soundness import refuse_unsound_features
 from selfsight.engine import resolve_device
 from selfsight.errors import SelfsightError, UsageError, unknown_name
 from selfsight.plan import Plan
-from selfsight.preparing import needs_of
+from selfsight.preparing import taught_by_labels
 from selfsight.presence import TIMM
 from selfsight.probes.features import Network, Pixels, pooled
 from selfsight.progress import console
@@ -58,8 +59,8 @@ class Subject:
 
     @property
     def knows_labels(self) -> bool:
-        """Whether labels may have taught it, as far as its runs can be asked."""
-        return self.run is not None and _learned_from_labels(self.run)
+        """Whether labels may have taught it, as far as its run says."""
+        return self.run is not None and taught_by_labels(Plan.of(self.run))
 
     @property
     def channels(self) -> int:
@@ -149,19 +150,6 @@ def subject_of(
     return subject
 
 
-def _learned_from_labels(run: Run) -> bool:
-    """Ask a run, and those that it began from; what cannot be asked may have."""
-    of = Plan.of(run)
-    if needs_of(of.tasks).labels:
-        return True
-    if of.start is None or of.start.startswith(TIMM):
-        return False
-    try:
-        return _learned_from_labels(run_of(of.start)[0])
-    except SelfsightError:
-        return True
-
-
 def _channels(source: Source) -> int:
     """Tell the channels of most pictures of a source by some headers."""
     return survey(source, HEADERS_FOR_FORM).channels
@@ -204,6 +192,9 @@ def encoded(
 
     Yields:
         (B, D) float32 on the processor.
+
+    Raises:
+        SelfsightError: If a feature is NaN or infinite.
     """
     network.to(device)
     with evaluating(network):
@@ -221,6 +212,7 @@ def _said(network: Encoder | Pixels, pictures: Tensor, layer: str | None) -> Ten
     else:
         whole: Network = network
         said = pooled(whole.layers(pictures)[layer], most=1)
+    refuse_unsound_features({layer or "pooled": said})
     return said.cpu()
 
 
