@@ -153,6 +153,7 @@ def _resumed(run: Run, processes: Processes) -> Run:
     resolve_device(of.device)
     check_installed(of.track)
     _say_what_differs(kept, of)
+    state = _begun_already(run, of)
     pictures = read_aloud(
         source_of(of.data, of.tasks, of.tile),
         side=of.canvas,
@@ -167,11 +168,9 @@ def _resumed(run: Run, processes: Processes) -> Run:
             f"{of.data} holds other pictures than when {run.path} began, so it cannot go on as it "
             f"was; start a new run from its weights with --from {run.path}"
         )
-    state = _begun_already(run, of)
     with threads(of.threads):  # a checkpoint's weights replace those of the start
         task, _ = built(of if state is None else dataclasses.replace(of, start=None), state)
-    del state
-    with threads(of.threads):
+        del state
         acquaint(task, pictures, of)
     batches = batches_of(pictures, of, needs_of(of.tasks), task, processes=processes)
     of, notes = as_compiled(of, task, batches, processes=processes)

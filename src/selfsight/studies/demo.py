@@ -20,6 +20,7 @@ from selfsight import atomic, probing
 from selfsight.data import Source, open_data, read
 from selfsight.encoders import Encoder
 from selfsight.errors import SelfsightError
+from selfsight.kept import read_record
 from selfsight.looks import draw_filters, draw_neighbours, nearest, shared_class
 from selfsight.plan import Plan
 from selfsight.pretraining import pretrain
@@ -85,7 +86,7 @@ def _trained(out: Path) -> Run:
             raise SelfsightError(
                 f"{out} holds something other than a demo; name another place with --out"
             )
-        if '"finished": true' in (out / MARK).read_text():
+        if read_record(out / MARK, remedy="remove it").get("finished") is True:
             shutil.rmtree(place, ignore_errors=True)
     atomic.write_json(atomic.folder(out) / MARK, {"finished": False})
     if (place / SETTINGS).exists():
