@@ -35,7 +35,7 @@ import torch
 
 import selfsight
 from selfsight.data import Source, open_data, read
-from selfsight.data.locks import alone
+from selfsight.locks import alone
 from selfsight.probes.baseline import kept_answers, untrained_encoder
 from selfsight.probes.measure import measure_one
 from selfsight.probes.sampling import choose_labelled

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from selfsight.data import Pictures
+from selfsight.signals import Interruption
 from selfsight.tasks import TASKS
-from selfsight.train import Interruption
 
 
 @pytest.fixture

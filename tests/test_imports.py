@@ -19,7 +19,8 @@ HEAVY = ("torch", "numpy", "timm", "lightning_fabric", "matplotlib")
 # The house of DESIGN.md. What serves all may be imported by everything, and imports only its like.
 SERVE_ALL = {
     "errors", "settings", "batch", "draws", "score", "atomic", "progress", "machine", "encoders",
-    "parts", "verdict", "advice", "cielab", "names", "presence", "kept",
+    "parts", "verdict", "advice", "cielab", "names", "presence", "locks", "kept",
+    "signals", "streams",
 }  # fmt: skip
 LEFT_TO_RIGHT = (
     {"data"},
@@ -28,7 +29,17 @@ LEFT_TO_RIGHT = (
     {"run", "checkpoint"},
     {"probes"},
     {"plan", "processes", "slowing", "train", "pace", "tracking"},
-    {"reading", "subject", "weights", "preparing", "overlap", "fitting", "pretraining", "probing"},
+    {
+        "origin",
+        "reading",
+        "subject",
+        "weights",
+        "preparing",
+        "overlap",
+        "fitting",
+        "pretraining",
+        "probing",
+    },
     {"looks"},
     {"neighbouring", "embedding", "looking", "applying"},
     {"studies"},

@@ -286,7 +286,7 @@ WRONG_SETTINGS: dict[str, tuple[Callable[[Any], object], str]] = {
     "a thousand processes": (of_plan(devices=1000), "devices must be from 1 to 256"),
     "a key of the future": (of_plan(hyperspace=1), "holds 'hyperspace', which this selfsight"),
     "a key too few": (lambda s: s["plan"].pop("rate"), "rate is missing"),
-    "a null in a path": (of_plan(data="a\0b"), "no null character"),
+    "a null in a path": (of_plan(data="a\0b"), "must hold no null character"),
     "a network's place": (of_recipe(name=7), "name must be a text, got 7"),
     "a mean that is none": (of_recipe(mean=["a"] * 3), "mean must be a list, each a finite"),
     "weights from a file": (
@@ -366,7 +366,7 @@ HEADER = "step,epoch,samples,loss\n"
     ("content", "said"),
     [
         ("", "its columns are"),
-        ("step,loss\n1,2\n", "its columns are"),
+        ("samples,loss\n1,2\n", "its columns are"),
         (HEADER + "1,0.1,8,much\n", "line 2 has 'much' under 'loss'"),
         (HEADER + "1,0.1,8,nan\n", "line 2 has 'nan' under 'loss'"),
         (HEADER + "1,0.1,8,1e999\n", "line 2 has '1e999' under 'loss'"),
@@ -426,7 +426,7 @@ def test_the_hash_is_of_the_weights_and_a_kill_while_they_are_replaced_leaves_a_
     encoder = encoders.load(run)
     encoder.model.load_state_dict({k: v + 1 for k, v in encoder.model.state_dict().items()})
 
-    def broken_off(*_: object) -> None:
+    def broken_off(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:  # between the first recipe and the weights

@@ -2,10 +2,18 @@
 
 import io
 import json
+import logging
 import os
 import re
+import shutil
+import subprocess
+import sys
 import tarfile
+import unicodedata
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,15 +22,17 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
+from rich.table import Table
 
 import selfsight
-from selfsight.cli import main
+from selfsight.advice import command
+from selfsight.cli import _libraries_told, main
 from selfsight.data import open_data
 from selfsight.errors import SelfsightError
 from selfsight.looks.embeddings import NpzFile, ParquetFile, Rows
 from selfsight.looks.figure import save_figure
 from selfsight.looks.photographs import listed
-from selfsight.names import shown, told
+from selfsight.names import UNSHOWN, shown, told, typed
 from selfsight.progress import answers, console
 
 LATIN = os.fsdecode(b"caf\xe9.png")  # no UTF-8
@@ -86,13 +96,109 @@ def test_a_sentence_keeps_its_own_lines() -> None:
     assert told(f"first\n  {LATIN}\u202e") == "first\n  caf\\xe9.png\\u202e"
 
 
+def test_no_name_in_a_sentence_begins_a_line_of_its_own() -> None:
+    assert told("a.png\nselfsight: done\r\x07") == "a.png\\nselfsight: done\\x0d\\x07"
+    assert told("C:\\new  b") == "C:\\new  b"
+
+
+HOSTILE = "\x1b]8;;http://x\x07\x9b31m\x7f\u202e"  # a link, a colour, a rubout, writing turned
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+@pytest.mark.parametrize(
+    "word", [*ODD[:9], "$(touch x)", "; rm x", "it's", "`x`", "", HOSTILE, "\t'\\\n "]
+)
+def test_a_shell_reads_a_word_of_a_command_as_it_was(word: str, tmp_path: Path) -> None:
+    line = command("probe", word)
+
+    assert told(line) == line
+    read = subprocess.run(
+        ["bash", "-c", f"printf %s {typed(word)}"], capture_output=True, check=True, cwd=tmp_path
+    )
+    assert os.fsdecode(read.stdout) == word
+    assert line == f"selfsight probe {typed(word)}"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_holds_names_as_sentences_do(capfd: pytest.CaptureFixture[str]) -> None:
+    table = Table(title=f"title {HOSTILE}")
+    table.add_column(f"column {HOSTILE}")
+    table.add_row(f"[red]:smile: {HOSTILE}[/red] [link=http://x]x[/link]")
+
+    answers().print(table)
+
+    printed = capfd.readouterr().out
+    assert unshowable(printed) == set()
+    assert printed.count("\\x1b]8;;http://x\\x07\\u009b31m\\x7f\\u202e") == 3
+    assert "[red]:smile: " in printed
+    assert "[link=http://x]x[/link]" in printed
+
+
+def test_what_libraries_remark_is_written_out(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    formatted, handler = warnings.formatwarning, logging.lastResort
+
+    with _libraries_told():
+        assert logging.lastResort is not None
+        logging.lastResort.handle(logging.makeLogRecord({"msg": "tag %s", "args": (HOSTILE,)}))
+        sys.stderr.write(warnings.formatwarning(f"of {HOSTILE}", UserWarning, "a.py", 1, "x = 1"))
+
+    assert (warnings.formatwarning, logging.lastResort) == (formatted, handler)
+    said = capfd.readouterr().err
+    assert unshowable(said) == set()
+    assert said.splitlines()[0].startswith("tag \\x1b]8;;")
+    assert said.splitlines()[2] == "  x = 1"
+
+
+def unshowable(text: str) -> set[str]:
+    """Find what a text must not hold, besides the line breaks of its lines."""
+    return {c for c in text if unicodedata.category(c) in UNSHOWN} - {"\n"}
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """Find every text in plain values."""
+    if isinstance(value, bytes):
+        yield value.decode(errors="surrogateescape")
+    elif isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            yield from texts_in(key)
+            yield from texts_in(one)
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from texts_in(one)
+
+
+def texts_of(path: Path) -> Iterator[str]:
+    """Find every text in a file that a verb wrote, as who opens the file meets it."""
+    if path.suffix in ("", ".json", ".csv", ".yaml"):
+        yield path.read_text()
+    elif path.suffix == ".png":
+        with Image.open(path) as picture:
+            yield from texts_in(picture.info)
+    elif path.suffix == ".parquet":
+        table = pq.read_table(io.BytesIO(path.read_bytes()))
+        yield from texts_in(table.schema.metadata)
+        yield from texts_in(table.drop_columns("embedding").to_pydict())
+    elif path.suffix == ".npz":
+        for key, one in np.load(io.BytesIO(path.read_bytes())).items():
+            yield from texts_in([key, *one.ravel().tolist()] if one.dtype.kind == "U" else key)
+    elif path.suffix == ".safetensors":
+        data = path.read_bytes()
+        yield data[8 : 8 + int.from_bytes(data[:8], "little")].decode().rstrip()
+    elif path.suffix == ".pt":
+        yield from texts_in(torch.load(io.BytesIO(path.read_bytes()), weights_only=True))
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Class folders and pictures of odd names, one of them cut short."""
-    for name in (os.fsdecode(b"\xe9t\xe9 $x$"), "new\nline"):
+    for name in (os.fsdecode(b"\xe9t\xe9 $x$"), "new\nline", HOSTILE.replace("/", ":")):
         (tmp_path / name).mkdir()
         for k in range(6):
-            for end in (LATIN, " $\\frac$\u202e\n.png"):
+            for end in (LATIN, " $\\frac$\u202e\n\x1b[31m\x9b.png"):
                 values = np.random.default_rng(k).integers(0, 256, (16, 16, 3), dtype=np.uint8)
                 Image.fromarray(values).save(tmp_path / name / f"{k}{end}", "PNG")
     broken = tmp_path / "new\nline" / f"0{LATIN}"
@@ -100,7 +206,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-SHOWN_CLASSES = ("new\\nline", "\\xe9t\\xe9 $x$")
+SHOWN_CLASSES = (
+    "new\\nline",
+    "\\xe9t\\xe9 $x$",
+    "\\x1b]8;;http:::x\\x07\\u009b31m\\x7f\\u202e",
+)
 
 
 def test_a_folder_of_odd_names_is_read(folder: Path) -> None:
@@ -213,15 +323,18 @@ def test_results_of_photographs_keep_their_names(folder: Path) -> None:
 def test_every_verb_goes_through_with_odd_names(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    home = folder.parent / os.fsdecode(b"out\xe9 $\n")
+    home = folder.parent / os.fsdecode(b"out\xe9 $\n\x1b[31m\x9b$(touch x)")
     monkeypatch.setenv("SELFSIGHT_CACHE", str(home / "cache"))
     monkeypatch.setattr("selfsight.data.skipping.MOST_SKIPPED", 0.2)
-    run = str(home / "run")
-    shortly = ["--samples", "16", "--batch", "8", "--precision", "f32"]
+    run = str(home / "run\x1b[31m\n")
+    shortly = ["--samples", "16", "--batch", "8", "--precision", "f32", "--track", "mlflow"]
     assert main(["pretrain", str(folder), "--task", "rotation", *shortly, "--out", run]) == 0
-    assert "new\\nline/0caf\\xe9.png" in capsys.readouterr().err
-    kept = json.loads((home / "run" / "settings.json").read_text())
-    assert [one["title"] for one in kept["skipped"]] == ["new\\nline/0caf\\xe9.png"]
+    said = capsys.readouterr()
+    printed = [said.out, said.err]
+    assert "new\\nline/0caf\\xe9.png" in said.err
+    assert f"next: {command('probe', run)}" in said.out
+    settings = json.loads(Path(run, "settings.json").read_text())
+    assert [one["title"] for one in settings["skipped"]] == ["new\\nline/0caf\\xe9.png"]
 
     for out in ("out.parquet", "out.npz"):
         assert main(["embed", run, "--out", str(home / out)]) == 0
@@ -234,3 +347,13 @@ def test_every_verb_goes_through_with_odd_names(
     names = pq.read_table(io.BytesIO((home / "out.parquet").read_bytes())).to_pydict()
     assert names["path"] == kept["path"].tolist()
     assert set(names["class"]) == set(SHOWN_CLASSES)
+
+    Path(run, "settings.json").write_text(json.dumps({HOSTILE: HOSTILE}))
+    assert main(["probe", run]) == 1
+    said = capsys.readouterr()
+    printed += [said.out, said.err]
+    assert all(unshowable(text) == set() for text in printed)
+    written = [path for path in sorted(home.rglob("*")) if path.is_file()]
+    assert {path.suffix for path in written} >= {".json", ".csv", ".png", ".parquet", ".npz", ".pt"}
+    found = {path.name: unshowable("".join(texts_of(path))) for path in written}
+    assert {name: characters for name, characters in found.items() if characters} == {}

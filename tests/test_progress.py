@@ -44,6 +44,19 @@ def test_only_the_metrics_are_cut(width: int, whole: bool) -> None:
     assert ("…" in line) != whole
 
 
+def test_a_bar_shows_titles_and_texts_as_they_are_written_out() -> None:
+    shown = io.StringIO()
+    terminal = Console(file=shown, force_terminal=True, width=200, color_system=None)
+
+    with Bar("[red]a\x1b]8;;x\x07[/red]", 2, on=terminal) as bar:
+        bar(1, "[bold]\x1b[31m\x9b \u202e")
+
+    assert "[red]a\\x1b]8;;x\\x07[/red]" in shown.getvalue()
+    assert "[bold]\\x1b[31m\\u009b \\u202e" in shown.getvalue()
+    assert "\x1b]8" not in shown.getvalue()
+    assert "\x9b" not in shown.getvalue()
+
+
 def test_a_finished_bar_says_how_long_it_took() -> None:
     line = next(line for line in reversed(lines_of(80, done=120_000)) if "training" in line)
 

@@ -1,4 +1,4 @@
-"""Run: a loaded encoder takes pictures in [0, 1], and says so where others are given."""
+"""Run: a loaded encoder says which pictures it takes, metrics are spelt the same once read."""
 
 from pathlib import Path
 
@@ -51,3 +51,25 @@ def test_pictures_in_range_pass_and_so_does_the_rounding_of_a_resize(loaded: Enc
 
 def test_training_on_looks_at_no_range_since_that_makes_a_gpu_wait(loaded: Encoder) -> None:
     assert loaded.train()(2 * torch.rand(2, 3, 16, 16)).isfinite().all()
+
+
+def test_metrics_that_were_read_back_and_gone_on_with_are_spelt_as_if_never_read(
+    tmp_path: Path,
+) -> None:
+    """Tasks that take turns have columns of their own, a probe's come late, floats have no end."""
+    rows: list[dict[str, float]] = [
+        {"step": 0, "epoch": 0.0, "seconds": 0.0, "probe.layer3": 0.5},
+        {"step": 1, "epoch": 0.1 + 0.2, "seconds": 0.25, "b.loss": 1e-7 / 3, "rate": 1e22},
+        {"step": 2, "epoch": 2 / 3, "seconds": 1.0, "a.loss": -0.0, "rate": 3e-5, "samples": 16},
+        {"step": 3, "epoch": 1.0, "seconds": 1.5, "b.loss": 2.0, "b.cosine": 0.1, "rate": 5e-324},
+        {"step": 4, "epoch": 4 / 3, "seconds": 2.0, "a.loss": 1.0, "rate": 0.0, "probe.x": 1 / 7},
+    ]
+    run = Run.create(tmp_path / "run")
+    run.write_metrics(rows)
+    never_read = (run.path / "metrics.csv").read_bytes()
+
+    for cut in range(len(rows) + 1):
+        (run.path / "metrics.csv").unlink()
+        run.write_metrics(rows[:cut])
+        run.write_metrics(run.metrics() + rows[cut:])
+        assert (run.path / "metrics.csv").read_bytes() == never_read

@@ -25,11 +25,12 @@ these are trivial where a colour does. Whoever gained nothing by the one is sent
 the task of it that gained most in `docs/results`.
 """
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from selfsight.names import typed
+from selfsight.presence import found_at
 from selfsight.verdict import Solved, Word
 
 EASY_SHARE = 0.01  # of the steps
@@ -73,7 +74,7 @@ class Trained:
 
     Attributes:
         run: Its path.
-        data: What it was trained on, as asked.
+        data: What it was trained on, as it is found from the folder we are in.
         tasks: Its tasks' names.
         samples: Pictures drawn.
         rate: Peak learning rate; 0 of what was fitted.
@@ -98,7 +99,7 @@ class Trained:
         ]
         return cls(
             run=str(run),
-            data=plan["data"],
+            data=found_at(plan["data"], plan.get("data_place")),
             tasks=tuple(plan.get("tasks") or [plan["task"]]),
             samples=plan["steps"] * plan["batch"],
             rate=plan["rate"],
@@ -127,7 +128,7 @@ def lines(record: dict[str, Any]) -> list[str]:
 
 def command(*words: object) -> str:
     """Write a command so that a shell reads it as meant, whatever is in a path."""
-    return shlex.join(["selfsight", *map(str, words)])
+    return " ".join(["selfsight", *map(typed, words)])
 
 
 def after_pretraining(

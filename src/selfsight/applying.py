@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,7 +33,7 @@ from selfsight.parts.color_bins import LEAST_TEMPERATURE
 from selfsight.plan import Plan
 from selfsight.progress import Bar, answers, console
 from selfsight.reading import say_once, say_skipped
-from selfsight.run import Run
+from selfsight.run import OUT, Run
 from selfsight.settings import Apply
 from selfsight.weights import trained_tasks
 
@@ -101,13 +102,14 @@ def apply_as(settings: Apply) -> dict[str, Any]:
     check_places(photographs, places, *filter(None, (settings.mask,)))
     if job.name == "inpainting":
         _check_holes(photographs, job)
-    atomic.folder(out)
+    atomic.folder(out, another=OUT)
+    made: set[str] = set()
     done: list[dict[str, Any]] = []
     skipped: list[Skipped] = []
     with Bar("applying", len(photographs), unit="photographs") as bar:
         for number, one in enumerate(photographs):
             try:
-                done.append(_applied(job, one, places[number]))
+                done.append(_applied(job, one, places[number], out, made))
             except Unreadable as error:
                 skipped.append(Skipped(one.title, str(error)))
             bar(number + 1)
@@ -207,13 +209,18 @@ def _hole(job: Job, one: Photograph, height: int, width: int) -> Tensor | None:
     return None
 
 
-def _applied(job: Job, one: Photograph, places: list[Path]) -> dict[str, Any]:
-    """Do the work on one photograph: -> its record."""
+def _applied(
+    job: Job, one: Photograph, places: list[Path], out: Path, made: set[str]
+) -> dict[str, Any]:
+    """Do the work on one photograph: -> its record; `made` are the folders in `out` so far."""
     pixels = read_photograph(one, job.channels)
     _, height, width = pixels.shape
     hole = _hole(job, one, height, width)
     answers = answers_of(job, pixels, hole)
     *files, sheet = places
+    if (around := os.path.dirname(one.name)) not in made:
+        atomic.subfolder(out, around, another=OUT)
+        made.add(around)
     for file, answer in zip(files, answers, strict=True):
         write_png(file, answer)
     coloured = bool(is_coloured(as_float(pixels)[None]))

@@ -13,7 +13,6 @@ import math
 import os
 import pickle
 import secrets
-import shlex
 import shutil
 import stat
 import zipfile
@@ -30,6 +29,7 @@ from selfsight.encoders.saved import compare
 from selfsight.encoders.soundness import unsound
 from selfsight.errors import SelfsightError, out_of_memory
 from selfsight.kept import Damaged, check_value, check_within, shortened
+from selfsight.names import typed
 
 LAST, BEFORE = "checkpoint.pt", "checkpoint-before.pt"
 # What a checkpoint holds besides tensors, where it does.
@@ -51,19 +51,20 @@ _DAMAGE = (
 )
 
 
-def save(run: Path, state: Mapping[str, Any]) -> None:
+def save(run: Path, state: Mapping[str, Any], *, another: str = atomic.ANOTHER) -> None:
     """Keep a checkpoint, and the one that was there as the one before.
 
     Raises:
-        SelfsightError: If it cannot be written; the last one is intact.
+        SelfsightError: If it cannot be written; the last one is intact, and `another` is what to do
+            then, see `atomic`.
     """
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
-    _put_aside(run)
-    atomic.write_bytes(run / LAST, buffer.getvalue())
+    _put_aside(run, another)
+    atomic.write_bytes(run / LAST, buffer.getvalue(), another=another)
 
 
-def _put_aside(run: Path) -> None:
+def _put_aside(run: Path, another: str) -> None:
     """Let the last checkpoint be the one before too, by a second name of the same file.
 
     So the last one stays in its place until the next is renamed over it.
@@ -71,19 +72,14 @@ def _put_aside(run: Path) -> None:
     last, before = run / LAST, run / BEFORE
     if not last.is_file() or last.is_symlink():
         return
-    part = run / f"{BEFORE}.{secrets.token_hex(4)}.part"
-    try:
+    part = run / f"{BEFORE}.{secrets.token_hex(8)}.part"  # as `atomic` names what it may tidy up
+    with atomic.blamed(before, another=another):
         try:
             os.link(last, part)
         except OSError:  # a file system without second names
             before.unlink(missing_ok=True)
             shutil.copyfile(last, part)
         part.replace(before)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise SelfsightError(
-            f"{before} could not be written: {error.strerror or error}; {last} is intact"
-        ) from error
 
 
 def load(run: Path, *, steps: int | None = None) -> dict[str, Any] | None:
@@ -134,7 +130,7 @@ def read(path: Path, *, steps: int | None = None, run: Path | None = None) -> di
 
 def _remedy(run: Path, steps: int | None) -> str:
     """Say what helps where the last checkpoint is of no use."""
-    place, last, before = (shlex.quote(str(p)) for p in (run, run / LAST, run / BEFORE))
+    place, last, before = (typed(p) for p in (run, run / LAST, run / BEFORE))
     fresh = f"start a new run from its encoder with --from {place}"
     if not os.path.lexists(run / BEFORE):
         return f"no earlier one is kept, so {fresh}, or begin it again after rm {last}"
@@ -190,9 +186,6 @@ def check(state: Any, steps: int | None) -> None:
     }
     for name, value in tensors.items():
         check_tensor(value, name)
-    for name, value in tensors.items():
-        if name.startswith("sums ") and value.numel() != 1:
-            raise ValueError(f"{name} must be one number, and is of shape {tuple(value.shape)}")
     if name := unsound(tensors):
         raise ValueError(f"{name} must be finite, and holds NaN or infinity")
     counts = cast(dict[str, int], state.get("counts", {}))
@@ -314,13 +307,24 @@ def check_generators(states: Any, own: Tensor, count: int, path: Path) -> None:
         )
 
 
+def check_sums(sums: Mapping[str, Tensor], count: int, path: Path) -> None:
+    """Refuse sums that are not one number for each process, or one for all.
+
+    Raises:
+        SelfsightError: With the first of them.
+    """
+    for name, value in sums.items():
+        if value.ndim > 1 or value.numel() not in (1, count):
+            raise other(path, ValueError(f"the sum of {name} is of shape {tuple(value.shape)}"))
+
+
 def other(path: Path, error: Exception) -> Damaged:
     """Build the error of a checkpoint that is of another run."""
     return Damaged(
         path,
         f"it must be of this run, and is not: {_first_line(error)}",
         "put back the run's own settings.json and checkpoint, or start a new run from its encoder "
-        f"with --from {shlex.quote(str(path.parent))}",
+        f"with --from {typed(path.parent)}",
     )
 
 

@@ -1,22 +1,28 @@
 """The command line: one verb, one function.
 
 Nothing heavy is loaded before a verb is asked for, so `selfsight --help` answers at once. Exit
-status: 0 done; 1 could not; 2 asked wrongly; 130 stopped by Ctrl-C, everything saved.
+status: 0 done; 1 could not; 2 asked wrongly; 130 stopped by Ctrl-C, a polite kill (SIGTERM) or a
+closed terminal (SIGHUP): what can be gone on with is saved, and nothing is left half-made; asked
+for twice, at once. An answer that nobody waits for any more, as in `selfsight tasks | head`, is
+done; one that a full disk cut is not.
 """
 
+import contextlib
 import importlib
-import io
+import logging
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Generator, Sequence
 from typing import Any, NamedTuple
 
 import tyro
 
-from selfsight import presence, settings
+from selfsight import presence, settings, signals
 from selfsight.atomic import json_text
 from selfsight.errors import SelfsightError, Stopped, UsageError, out_of_memory, unknown_name
 from selfsight.names import told
+from selfsight.streams import Standard
 
 
 class Verb(NamedTuple):
@@ -57,16 +63,32 @@ VERBS: dict[str, Verb] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command: -> exit status."""
     _let_threads_rest()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a letter that it cannot write ends no command
-            stream.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if arguments is None else arguments)
+    with Standard() as streams:
+        with signals.raised(), _libraries_told():
+            try:
+                status = _done(words)
+            except KeyboardInterrupt:
+                status = _told("interrupted; nothing is left half-made", signals.INTERRUPTED)
+        streams.output.flush()
+        if status == 0 and (cut := streams.output.cut) is not None:
+            return _told(
+                "the answer could not be written to standard output: "
+                f"{getattr(cut, 'strerror', None) or cut}; make room, or send it elsewhere",
+                1,
+            )
+        return status
+
+
+def _done(words: list[str]) -> int:
+    """Do what the words ask for, and answer: -> exit status."""
     asked: Any = None
     try:
         asked = _asked(words)
         presence.check(asked)
         name = next(n for n, verb in VERBS.items() if isinstance(asked, verb.settings))
-        record = _load(VERBS[name].function)(asked)
+        with contextlib.redirect_stdout(sys.stderr):  # what libraries say is no part of the answer
+            record = _load(VERBS[name].function)(asked)
         if asked.json:
             print(json_text(record))
         else:
@@ -74,21 +96,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as end:  # tyro has said what is wrong, or printed the help
         return int(end.code or 0)
     except Stopped as stopped:
-        return _told(stopped, 130)
+        return _told(stopped, signals.INTERRUPTED)
     except SelfsightError as error:
         return _told(error, 1)
     except UsageError as error:
         return _told(error, 2)
-    except KeyboardInterrupt:
-        return _told("interrupted", 130)
-    except BrokenPipeError:  # the reader of standard output has gone, as `| head` does
-        sys.stderr.close()
-        return 1
-    except (MemoryError, RuntimeError, OSError) as error:
+    except (MemoryError, RuntimeError, OSError, ImportError) as error:
         if (ran_out := out_of_memory(error, asked)) is None:
             raise
         return _told(ran_out, 1)
     return 0
+
+
+@contextlib.contextmanager
+def _libraries_told() -> Generator[None]:
+    """Write what libraries remark, in warnings and log lines, as our own sentences are written."""
+    formatted, handler = warnings.formatwarning, logging.lastResort
+
+    def in_words(*remark: Any, **more: Any) -> str:
+        return told(formatted(*remark, **more).rstrip("\n")) + "\n"
+
+    warnings.formatwarning = in_words
+    logging.lastResort = _Told(logging.WARNING)
+    try:
+        yield
+    finally:
+        warnings.formatwarning, logging.lastResort = formatted, handler
+
+
+class _Told(logging.StreamHandler[Any]):
+    """Shows log lines that no program has set up a handler for, on standard error."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(sys.stderr)
+        self.setLevel(level)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a line without what cannot be shown."""
+        return told(super().format(record))
 
 
 def _let_threads_rest() -> None:

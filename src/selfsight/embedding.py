@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from selfsight import atomic, machine
-from selfsight.data import Pictures, Skipped, Source, open_data
+from selfsight.data import Pictures, Skipped, Source
 from selfsight.data.scaling import SQUARE_VIEW
 from selfsight.data.streaming import Streamed
 from selfsight.errors import UsageError
@@ -21,7 +21,7 @@ from selfsight.looks.embeddings import UNLABELLED, EmbeddingFile, NpzFile, Parqu
 from selfsight.names import shown
 from selfsight.progress import Bar, answers, console
 from selfsight.reading import read_aloud, say_unlabelled
-from selfsight.run import Run
+from selfsight.run import OUT, Run
 from selfsight.settings import Embed
 from selfsight.subject import Subject, check_layer, encoded, subject_of
 
@@ -53,15 +53,24 @@ def embed_as(settings: Embed) -> dict[str, Any]:
     begun = time.monotonic()
     subject = subject_of(settings.run, size=settings.size, device=settings.device)
     check_layer(subject.encoder, settings.layer)
-    data = settings.data or subject.data
-    if data is None:
-        raise UsageError(f"embed {settings.run} needs DATA: the pictures")
+    data = settings.data or subject.data or ""
     path = Path(str(settings.out))
     _check_place(path, Path(data))
-    atomic.folder(path.parent)
+    lock = atomic.file_place(path, another=OUT).with_name(f".{path.name}.lock")
+    with atomic.owned(path, lock, otherwise=OUT, another=OUT):
+        record = _written(settings, subject, data, path)
+    return record | {
+        "seconds": round(time.monotonic() - begun, 1),
+        "settings": dataclasses.asdict(settings),
+        "machine": machine.described(subject.device),
+    }
+
+
+def _written(settings: Embed, subject: Subject, data: str, path: Path) -> dict[str, Any]:
+    """Write the file: -> what the record says of it."""
     if path.exists():
         console().print(f"{path} is replaced once everything is computed")
-    parts = open_data(data)
+    parts = subject.parts(settings.data, f"embed {settings.run} needs DATA: the pictures")
     say_unlabelled(parts.train, parts.test)
     subject = subject.seeing(parts.train, parts.test)
     about = {
@@ -88,9 +97,6 @@ def embed_as(settings: Embed) -> dict[str, Any]:
         "notes": list(notes),
         **about,
         "size": subject.size,
-        "seconds": round(time.monotonic() - begun, 1),
-        "settings": dataclasses.asdict(settings),
-        "machine": machine.described(subject.device),
     }
 
 

@@ -232,7 +232,8 @@ class Fitting:
 
     def save(self) -> None:
         """Write the encoder, the metrics and then the checkpoint."""
-        encoders.save(cast(Encoder, self.task.encoder), self.run.path)
+        self.run.check_ours()
+        self.run.save_encoder(cast(Encoder, self.task.encoder))
         self.run.write_metrics(self.rows)
         state = {"step": self.step, "seconds": self.seconds, "waited": self.waited}
         self.run.save_checkpoint(state | {"task": self.task.state_dict()})

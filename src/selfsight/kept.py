@@ -97,7 +97,7 @@ def read_rows(path: Path, *, whole: tuple[str, ...], remedy: str) -> list[dict[s
 
     Args:
         path: A .csv file with a header.
-        whole: Columns that every row has, of whole numbers from 0 on; the first one rises.
+        whole: Columns of whole numbers from 0 on; every row has the first one, which rises.
         remedy: What to do if it is damaged.
 
     Raises:
@@ -120,8 +120,7 @@ def _numbers(
     Raises:
         ValueError: At the first fault, as the end of a sentence.
     """
-    lacking = [name for name in whole if name not in header]
-    if lacking or len(set(header)) < len(header):
+    if whole[0] not in header or len(set(header)) < len(header):
         raise ValueError(f"its columns are {shortened(header)}")
     rows: list[dict[str, float]] = []
     for number, cells in enumerate(lines, start=2):
@@ -129,7 +128,7 @@ def _numbers(
             raise ValueError(f"line {number} has {len(cells)} cells of {len(header)}")
         row: dict[str, float] = {}
         for name, cell in zip(header, cells, strict=True):
-            if not cell and name not in whole:
+            if not cell and name != whole[0]:
                 continue
             row[name] = _number(cell, whole=name in whole)
             if not math.isfinite(row[name]):

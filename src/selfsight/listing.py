@@ -3,13 +3,12 @@
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from selfsight.data import EMBEDDED, FORMS, NAMED
 from selfsight.data.named import downloads
 from selfsight.encoders import DEFAULT, EXAMPLES, build, fitting_size
+from selfsight.progress import answers
 from selfsight.settings import Datasets, Encoders, Tasks
 from selfsight.tasks.describe import card, cards
 
@@ -23,18 +22,18 @@ def tasks(settings: Tasks) -> list[dict[str, Any]]:
 
 def show_tasks(record: list[dict[str, Any]]) -> None:
     """Print the tasks for people."""
-    console = Console()
+    console = answers()
     for task in record:
         table = Table(title=task["title"], show_header=False, box=None)
         table.title_justify = "left"
         for word in ("hidden", "predicted", "scored", "reference"):
             if word in task:
-                table.add_row(word, escape(task[word]))
+                table.add_row(word, task[word])
         for name, setting in task["settings"].items():
             given = f"--set {task['name']}.{name}=VALUE   default: {_told(setting['default'])}"
-            table.add_row("setting", escape(given))
+            table.add_row("setting", given)
             if len(record) == 1:
-                table.add_row("", escape(setting["meaning"]))
+                table.add_row("", setting["meaning"])
         console.print(table)
         console.print()
 
@@ -71,7 +70,7 @@ def show_datasets(record: list[dict[str, Any]]) -> None:
         for row in record:
             if row["kind"] == kind:
                 table.add_row(row["data"], row["what"])
-        Console().print(table, "")
+        answers().print(table, "")
 
 
 def encoders(settings: Encoders) -> list[dict[str, Any]]:
@@ -107,8 +106,8 @@ def show_encoders(record: list[dict[str, Any]]) -> None:
         table.add_row("weights", f"{row['weights'] / 1e6:.2f} M, {row['dim']} features")
         layers = ", ".join(f"{x['name']}: {x['channels']} @ {x['stride']}" for x in row["layers"])
         table.add_row("layers", f"{layers} (channels @ stride)")
-        Console().print(table, "")
-    print("and any timm model by its timm name")
+        answers().print(table, "")
+    answers().print("and any timm model by its timm name")
 
 
 def _spelt(arguments: dict[str, Any]) -> list[str]:

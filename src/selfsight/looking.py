@@ -16,7 +16,7 @@ from selfsight.looks.held_out import HeldOut, held_out
 from selfsight.looks.pretext import look_at_task
 from selfsight.plan import Plan
 from selfsight.progress import answers, console
-from selfsight.run import Run
+from selfsight.run import OUT, PICTURES, Run
 from selfsight.settings import Look
 from selfsight.subject import TIMM, Subject, subject_of
 from selfsight.weights import trained_tasks
@@ -59,6 +59,7 @@ def look_as(settings: Look) -> dict[str, Any]:
         )
     subject = subject_of(settings.run, seed=settings.seed, device=settings.device)
     folder = _folder(settings, subject)
+    results = subject.results(settings.out) if "pretext" in wanted else folder
     record: dict[str, Any] = {"look": list(wanted), "files": []}
     if "filters" in wanted:
         place = folder / "filters.png"
@@ -73,15 +74,15 @@ def look_as(settings: Look) -> dict[str, Any]:
         "machine": machine.described(subject.device),
     }
     if "pretext" in wanted:
-        atomic.write_json(subject.results(settings.out) / "look.json", record)
+        atomic.write_json(results / "look.json", record, another=OUT)
     return record
 
 
 def _folder(settings: Look, subject: Subject) -> Path:
     """Make the folder the pictures go to."""
-    if settings.out is not None:
-        return atomic.folder(Path(settings.out))
-    return atomic.folder(subject.run.path / "pictures") if subject.run else subject.results()
+    if settings.out is None and subject.run is not None:
+        return atomic.subfolder(subject.run.path, PICTURES, another=OUT)
+    return subject.results(settings.out)
 
 
 def _untrained(subject: Subject) -> Encoder:

@@ -29,6 +29,7 @@ WITHOUT_BF16 = (
     "AVX512_CORE_VNNI",
 )
 LEAST_TICKS = 50  # of all processors: fewer say little of who is at work
+CACHE = "or name another folder with SELFSIGHT_CACHE"  # where `cache_folder` cannot be written
 MEMORY_UNKNOWN = 8 << 30  # bytes; taken for the machine's where the system does not tell
 
 

@@ -4,15 +4,21 @@ A file's name is any bytes but two. Bytes that are no UTF-8, line breaks, contro
 those that turn the direction of writing would break a sentence, a table, a Parquet file, or what
 the terminal shows; they are written as `\xe9` (a byte), `\n` or `\u202e`. Backslashes are doubled
 in names that have such, so that different names stay different and each can be told again.
+
+All that is shown or printed goes through here: a sentence through `told` (every console of
+`progress`, what the command says of an error, what libraries remark), a name through `shown` where
+it must be told from others, a word of a command through `typed`.
 """
 
 import re
+import shlex
 import unicodedata
 
 # Category of characters: control, format, surrogate, line and paragraph separators.
 UNSHOWN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 JOINERS = "\u200c\u200d"  # of letters, in Persian and Hindi names, and of faces
 FIRST_BYTE, LAST_BYTE = 0xDC80, 0xDCFF  # how Python holds bytes that are no UTF-8 (PEP 383)
+OWN_BREAK = re.compile(r"\n(?=  )")  # of a sentence, not of a name in it
 ESCAPE = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}|n|\\)")
 
 
@@ -34,10 +40,43 @@ def shown(name: str) -> str:
 
 
 def told(text: str) -> str:
-    """Write a sentence so that it can be shown anywhere; its own line breaks stay."""
-    return "\n".join(
-        "".join(_escaped(c) if _is_unshown(c) else c for c in line) for line in text.split("\n")
-    )
+    r"""Write a sentence so that it can be shown anywhere.
+
+    Its own line breaks, which two spaces follow, stay; any other is one of a name or a message in
+    it, and is written out, so that no name begins a line that seems to be ours.
+
+    >>> print(told("left out:\n  a.png\nselfsight: done"))
+    left out:
+      a.png\nselfsight: done
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    lines = OWN_BREAK.split(text)
+    return "\n".join("".join(_escaped(c) if _is_unshown(c) else c for c in line) for line in lines)
+
+
+def typed(word: object) -> str:
+    r"""Write a word of a command so that a shell reads it as meant, and a terminal shows it.
+
+    What cannot be shown is spelt byte by byte, as bash, zsh and the shells of POSIX 2024 read it.
+
+    >>> print(typed("a.png"), typed("my photos"), typed("$(rm x)"), typed("a\x1b[1m'b"))
+    a.png 'my photos' '$(rm x)' $'a\x1b[1m\'b'
+    """
+    text = str(word)
+    if not any(map(_is_unshown, text)):
+        return shlex.quote(text)
+    return f"$'{''.join(map(_in_bytes, text))}'"
+
+
+def _in_bytes(character: str) -> str:
+    if character in "\\'":
+        return f"\\{character}"
+    if not _is_unshown(character):
+        return character
+    is_byte = FIRST_BYTE <= ord(character) <= LAST_BYTE
+    spelt = character.encode("utf-8", "surrogateescape" if is_byte else "surrogatepass")
+    return "".join(f"\\x{byte:02x}" for byte in spelt)
 
 
 def _is_unshown(character: str) -> bool:

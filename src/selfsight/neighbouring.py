@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from selfsight import atomic, machine
 from selfsight.data.scaling import SQUARE_VIEW
@@ -29,7 +28,7 @@ from selfsight.plan import Plan
 from selfsight.probes.baseline import CALIBRATED_ON, some_rows, untrained_encoder
 from selfsight.probes.features import Pixels
 from selfsight.progress import answers, console
-from selfsight.run import Run, run_of
+from selfsight.run import OUT, Run, run_of
 from selfsight.settings import Neighbours
 from selfsight.subject import Subject, check_layer, seen, subject_of
 
@@ -90,7 +89,7 @@ def neighbours_as(settings: Neighbours) -> dict[str, Any]:
     record["verdict"] = " ".join(filter(None, (alike, verdict(record))))
     _draw(sheet, bank, drawn, found, caption(record))
     record["seconds"] = round(time.monotonic() - begun, 1)
-    atomic.write_json(place, record)
+    atomic.write_json(place, record, another=OUT)
     return record
 
 
@@ -141,8 +140,7 @@ def _places(settings: Neighbours, subject: Subject) -> tuple[Path, Path]:
     """Name the sheet's and the record's files."""
     name = "neighbours-patches" if settings.patches else "neighbours"
     if settings.out is not None:
-        sheet = Path(settings.out)
-        atomic.folder(sheet.parent)
+        sheet = atomic.file_place(Path(settings.out), another=OUT)
         return sheet, sheet.with_suffix(".json")
     results = subject.results()
     sheet = subject.run.picture(name) if subject.run else results / f"{name}.png"
@@ -227,5 +225,6 @@ def _several(value: str | Path | Run | Sequence[str | Path | Run]) -> tuple[str,
 
 def show(record: dict[str, Any]) -> None:
     """Print the record for people: a table of networks, the verdict, and where the sheet is."""
-    Console().print(table_of(record))
-    answers().print(f"{record['verdict']}\nsheet: {record['sheet']}")
+    answers().print(table_of(record))
+    answers().print(record["verdict"])
+    answers().print(f"sheet: {record['sheet']}")

@@ -10,10 +10,12 @@ import os
 from pathlib import Path
 
 from selfsight.augment.views import as_float
-from selfsight.data import Pictures, Source
+from selfsight.data import Pictures, Source, Unreadable
 from selfsight.data.pictures import contents
 from selfsight.data.reading import chosen_rows
+from selfsight.data.source import open_regular
 from selfsight.errors import SelfsightError
+from selfsight.origin import opened_origin
 from selfsight.plan import Plan
 from selfsight.preparing import source_of
 from selfsight.probes.baseline import some_rows
@@ -55,7 +57,7 @@ def seen_before(subject: Subject, data: str, test: Source) -> int | None:
         return None
     of = Plan.of(subject.run)
     try:
-        source = source_of(of.data, of.tasks, of.tile)
+        source = source_of(opened_origin(of, subject.run.path), of.tasks, of.tile)
     except SelfsightError:
         return None
     if of.limit is not None and of.limit < len(source):
@@ -65,7 +67,7 @@ def seen_before(subject: Subject, data: str, test: Source) -> int | None:
         return _among(asked, known)
     names = set(known)
     seen = sum(identity in names for identity in asked)
-    return seen if seen or same_data(data, of.data) else None
+    return seen if seen or same_data(data, of.data_found) else None
 
 
 def _among(asked: list[str], known: list[str]) -> int:
@@ -91,10 +93,10 @@ def _length(stamp: str) -> str:
 def _bytes(stamp: str) -> bytes:
     """Hash a file; of one that cannot be read the stamp, which is like no other's."""
     try:
-        content = Path(stamp.rsplit(" ", 2)[0]).read_bytes()
-    except OSError:
-        content = stamp.encode(errors="surrogateescape")
-    return hashlib.blake2b(content, digest_size=16).digest()
+        with open_regular(stamp.rsplit(" ", 2)[0]) as file:
+            return hashlib.blake2b(file.read(), digest_size=16).digest()
+    except (OSError, Unreadable):
+        return stamp.encode(errors="surrogateescape")
 
 
 def told_of_seen(seen: int | None, count: int, network: str) -> str:

@@ -20,6 +20,7 @@ from selfsight.errors import UsageError, unknown_name
 from selfsight.machine import cache_folder, processors, size_in_words
 from selfsight.parts.across import own_statistics
 from selfsight.parts.together import Mix
+from selfsight.presence import found_at
 from selfsight.progress import duration
 from selfsight.run import SETTINGS, Run
 from selfsight.settings import MOST_THREADS, TRACKERS, Pretrain
@@ -96,6 +97,10 @@ class Plan:
         resting: Whether some parameters have no part in some steps, or in none.
         learned: How many of the pictures are learned from, None for all.
         labels: Whether labels teach it, or have taught what it starts from; None if not known.
+        data_place: Where the data lies, as `presence.place_of` tells it; None of older runs.
+        imprint: Of the data, as `data.imprint` takes it; None of older runs.
+        start_place: The absolute path of the run that the first weights come from, if they do;
+            None also of older runs.
     """
 
     data: str
@@ -138,6 +143,19 @@ class Plan:
     resting: bool = False
     learned: int | None = None
     labels: bool | None = None
+    data_place: str | None = None
+    imprint: str | None = None
+    start_place: str | None = None
+
+    @property
+    def data_found(self) -> str:
+        """Its data as it is found from the folder we are in."""
+        return found_at(self.data, self.data_place)
+
+    @property
+    def start_found(self) -> str | None:
+        """Where its first weights come from, as that is found from the folder we are in."""
+        return self.start_place or self.start
 
     @property
     def steps_per_epoch(self) -> int:
@@ -228,8 +246,9 @@ class Plan:
         for name in self.track:
             if name not in TRACKERS:
                 raise unknown_name("tracker", name, TRACKERS)
-        if any("\0" in text for text in (self.data, self.start or "")):
-            raise ValueError("data and start must hold no null character")
+        places = (self.data, self.start, self.data_place, self.start_place)
+        if any("\0" in place for place in places if place is not None):
+            raise ValueError("the places of data and start must hold no null character")
         limits = (("batch", self.learned or self.samples), ("warmup", self.steps))
         for name, most in (*limits, ("learned", self.samples)):
             kept.check_within(name, getattr(self, name), 0, most)

@@ -14,13 +14,13 @@ from selfsight.batch import Facts, LabelledImages, Needs
 from selfsight.data import (
     Ahead,
     Order,
+    Parts,
     Pictures,
     Source,
     Streamed,
     Survey,
     Tiles,
     batch_at,
-    open_data,
     split,
     survey,
 )
@@ -220,12 +220,11 @@ def tried(task: nn.Module, batches: Batches, of: Plan, *, processes: Processes =
     return dataclasses.replace(of, resting=True, notes=(*of.notes, note))
 
 
-def source_of(data: str, tasks: tuple[str, ...], tile: int | None) -> Source:
-    """Open what is trained on: the training part, in tiles if asked.
+def source_of(parts: Parts, tasks: tuple[str, ...], tile: int | None) -> Source:
+    """Take what is trained on: the training part, in tiles if asked.
 
     A task that learns from labels leaves out what a probe of the same data would be tested on.
     """
-    parts = open_data(data)
     source = parts.train
     if needs_of(tasks).labels and parts.test is None and source.labels is not None:
         source = split(source)[0]

@@ -23,7 +23,7 @@ FETCHED_NAMES = (
 )  # fmt: skip
 # Settings that name runs or networks, data, and files.
 RUNS = ("run", "start", "resume", "against")
-DATA = ("data", "test")
+DATA = ("data", "test", "place")
 FILES = ("query", "mask")
 
 
@@ -78,9 +78,48 @@ def check_data(name: str) -> None:
 
 def _is_data(name: str) -> bool:
     """Tell whether there is a path or data of a name."""
-    if name in (*EMBEDDED_NAMES, *FETCHED_NAMES) or os.path.exists(name.removeprefix(PHOTO)):
+    return "{" in name or is_there(name)  # several shards, which are looked for when opened
+
+
+def is_there(name: str) -> bool:
+    """Tell whether there is a path or data of a name, or the folder of several shards."""
+    if is_name(name) or os.path.exists(name) or os.path.exists(name.removeprefix(PHOTO)):
         return True
-    return "{" in name  # several shards, which are looked for when they are opened
+    return "{" in name and os.path.isdir(os.path.dirname(name.partition("{")[0]) or ".")
+
+
+def place_of(data: str) -> str:
+    """Tell where data lies, so that it is found from any folder: an absolute path, or a name.
+
+    >>> place_of("cifar10"), place_of("photo:/a/../b.png")
+    ('cifar10', 'photo:/b.png')
+    """
+    if is_name(data) and not os.path.exists(data):
+        return data
+    if data.startswith(PHOTO) and not os.path.exists(data):
+        return PHOTO + os.path.abspath(data.removeprefix(PHOTO))
+    return os.path.abspath(data)
+
+
+def found_at(data: str, place: str | None) -> str:
+    """Name data of a run so that it is found from here.
+
+    Args:
+        data: As it was asked for.
+        place: Where it lay; None where an older run does not say.
+
+    Returns:
+        As it was asked for, where that leads to the same place from here; else the place; else, if
+        nothing is there, as it was asked for, since run and data may have been moved together.
+    """
+    if place is None or place_of(data) == place:
+        return data
+    return data if is_there(data) and not is_there(place) else place
+
+
+def is_name(data: str) -> bool:
+    """Tell whether there is data of a name."""
+    return data in EMBEDDED_NAMES or data in FETCHED_NAMES
 
 
 def nothing_called(name: str) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import re
 from collections.abc import Generator, Sequence
 from importlib.metadata import version
@@ -14,7 +15,8 @@ from torch import nn
 
 from selfsight import advice, encoders, machine
 from selfsight.augment.views import centre_view
-from selfsight.data import Ahead, Skipped, Source, Streamed, open_data, split
+from selfsight.data import Ahead, Parts, Pictures, Skipped, Source, Streamed, open_data, split
+from selfsight.data.imprint import imprint_of
 from selfsight.data.source import require_same_classes
 from selfsight.draws import derived_seed
 from selfsight.encoders import Encoder
@@ -22,13 +24,16 @@ from selfsight.encoders.feeding import AS_IT_IS
 from selfsight.engine import resolve_device, threads
 from selfsight.errors import SelfsightError
 from selfsight.fitting import Fitting, fit_prepared, is_fitted, refuse
+from selfsight.names import typed
+from selfsight.origin import parts_of
 from selfsight.pace import as_compiled
 from selfsight.plan import Plan, thread_count
 from selfsight.preparing import Prepared, acquaint, batches_of, needs_of, prepared, source_of
+from selfsight.presence import TIMM, place_of
 from selfsight.probes.baseline import final_features, some_rows, untrained_encoder
 from selfsight.probes.curve import LABELS, TESTED, CurveProbe, few
 from selfsight.processes import Processes, joined
-from selfsight.progress import console
+from selfsight.progress import answers, console
 from selfsight.reading import read_aloud, say_skipped, told_of_waiting
 from selfsight.run import SETTINGS, Run
 from selfsight.settings import Pretrain
@@ -39,6 +44,7 @@ from selfsight.verdict import Shape, Solved, alike, judge_unlabelled
 from selfsight.weights import built
 
 PICTURES_JUDGED = 1000
+NAME_IT = "say where with --data PLACE"
 PACKAGES = ("selfsight", "torch", "torchvision", "timm", "lightning-fabric")
 
 
@@ -48,7 +54,8 @@ def pretrain(data: str | None = None, task: str | Sequence[str] = (), **options:
     Args:
         data: Pictures in any form that `selfsight.data.open_data` opens.
         task: The pretext task's name; `selfsight.settings.Pretrain` lists the other options.
-        **options: The verb's flags by name, `out` and `minutes` for two; `--from` is `start`.
+        **options: The verb's flags by name, `out` and `minutes` for two; `--from` is `start`, and
+            `--data`, where a resumed run's data lies now, is `place`.
 
     Returns:
         The run.
@@ -83,51 +90,63 @@ def _processes_of(settings: Pretrain) -> Generator[Processes]:
 def _pretrained(settings: Pretrain, processes: Processes) -> Run:
     """Learn as the settings say, together with other processes."""
     if settings.resume is not None:
-        return _resumed(Run.open(settings.resume), processes)
+        run = Run.open(settings.resume)
+        with run.owned() if processes.leads else contextlib.nullcontext():
+            return _resumed(run, processes, settings.place)
     chosen = parsed_settings(settings.task, settings.set)
     device = resolve_device(settings.device)
-    source = source_of(cast(str, settings.data), settings.task, settings.tile)
+    parts = open_data(cast(str, settings.data))
+    source = source_of(parts, settings.task, settings.tile)
+    known_by = {
+        "data_place": place_of(cast(str, settings.data)),
+        "imprint": imprint_of(parts.train),
+        "start_place": _place_of_run(settings.start),
+    }
     check_installed(settings.track)
     if settings.probe_every is not None:
-        _labelled(cast(str, settings.data))
+        _labelled(parts)
     place = Path(settings.out or _free_place("+".join(settings.task), cast(str, settings.data)))
-    ours = processes.leads and not place.exists()
-    run = Run(processes.told(Run.create(place).path if processes.leads else place))
-    try:
+    with Run.begun(place) if processes.leads else contextlib.nullcontext(Run(place)) as run:
+        run.path = processes.told(run.path)
         with threads(thread_count(settings.threads, settings.devices)):
             begun = (
                 fit_prepared(settings, chosen, source, device)
                 if is_fitted(settings.task)
                 else prepared(settings, chosen, source, device, processes)
             )
-    except BaseException:
-        if ours:
-            with contextlib.suppress(OSError):
-                place.rmdir()  # nothing is in it yet
-        raise
-    if processes.leads:
-        run.write_settings(
-            {
-                "asked": dataclasses.asdict(settings),
-                "plan": begun.plan.to_json(),
-                "skipped": [dataclasses.asdict(s) for s in begun.pictures.skipped],
-                "notes": list(begun.pictures.notes),
-                **_circumstances(device),
-            }
-        )
-    return _trained(run, begun)
+        begun.plan = dataclasses.replace(begun.plan, **known_by)
+        if processes.leads:
+            _keep_settings(run, settings, begun, device)
+        return _trained(run, begun)
 
 
-def _labelled(data: str) -> tuple[Source, Source]:
-    """Open labelled pictures for `--probe-every`: -> a few to fit on, a few to test on."""
-    parts = open_data(data)
+def _keep_settings(run: Run, settings: Pretrain, begun: Prepared, device: str) -> None:
+    """Keep what was asked and derived."""
+    run.write_settings(
+        {
+            "asked": dataclasses.asdict(settings),
+            "plan": begun.plan.to_json(),
+            "skipped": [dataclasses.asdict(s) for s in begun.pictures.skipped],
+            "notes": list(begun.pictures.notes),
+            **_circumstances(device),
+        }
+    )
+
+
+def _place_of_run(start: str | None) -> str | None:
+    """Tell where a run lies that a training begins from; None where it begins from none."""
+    return None if start is None or start.startswith(TIMM) else os.path.abspath(start)
+
+
+def _labelled(parts: Parts) -> tuple[Source, Source]:
+    """Take labelled pictures for `--probe-every`: -> a few to fit on, a few to test on."""
     few(parts.train, LABELS)  # refuses what has no labels
     train, test = (parts.train, parts.test) if parts.test is not None else split(parts.train)
     require_same_classes(train, test)
     return few(train, LABELS), few(test, TESTED)
 
 
-def _curve_probe(begun: Prepared) -> CurveProbe | None:
+def _curve_probe(run: Path, begun: Prepared) -> CurveProbe | None:
     """Read what `--probe-every` probes with, in the first process."""
     of = begun.plan
     if of.probe_every is None or not begun.processes.leads:
@@ -141,21 +160,28 @@ def _curve_probe(begun: Prepared) -> CurveProbe | None:
             steady=True,
             listed_in=SETTINGS,
         )
-        for part in _labelled(of.data)
+        for part in _labelled(parts_of(of, run, NAME_IT))
     )
     return CurveProbe(train, test, device=begun.processes.placed(of.device))
 
 
-def _resumed(run: Run, processes: Processes) -> Run:
-    """Go on with a run from its last checkpoint."""
+def _resumed(run: Run, processes: Processes, place: str | None) -> Run:
+    """Go on with a run from its last checkpoint.
+
+    Args:
+        run: The run.
+        processes: Those that train together.
+        place: Where its data lies now, if that was said.
+    """
     kept = run.settings
     of = Plan.of(run)
+    of = dataclasses.replace(of, data_place=place_of(place)) if place is not None else of
     resolve_device(of.device)
     check_installed(of.track)
     _say_what_differs(kept, of)
     state = _begun_already(run, of)
     pictures = read_aloud(
-        source_of(of.data, of.tasks, of.tile),
+        source_of(parts_of(of, run.path, NAME_IT), of.tasks, of.tile),
         side=of.canvas,
         limit=of.limit,
         storage="stream" if of.storage == "stream" else None,
@@ -163,11 +189,15 @@ def _resumed(run: Run, processes: Processes) -> Run:
         processes=of.devices,
         listed_in=SETTINGS,
     )
-    if pictures.fingerprint != of.fingerprint:
+    if _fingerprint(pictures, of) != of.fingerprint:
         raise SelfsightError(
-            f"{of.data} holds other pictures than when {run.path} began, so it cannot go on as it "
-            f"was; start a new run from its weights with --from {run.path}"
+            f"{of.data_found} holds other pictures than when {run.path} began, so it cannot go on "
+            f"as it was. If its own lie elsewhere now, {NAME_IT}; or start a new run from its "
+            f"weights with --from {typed(run.path)}"
         )
+    now = place_of(of.data_found)
+    if processes.leads and now != kept["plan"].get("data_place"):
+        run.write_settings({**kept, "plan": {**kept["plan"], "data_place": now}})
     with threads(of.threads):  # a checkpoint's weights replace those of the start
         task, _ = built(of if state is None else dataclasses.replace(of, start=None), state)
         del state
@@ -192,11 +222,19 @@ def _begun_already(run: Run, of: Plan) -> dict[str, Any] | None:
     if run.result("pretrain") is not None:
         raise SelfsightError(
             f"{run.path} is finished, and its checkpoint is missing, so there is nothing to go on "
-            f"from; its encoder is left as it is. Start a new run from it with --from {run.path}"
+            f"from; its encoder is left as it is. Start a new run from it with --from "
+            f"{typed(run.path)}"
         )
-    begins = "" if of.start is None else f", from the weights of {of.start}"
+    begins = "" if of.start is None else f", from the weights of {of.start_found}"
     console().print(f"{run.path} has no checkpoint yet, so it begins at step 0{begins}")
     return None
+
+
+def _fingerprint(pictures: Pictures, of: Plan) -> str:
+    """Take the fingerprint of pictures as it was taken when a run began."""
+    if of.imprint is None and isinstance(pictures.images, Streamed):
+        return pictures.images.former_fingerprint
+    return pictures.fingerprint
 
 
 def _say_what_differs(kept: dict[str, Any], of: Plan) -> None:
@@ -234,7 +272,7 @@ def _trained(run: Run, begun: Prepared) -> Run:
                 _mend_encoders(run, begun.task)
             console().print(f"{run.path} is finished; there is nothing to go on with")
             return run
-        training.probe = _curve_probe(begun)
+        training.probe = _curve_probe(run.path, begun)
         trackers.begin(of.to_json(), training.step)
         record = None
         try:
@@ -277,15 +315,24 @@ def _concluded(
     run: Run, begun: Prepared, training: Training | Fitting, record: dict[str, Any]
 ) -> None:
     """Write the record and the curve, and say what came out."""
-    if isinstance(training.probe, CurveProbe):
-        from selfsight.looks.curve import draw_curve  # it draws, which is slow to load
-
-        place = run.picture("probe-curve")
-        draw_curve(training.rows, place, chance=training.probe.chance)
-        console().print(f"drew {place}")
     run.write_result("pretrain", record)
+    if isinstance(training.probe, CurveProbe):
+        _draw_curve(run, training.rows, training.probe.chance)
     console().print(f"{record['verdict']}: {' '.join(record['reasons'])}")
     console().print(f"saved in {run.path}: encoder.safetensors loads {_loads_by(begun.task)}")
+
+
+def _draw_curve(run: Run, rows: list[dict[str, float]], chance: float) -> None:
+    """Draw the curve of the probe; where it cannot be written the run is whole without it."""
+    from selfsight.looks.curve import draw_curve  # it draws, which is slow to load
+
+    try:
+        place = run.picture("probe-curve")
+        draw_curve(rows, place, chance=chance)
+    except SelfsightError as error:
+        console().print(f"no curve is drawn: {error}")
+    else:
+        console().print(f"drew {place}")
 
 
 def _say_of_data(run: Run, begun: Prepared, training: Training | Fitting) -> None:
@@ -300,7 +347,10 @@ def _say_of_data(run: Run, begun: Prepared, training: Training | Fitting) -> Non
         say_skipped(late, len(pictures), SETTINGS)
         kept = run.settings
         listed = [*kept.get("skipped", ()), *map(dataclasses.asdict, late)]
-        run.write_settings({**kept, "skipped": list({s["title"]: s for s in listed}.values())})
+        try:
+            run.write_settings({**kept, "skipped": list({s["title"]: s for s in listed}.values())})
+        except SelfsightError as error:  # which must hide nothing that ended the training
+            console().print(f"they are not listed there: {error}")
     told = training.seconds and told_of_waiting(pictures, training.waited / training.seconds)
     if told:
         console().print(told)
@@ -409,10 +459,13 @@ def recorded(settings: Pretrain) -> dict[str, Any]:
         raise SystemExit(0)  # the first process tells
     record = run.result("pretrain")
     if record is None:
-        raise SelfsightError(f"{run.path} ended without a record; go on with --resume {run.path}")
+        raise SelfsightError(
+            f"{run.path} ended without a record; go on with --resume {typed(run.path)}"
+        )
     return record
 
 
 def show(record: dict[str, Any]) -> None:
     """Say what to do next."""
-    print("\n".join(advice.lines(record)))
+    for line in advice.lines(record):
+        answers().print(line)

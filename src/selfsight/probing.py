@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
@@ -25,7 +23,7 @@ from selfsight.data.reading import fitting
 from selfsight.data.scaling import SQUARE_VIEW
 from selfsight.data.source import labels_of, require_same_classes, same_classes
 from selfsight.data.splitting import FOLDS, folds_of
-from selfsight.errors import SelfsightError, UsageError
+from selfsight.errors import SelfsightError
 from selfsight.kept import read_record
 from selfsight.overlap import (
     in_both,
@@ -47,9 +45,9 @@ from selfsight.probes.features import Network, Pixels
 from selfsight.probes.measure import Answers, Kind, measure_one
 from selfsight.probes.record import result_record
 from selfsight.probes.sampling import choose_labelled
-from selfsight.progress import Bar, console
+from selfsight.progress import Bar, answers, console
 from selfsight.reading import read_aloud
-from selfsight.run import ENCODER_FILE, Run
+from selfsight.run import ENCODER_FILE, OUT, Run
 from selfsight.settings import Probe
 from selfsight.subject import Subject, subject_of
 from selfsight.tasks.patch_dictionary import PatchesAlike
@@ -114,7 +112,7 @@ def probe_as(settings: Probe) -> dict[str, Any] | list[dict[str, Any]]:
         ]
     for record in records:
         record["next"] = _next(record, settings, subject, of_pictures)
-        atomic.write_json(_place(out, subject, record), record)
+        atomic.write_json(_place(out, subject, record), record, another=OUT)
     return records[0] if len(records) == 1 else records
 
 
@@ -187,10 +185,7 @@ def _sources(settings: Probe, subject: Subject) -> Parts:
 
     There is no test part without labels, and where few pictures are tested in folds.
     """
-    data = settings.data or subject.data
-    if data is None:
-        raise UsageError(f"probe {settings.run} needs DATA: labelled pictures")
-    parts = open_data(data)
+    parts = subject.parts(settings.data, f"probe {settings.run} needs DATA: labelled pictures")
     train, test = parts.train, parts.test
     if settings.test is not None:
         other = open_data(settings.test)
@@ -435,11 +430,11 @@ def show(record: dict[str, Any] | list[dict[str, Any]]) -> None:
     """Print records for people: a table of layers, and the verdict."""
     for one in record if isinstance(record, list) else [record]:
         if one["labels"]:
-            Console().print(table_of(one))
-        Console(soft_wrap=True, highlight=False).print(
-            f"[bold]{one['verdict']}[/bold]: {escape(' '.join(one['reasons']))}"
-        )
-        print("\n".join(advice.lines(one)))
+            answers().print(table_of(one))
+        answers().print(one["verdict"], style="bold", end="")
+        answers().print(f": {' '.join(one['reasons'])}")
+        for line in advice.lines(one):
+            answers().print(line)
 
 
 def table_of(record: dict[str, Any]) -> Table:

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from selfsight.engine import launch, make_fabric
 from selfsight.errors import SelfsightError, Stopped, UsageError, out_of_memory
+from selfsight.names import told
 from selfsight.settings import Pretrain
 
 T = TypeVar("T")
@@ -215,7 +216,7 @@ class _Watch:
             self._takes_over()
             if any(child.poll() for child in self._children) and not self._over.wait(GRACE):
                 fault = _told_fault() or _lost()
-                print(f"selfsight: {fault}", file=sys.stderr, flush=True)
+                print(told(f"selfsight: {fault}"), file=sys.stderr, flush=True)
                 self.end(patience=0.0)
                 os._exit(_status(_kind(fault)))
 

@@ -7,34 +7,57 @@ much, its share and the time left stay whole.
 
 import time
 from types import TracebackType
-from typing import Any
+from typing import IO, Any, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
+from rich.text import Text
 
 from selfsight.names import told
+from selfsight.streams import Lasting
 
 SECONDS_BETWEEN_LINES = 20.0
 BAR_SHARE, LONGEST_BAR = 1 / 8, 24  # of the terminal's width, and in characters
 
 
 class _Plain(Console):
-    """A console that shows whatever names a sentence holds."""
+    """A console that shows whatever names a sentence or a table holds.
+
+    What cannot be shown is written out, and nothing in a name is a style, a link or an emoji. What
+    cannot be written, as to a terminal that was closed, is dropped.
+    """
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+    @property
+    def file(self) -> IO[str]:
+        """Give the stream to write to, to which writing never fails."""
+        return cast(IO[str], Lasting(super().file))
+
+    @file.setter
+    def file(self, new_file: IO[str]) -> None:
+        self._file = new_file
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Print, with what cannot be shown written out."""
-        super().print(*(told(one) if isinstance(one, str) else one for one in objects), **options)
+        """Print; sentences run on at the terminal's edge, and tables fold."""
+        options.setdefault("soft_wrap", all(isinstance(one, str) for one in objects))
+        super().print(*objects, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Bring a string that is printed, or that a table holds, to what is shown."""
+        return super().render_str(told(text), **options)
 
 
 def console() -> Console:
     """Give the console that everything but results goes to: standard error."""
-    return _Plain(stderr=True, highlight=False, soft_wrap=True, markup=False)
+    return _Plain(stderr=True)
 
 
 def answers() -> Console:
-    """Give the console that a verb's answer in sentences goes to: standard output."""
-    return _Plain(highlight=False, soft_wrap=True, markup=False)
+    """Give the console that a verb's answer, sentences and tables, goes to: standard output."""
+    return _Plain()
 
 
 class Bar:
@@ -50,7 +73,7 @@ class Bar:
     def __init__(
         self, title: str, total: int, *, unit: str = "pictures", on: Console | None = None
     ) -> None:
-        self.title, self.total, self.unit = title, total, unit
+        self.title, self.total, self.unit = told(title), total, unit
         self.console = on or console()
         self._live = self.console.is_terminal
         self._bar = _progress(self.console, live=self._live)
@@ -82,7 +105,8 @@ class Bar:
             self._bar.update(self._task, total=total)
         if self._live:
             side = "left" if done < self.total else "in all"
-            self._bar.update(self._task, completed=done, side=side, text=text or self._pace(done))
+            text = told(text) or self._pace(done)
+            self._bar.update(self._task, completed=done, side=side, text=text)
             return
         now = time.monotonic()
         if done >= self.total or now - self._spoken >= SECONDS_BETWEEN_LINES:
@@ -104,14 +128,18 @@ class Bar:
 def _progress(on: Console, *, live: bool) -> Progress:
     """Lay the bar out: the text at the end takes what room is left, and gives way."""
     rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+
+    def words(form: str, column: Column | None = None) -> TextColumn:
+        return TextColumn(form, markup=False, table_column=column or Column(no_wrap=True))
+
     return Progress(
-        TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+        words("{task.description}"),
         BarColumn(bar_width=min(LONGEST_BAR, int(BAR_SHARE * on.width))),
-        TextColumn("{task.completed:,.0f}/{task.total:,.0f}", table_column=Column(no_wrap=True)),
-        TextColumn("{task.percentage:>3.0f}%", table_column=Column(no_wrap=True)),
+        words("{task.completed:,.0f}/{task.total:,.0f}"),
+        words("{task.percentage:>3.0f}%"),
         TimeRemainingColumn(elapsed_when_finished=True, table_column=Column(no_wrap=True)),
-        TextColumn("{task.fields[side]}", table_column=Column(no_wrap=True)),
-        TextColumn("{task.fields[text]}", table_column=rest),
+        words("{task.fields[side]}"),
+        words("{task.fields[text]}", rest),
         console=on,
         expand=True,
         disable=not live,

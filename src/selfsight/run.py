@@ -6,14 +6,16 @@
                           checkpoint-before.pt is the one before it
     encoder.safetensors   the encoder alone; encoder.json says how to build it
     results/NAME.json     what was measured       pictures/NAME.png    what was drawn
+    .lock                 which process trains here, while one does
 
 Every file is written beside its place and renamed.
 """
 
+import contextlib
 import csv
 import io
 import os
-import shlex
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,13 @@ from selfsight import atomic, checkpoint, encoders, kept
 from selfsight.encoders import Encoder
 from selfsight.encoders.saved import again
 from selfsight.errors import SelfsightError
+from selfsight.locks import Lock
+from selfsight.names import typed
 from selfsight.presence import ENCODER_FILE, SETTINGS, check_run
 
-METRICS, CHECKPOINT = "metrics.csv", checkpoint.LAST
+METRICS, CHECKPOINT, LOCK = "metrics.csv", checkpoint.LAST, ".lock"
+RESULTS, PICTURES = "results", "pictures"
+OUT = "or name another place with --out"
 # What settings.json holds; the plan is checked by those who know what a plan is.
 _SETTINGS: dict[str, Any] = {
     "plan": dict,
@@ -44,31 +50,92 @@ class Run:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self._lock: Lock | None = None
+        self._another = OUT  # what to do where it cannot be written, for sentences
 
     @classmethod
     def create(cls, path: str | Path) -> "Run":
         """Take a directory that is new or empty.
 
         Raises:
-            SelfsightError: If something is there already, or it cannot be made.
+            SelfsightError: If something is there already, or it cannot be made or written.
         """
         run = cls(path)
+        run._check_free()
+        atomic.folder(run.path, another=OUT)
+        return run
+
+    @classmethod
+    @contextlib.contextmanager
+    def begun(cls, path: str | Path) -> Generator["Run"]:
+        """Take a directory that is new or empty, and own it for the length of a block.
+
+        Raises:
+            SelfsightError: As `create` and `owned` say.
+        """
+        new = not Path(path).exists()
         try:
-            run.path.mkdir(parents=True, exist_ok=True)
-            taken = any(path.suffix != ".part" for path in run.path.iterdir())
-        except OSError as error:
+            run = cls(path) if (Path(path) / LOCK).exists() else cls.create(path)
+            with run.owned(otherwise=OUT):
+                run._check_free()  # another may have been here since, and have ended
+                yield run
+        except BaseException:
+            if new:
+                with contextlib.suppress(OSError):
+                    Path(path).rmdir()  # if nothing is in it yet
+            raise
+
+    def _check_free(self) -> None:
+        """Refuse a directory that holds something already."""
+        if not self.path.is_dir():
+            return
+        with atomic.blamed(self.path, OUT, what="cannot be made a run's directory"):
+            taken = [p for p in self.path.iterdir() if p.suffix != ".part" and p.name != LOCK]
+        if (self.path / SETTINGS).exists():
             raise SelfsightError(
-                f"{path} cannot be made a run's directory: {error.strerror or error}; "
-                "name another place with --out"
-            ) from error
-        if (run.path / SETTINGS).exists():
-            raise SelfsightError(
-                f"{path} holds another run; go on with it by --resume {path}, "
-                "or name another place with --out"
+                f"{self.path} holds another run; go on with it by --resume {typed(self.path)}, "
+                f"{OUT}"
             )
         if taken:
-            raise SelfsightError(f"{path} is not empty; name another place with --out")
-        return run
+            raise SelfsightError(f"{self.path} is not empty; name another place with --out")
+
+    @contextlib.contextmanager
+    def owned(self, *, otherwise: str = "or stop it, and go on from there") -> Generator[None]:
+        """Own the run for the length of a block: no other process trains here.
+
+        What processes left here that died while they wrote is taken away.
+
+        Args:
+            otherwise: What to do, after waiting, if another owns it.
+
+        Raises:
+            SelfsightError: If another process owns it, by naming that one, or nothing can be
+                written here.
+        """
+        another = "or begin a new run from its weights, elsewhere, with --from"
+        atomic.folder(self.path, another=another)
+        for name in (RESULTS, PICTURES):
+            atomic.tidy(self.path / name)
+        lock = self.path / LOCK
+        with atomic.owned(self.path, lock, otherwise=otherwise, another=another) as self._lock:
+            self._another = f"then go on with --resume {typed(self.path)}"
+            try:
+                yield
+            finally:
+                self._lock, self._another = None, OUT
+
+    def check_ours(self) -> None:
+        """Refuse to write here once the directory is no longer the one that was owned.
+
+        Raises:
+            SelfsightError: If it, or the lock in it, was taken away meanwhile.
+        """
+        if self._lock is not None and not self._lock.is_there:
+            raise SelfsightError(
+                f"{self.path} was moved or taken away while this process wrote there, or the "
+                f"{LOCK} in it was, so nothing more is written. What was saved there can be gone "
+                "on with by --resume, where it is now"
+            )
 
     @classmethod
     def open(cls, path: str | Path) -> "Run":
@@ -102,12 +169,13 @@ class Run:
         """Say what helps where the settings are damaged."""
         return (
             "copy it anew from where the run came from, or take the run's weights without it: "
-            f"selfsight.load, or pretrain --from {self.path}"
+            f"selfsight.load, or pretrain --from {typed(self.path)}"
         )
 
     def write_settings(self, content: dict[str, Any]) -> None:
         """Keep what was asked and derived."""
-        atomic.write_json(self.path / SETTINGS, content)
+        path = self.path / SETTINGS
+        atomic.write_json(path, content, another=self._another if path.exists() else OUT)
 
     def encoder(self, name: str | None = None) -> Encoder:
         """Load the encoder, ready to use: weights loaded, in evaluation mode."""
@@ -116,9 +184,13 @@ class Run:
             return encoders.load(self.path, stem=stem)
         return encoders.load(self.path, stem=stem, remedy=again(self.path, stem))
 
+    def save_encoder(self, encoder: Encoder, stem: str = "encoder") -> None:
+        """Keep an encoder alone, ready to be loaded."""
+        encoders.save(encoder, self.path, stem=stem, another=self._another)
+
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Keep everything for an exact resume, and what was kept so before; see `checkpoint`."""
-        checkpoint.save(self.path, state)
+        checkpoint.save(self.path, state, another=self._another)
 
     def load_checkpoint(self) -> dict[str, Any] | None:
         """Read the last checkpoint; None if there is none yet.
@@ -138,7 +210,7 @@ class Run:
         path = self.path / METRICS
         if not os.path.lexists(path):
             return []
-        remedy = f"remove it (rm {shlex.quote(str(path))}), and the run goes on with rows from then"
+        remedy = f"remove it (rm {typed(path)}), and the run goes on with rows from then"
         return kept.read_rows(path, whole=("step", "samples"), remedy=remedy)
 
     def write_metrics(self, rows: list[dict[str, float]]) -> None:
@@ -151,7 +223,7 @@ class Run:
         writer = csv.DictWriter(buffer, fieldnames=columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        atomic.write_text(self.path / METRICS, buffer.getvalue())
+        atomic.write_text(self.path / METRICS, buffer.getvalue(), another=self._another)
 
     def result(self, name: str) -> dict[str, Any] | None:
         """Read a measured result; None if it was not measured.
@@ -169,24 +241,24 @@ class Run:
         return kept.Damaged(self._place_of_result(name), fault, self._without_result(name))
 
     def _place_of_result(self, name: str) -> Path:
-        return self.path / "results" / f"{name}.json"
+        return self.path / RESULTS / f"{name}.json"
 
     def _without_result(self, name: str) -> str:
         """Say what helps where a result is damaged."""
         anew = "measure anew"
         if name == "pretrain":
-            anew = f"let selfsight pretrain --resume {shlex.quote(str(self.path))} write it again"
-        return f"remove it (rm {shlex.quote(str(self._place_of_result(name)))}) and {anew}"
+            anew = f"let selfsight pretrain --resume {typed(self.path)} write it again"
+        return f"remove it (rm {typed(self._place_of_result(name))}) and {anew}"
 
     def write_result(self, name: str, record: dict[str, Any]) -> Path:
         """Keep a measured result: -> where."""
-        path = atomic.folder(self.path / "results") / f"{name}.json"
-        atomic.write_json(path, record)
+        path = atomic.subfolder(self.path, RESULTS, another=self._another) / f"{name}.json"
+        atomic.write_json(path, record, another=self._another)
         return path
 
     def picture(self, name: str) -> Path:
         """Name the place of a picture to be drawn."""
-        return atomic.folder(self.path / "pictures") / f"{name}.png"
+        return atomic.subfolder(self.path, PICTURES, another=OUT) / f"{name}.png"
 
 
 def load(path: str | Path) -> Encoder:

@@ -93,6 +93,8 @@ class Pretrain:
     """Write metrics to tensorboard, wandb or mlflow too, given once or more."""
     resume: Annotated[str | None, arg(metavar="RUN")] = None
     """Go on with an interrupted run, exactly; needs nothing else."""
+    place: Annotated[str | None, arg(name="data", metavar="PLACE")] = None
+    """With --resume: where the run's data lies now, if it was moved."""
     json: bool = False
     """Print the record alone on standard output."""
 
@@ -124,10 +126,11 @@ class Pretrain:
             self._check_nothing_else()
 
     def _check_nothing_else(self) -> None:
+        goes_with = ("resume", "place", "json")
         given = [
             "DATA" if field.name == "data" else f"--{field.name.replace('_', '-')}"
             for field in fields(self)
-            if field.name not in ("resume", "json") and getattr(self, field.name) != field.default
+            if field.name not in goes_with and getattr(self, field.name) != field.default
         ]
         if given:
             raise UsageError(
@@ -136,6 +139,11 @@ class Pretrain:
             )
 
     def _check_what_is_new(self) -> None:
+        if self.place is not None:
+            raise UsageError(
+                f"--data {self.place} goes with --resume: it says where the run's data lies now; "
+                f"for a new run give it as DATA: pretrain {self.place}"
+            )
         if self.data is None:
             raise UsageError(
                 "pretrain needs DATA: a folder, a file or a name; see `selfsight datasets`"

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from selfsight import atomic, encoders
 from selfsight.augment.views import as_float
-from selfsight.data import Source, survey
+from selfsight.data import Parts, Source, open_data, survey
 from selfsight.data.canvases import Canvases
 from selfsight.data.reading import HEADERS_FOR_FORM
 from selfsight.data.scaling import convertible
@@ -23,12 +23,13 @@ from selfsight.encoders import Encoder, evaluating
 from selfsight.encoders.soundness import refuse_unsound_features
 from selfsight.engine import resolve_device
 from selfsight.errors import SelfsightError, UsageError, unknown_name
+from selfsight.origin import opened_origin
 from selfsight.plan import Plan
 from selfsight.preparing import taught_by_labels
 from selfsight.presence import TIMM
 from selfsight.probes.features import Network, Pixels, pooled
 from selfsight.progress import console
-from selfsight.run import Run, run_of
+from selfsight.run import OUT, RESULTS, Run, run_of
 
 BATCH = 256  # pictures
 
@@ -42,7 +43,7 @@ class Subject:
         encoder: The network.
         size: Side of the pictures it gets, in pixels.
         seed: Of its first weights.
-        data: What it was trained on, if known.
+        data: What it was trained on, as it is found from the folder we are in, if known.
         pretext: The record of its training, if there is one.
         run: The run it is of, None for timm's networks.
         device: Where to compute.
@@ -61,6 +62,24 @@ class Subject:
     def knows_labels(self) -> bool:
         """Whether labels may have taught it, as far as its run says."""
         return self.run is not None and taught_by_labels(Plan.of(self.run))
+
+    def parts(self, data: str | None, needs: str) -> Parts:
+        """Open pictures to ask it about.
+
+        Args:
+            data: As asked; None for what it was trained on, wherever that lies.
+            needs: Who needs them and which, as a sentence begins: "embed RUN needs DATA: pictures".
+
+        Raises:
+            UsageError: If none are asked for, and it was trained on nothing that is known.
+            SelfsightError: If they are not there, or others are in the place of those it was
+                trained on.
+        """
+        if data is not None:
+            return open_data(data)
+        if self.run is None:
+            raise UsageError(needs)
+        return opened_origin(Plan.of(self.run), self.run.path)
 
     @property
     def channels(self) -> int:
@@ -112,10 +131,14 @@ class Subject:
             )
 
     def results(self, out: str | None = None) -> Path:
-        """Make the folder for results: `out` where asked, RUN/results, or ./results."""
-        if out is None:
-            return atomic.folder(self.run.path / "results" if self.run else Path("results"))
-        return atomic.folder(Path(out))
+        """Make the folder for results: `out` where asked, RUN/results, or ./results.
+
+        Raises:
+            SelfsightError: If nothing can be written there.
+        """
+        if out is None and self.run is not None:
+            return atomic.subfolder(self.run.path, RESULTS, another=OUT)
+        return atomic.folder(Path(out or RESULTS), another=OUT)
 
 
 def subject_of(
@@ -143,7 +166,8 @@ def subject_of(
         run, part = run_of(name)
         of = Plan.of(run)
         encoder, pretext = run.encoder(part), run.result("pretrain")
-        subject = Subject(name, encoder, size or of.size, of.seed, of.data, pretext, run, where)
+        size, data = size or of.size, of.data_found
+        subject = Subject(name, encoder, size, of.seed, data, pretext, run, where)
     fixed = subject.encoder.recipe.arguments.get("img_size")
     if fixed not in (None, subject.size):
         raise UsageError(f"{name} takes pictures of {fixed} px only; leave --size out")

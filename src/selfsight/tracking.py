@@ -15,6 +15,7 @@ from typing import Any, Protocol, cast
 
 from selfsight import atomic, kept
 from selfsight.errors import SelfsightError
+from selfsight.names import told
 from selfsight.progress import console
 
 INSTALL = 'pip install "selfsight[track]"'
@@ -47,14 +48,15 @@ class TensorBoard:
     """
 
     def __init__(self, run: Path) -> None:
-        self.place = run / "tensorboard"
+        self.place = run
 
     def begin(self, settings: Mapping[str, Any], step: int) -> None:
         """Open an event file, with the settings as hyper-parameters."""
         from torch.utils.tensorboard.summary import hparams
         from torch.utils.tensorboard.writer import SummaryWriter
 
-        self._writer = SummaryWriter(str(self.place), purge_step=step + 1)
+        place = atomic.subfolder(self.place, "tensorboard")
+        self._writer = SummaryWriter(str(place), purge_step=step + 1)
         plain = {k: v if isinstance(v, int | float) else str(v) for k, v in settings.items()}
         experiment, start, self._ended = hparams(plain, {"loss": 0})
         for summary in (experiment, start):
@@ -93,11 +95,12 @@ class WeightsAndBiases:
         """Begin a run, or go on with that of an earlier start."""
         import wandb
 
+        atomic.subfolder(self.place, "wandb")
         known = "WANDB_MODE" in os.environ or "WANDB_API_KEY" in os.environ
         known_as = _kept(self.place, "wandb")
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", "selfsight"),
-            name=self.place.name,
+            name=told(self.place.name),
             dir=str(self.place),
             id=known_as,
             resume="allow" if known_as else None,
@@ -135,7 +138,7 @@ class MLflow:
 
         place = os.environ.get("MLFLOW_TRACKING_URI")
         if place is None:
-            place = (self.place / "mlflow").resolve().as_uri()
+            place = atomic.subfolder(self.place, "mlflow").resolve().as_uri()
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # else it refuses plain files
         self._client = MlflowClient(tracking_uri=place)
         self._id = _kept(self.place, "mlflow")
@@ -145,7 +148,7 @@ class MLflow:
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "selfsight")
         found = self._client.get_experiment_by_name(name)
         experiment = found.experiment_id if found else self._client.create_experiment(name)
-        begun = self._client.create_run(experiment, run_name=self.place.name)
+        begun = self._client.create_run(experiment, run_name=told(self.place.name))
         self._id = begun.info.run_id
         _keep(self.place, "mlflow", self._id)
         for key, value in settings.items():
@@ -162,7 +165,7 @@ class MLflow:
     def end(self, record: Mapping[str, Any] | None) -> None:
         """Set the record as tags, and end the run."""
         for key, value in (record or {}).items():
-            self._client.set_tag(cast(str, self._id), key, str(value)[:LONGEST])
+            self._client.set_tag(cast(str, self._id), key, told(str(value))[:LONGEST])
         status = "KILLED" if record is None else "FINISHED"
         self._client.set_terminated(cast(str, self._id), status)
 
@@ -225,7 +228,7 @@ class Trackers:
 
 
 def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Lay nested settings out flat.
+    """Lay nested settings out flat; texts as `told` writes them.
 
     >>> flattened({"rate": 0.1, "encoder": {"name": "small", "size": None}})
     {'rate': 0.1, 'encoder.name': 'small', 'encoder.size': 'None'}
@@ -235,7 +238,7 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, Mapping):
             flat |= flattened(cast(Mapping[str, Any], value), f"{prefix}{key}.")
         else:
-            flat[prefix + key] = value if isinstance(value, int | float | str) else str(value)
+            flat[prefix + key] = value if isinstance(value, int | float) else told(str(value))
     return flat
 
 

@@ -7,21 +7,19 @@ same bits.
 """
 
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable
-from types import FrameType, TracebackType
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from selfsight import checkpoint, encoders
+from selfsight import checkpoint
 from selfsight.batch import Epoch
 from selfsight.encoders import Encoder
 from selfsight.engine import Engine, uncompile_encoders
 from selfsight.errors import SelfsightError, Stopped
+from selfsight.names import typed
 from selfsight.parts import offered
 from selfsight.parts.together import Together
 from selfsight.plan import Plan, make_optimizer, rate_factor
@@ -29,40 +27,13 @@ from selfsight.processes import ALONE, Processes
 from selfsight.progress import Bar
 from selfsight.run import Run
 from selfsight.score import Score
+from selfsight.signals import Interruption
 from selfsight.slowing import Slowing
 
 Batches = Callable[[int], Any]  # step -> batch
 FeaturesOf = Callable[[nn.Module], Tensor]  # network -> features of every picture, see `Epoch`
 Look = Callable[[Encoder], dict[str, float]]  # a probe of the encoder -> columns of metrics.csv
 Listener = Callable[[dict[str, float]], None]  # told every row of metrics.csv
-
-
-class Interruption:
-    """Notes Ctrl-C or a polite kill instead of dying of it, so that the step can be finished."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._old: dict[int, Any] = {}
-
-    def __enter__(self) -> "Interruption":
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._old[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:  # asked twice: at once
-            raise KeyboardInterrupt
-        self.asked = True
 
 
 class Tally:
@@ -90,6 +61,16 @@ class Tally:
                 zip(self.sums, processes.mean(torch.stack([*self.sums.values()])), strict=True)
             )
         return joint
+
+    def gathered(self, processes: Processes) -> dict[str, Tensor]:
+        """Keep the sums of every process apart, each (processes,), so that each goes on with its.
+
+        Sums of the mean would round otherwise than the mean of the sums.
+        """
+        if not self.sums:
+            return {}
+        every = processes.gathered(torch.stack([*self.sums.values()]).cpu())
+        return dict(zip(self.sums, every.unbind(dim=1), strict=True))
 
     def means(self) -> dict[str, float]:
         """Average what was counted in."""
@@ -152,7 +133,7 @@ class Training:
         if "counts" not in state:
             raise SelfsightError(
                 f"{self.run.path} was begun by an older selfsight and cannot be gone on with; "
-                f"start a new run from its weights with --from {self.run.path}"
+                f"start a new run from its weights with --from {typed(self.run.path)}"
             )
         place = self.run.path / checkpoint.LAST
         checkpoint.take_up(self.task, state, place)
@@ -162,7 +143,9 @@ class Training:
             own = torch.cuda.get_rng_state()
             torch.cuda.set_rng_state(self._own(state.get("device_generator"), own))
         self.step, self.seconds, self.waited = state["step"], state["seconds"], state["waited"]
-        self.tally.sums = {k: v.to(self.engine.device) for k, v in state["sums"].items()}
+        checkpoint.check_sums(state["sums"], self.processes.count, place)
+        own = {name: self._own_sum(values) for name, values in state["sums"].items()}
+        self.tally.sums = {name: value.to(self.engine.device) for name, value in own.items()}
         self.tally.counts = state["counts"]
         self.rows = [row for row in self.run.metrics() if row["step"] <= self.step]
 
@@ -177,6 +160,10 @@ class Training:
         checkpoint.check_generators(states, now, self.processes.count, place)
         return states.reshape(self.processes.count, -1)[self.processes.rank].clone()
 
+    def _own_sum(self, values: Tensor) -> Tensor:
+        """Find this process's sum among those of all; an older run has kept only their mean."""
+        return values.expand(self.processes.count)[self.processes.rank].clone()
+
     def save(self) -> None:
         """Write the encoder, the metrics and then the checkpoint, if the training is sound.
 
@@ -190,7 +177,6 @@ class Training:
         if not all(v.isfinite().all() for v in self.task.state_dict().values()):
             raise self._unsound("a weight")
         on_gpu, every = self.engine.device.type == "cuda", self.processes
-        joint = self.tally.over(every)
         state = {
             "step": self.step,
             "seconds": self.seconds,
@@ -199,8 +185,8 @@ class Training:
             "optimizer": self.optimizer.state_dict(),
             "generator": every.gathered(torch.get_rng_state()),
             "device_generator": every.gathered(torch.cuda.get_rng_state()) if on_gpu else None,
-            "sums": joint.sums,
-            "counts": joint.counts,
+            "sums": self.tally.gathered(every),
+            "counts": self.tally.counts,
         }
         if every.leads:
             self._write(state)
@@ -208,8 +194,9 @@ class Training:
 
     def _write(self, state: dict[str, Any]) -> None:
         """Write what is kept of the training."""
+        self.run.check_ours()
         for stem, encoder in encoders_of(self.task).items():
-            encoders.save(encoder, self.run.path, stem=stem)
+            self.run.save_encoder(encoder, stem)
         self.run.write_metrics(self.rows)
         self.run.save_checkpoint(state)
 
@@ -217,7 +204,8 @@ class Training:
         """Train to the plan's last step.
 
         Raises:
-            Stopped: If Ctrl-C or a polite kill asked for it; everything is saved.
+            Stopped: If Ctrl-C, a polite kill or a closed terminal asked for it; everything is
+                saved.
             SelfsightError: If the loss is no longer a number, or the disk is full.
         """
         saved = time.monotonic()
@@ -242,7 +230,7 @@ class Training:
                 if asked and not last:
                     raise Stopped(
                         f"stopped at step {self.step:,} of {self.plan.steps:,}, and saved; "
-                        f"go on with: selfsight pretrain --resume {self.run.path}"
+                        f"go on with: selfsight pretrain --resume {typed(self.run.path)}"
                     )
         uncompile_encoders(self.task)
 

@@ -16,6 +16,7 @@ from selfsight.encoders import Encoder, Recipe
 from selfsight.encoders.bounds import TooLarge, no_larger_than
 from selfsight.encoders.feeding import AS_IT_IS
 from selfsight.errors import SelfsightError, UsageError
+from selfsight.names import typed
 from selfsight.parts.across import with_joint_statistics
 from selfsight.parts.together import Together
 from selfsight.plan import Plan
@@ -116,8 +117,8 @@ def _built(of: Plan) -> tuple[nn.Module, Recipe]:
         recipe = dataclasses.replace(Recipe.from_json(of.encoder), feed=AS_IT_IS)
         pretrained = (of.start or "").startswith("timm:")
         encoder = encoders.from_recipe(recipe, pretrained=pretrained)
-        if of.start and not pretrained:
-            begun = encoders.adapted(load(of.start), recipe.channels)
+        if of.start_found and not pretrained:
+            begun = encoders.adapted(load(of.start_found), recipe.channels)
             encoder.load_state_dict(begun.state_dict())
         try:
             tasks = {
@@ -145,7 +146,7 @@ def trained_tasks(run: Run, *, device: str = "cpu") -> dict[str, nn.Module]:
     if state is None:
         raise SelfsightError(
             f"{run.path} holds no checkpoint, so its task's head is not there; go on with "
-            f"selfsight pretrain --resume {run.path}"
+            f"selfsight pretrain --resume {typed(run.path)}"
         )
     of = Plan.of(run)
     task, _ = built(dataclasses.replace(of, start=None), state)

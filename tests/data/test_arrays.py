@@ -1,6 +1,7 @@
 """Arrays: every kind of number and every key, in .npz and .npy files; what is no picture is not."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -84,7 +85,7 @@ def test_a_single_float_picture_outside_its_range_is_unreadable(tmp_path: Path) 
         source.decode(1)
 
 
-def test_an_npy_file_is_mapped_not_loaded(tmp_path: Path) -> None:
+def test_an_npy_file_is_read_as_it_is_needed_not_loaded(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", noise("u1", 3, 8, 8))
     source = open_data(tmp_path / "x.npy").train
 
@@ -194,15 +195,44 @@ def test_a_pickle_called_npy_is_not_unpickled(tmp_path: Path) -> None:
         open_data(tmp_path / "x.npy")
 
 
-@pytest.mark.parametrize("name", ["x.npy", "x.npz"])
-def test_an_array_cut_short_is_refused(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("x.npy", r"x\.npy is .*cut short: its header promises 1920 bytes, and it has at most 772"),
+        ("x.npz", r"x\.npz cannot be read"),
+    ],
+)
+def test_an_array_cut_short_is_refused(tmp_path: Path, name: str, sentence: str) -> None:
     path = tmp_path / name
     save = np.save if name == "x.npy" else lambda p, images: np.savez(p, images=images)
     save(path, noise("u1", 30, 8, 8))
     path.write_bytes(path.read_bytes()[:900])
 
-    with pytest.raises(SelfsightError, match=r"x\.np\w cannot be read"):
+    with pytest.raises(SelfsightError, match=sentence):
         open_data(path)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("shape", [(5000, 8, 9), (700, 8, 9, 3), (3, 200, 300, 13)])
+def test_pictures_of_a_file_are_those_of_numpy_in_either_order(
+    tmp_path: Path, shape: tuple[int, ...], order: Literal["C", "F"]
+) -> None:
+    images = np.asarray(noise("u2", *shape), order=order)
+    np.save(tmp_path / "x.npy", images)
+
+    source = open_data(tmp_path / "x.npy").train
+
+    assert len(source) == len(images)
+    for row in (0, 1, len(images) // 2, len(images) - 1):  # of blocks first, inside and last
+        pixels = source.decode(row).permute(1, 2, 0).numpy()
+        assert np.array_equal(pixels, images[row].reshape(pixels.shape))
+
+
+def test_labels_in_fortran_order_are_read_as_numpy_has_them(tmp_path: Path) -> None:
+    np.save(tmp_path / "images.npy", noise("u1", 4, 8, 8))
+    np.save(tmp_path / "labels.npy", np.asfortranarray(np.array([[3], [1], [3], [2]])))
+
+    assert classes_of(open_data(tmp_path).train) == ["3", "1", "3", "2"]
 
 
 def test_an_array_called_npz_is_told_its_name(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Storage: memory, map and stream give a step the same pictures, and maps survive what happens."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,11 +17,11 @@ from torch import Tensor
 from selfsight.data import Ahead, Pictures, batch_at, open_data, read
 from selfsight.data.canvases import Storage
 from selfsight.data.folder import Folder
-from selfsight.data.locks import alone
 from selfsight.data.reading import fitting
 from selfsight.data.streaming import Streamed
 from selfsight.data.walking import walked
 from selfsight.errors import SelfsightError
+from selfsight.locks import alone
 
 EVERYWHERE: tuple[Storage, ...] = ("memory", "map", "stream")
 
@@ -80,10 +81,19 @@ def test_a_map_has_the_fingerprint_of_memory_and_a_stream_its_own(folder: Path) 
 
     assert mapped.fingerprint == plain.fingerprint
     assert stream.fingerprint == read(source, side=32, storage="stream").fingerprint
-    os.utime(folder / "a" / "00.png", (1, 1))
-    assert (
-        stream.fingerprint != read(open_data(folder).train, side=32, storage="stream").fingerprint
-    )
+
+
+def test_the_fingerprint_of_a_stream_is_of_pictures_wherever_they_lie(folder: Path) -> None:
+    def now(place: Path) -> str:
+        return read(open_data(place).train, side=32, storage="stream").fingerprint
+
+    before, path = now(folder), folder / "a" / "00.png"
+    shutil.copytree(folder, folder.parent / "copy")  # with times of its own
+    os.utime(path, (1, 1))
+
+    assert now(folder) == now(folder.parent / "copy") == before
+    path.write_bytes(path.read_bytes() + b"\0")
+    assert now(folder) != before
 
 
 @pytest.mark.parametrize("storage", EVERYWHERE)
@@ -226,7 +236,8 @@ def test_processes_at_once_share_a_map(folder: Path, cache: Path) -> None:
 def test_a_map_that_cannot_be_kept_says_so(folder: Path, cache: Path) -> None:
     cache.write_text("a file where the folder should be")
 
-    with pytest.raises(SelfsightError, match="SELFSIGHT_CACHE"):
+    told = r"cache/maps cannot keep the memory map of .*: .*/cache is in the way. Move .*_CACHE"
+    with pytest.raises(SelfsightError, match=told):
         read(open_data(folder).train, side=32, storage="map")
 
 
@@ -310,6 +321,46 @@ def test_what_crashes_left_is_taken_away_unless_somebody_writes_it(
     (key,) = (path.name for path in maps(cache) if path.suffix == "")
     left = {path.name for path in place.iterdir()}
     assert left == {key, f"{key}.lock", "alive.part", "alive.lock"}
+
+
+def test_a_link_in_place_of_a_map_is_none_of_ours(folder: Path, cache: Path) -> None:
+    steps_of(folder)
+    (place,) = maps(cache)
+    theirs = place.rename(cache / "theirs")
+    before = {path.name: path.read_bytes() for path in theirs.iterdir()}
+    place.symlink_to(theirs)
+
+    assert steps_of(folder)[1] == 40
+    assert not place.is_symlink()
+    assert {path.name: path.read_bytes() for path in theirs.iterdir()} == before
+
+
+def test_links_among_what_crashes_left_are_taken_away_and_not_followed(
+    folder: Path, cache: Path
+) -> None:
+    (cache / "maps").mkdir(parents=True)
+    (cache / "theirs").mkdir()
+    (cache / "theirs" / "images").write_text("theirs")
+    link = cache / "maps" / f"dead.{'0' * 16}.part"
+    link.symlink_to(cache / "theirs")
+
+    steps_of(folder)
+
+    assert not link.is_symlink()
+    assert (cache / "theirs" / "images").read_text() == "theirs"
+
+
+def test_a_map_in_a_cache_that_may_only_be_read_is_used(folder: Path, cache: Path) -> None:
+    steps_of(folder)
+    (place,) = maps(cache)
+    lock = place.with_name(f"{place.name}.lock")
+    lock.unlink()
+    lock.mkdir()  # so that there can be no lock, for root either
+
+    assert steps_of(folder)[1] == 0
+    os.truncate(place / "images", 0)
+    with pytest.raises(SelfsightError, match=r"maps cannot keep the memory map of .*pictures: "):
+        steps_of(folder)
 
 
 def test_a_map_larger_than_the_free_disk_is_refused_before_anything_is_decoded(

@@ -9,7 +9,7 @@ import pytest
 
 import selfsight
 from lessons import LESSONS, lesson_data, trained
-from selfsight.data.locks import alone
+from selfsight.locks import alone
 from selfsight.run import Run
 
 

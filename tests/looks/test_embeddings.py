@@ -1,5 +1,7 @@
 """Embeddings: a file comes whole, in row groups, or not at all."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +30,8 @@ def test_parquet_grows_by_row_groups_and_says_what_it_is_of(
     with ParquetFile(path, ABOUT) as file:
         file.add(rows(0, 3))
         file.add(rows(3, 3))
-        assert (tmp_path / "features.parquet.part").exists()
-        assert not path.exists()
+        (part,) = tmp_path.iterdir()
+        assert part.name.endswith(".part")
         file.add(rows(6, 2, "test"))
     read = pq.ParquetFile(path)
     table = read.read().to_pydict()
@@ -77,6 +79,51 @@ def test_what_fails_leaves_the_old_file_and_nothing_else(
         interrupted()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+import torch
+from selfsight.errors import SelfsightError
+from selfsight.looks.embeddings import NpzFile, ParquetFile, Rows
+
+hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+noise = torch.rand(5000, 8)
+for path in map(Path, sys.argv[1:]):
+    for room in (100, 200_000, 780_000):  # it is full at the first rows, later, at the end
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+        try:
+            with (ParquetFile if path.suffix == ".parquet" else NpzFile)(path, {}) as file:
+                for number in range(4):
+                    file.add(Rows(["name"] * 5000, None, None, None, noise))
+        except SelfsightError as error:
+            print(error)
+"""
+
+
+@pytest.mark.slow  # a process of its own
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    paths = [tmp_path / f"features.{kind}" for kind in ("parquet", "npz")]
+    for path in paths:
+        path.write_text("old")
+
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, *map(str, paths)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.splitlines() == [
+        f"{path} could not be written: File too large; what was saved there before is intact. "
+        "Allow larger files (ulimit -f), or name another place with --out"
+        for path in paths
+        for _ in range(3)
+    ]
+    assert done.stderr == ""
+    assert [path.read_text() for path in paths] == ["old", "old"]
+    assert sorted(tmp_path.iterdir()) == sorted(paths)
 
 
 def test_data_without_classes_or_parts_has_no_columns_of_them(tmp_path: Path) -> None:

@@ -114,6 +114,6 @@ def test_a_picture_written_and_read_is_the_same(tmp_path: Path) -> None:
     levels = torch.arange(256, dtype=torch.uint8).view(1, 16, 16)
     for channels in (1, 3):
         picture = levels.expand(channels, -1, -1)
-        path = tmp_path / "deep" / f"{channels}.png"
+        path = tmp_path / f"{channels}.png"
         write_png(path, picture)
         assert read_photograph(listed([str(path)])[0], channels).equal(picture)

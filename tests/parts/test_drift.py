@@ -105,3 +105,29 @@ def test_without_a_forward_pass_there_is_nothing_to_tell() -> None:
     drift.begin(EVERY)  # what was kept before is of another step
 
     assert drift.moved(network, network) == {}
+
+
+def test_a_resumed_run_looks_where_an_unbroken_one_does() -> None:
+    drift, network = Drift(), Turned()
+    drift.begin(EVERY)
+    drift.keep(torch.rand(2, 1, 2, 2), network, network)
+
+    resumed = Drift()
+    resumed.load_state_dict(drift.state_dict())
+    looked: list[int] = []
+    for step in range(EVERY + 1, 2 * EVERY + 2):
+        resumed.begin(step)
+        resumed.keep(torch.rand(2, 1, 2, 2), network, network)
+        looked += [step] if resumed.moved(network, network) else []
+
+    assert looked == [2 * EVERY]
+
+
+def test_a_state_without_looks_is_one_before_the_first() -> None:
+    drift, network = Drift(), Turned()
+
+    nn.ModuleDict({"drift": drift}).load_state_dict({})
+    drift.begin(EVERY + 1)
+    drift.keep(torch.rand(2, 1, 2, 2), network, network)
+
+    assert drift.moved(network, network)

@@ -3,16 +3,18 @@
 Plain: `images` and perhaps `labels`, or `x` and `y`. MedMNIST: `train_images`, `train_labels`, and
 the same for `val` and `test`, in any of the words of `part_names`; the validation part stands in
 only where there is no test part. The keys are names inside an .npz file, or of .npy files in a
-folder. An .npy file is mapped, not loaded.
+folder. An .npy file is not loaded: a picture is read when it is asked for.
 """
 
 import hashlib
+import io
 import math
 import re
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from typing import IO, BinaryIO
 
 import numpy as np
 from torch import Tensor
@@ -26,10 +28,11 @@ from selfsight.data.classes import (
     unusable,
 )
 from selfsight.data.decode import LEAST_SIDE, Header, Unreadable, usable
+from selfsight.data.file_array import FileArray
 from selfsight.data.header import check_memory
 from selfsight.data.part_names import TRAIN, VAL, part_of_word, tested_part, told_of_unused
 from selfsight.data.samples import REMEDY, as_picture, as_samples
-from selfsight.data.source import Parts, Source, same_classes, stamp_of
+from selfsight.data.source import Parts, Source, open_regular, same_classes, stamp_of
 from selfsight.errors import SelfsightError
 
 MOST_CHANNELS = 64  # past this, a last axis is taken for one of space
@@ -39,6 +42,8 @@ HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
+HEADER_LENGTHS = {(1, 0): 2, (2, 0): 4}  # bytes in which the length of a header stands
+MOST_HEADER = 10_000  # bytes; past this numpy does not trust one
 ROWS_CHECKED = 16  # of floats, at opening; each picture is checked again when it is decoded
 IMAGES, LABELS = "images", "labels"
 KINDS = {  # what a word in a key says is there
@@ -49,7 +54,7 @@ WORDS = re.compile(r"[^\W_]+")
 
 
 class Arrays(Source):
-    """Pictures held, or mapped, as one array.
+    """Pictures held as one array, or lying in a file as one.
 
     Args:
         name: Where they come from.
@@ -62,7 +67,7 @@ class Arrays(Source):
     def __init__(
         self,
         name: str,
-        images: np.ndarray,
+        images: np.ndarray | FileArray,
         labels: Labels = NO_LABELS,
         *,
         files: tuple[Path, ...] = (),
@@ -70,7 +75,7 @@ class Arrays(Source):
     ) -> None:
         self.name = name
         self.classes, self.labels, self.unlabelled = labels
-        self._images = images if images.ndim == 4 else images[..., None]  # (N, H, W, C)
+        self._images = images
         self._files = files
         self._key = key
 
@@ -83,7 +88,7 @@ class Arrays(Source):
 
     def header(self, i: int) -> Header:
         """Tell its size, channels and depth."""
-        height, width, channels = self._images.shape[1:]
+        height, width, channels = (*self._images.shape[1:], 1)[:3]
         bits = 16 if self._images.dtype.kind == "f" or self._images.dtype.itemsize == 2 else 8
         usable(height, width, channels, bits)
         return Header(height, width, channels, bits)
@@ -97,7 +102,7 @@ class Arrays(Source):
         """Stamp the files, or the pixels themselves where there are none."""
         yield from map(stamp_of, self._files)
         yield self._key
-        if not self._files:
+        if isinstance(self._images, np.ndarray) and not self._files:
             yield hashlib.sha256(np.ascontiguousarray(self._images).data).hexdigest()
 
 
@@ -112,49 +117,46 @@ def open_arrays(path: Path, memory: int | None = None) -> Parts:
         SelfsightError: If it is damaged, holds objects, arrays of another kind than named above,
             or more than may be taken, which is told by their headers.
     """
-    taken = 0
-    # Opened here: numpy leaves the file open where it is no archive.
-    with _reading(path), path.open("rb") as opened:
-        held = np.load(opened, allow_pickle=False)
-        if isinstance(held, np.ndarray):
+    taken, packed = 0, 0
+    with _reading(path), _regular(path) as opened:
+        if opened.read(len(np.lib.format.MAGIC_PREFIX)) == np.lib.format.MAGIC_PREFIX:
             raise SelfsightError(f"{path} is a single array; call it .npy, not .npz.")
-        with held:
+        opened.seek(0)
+        with zipfile.ZipFile(opened) as archive:
+            members = {name.removesuffix(".npy"): name for name in archive.namelist()}
 
             def load(key: str) -> np.ndarray:
-                nonlocal taken
+                nonlocal taken, packed
                 with _reading(path):
-                    taken += _promised(held.zip, key)
-                check_memory(f"what is read of {path}", taken, AS_NPY, memory)
-                with _reading(path):
-                    return held[key]
+                    taken += _promised(archive, members[key])
+                packed += archive.getinfo(members[key]).compress_size
+                check_memory(f"what is read of {path}", taken, AS_NPY, memory, packed=packed)
+                with _reading(path), archive.open(members[key]) as file:
+                    return np.lib.format.read_array(file, allow_pickle=False)
 
-            return _parts(path, held.files, load, lambda key: (path,))
+            return _parts(path, members, load, lambda key: (path,))
 
 
-def _promised(archive: zipfile.ZipFile, key: str) -> int:
+def _promised(archive: zipfile.ZipFile, name: str) -> int:
     """Tell the bytes of an array by its header, without unpacking it."""
-    name = f"{key}.npy" if f"{key}.npy" in archive.namelist() else key
     with archive.open(name) as file:
-        version = np.lib.format.read_magic(file)
-        if version not in HEADERS:  # of arrays that are none of numbers
-            return archive.getinfo(name).file_size
-        shape, _, kind = HEADERS[version](file)
+        shape, _, kind = _header(file)
     return math.prod(shape) * kind.itemsize  # whole numbers of Python's, which do not overflow
 
 
 def open_array(path: Path) -> Parts:
-    """Map the pictures of one .npy file, unlabelled.
+    """Open the pictures of one .npy file, unlabelled.
 
     Raises:
         SelfsightError: If it is damaged or no array of pictures.
     """
-    images = _mapped(path)
+    images = _lying_in(path)
     _check(str(path), images)
     return Parts(Arrays(str(path), images, files=(path,)), None)
 
 
 def open_array_folder(root: Path) -> Parts | None:
-    """Map the .npy files of a folder, named by the keys above; None where there are none."""
+    """Open the .npy files of a folder, named by the keys above; None where there are none."""
     keys = [path.stem for path in sorted(root.glob("*.npy")) if not path.name.startswith(".")]
     if not any(kind == IMAGES for _, kind in _meant(keys)):
         return None
@@ -162,7 +164,7 @@ def open_array_folder(root: Path) -> Parts | None:
     def files(key: str) -> tuple[Path, ...]:
         return (root / f"{key}.npy",)
 
-    return _parts(root, keys, lambda key: _mapped(files(key)[0]), files)
+    return _parts(root, keys, lambda key: _lying_in(files(key)[0]), files)
 
 
 class _reading:
@@ -196,15 +198,52 @@ class _reading:
             ) from error
 
 
-def _mapped(path: Path) -> np.ndarray:
-    with _reading(path):
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+def _lying_in(path: Path) -> FileArray:
+    """Read the header of an .npy file.
+
+    Raises:
+        SelfsightError: If it is damaged, cut short, or of objects, which are never unpickled.
+    """
+    with _reading(path), _regular(path) as file:
+        shape, fortran, kind = _header(file)
+        if kind.hasobject:
+            raise ValueError("it holds objects")
+        if 0 in shape:
+            raise SelfsightError(f"{path} is empty; give a file with pictures in it.")
+        start = file.tell()
+    return FileArray(path, shape or (1,), kind, start, fortran=fortran)
+
+
+def _regular(path: Path) -> BinaryIO:
+    """Open a file; what is none, such as a pipe, is refused in a sentence."""
+    try:
+        return open_regular(path)
+    except Unreadable as reason:
+        raise SelfsightError(f"{path} cannot be read: it is {reason}.") from reason
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Read the header of an array: -> its shape, whether it lies as in Fortran, its kind.
+
+    Raises:
+        ValueError: If it is damaged, or longer than numpy itself would trust.
+    """
+    version = np.lib.format.read_magic(file)
+    if version not in HEADERS:
+        raise ValueError(f"version {version} of the format is not read")
+    width = HEADER_LENGTHS[version]
+    length = file.read(width)
+    said = int.from_bytes(length, "little")
+    if said > MOST_HEADER:
+        raise ValueError(f"a header of {said} bytes")
+    header = io.BytesIO(length + file.read(said))
+    return HEADERS[version](header)
 
 
 def _parts(
     path: Path,
     keys: Collection[str],
-    load: Callable[[str], np.ndarray],
+    load: Callable[[str], np.ndarray | FileArray],
     files: Callable[[str], tuple[Path, ...]],
 ) -> Parts:
     """Find the parts among the keys, and read them."""
@@ -217,7 +256,7 @@ def _parts(
         labels = NO_LABELS
         if named is not None:
             what = f"`{named}` of {path}"
-            labels = labels_or_reason(lambda: array_labels(load(named), len(images), what))
+            labels = labels_or_reason(lambda: _labels_in(load(named), len(images), what))
         return Arrays(str(path), images, labels, files=files(key), key=key)
 
     parts = [name for name, kind in meant if kind == IMAGES]
@@ -245,7 +284,18 @@ def _meant(keys: Collection[str]) -> dict[tuple[str, str], str]:
     return meant
 
 
-def _check(what: str, images: np.ndarray) -> None:
+def _labels_in(values: np.ndarray | FileArray, count: int, what: str) -> Labels:
+    """Read and number the labels of `count` pictures."""
+    if isinstance(values, FileArray):
+        check_memory(what, values.nbytes, "give one label a picture")
+        try:
+            values = values.whole()
+        except Unreadable as reason:
+            raise SelfsightError(f"{what} cannot be read: {reason}") from reason
+    return array_labels(values, count, what)
+
+
+def _check(what: str, images: np.ndarray | FileArray) -> None:
     """Refuse arrays that are no pictures, with the line of numpy that makes them some."""
     kind = images.dtype.kind
     if kind not in "bf" and not (kind == "u" and images.dtype.itemsize <= 2):
@@ -280,18 +330,19 @@ def _is_channels_first(second: int, third: int, fourth: int) -> bool:
     return second < LEAST_SIDE or fourth > MOST_CHANNELS or second != third == fourth
 
 
-def _check_range(what: str, images: np.ndarray) -> None:
+def _check_range(what: str, images: np.ndarray | FileArray) -> None:
     """Refuse floats outside [0, 1], by some pictures evenly spaced."""
     rows = np.unique(np.linspace(0, len(images) - 1, ROWS_CHECKED).astype(int))
-    some = images[rows]
-    try:
-        for picture in some:
-            as_samples(picture)
-    except Unreadable as error:
-        raise SelfsightError(
-            f"floating-point pictures in arrays must lie in [0, 1]; {what} has "
-            f"{some.min():g} to {some.max():g}. For each picture, {REMEDY}."
-        ) from error
+    for row in rows.tolist():
+        try:
+            picture = np.asarray(images[row])
+        except Unreadable as reason:
+            raise SelfsightError(f"{what} cannot be read: {reason}.") from reason
+        if not (picture.min() >= 0 and picture.max() <= 1):  # not "outside": NaN is refused too
+            raise SelfsightError(
+                f"floating-point pictures in arrays must lie in [0, 1]; {what} has "
+                f"{picture.min():g} to {picture.max():g} in row {row}. For each picture, {REMEDY}."
+            )
 
 
 def array_labels(labels: np.ndarray, count: int, what: str) -> Labels:

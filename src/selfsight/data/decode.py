@@ -29,7 +29,15 @@ from torch import Tensor
 from torchvision.io import ImageReadMode  # this import also registers torch.ops.image
 
 from selfsight.data.deep import deep_channels, deep_png, deepest_value, scaled_ppm
-from selfsight.data.header import LEAST_SIDE, MOST_BYTES, Header, TooSmall, Unreadable, usable
+from selfsight.data.header import (
+    LEAST_SIDE,
+    MOST_BYTES,
+    Header,
+    Lost,
+    TooSmall,
+    Unreadable,
+    usable,
+)
 from selfsight.data.jpeg import JpegFacts, jpeg_facts
 from selfsight.data.orientation import orientation_said
 from selfsight.data.plugins import START_BYTES, opener_of, plugin_of_start
@@ -242,7 +250,8 @@ class reasons:
 
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
         if isinstance(error, Exception) and not isinstance(error, Unreadable | MemoryError):
-            raise Unreadable(_in_words(error)) from error
+            kind = Lost if isinstance(error, OSError) and error.strerror else Unreadable
+            raise kind(_in_words(error)) from error
 
 
 def _in_words(error: Exception) -> str:

@@ -11,7 +11,7 @@ import torch
 from selfsight.data.arrays import Arrays
 from selfsight.data.classes import Labels
 from selfsight.data.crops import crops_of
-from selfsight.data.source import EncodedSource, Parts, stamp_of
+from selfsight.data.source import EncodedSource, Parts, open_regular, stamp_of
 from selfsight.errors import SelfsightError
 
 # Photographs, in colour and grey; drawings, test patterns and documents are left out.
@@ -64,7 +64,7 @@ class Photographs(EncodedSource):
 
     def opened(self, i: int) -> BinaryIO:
         """Open its bytes for reading."""
-        return self._paths[i].open("rb")
+        return open_regular(self._paths[i])
 
     def stamp(self) -> Iterator[str]:
         """Stamp every file."""

@@ -6,15 +6,17 @@ leaves nothing that counts. One process fetches, the others wait and then find i
 """
 
 import os
+import secrets
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from selfsight.data.locks import alone
+from selfsight.locks import alone
 
 ARCHIVES = ("*.zip", "*.tgz", "*.gz", "*.mat")  # what torchvision fetches before it unpacks
+DOING = "fetches the same data"
 DEEPEST = 3  # folders down that it puts them, at most: `MNIST/raw/*.gz`
 
 
@@ -36,9 +38,11 @@ def fetched(make: Callable[..., Any], root: Path, kind: str) -> Any:
     if (held := _held(make, root)) is not None:
         return held
     root.mkdir(parents=True, exist_ok=True)
-    with alone(root / f".{kind}.lock"):
+    with alone(root / f".{kind}.lock", doing=DOING):
         if (held := _held(make, root)) is None:  # else another process was fetching it
-            _fetch(make, root, root / f".{kind}.part")
+            for left in root.glob(f".{kind}.*part"):  # by a process that died
+                _take_away(left, root)
+            _fetch(make, root, root / f".{kind}.{secrets.token_hex(8)}.part")
             held = make(root=str(root), download=False)
     return held
 
@@ -55,7 +59,6 @@ def _held(make: Callable[..., Any], root: Path) -> Any:
 
 def _fetch(make: Callable[..., Any], root: Path, part: Path) -> None:
     """Let torchvision fetch and unpack aside, then move all it made."""
-    _take_away(part, root)  # of a process that died
     try:
         part.mkdir()
         _link_archives(root, part)
@@ -67,6 +70,9 @@ def _fetch(make: Callable[..., Any], root: Path, part: Path) -> None:
 
 def _take_away(part: Path, root: Path) -> None:
     """Remove what was made aside, less the archives: torchvision checks these when it meets one."""
+    if part.is_symlink():  # none of ours
+        part.unlink()
+        return
     _link_archives(part, root)
     shutil.rmtree(part, ignore_errors=True)
 

@@ -13,9 +13,16 @@ LEAST_SIDE = 8  # pixels; no task has a crop smaller than this
 MOST_PIXELS = 178_000_000  # half a gigabyte in colour; Pillow's own limit for a certain bomb
 MOST_BYTES = 3 * MOST_PIXELS  # of a decoded picture, whatever its channels and depth
 
+UNREMARKABLE = 512 << 20  # bytes that anything may take in memory
+MOST_UNPACKING = 100  # times its bytes in the file that something may take past that
+
 
 class Unreadable(Exception):
     """A picture that is skipped; the message is the reason, in words."""
+
+
+class Lost(Unreadable):
+    """A picture whose bytes the system does not give, or no longer: its file, or its disk."""
 
 
 class TooSmall(Unreadable):
@@ -61,18 +68,37 @@ def usable(height: int, width: int, channels: int = 3, bits: int = 8) -> None:
         )
 
 
-def check_memory(what: str, needed: int, remedy: str, memory: int | None = None) -> None:
-    """Refuse, before memory is taken, what would take more than half of it.
+def is_bomb(unpacked: int, packed: int) -> bool:
+    """Tell a small file that unpacks to what fills the memory from a large one that does.
+
+    Args:
+        unpacked: Bytes that it takes in memory.
+        packed: Bytes that it has in its file.
+    """
+    return unpacked > UNREMARKABLE and unpacked > MOST_UNPACKING * packed
+
+
+def check_memory(
+    what: str, needed: int, remedy: str, memory: int | None = None, *, packed: int | None = None
+) -> None:
+    """Refuse, before memory is taken, what would take more than half of it, and bombs.
 
     Args:
         what: What would be held in memory, as a sentence begins.
         needed: Bytes that it takes, by its header.
         remedy: What to do instead, as a sentence ends.
         memory: Bytes there are; by default this machine's.
+        packed: Bytes that it has in its file, where it is unpacked from one.
 
     Raises:
-        SelfsightError: If it would.
+        SelfsightError: If it would, or is a bomb by `is_bomb`.
     """
+    if packed is not None and is_bomb(needed, packed):
+        raise SelfsightError(
+            f"{what} takes {machine.size_in_words(needed)} in memory, out of "
+            f"{machine.size_in_words(packed)} in the file: over {MOST_UNPACKING} times as much is "
+            f"not unpacked; {remedy}."
+        )
     most = (machine.memory() if memory is None else memory) // 2
     if needed > most:
         raise SelfsightError(

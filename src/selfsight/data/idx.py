@@ -8,6 +8,7 @@ than the file can hold.
 """
 
 import gzip
+import math
 import re
 import struct
 import zlib
@@ -17,9 +18,10 @@ import numpy as np
 
 from selfsight.data.arrays import Arrays
 from selfsight.data.classes import Labels, classes_of, labels_or_reason
-from selfsight.data.header import check_memory
+from selfsight.data.file_array import FileArray, cut_short
+from selfsight.data.header import Unreadable, check_memory
 from selfsight.data.part_names import TRAIN, part_in_name, tested_part, told_of_unused
-from selfsight.data.source import Parts, Source, same_classes
+from selfsight.data.source import Parts, Source, open_regular, same_classes
 from selfsight.errors import SelfsightError
 
 IMAGES, LABELS = 0x803, 0x801  # magic numbers: uint8 of three dimensions, and of one
@@ -88,6 +90,11 @@ def _source(path: Path) -> Source:
 def _labels(path: Path, beside: Path, count: int) -> Labels:
     """Read the labels of `count` pictures."""
     values = _read(beside, LABELS)
+    if isinstance(values, FileArray):
+        try:
+            values = values.whole()
+        except Unreadable as reason:
+            raise SelfsightError(f"{beside} cannot be read: {reason}.") from reason
     if len(values) != count:
         raise SelfsightError(
             f"{path} holds {count} pictures and {beside} {len(values)} labels; give files "
@@ -103,21 +110,23 @@ def _labels_beside(path: Path) -> Path | None:
     return next((found for found in names if found.is_file()), None)
 
 
-def _read(path: Path, magic: int) -> np.ndarray:
-    """Read a file: -> (N, H, W) or (N,) uint8; mapped where it is not compressed."""
+def _read(path: Path, magic: int) -> np.ndarray | FileArray:
+    """Read a file: -> (N, H, W) or (N,) uint8; where it is not compressed, from it when needed."""
     start = 4 + 4 * DIMENSIONS[magic]
     compressed = path.suffix.lower() == ".gz"
     try:
-        with gzip.open(path) if compressed else path.open("rb") as file:
+        with open_regular(path) as plain, gzip.open(plain) if compressed else plain as file:
             shape = _shape(path, file.read(start), magic)
-            count = _checked_count(path, shape, start, compressed=compressed)
             if not compressed:
-                return np.memmap(path, np.uint8, "r", start, shape)
+                return FileArray(path, shape, np.dtype(np.uint8), start)
+            count = _checked_count(path, shape)
             data = file.read(count)
+    except Unreadable as reason:
+        raise SelfsightError(f"{path} cannot be read: it is {reason}.") from reason
     except (OSError, EOFError, zlib.error) as error:
         raise SelfsightError(f"{path} is damaged or cut short: {error}") from error
     if len(data) < count:
-        raise SelfsightError(_cut_short(path, count, len(data)))
+        raise SelfsightError(cut_short(path, count, len(data)))
     return np.frombuffer(data, np.uint8).reshape(shape)
 
 
@@ -135,23 +144,13 @@ def _shape(path: Path, header: bytes, magic: int) -> tuple[int, ...]:
     return shape
 
 
-def _checked_count(path: Path, shape: tuple[int, ...], start: int, *, compressed: bool) -> int:
+def _checked_count(path: Path, shape: tuple[int, ...]) -> int:
     """Count the bytes that the header promises, if the file and the memory can hold them."""
-    count = 1
-    for length in shape:
-        count *= length  # whole numbers of Python's, which do not overflow
+    count = math.prod(shape)  # whole numbers of Python's, which do not overflow
     size = path.stat().st_size
-    most = size * MOST_DEFLATED if compressed else size - start
+    most = size * MOST_DEFLATED
     if count > most:
-        raise SelfsightError(_cut_short(path, count, most))
-    if compressed:
-        remedy = "unpack it with gunzip, so that it is mapped and not loaded"
-        check_memory(str(path), count, remedy)
+        raise SelfsightError(cut_short(path, count, most))
+    remedy = "unpack it with gunzip, so that it is not loaded"
+    check_memory(str(path), count, remedy, packed=size)
     return count
-
-
-def _cut_short(path: Path, promised: int, found: int) -> str:
-    return (
-        f"{path} is damaged or cut short: its header promises {promised} bytes, and it has at "
-        f"most {found}. Fetch it anew."
-    )

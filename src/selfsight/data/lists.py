@@ -20,7 +20,7 @@ from typing import BinaryIO, NamedTuple
 
 from selfsight.data.classes import NO_LABELS, Labels, classes_of, unusable
 from selfsight.data.columns import LABELS, PATHS, SPLITS, first_of, plain
-from selfsight.data.decode import Unreadable
+from selfsight.data.header import Lost, Unreadable
 from selfsight.data.part_names import TRAIN, VAL, part_of_word, tested_part, told_of_unused
 from selfsight.data.source import EncodedSource, Parts, open_regular, same_classes, stamp_of
 from selfsight.data.suffixes import is_picture_name
@@ -96,7 +96,7 @@ class Listed(EncodedSource):
         try:
             return open_regular(self.root / self.paths[i])
         except FileNotFoundError:
-            raise Unreadable(f"not there; relative paths start at {self.root}") from None
+            raise Lost(f"not there; relative paths start at {self.root}") from None
 
     def stamp(self) -> Iterator[str]:
         """Stamp the list, and every picture that is there."""
@@ -133,7 +133,10 @@ def open_list(path: Path) -> Parts:
 def _text(path: Path) -> str:
     """Read a list; where it is no UTF-8, as names that are none themselves, byte by byte."""
     try:
-        data = path.read_bytes()
+        with open_regular(path) as file:
+            data = file.read()
+    except Unreadable as reason:
+        raise SelfsightError(f"{path} cannot be read: it is {reason}.") from reason
     except OSError as error:
         raise SelfsightError(f"{path} cannot be opened: {error.strerror or error}") from error
     try:

@@ -3,14 +3,15 @@
 A map is a folder of the cache, as `maps` has it. Its name is a hash of all that its content depends
 on: the files' paths, sizes and times, and how pictures are scaled. It is written beside its place
 and renamed, under a lock that ends with its process: a crash leaves nothing that is ever read, and
-a second run that needs the same map waits for the first. What could not be read is tried again
-whenever a map is opened, for a fault may pass (a permission, a missing package); then the map is
-written anew.
+a second run that needs the same map waits for the first. A link in its place is none of ours: it is
+taken away, and what it leads to stays. What could not be read is tried again whenever a map is
+opened, for a fault may pass (a permission, a missing package); then the map is written anew.
 """
 
 import contextlib
 import hashlib
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Callable
@@ -21,21 +22,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsight import machine
+from selfsight import atomic, machine
 from selfsight.data.canvases import Form
 from selfsight.data.decode import Unreadable
 from selfsight.data.decoding import Wanted, workers
-from selfsight.data.locks import alone, alone_if_free
 from selfsight.data.maps import ABOUT, IMAGES, Map, Writer, opened
 from selfsight.data.skipping import Failure, judge
 from selfsight.errors import SelfsightError
+from selfsight.locks import alone, alone_if_free
+from selfsight.names import shown
 
 REVISION = 1  # of how a map is written: another one makes old maps useless
 UNUSED_DAYS = 30  # after which a map is taken away when another one is written
-REMEDY = (
-    "Free some space, or name another folder with SELFSIGHT_CACHE; pretrain can decode as it goes "
-    "with --storage stream."
+ELSEWHERE = (
+    "or name another folder with SELFSIGHT_CACHE; pretrain can decode as it goes with "
+    "--storage stream"
 )
+DOING = "writes the memory map of the same pictures"
 
 
 @dataclass(frozen=True)
@@ -54,10 +57,9 @@ class _Keeping:
 
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
         if isinstance(error, OSError):
-            raise SelfsightError(
-                f"the memory map of {self.name} cannot be kept in {self.folder}: "
-                f"{error.strerror or error}. {REMEDY}"
-            ) from error
+            what = f"cannot keep the memory map of {shown(self.name)}"
+            with atomic.blamed(self.folder, ELSEWHERE, what=what):
+                raise error
 
 
 def mapped(wanted: Wanted, progress: Callable[[int, int], None] | None) -> Map:
@@ -69,23 +71,46 @@ def mapped(wanted: Wanted, progress: Callable[[int, int], None] | None) -> Map:
     folder, key = machine.cache_folder() / "maps", _key(wanted)
     keeping, place = _Keeping(wanted.source.name, folder), folder / key
     with contextlib.ExitStack() as stack:
-        with keeping:
-            folder.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(alone(folder / f"{key}.lock"))
-        found = opened(place)
+        try:
+            with keeping:
+                folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(alone(folder / f"{key}.lock", doing=DOING))
+        except SelfsightError:
+            if (found := _opened(place)) is None:
+                raise
+            return found  # of a cache that this user may read
+        found = _opened(place)
         if found is None or _heals(found, wanted):
             with keeping:
                 _tidy(folder, key)
-            _write(wanted, folder / f"{key}.part", keeping, progress)
+            part = folder / f"{key}.{secrets.token_hex(8)}.part"
+            _write(wanted, part, keeping, progress)
             with keeping:
-                (folder / f"{key}.part").rename(place)
-                _settle(folder)
-            found = opened(place)
-        with keeping:
+                _put(part, place)
+                atomic.settle(folder)
+            found = _opened(place)
+        with contextlib.suppress(OSError):
             os.utime(place)  # so that it counts as used
     if found is None:
-        raise SelfsightError(f"the memory map {place} is damaged as soon as written. {REMEDY}")
+        raise SelfsightError(
+            f"the memory map {place} is damaged as soon as written; see to the disk, {ELSEWHERE}"
+        )
     return found
+
+
+def _opened(place: Path) -> Map | None:
+    """Open a map; None where there is none, it is damaged, or a link."""
+    return None if place.is_symlink() else opened(place)
+
+
+def _put(part: Path, place: Path) -> None:
+    """Put a map into its place, unless another process has, as can be where there are no locks."""
+    try:
+        part.rename(place)
+    except OSError:
+        if _opened(place) is None:
+            raise
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _heals(found: Map, wanted: Wanted) -> bool:
@@ -121,29 +146,37 @@ def _key(wanted: Wanted) -> str:
 
 def _tidy(folder: Path, key: str) -> None:
     """Take away what is under this key, maps that nobody used for long, and what crashes left."""
-    shutil.rmtree(folder / f"{key}.part", ignore_errors=True)
-    shutil.rmtree(folder / key, ignore_errors=True)
+    _remove(folder / key)
     before = time.time() - UNUSED_DAYS * 24 * 3600
+    parts: dict[str, list[Path]] = {key: []}
     for place in list(folder.iterdir()):
-        if place.suffix == "" and place.is_dir() and place.stat().st_mtime < before:
-            shutil.rmtree(place, ignore_errors=True)
-    others = {path.stem for path in folder.iterdir() if path.suffix in (".part", ".lock")} - {key}
-    for other in others:
+        if place.suffix in (".part", ".lock"):
+            parts.setdefault(place.name.partition(".")[0], []).append(place)
+        elif place.suffix == "" and place.is_dir() and place.lstat().st_mtime < before:
+            _remove(place)
+    own = parts.pop(key)
+    for other, places in parts.items():
         with alone_if_free(folder / f"{other}.lock") as free:
             if free:  # nobody writes it
-                shutil.rmtree(folder / f"{other}.part", ignore_errors=True)
+                _remove_all(places)
                 if not (folder / other).exists():
                     (folder / f"{other}.lock").unlink(missing_ok=True)
+    _remove_all(own)
 
 
-def _settle(path: Path) -> None:
-    """Have the system write down what is in a folder, where it offers to."""
-    with contextlib.suppress(OSError):  # Windows opens no folders
-        folder = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+def _remove_all(places: list[Path]) -> None:
+    """Remove the parts among what lies in the cache."""
+    for place in places:
+        if place.suffix == ".part":
+            _remove(place)
+
+
+def _remove(place: Path) -> None:
+    """Remove a folder of ours, or a link that lies in its place."""
+    if place.is_symlink():
+        place.unlink()
+    else:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def _write(
@@ -172,7 +205,7 @@ def _check_room(wanted: Wanted, form: Form, folder: Path) -> None:
     if needed > free:
         raise SelfsightError(
             f"the memory map of {wanted.source.name} needs {machine.size_in_words(needed)}, and "
-            f"{machine.size_in_words(free)} are free in {folder}. {REMEDY}"
+            f"{machine.size_in_words(free)} are free in {folder}. Make room, {ELSEWHERE}"
         )
 
 
@@ -188,7 +221,7 @@ def _filled(
     with keeping:
         (part / IMAGES).unlink(missing_ok=True)
         _check_room(wanted, form, part.parent)
-        file = (part / IMAGES).open("wb")
+        file = (part / IMAGES).open("xb")
     with file, workers() as pool:
         writer = Writer(file, form, wanted.side, count)
         failed: list[Failure] = []
@@ -210,5 +243,5 @@ def _filled(
         judge(wanted.source.name, failed, count)
         with keeping:
             writer.finish(part / ABOUT, failed, wanted.source.labels)
-            _settle(part)
+            atomic.settle(part)
     return None

@@ -69,8 +69,15 @@ class Mapped(Canvases):
         raw = images.numpy().view(np.uint8).reshape(len(rows), self._each)
         with self._lock:
             for place in rows.argsort().tolist():  # in the order of the file
-                self._file.seek(int(rows[place]) * self._each)
-                if self._file.readinto(raw[place].data) != self._each:
+                try:
+                    self._file.seek(int(rows[place]) * self._each)
+                    whole = self._file.readinto(raw[place].data) == self._each
+                except OSError as error:
+                    raise SelfsightError(
+                        f"{self.path} can no longer be read: {error.strerror or error}. Name "
+                        "another folder for it with SELFSIGHT_CACHE, and start again."
+                    ) from error
+                if not whole:
                     raise SelfsightError(
                         f"{self.path} has been cut short. Start again, and it will be written anew."
                     )
@@ -126,7 +133,7 @@ class Writer:
             "failed_reasons": np.array([str(f.reason) for f in failed], dtype=str),
             "fingerprint": fingerprint,
         }
-        with about.open("wb") as file:
+        with about.open("xb") as file:
             np.savez(file, allow_pickle=False, **arrays)
             file.flush()
             os.fsync(file.fileno())

@@ -14,11 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from selfsight.data.decode import Unreadable
+from selfsight.data.header import Lost, Unreadable
 from selfsight.data.left_out import LeftOut
+from selfsight.data.source import open_regular
 from selfsight.data.suffixes import is_picture_name
 from selfsight.errors import SelfsightError
 
+# What tarfile raises of damaged headers.
+DAMAGE = (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError)
 LABELS = ("cls", "json")  # last suffixes of members that may hold a class, the preferred one first
 
 
@@ -190,7 +193,7 @@ def _members(path: Path, shard: int) -> Iterator[_Member]:
     size, end = path.stat().st_size, 0
     try:
         # "r:" never decompresses, so what is read is bounded by the file.
-        with tarfile.open(path, "r:", errorlevel=2) as tar:
+        with open_regular(path) as file, tarfile.open(fileobj=file, mode="r:", errorlevel=2) as tar:
             while (member := tar.next()) is not None:
                 # Else every header stays in memory.
                 tar.members.clear()  # pyright: ignore[reportAttributeAccessIssue] -- its stub lacks it
@@ -208,7 +211,7 @@ def _members(path: Path, shard: int) -> Iterator[_Member]:
                     yield _Member(name, None, posixpath.normpath(near))
             if _has_more(path, tar.offset):
                 yield _Member("", None)
-    except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, RecursionError):
+    except (Unreadable, OSError, *DAMAGE):
         if end == 0:
             raise SelfsightError(
                 f"{path} cannot be read as a tar file; give an uncompressed tar of pictures."
@@ -218,7 +221,7 @@ def _members(path: Path, shard: int) -> Iterator[_Member]:
 
 def _has_more(path: Path, offset: int) -> bool:
     """Tell a tar that stopped at a damaged header from one that ends in zeros, or just ends."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         file.seek(offset)
         return any(file.read(tarfile.BLOCKSIZE))
 
@@ -228,5 +231,5 @@ def read_member(file: BinaryIO, place: Place) -> bytes:
     file.seek(place.start)
     data = file.read(place.size)
     if len(data) < place.size:
-        raise Unreadable("the shard has become shorter")
+        raise Lost("the shard has become shorter")
     return data

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from selfsight import machine
+from selfsight import atomic, machine
 from selfsight.data.arrays import Arrays
 from selfsight.data.classes import Labels
 from selfsight.data.fetching import fetched
@@ -75,12 +75,21 @@ def _fetched(name: str, kind: str, arguments: dict[str, Any]) -> Any:
     try:
         with _patience():
             return fetched(partial(getattr(datasets, kind), **arguments), root, kind)
+    except OSError as error:
+        if error.errno not in atomic.REMEDIES:
+            raise _not_fetched(name, kind, error) from error
+        with atomic.blamed(root, machine.CACHE, what=f"cannot keep {name}"):
+            raise
     except Exception as error:  # of damaged files torchvision raises whatever its readers do
-        raise SelfsightError(
-            f"{name} is not whole in {root} and could not be fetched ({_reason(error)}). Put "
-            f"torchvision's files of {kind} there, connect this machine, or give the path of data "
-            "of your own."
-        ) from error
+        raise _not_fetched(name, kind, error) from error
+
+
+def _not_fetched(name: str, kind: str, error: Exception) -> SelfsightError:
+    return SelfsightError(
+        f"{name} is not whole in {downloads()} and could not be fetched ({_reason(error)}). Put "
+        f"torchvision's files of {kind} there, connect this machine, or give the path of data "
+        "of your own."
+    )
 
 
 def _reason(error: BaseException) -> str:

@@ -85,6 +85,15 @@ def open_data(where: str | Path) -> Parts:
         return open_braces(name)
     if name.startswith(PHOTO):
         return open_photo(Path(name.removeprefix(PHOTO)))
+    return open_called(name)
+
+
+def open_called(name: str) -> Parts:
+    """Open data by its name alone, whatever files there are of that name.
+
+    Raises:
+        SelfsightError: If there is none of that name.
+    """
     if name in EMBEDDED:
         return EMBEDDED[name]()
     if name in NAMED:

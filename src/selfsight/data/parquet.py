@@ -20,9 +20,8 @@ import pyarrow.parquet as pq
 
 from selfsight.data.classes import NO_LABELS, Labels, classes_of, labels_or_reason, unusable
 from selfsight.data.columns import LABELS, first_of
-from selfsight.data.decode import Unreadable
-from selfsight.data.header import check_memory
-from selfsight.data.source import EncodedSource, stamp_of
+from selfsight.data.header import Lost, Unreadable, check_memory
+from selfsight.data.source import EncodedSource, open_regular, stamp_of, state_of
 from selfsight.errors import SelfsightError
 
 NAMES = "class"  # the column of the classes' names, beside one of their numbers
@@ -104,14 +103,20 @@ class ParquetTable(EncodedSource):
         """Return a row group's column of pictures, from memory if it was used lately."""
         with self._lock:
             if group not in self._held:
-                file, own = self._groups[group]
-                with _opened(self._paths[file], self._pieces[file].metadata) as opened:
-                    table = opened.read_row_group(own, columns=[self._column])
-                self._held[group] = table.column(0)
+                self._held[group] = self._read(*self._groups[group])
                 if len(self._held) > GROUPS_HELD:
                     self._held.popitem(last=False)
             self._held.move_to_end(group)
             return self._held[group]
+
+    def _read(self, piece_number: int, group: int) -> Any:
+        """Read the column of pictures of one of the row groups of a file."""
+        path, piece = self._paths[piece_number], self._pieces[piece_number]
+        with open_regular(path) as file:
+            if state_of(file) != piece.state:
+                raise Lost(f"{path.name} has changed since it was opened")
+        with _opened(path, piece.metadata) as opened:
+            return opened.read_row_group(group, columns=[self._column]).column(0)
 
 
 class _Piece(NamedTuple):
@@ -121,18 +126,22 @@ class _Piece(NamedTuple):
         schema: Its columns.
         metadata: Where everything lies.
         sizes: Rows of each row group.
+        state: Of the file, as `state_of` has it.
     """
 
     schema: pa.Schema
     metadata: pq.FileMetaData
     sizes: list[int]
+    state: tuple[int, int]
 
 
 def _piece(path: Path) -> _Piece:
     with _opened(path) as file:
+        with open_regular(path) as plain:
+            state = state_of(plain)
         rows = file.metadata
         sizes = [rows.row_group(g).num_rows for g in range(rows.num_row_groups)]
-        return _Piece(file.schema_arrow, rows, sizes)
+        return _Piece(file.schema_arrow, rows, sizes, state)
 
 
 def _unpacked(piece: _Piece, column: str) -> list[int]:
@@ -153,10 +162,19 @@ def _unpacked(piece: _Piece, column: str) -> list[int]:
 
 def _opened(path: Path, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
     try:
+        open_regular(path).close()  # of a pipe pyarrow would wait for who writes into it
         file = pa.OSFile(os.fsencode(path))  # as text it takes only UTF-8
         return pq.ParquetFile(file, metadata=metadata)
+    except Unreadable as reason:
+        raise SelfsightError(f"{path} cannot be read as Parquet: it is {reason}") from reason
     except (pa.ArrowException, OSError) as error:
-        raise SelfsightError(f"{path} cannot be read as Parquet: {error}") from error
+        raise SelfsightError(f"{path} cannot be read as Parquet: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    """Say in a line what is wrong with a file."""
+    known = isinstance(error, OSError) and error.strerror
+    return known or (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _is_binary(kind: pa.DataType) -> bool:

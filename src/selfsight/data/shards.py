@@ -18,11 +18,19 @@ from typing import BinaryIO
 
 from selfsight.data.classes import NO_LABELS, Labels, classes_of, labels_or_reason
 from selfsight.data.decode import Unreadable
-from selfsight.data.header import MOST_BYTES
+from selfsight.data.header import MOST_BYTES, Lost
 from selfsight.data.left_out import LeftOut
 from selfsight.data.members import Sample, read_member, samples_in
 from selfsight.data.part_names import TRAIN, VAL, in_parts, tested_part, told_of_unused
-from selfsight.data.source import EncodedSource, Parts, Source, same_classes, stamp_of
+from selfsight.data.source import (
+    EncodedSource,
+    Parts,
+    Source,
+    open_regular,
+    same_classes,
+    stamp_of,
+    state_of,
+)
 from selfsight.errors import SelfsightError
 from selfsight.names import shown
 
@@ -48,6 +56,7 @@ class Shards(EncodedSource):
         self.name = name
         self.paths = paths
         titles = _titles(paths)
+        self._states = [_state(path) for path in paths]
         left_out = LeftOut(name)
         samples = [s for k, p in enumerate(paths) for s in samples_in(p, k, titles[k], left_out)]
         self.notes = left_out.notes
@@ -74,7 +83,9 @@ class Shards(EncodedSource):
         place = self._places[i]
         if place.size > MOST_BYTES:
             raise Unreadable(f"{place.size} bytes: more than {MOST_BYTES}, not read")
-        with self.paths[place.shard].open("rb") as file:  # its own, so that threads may
+        with open_regular(self.paths[place.shard]) as file:  # its own, so that threads may
+            if state_of(file) != self._states[place.shard]:
+                raise Lost("the shard has changed since it was listed")
             return io.BytesIO(read_member(file, place))
 
     def stamp(self) -> Iterator[str]:
@@ -97,7 +108,7 @@ class Shards(EncodedSource):
     def _words(self, samples: list[Sample]) -> Iterator[str | None]:
         """Read the classes in words, opening each shard once; None where a sample has none."""
         for shard, some in itertools.groupby(samples, key=_shard_of):
-            with self.paths[shard].open("rb") as file:
+            with _opened(self.paths[shard]) as file:
                 for sample in some:
                     yield self._label(sample, file)
 
@@ -114,6 +125,22 @@ class Shards(EncodedSource):
             raise SelfsightError(
                 f"the class of {sample.title} in {self.name} cannot be read: {error}"
             ) from error
+
+
+def _opened(path: Path) -> BinaryIO:
+    """Open a shard; what cannot be opened is told in a sentence."""
+    try:
+        return open_regular(path)
+    except OSError as error:
+        raise SelfsightError(f"{path} cannot be opened: {error.strerror or error}.") from error
+    except Unreadable as reason:
+        raise SelfsightError(f"{path} cannot be read: it is {reason}.") from reason
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Tell a shard from itself once it is changed."""
+    with _opened(path) as file:
+        return state_of(file)
 
 
 def _shard_of(sample: Sample) -> int:

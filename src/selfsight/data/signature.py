@@ -2,6 +2,9 @@
 
 import os
 
+from selfsight.data.header import Unreadable
+from selfsight.data.source import open_regular
+
 SIGNED = {"Software": "selfsight"}  # a text of the PNG file
 MARK = b"tEXtSoftware\0selfsight"
 START_BYTES = 512  # of a file, in which the mark stands: it comes before the pixels
@@ -10,7 +13,7 @@ START_BYTES = 512  # of a file, in which the mark stands: it comes before the pi
 def is_signed(path: str | os.PathLike[str]) -> bool:
     """Tell whether selfsight made a PNG file; of one that cannot be read, no."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             return MARK in file.read(START_BYTES)
-    except OSError:
+    except (OSError, Unreadable):
         return False

@@ -21,6 +21,8 @@ from selfsight.data.scaling import Fit, fitted
 from selfsight.errors import SelfsightError
 
 LISTED = 10  # classes that a sentence names
+MOST_CONTENT = 1 << 20  # bytes of a file that tell it from another
+NOT_THERE = " is not there"  # ends the stamp of a file that is missing
 
 
 class Source(ABC):
@@ -80,6 +82,13 @@ class Source(ABC):
         """
         return fitted(self.decode(i), side, fit)
 
+    def content(self, i: int) -> bytes:
+        """Give what tells picture i from another of its name; b"" where it cannot be read."""
+        try:
+            return self.decode(i).numpy().tobytes()
+        except Unreadable:
+            return b""
+
     @abstractmethod
     def stamp(self) -> Iterator[str]:
         """Tell this data from other or changed data without decoding: paths, sizes, times."""
@@ -114,6 +123,16 @@ class EncodedSource(Source):
         """Tell its size and channels."""
         with reasons(), self.opened(i) as file:
             return header_of(file)
+
+    def content(self, i: int) -> bytes:
+        """Give how many bytes it has, and the first of them."""
+        try:
+            with reasons(), self.opened(i) as file:
+                size = file.seek(0, 2)
+                file.seek(0)
+                return b"%d " % size + file.read(MOST_CONTENT)
+        except Unreadable:
+            return b""
 
     def decode(self, i: int) -> Tensor:
         """Give its pixels: -> (C, H, W) uint8 or uint16."""
@@ -166,6 +185,10 @@ class View(Source):
         """Decode and scale picture i."""
         return self.base.scaled(self.index[i], side, fit)
 
+    def content(self, i: int) -> bytes:
+        """Give what tells picture i from another of its name."""
+        return self.base.content(self.index[i])
+
     def identities(self) -> list[str]:
         """Tell each picture from all others, as the base does."""
         known = self.base.identities()
@@ -177,7 +200,7 @@ class View(Source):
         yield ",".join(map(str, self.index))
 
 
-def open_regular(path: str | Path) -> BinaryIO:
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     """Open a file for reading, but no pipe, which may never say anything, and no device.
 
     Raises:
@@ -191,6 +214,12 @@ def open_regular(path: str | Path) -> BinaryIO:
     raise Unreadable("a pipe or a device, not a file")
 
 
+def state_of(file: BinaryIO) -> tuple[int, int]:
+    """Tell an open file from itself once it is changed: -> bytes, time of change."""
+    status = os.fstat(file.fileno())
+    return status.st_size, status.st_mtime_ns
+
+
 def _without_waiting(path: str, flags: int) -> int:
     """Open, where the system can, without waiting for who writes into a pipe."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
@@ -201,7 +230,7 @@ def stamp_of(path: Path) -> str:
     try:
         status = os.stat(path)
     except (OSError, ValueError):  # a list may name what no path can be, such as one with a NUL
-        return f"{os.path.abspath(path)} is not there"
+        return f"{os.path.abspath(path)}{NOT_THERE}"
     return f"{os.path.abspath(path)} {status.st_size} {status.st_mtime_ns}"
 
 

@@ -2,11 +2,13 @@
 
 All headers are read first: they tell the form, and which files are no pictures at all. A picture
 that turns out to be broken only when it is decoded has the next readable one in its place, always
-the same, so that a run still follows from its seed; it is counted and listed like any other.
+the same, so that a run still follows from its seed; it is counted and listed like any other. Where
+a file is lost, others are looked at again: if most of them are lost too it is their disk that has
+gone, or their folder, and nothing is put in place of all that.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -17,12 +19,16 @@ from torch import Tensor
 from selfsight.data.canvases import DTYPES, Canvases, Form, Taken
 from selfsight.data.decode import Header, Unreadable
 from selfsight.data.decoding import Wanted, workers
+from selfsight.data.header import Lost
+from selfsight.data.imprint import imprint_of, placeless
 from selfsight.data.pictures import Digest
 from selfsight.data.scaling import check_channels, fitted_size
-from selfsight.data.skipping import Failure, judge
+from selfsight.data.skipping import MOST_SKIPPED, Failure, judge
+from selfsight.errors import SelfsightError
 
 PACED = 64  # pictures decoded to tell what a core can do
 AT_ONCE = 256  # headers a thread reads at a time
+LOOKED_AGAIN = 8  # pictures, evenly spaced, that tell a lost file from a lost disk
 
 
 class Looked(NamedTuple):
@@ -110,12 +116,23 @@ class Streamed(Canvases):
 
     @property
     def fingerprint(self) -> str:
-        """Hash the files' paths, sizes and times, and which of them are here."""
+        """Hash the files' names and lengths, some of what they hold, and which of them are here.
+
+        Neither where they lie counts nor when they were copied there.
+        """
+        source = self.wanted.source
+        return self._hashed([imprint_of(source), *map(placeless, source.stamp())])
+
+    @property
+    def former_fingerprint(self) -> str:
+        """Hash the files' paths, lengths and times, as runs without an imprint have it."""
+        return self._hashed(self.wanted.source.stamp())
+
+    def _hashed(self, words: Iterable[str]) -> str:
         digest = Digest(self.shape)
-        for stamp in self.wanted.source.stamp():
-            digest.add(np.frombuffer(stamp.encode("utf-8", "surrogateescape"), dtype=np.uint8))
-        labels = self.wanted.source.labels
-        return digest.finished(torch.tensor(self.wanted.rows), labels)
+        for word in words:
+            digest.add(np.frombuffer(word.encode("utf-8", "surrogateescape"), dtype=np.uint8))
+        return digest.finished(torch.tensor(self.wanted.rows), self.wanted.source.labels)
 
     def taken(self, rows: Tensor) -> Taken:
         """Decode the pictures of `rows` (B,).
@@ -147,16 +164,40 @@ class Streamed(Canvases):
                     raise Unreadable("its pixels are not what its header says")
                 return place, self.wanted.form.brought(result)
             except Unreadable as reason:
-                row = self.wanted.rows[place]
-                self.failed[place] = self.wanted.failure(row, reason)
-                self._judge()
+                self._note(place, reason)
             place = (place + 1) % len(self)
             result = self.wanted.decoded_one(self.wanted.rows[place])
 
-    def _judge(self) -> None:
-        """Stop when too many have failed, by their headers or since."""
-        every = [*self._before, *self.failed.values()]
-        judge(self.wanted.source.name, every, len(self._before) + len(self))
+    def _note(self, place: int, reason: Unreadable) -> None:
+        """Count a picture that failed; stop when too many have, by their headers or since."""
+        new = place not in self.failed
+        self.failed[place] = self.wanted.failure(self.wanted.rows[place], reason)
+        count, failed = len(self._before) + len(self), len(self._before) + len(self.failed)
+        if failed == count or failed > MOST_SKIPPED * count:
+            judge(self.wanted.source.name, [*self._before, *self.failed.values()], count)
+        if new and isinstance(reason, Lost) and len(self.failed).bit_count() == 1:  # 1, 2, 4, ...
+            self._look_again()
+
+    def _look_again(self) -> None:
+        """Stop where most pictures are lost: it is no fault of single files.
+
+        Raises:
+            SelfsightError: With the reason of one of them.
+        """
+        places = range(0, len(self), max(1, len(self) // LOOKED_AGAIN))
+        rows = [self.wanted.rows[place] for place in places]
+        lost = [
+            self.wanted.failure(row, found)
+            for row in rows
+            if isinstance(found := self.wanted.decoded_one(row), Lost)
+        ]
+        if 2 * len(lost) > len(rows):
+            title, why = lost[0]
+            raise SelfsightError(
+                f"the pictures of {self.wanted.source.name} are no longer there: {title}: {why}, "
+                f"and so are {len(lost)} of {len(rows)} that were looked at again. Bring them "
+                "back, such as by mounting their disk, and go on"
+            )
 
     def pace(self) -> Pace:
         """Decode some pictures, one after the other, to tell what the limit would be."""

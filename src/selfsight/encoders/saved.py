@@ -10,7 +10,6 @@ ones and of the new ones, so that a kill at any moment leaves two files that bel
 import contextlib
 import hashlib
 import os
-import shlex
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,13 +20,14 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from selfsight.atomic import write_bytes, write_json
+from selfsight.atomic import ANOTHER, write_bytes, write_json
 from selfsight.encoders.bounds import TooLarge, no_larger_than
 from selfsight.encoders.build import made
 from selfsight.encoders.encoder import Encoder, Recipe
 from selfsight.encoders.soundness import refuse_unsound
 from selfsight.errors import SelfsightError, out_of_memory
 from selfsight.kept import Damaged, check_value, read_record
+from selfsight.names import typed
 
 WEIGHTS = "weights"  # the key of the hashes, beside those of the recipe
 _COPY = "copy both files anew"
@@ -58,15 +58,21 @@ class _Files(NamedTuple):
         return cls(folder / f"{stem}.json", folder / f"{stem}.safetensors")
 
 
-def save(encoder: Encoder, folder: Path, *, stem: str = "encoder") -> None:
-    """Write `stem`.safetensors and `stem`.json, each beside its place and then renamed."""
+def save(encoder: Encoder, folder: Path, *, stem: str = "encoder", another: str = ANOTHER) -> None:
+    """Write `stem`.safetensors and `stem`.json, each beside its place and then renamed.
+
+    Raises:
+        SelfsightError: If one cannot be written; `another` is what to do then, see `atomic`.
+    """
     files = _Files.of(folder, stem)
     state = {key: value.cpu().contiguous() for key, value in encoder.model.state_dict().items()}
     content = safetensors.torch.save(state)
     new, recipe = _digest(content), encoder.recipe.to_json()
-    write_json(files.recipe, {**recipe, WEIGHTS: [*_digests_before(files, new), new]})
-    write_bytes(files.weights, content)
-    write_json(files.recipe, {**recipe, WEIGHTS: [new]})
+    write_json(
+        files.recipe, {**recipe, WEIGHTS: [*_digests_before(files, new), new]}, another=another
+    )
+    write_bytes(files.weights, content, another=another)
+    write_json(files.recipe, {**recipe, WEIGHTS: [new]}, another=another)
 
 
 def _digest(content: bytes) -> str:
@@ -196,7 +202,7 @@ def _first_line(error: Exception) -> str:
 
 def again(run: Path, stem: str = "encoder") -> str:
     """Say how a run's encoder is written again from its checkpoint."""
-    place = shlex.quote(str(run))
+    place = typed(run)
     return (
         f"selfsight pretrain --resume {place} writes it again from the checkpoint; or copy "
         f"{stem}.json and {stem}.safetensors anew"

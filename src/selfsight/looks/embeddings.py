@@ -6,9 +6,7 @@ and writes at the end. What the features are of stands in the schema's metadata,
 
 import contextlib
 import io
-import os
 from abc import ABC, abstractmethod
-from collections.abc import Generator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -21,6 +19,7 @@ from torch import Tensor
 
 from selfsight import atomic
 from selfsight.errors import SelfsightError
+from selfsight.run import OUT
 
 ROWS_A_GROUP = 4096  # of Parquet
 UNLABELLED = -1  # the class number of a picture without a class, where others have one
@@ -98,8 +97,7 @@ class ParquetFile(EmbeddingFile):
 
     def __init__(self, path: Path, about: dict[str, str]) -> None:
         super().__init__(path, about)
-        self._part = path.with_name(f"{path.name}.part")
-        self._stream: pa.OSFile | None = None
+        self._open = contextlib.ExitStack()
         self._writer: pq.ParquetWriter | None = None
         self._waiting: list[pa.RecordBatch] = []
 
@@ -111,49 +109,40 @@ class ParquetFile(EmbeddingFile):
 
     def finish(self) -> None:
         """Write what is left, close and rename."""
-        self._flush()
-        with self._told():
+        try:
+            self._flush()
             self._close()
-            self._part.replace(self.path)
+        except BaseException:
+            self.give_up()
+            raise
+        self._open.close()
 
     def give_up(self) -> None:
         """Close and take away what was written."""
-        with contextlib.suppress(OSError, pa.ArrowException):
-            self._close()
-        with contextlib.suppress(OSError):
-            self._part.unlink(missing_ok=True)
+        with contextlib.suppress(_GivenUp), self._open:
+            with contextlib.suppress(OSError, SelfsightError, pa.ArrowException):
+                self._close()
+            raise _GivenUp
 
     def _close(self) -> None:
-        """Close what is open."""
-        try:
-            if self._writer is not None:
-                self._writer.close()
-        finally:
-            if self._stream is not None:
-                self._stream.close()
+        """Write the end of the table, once."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
 
     def _flush(self) -> None:
         if not self._waiting:
             return
         table = pa.Table.from_batches(self._waiting)
         self._waiting = []
-        with self._told():
-            if self._writer is None:
-                self._stream = pa.OSFile(os.fsencode(self._part), "wb")  # as text only UTF-8
-                self._writer = pq.ParquetWriter(self._stream, table.schema)
-            self._writer.write_table(table)
+        if self._writer is None:
+            stream = self._open.enter_context(atomic.written(self.path, another=OUT))
+            self._writer = pq.ParquetWriter(stream, table.schema)
+        self._writer.write_table(table)
 
-    @contextlib.contextmanager
-    def _told(self) -> Generator[None]:
-        """Turn a full disk and its like into a sentence."""
-        try:
-            yield
-        except (OSError, pa.ArrowException) as error:
-            self.give_up()
-            raise SelfsightError(
-                f"{self.path} could not be written: {getattr(error, 'strerror', None) or error}; "
-                "make room, or name another place with --out"
-            ) from error
+
+class _GivenUp(Exception):
+    """Ends a file before it is whole."""
 
 
 class NpzFile(EmbeddingFile):
@@ -183,7 +172,7 @@ class NpzFile(EmbeddingFile):
         buffer = io.BytesIO()
         arrays |= {key: np.array(value) for key, value in self.about.items()}
         np.savez(buffer, **arrays)
-        atomic.write_bytes(self.path, buffer.getvalue())
+        atomic.write_bytes(self.path, buffer.getvalue(), another=OUT)
 
     def give_up(self) -> None:
         """Forget the rows."""

@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from selfsight.data import Source, Unreadable, open_data
+from selfsight.data import Source, Unreadable
 from selfsight.data.folder import Folder
 from selfsight.data.source import View
-from selfsight.errors import SelfsightError, UsageError
+from selfsight.errors import SelfsightError
 from selfsight.looks.alike import Asked
 from selfsight.looks.gallery import (
     Cut,
@@ -83,10 +83,8 @@ class Hall:
 
 def open_hall(settings: Neighbours, subject: Subject) -> Hall:
     """Open the data and choose how patches are cut."""
-    data = settings.data or subject.data
-    if data is None:
-        raise UsageError(f"neighbours {settings.run} needs DATA: pictures to search among")
-    parts = open_data(data)
+    needs = f"neighbours {settings.run} needs DATA: pictures to search among"
+    parts = subject.parts(settings.data, needs)
     say_unlabelled(parts.train, parts.test)
     files, cut, test = _files(settings.query), None, parts.test
     if settings.patches:

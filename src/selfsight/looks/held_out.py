@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 
 from selfsight.batch import Images, LabelledImages, Needs
-from selfsight.data import Parts, Pictures, Source, Tiles, batch_at, open_data, split
+from selfsight.data import Parts, Pictures, Source, Tiles, batch_at, split
 from selfsight.data.reading import chosen_rows
 from selfsight.data.source import View, labels_of
 from selfsight.errors import SelfsightError
@@ -70,8 +70,9 @@ def held_out(data: str | None, of: Plan, subject: Subject, *, count: int, seed: 
         SelfsightError: If they cannot be read, or a task needs classes and they have none, or
             others than the run knows.
     """
-    parts = open_data(data or of.data)
-    source, part, trained_on = _chosen(parts, of, own=data is None or same_data(data, of.data))
+    parts = subject.parts(data, "look needs DATA: pictures")
+    own = data is None or same_data(data, of.data_found)
+    source, part, trained_on = _chosen(parts, of, own=own)
     if needs_of(of.tasks).labels:
         source = _with_classes(source, of.classes)
     if of.tile is not None:

@@ -133,7 +133,6 @@ def read_photograph(one: Photograph, channels: int) -> Tensor:
 
 def write_png(path: Path, picture: Tensor) -> None:
     """Write a picture (1 or 3, H, W) uint8, signed, whole or not at all."""
-    atomic.folder(path.parent)
     pixels = picture.permute(1, 2, 0).contiguous().numpy()
     buffer = io.BytesIO()
     plain = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)

@@ -4,10 +4,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
-
-from selfsight.names import told
 
 CLASS_OF = "5"  # nearest rows whose class the sentence speaks of
 
@@ -61,7 +58,7 @@ def table_of(record: dict[str, Any]) -> Table:
     for name, one in networks.items():
         classes = [_percent((one["same_class"] or {}).get(n)) for n in among]
         colour = _percent(one["grey_kept"]), _percent(one["hue_kept"])
-        table.add_row(escape(told(name)), *colour, *classes, f"{one['cosine']:.2f}")
+        table.add_row(name, *colour, *classes, f"{one['cosine']:.2f}")
     chance = [_percent(record["chance"])] * len(among)
     blindly = _percent(record["blindly_kept"])
     table.add_row("a blind draw", blindly, blindly, *chance, "", style="dim")

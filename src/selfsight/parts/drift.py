@@ -9,6 +9,7 @@ then, in evaluation mode and without gradients, cost next to nothing.
 import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,14 +19,27 @@ from selfsight.encoders import evaluating
 EVERY, PICTURES = 25, 16  # steps; looked at
 
 
-class Drift:
-    """Keeps the keys of some pictures until the step is over."""
+class Drift(nn.Module):
+    """Keeps the keys of some pictures until the step is over.
+
+    When it looked last is part of the task's state: a resumed run looks where an unbroken one does.
+    """
 
     def __init__(self) -> None:
+        super().__init__()
+        self.register_load_state_dict_pre_hook(_of_an_older_run)
         self._period: int | None = None  # of 25 steps, the one that this step is in
         self._looked = -1  # the last period in which there was a look
         self._pictures: Tensor | None = None
         self._keys: Tensor | None = None
+
+    def get_extra_state(self) -> Tensor:
+        """Give the last period in which there was a look, () int64; -1 if there was none."""
+        return torch.tensor(self._looked)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take up the last period in which there was a look."""
+        self._looked = int(state)
 
     def begin(self, step: int) -> None:
         """Begin a step, from 0: of every 25 the first is looked at in which there is a turn."""
@@ -53,6 +67,11 @@ class Drift:
         cosine = (self._keys * now).sum(dim=1).mean()
         self._pictures = self._keys = None
         return {"target_cosine": cosine}
+
+
+def _of_an_older_run(drift: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Let a state be loaded that was saved before looks were part of it: as if there was none."""
+    state.setdefault(f"{prefix}_extra_state", torch.tensor(-1))
 
 
 @torch.no_grad()

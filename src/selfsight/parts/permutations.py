@@ -22,7 +22,6 @@ the most agreements of any two of their permutations are the most frequent value
 """
 
 import contextlib
-import io
 import itertools
 import math
 
@@ -30,10 +29,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsight.atomic import write_bytes
+from selfsight import atomic
 from selfsight.draws import Draws
-from selfsight.errors import SelfsightError
-from selfsight.machine import cache_folder
+from selfsight.machine import CACHE, cache_folder
 
 MOST_PLACES = 9  # (N - 1)! squares are compared
 WORTH_KEEPING = 500  # permutations
@@ -84,11 +82,13 @@ def kept_permutations(count: int, places: int, *, seed: int = 0) -> Tensor:
         if kept.shape == (count, places) and _are_permutations(kept):
             return kept.long()
     chosen = distant_permutations(count, places, seed=seed)
-    with contextlib.suppress(OSError, SelfsightError):  # a cache that cannot be written costs time
-        path.parent.mkdir(parents=True, exist_ok=True)
-        buffer = io.BytesIO()
-        np.save(buffer, chosen.to(torch.uint8).numpy())
-        write_bytes(path, buffer.getvalue())
+    with (
+        atomic.kept_if_possible("the permutations"),
+        atomic.written(
+            atomic.folder(path.parent, another=CACHE) / path.name, another=CACHE
+        ) as file,
+    ):
+        np.save(file, chosen.to(torch.uint8).numpy(), allow_pickle=False)
     return chosen
 
 

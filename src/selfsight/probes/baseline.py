@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from selfsight import encoders, machine
+from selfsight import atomic, encoders, machine
 from selfsight.augment.views import as_float
 from selfsight.draws import Draws
 from selfsight.encoders import Encoder, Recipe
 from selfsight.encoders.soundness import refuse_unsound_features
 from selfsight.errors import SelfsightError
+from selfsight.machine import CACHE
 from selfsight.parts.calibrating import calibrate
 from selfsight.probes.measure import Answers
 
@@ -100,9 +101,8 @@ def kept_answers(
         if kept.fit(test):
             return kept
     answers = compute()
-    with contextlib.suppress(OSError):  # a cache that cannot be written only costs time later
-        path.parent.mkdir(parents=True, exist_ok=True)
-        answers.save(path)
+    with atomic.kept_if_possible("the answers of untrained networks and pixels"):
+        answers.save(atomic.folder(path.parent, another=CACHE) / path.name, another=CACHE)
     return answers
 
 

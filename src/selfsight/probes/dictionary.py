@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from selfsight import encoders, machine
+from selfsight import atomic, encoders, machine
 from selfsight.batch import Facts, Images
 from selfsight.data import batch_at
 from selfsight.encoders import Encoder
 from selfsight.errors import SelfsightError
+from selfsight.machine import CACHE
 from selfsight.probes.baseline import some_rows
 from selfsight.tasks.patch_dictionary import PICTURES, PatchDictionary
 
@@ -56,9 +57,8 @@ def kept_dictionary(
         with contextlib.suppress(SelfsightError):  # damaged: fitted anew
             return encoders.load(folder, stem=stem)
     encoder = fitted_dictionary(train, size=size, device=device, progress=progress)
-    with contextlib.suppress(OSError, SelfsightError):  # that cannot be written costs time later
-        folder.mkdir(parents=True, exist_ok=True)
-        encoders.save(encoder, folder, stem=stem)
+    with atomic.kept_if_possible("patch dictionaries"):
+        encoders.save(encoder, atomic.folder(folder, another=CACHE), stem=stem, another=CACHE)
     return encoder
 
 

@@ -12,7 +12,6 @@ Legend: R draws, L layers, N training pictures, T test pictures, F features, K c
 """
 
 import math
-import os
 import time
 import zipfile
 import zlib
@@ -25,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from selfsight import atomic
 from selfsight.draws import Draws
 from selfsight.errors import SelfsightError, UsageError
 from selfsight.probes.features import MOST, Network, pooled, stream_maps
@@ -81,11 +81,13 @@ class Answers:
         places = self.chosen.expand(len(self.predictions), 1, -1)
         return self.predictions.gather(1, places)[:, 0]
 
-    def save(self, path: Path | str) -> None:
-        """Write to a .npz file, beside it first and then renamed, so never half of it."""
-        path = Path(path)
-        beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        with beside.open("wb") as file:
+    def save(self, path: Path | str, *, another: str = atomic.ANOTHER) -> None:
+        """Write to a .npz file, whole or not at all.
+
+        Raises:
+            SelfsightError: If it cannot be written; `another` is what to do then, see `atomic`.
+        """
+        with atomic.written(Path(path), another=another) as file:
             np.savez_compressed(
                 file,
                 layers=np.array(self.layers),
@@ -94,7 +96,6 @@ class Answers:
                 chosen=np.array([]) if self.chosen is None else self.chosen.numpy(),
                 numbers=np.array([self.shape.spread, self.shape.rank, self.labels, self.seconds]),
             )
-        beside.replace(path)
 
     @classmethod
     def load(cls, path: Path | str) -> "Answers":

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from rich.console import Console
 
 from selfsight import atomic, probing
 from selfsight.data import Source, open_data, read
@@ -26,8 +25,8 @@ from selfsight.plan import Plan
 from selfsight.pretraining import pretrain
 from selfsight.probes.baseline import final_features, untrained_encoder
 from selfsight.probing import probe
-from selfsight.progress import console
-from selfsight.run import SETTINGS, Run
+from selfsight.progress import answers, console
+from selfsight.run import LOCK, OUT, SETTINGS, Run
 from selfsight.settings import Demo
 
 DATA, TASK = "crops", "rotation"
@@ -58,8 +57,28 @@ def demo(*, out: str = "./selfsight-demo") -> dict[str, Any]:
 
 def demo_as(settings: Demo) -> dict[str, Any]:
     """Run the demo as the settings say; see `demo`."""
-    begun = time.monotonic()
     out = Path(settings.out)
+    _check_free(out)
+    atomic.folder(out, another=OUT)
+    with atomic.owned(out, out / LOCK, otherwise=OUT, another=OUT):
+        _check_free(out)  # another may have been here since, and have ended
+        return _done(out)
+
+
+def _check_free(out: Path) -> None:
+    """Refuse a folder that holds something other than a demo."""
+    if not out.is_dir() or (out / MARK).is_file():
+        return
+    with atomic.blamed(out, OUT):
+        if any(place.name != LOCK and place.suffix != ".part" for place in out.iterdir()):
+            raise SelfsightError(
+                f"{out} holds something other than a demo; name another place with --out"
+            )
+
+
+def _done(out: Path) -> dict[str, Any]:
+    """Do the whole job: -> the record."""
+    begun = time.monotonic()
     run = _trained(out)
     say = console().print
     say("asking every layer: " + QUESTION)
@@ -74,21 +93,18 @@ def demo_as(settings: Demo) -> dict[str, Any]:
         **pictures,
         "seconds": round(time.monotonic() - begun, 1),
     }
-    atomic.write_json(out / MARK, {"finished": True, **found})
+    atomic.write_json(out / MARK, {"finished": True, **found}, another=OUT)
     return found
 
 
 def _trained(out: Path) -> Run:
     """Pretrain in OUT/run: anew, or on from where an interrupted demo stopped."""
     place = out / "run"
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        if not (out / MARK).is_file():
-            raise SelfsightError(
-                f"{out} holds something other than a demo; name another place with --out"
-            )
-        if read_record(out / MARK, remedy="remove it").get("finished") is True:
-            shutil.rmtree(place, ignore_errors=True)
-    atomic.write_json(atomic.folder(out) / MARK, {"finished": False})
+    atomic.refuse_link(place, another=OUT)
+    mark = out / MARK
+    if mark.is_file() and read_record(mark, remedy="remove it").get("finished") is True:
+        shutil.rmtree(place, ignore_errors=True)
+    atomic.write_json(mark, {"finished": False}, another=OUT)
     if (place / SETTINGS).exists():
         return pretrain(resume=str(place))
     return pretrain(DATA, TASK, minutes=MINUTES, out=str(place))
@@ -132,13 +148,14 @@ def show(record: dict[str, Any]) -> None:
     """Print the demo's outcome, and what to type for one's own pictures."""
     probing.show(record)
     right = record["neighbours_right"]
-    Console(soft_wrap=True, highlight=False).print(
-        f"question: {record['question']}\n"
+    for line in (
+        f"question: {record['question']}",
         f"of the five nearest neighbours, {right['trained']:.0%} are of the same photograph "
-        f"({right['untrained']:.0%} by the untrained network)\n"
-        f"pictures: {record['filters']}\n"
-        f"          {record['neighbours']}\n"
-        f"took {record['seconds']:.0f} s; now with your own folder of pictures:\n"
-        "  selfsight pretrain FOLDER --task rotation --minutes 10 --out runs/mine\n"
-        "  selfsight probe runs/mine LABELLED_FOLDER"
-    )
+        f"({right['untrained']:.0%} by the untrained network)",
+        f"pictures: {record['filters']}",
+        f"          {record['neighbours']}",
+        f"took {record['seconds']:.0f} s; now with your own folder of pictures:",
+        "  selfsight pretrain FOLDER --task rotation --minutes 10 --out runs/mine",
+        "  selfsight probe runs/mine LABELLED_FOLDER",
+    ):
+        answers().print(line)
