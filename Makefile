@@ -7,7 +7,7 @@ PYTEST := $(BIN)/pytest -n 2 --dist worksteal
 FAST := not learn and not gpu and not slow
 CIFAR10 ?= ../shared/data/cifar10
 
-.PHONY: help setup demo lint ruff types types-of-tests check test kernels learn bench clean
+.PHONY: help setup demo lint ruff types types-of-tests check test kernels learn fuzz faults bench clean
 
 help:
 	@echo "make setup   make .venv and install everything (the others do it when it is missing)"
@@ -17,6 +17,8 @@ help:
 	@echo "make test    all tests but the lessons; the costliest files are told"
 	@echo "make kernels the arithmetic once more, by a processor's plainer instructions"
 	@echo "make learn   lessons: short trainings on real pictures, in which every task must learn"
+	@echo "make fuzz    10,000 mutated pictures, tables, shards and runs, each read or refused in a sentence"
+	@echo "make faults  kills, full disks, flipped bits and more, put to real commands, in a quarter of an hour"
 	@echo "make bench   speed, as ratios within one run"
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -52,6 +54,14 @@ kernels: $(INSTALLED)
 
 learn: $(INSTALLED)
 	$(PYTEST) -m learn
+
+fuzz: $(INSTALLED)
+	$(BIN)/python tests/fuzz $(FUZZ)
+
+# Goes on where it stopped, as long as no file has changed.
+FAULTS ?= faults-tried
+faults: $(INSTALLED)
+	$(BIN)/python tests/faults.py --work $(FAULTS)
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/training_step.py

@@ -5,6 +5,7 @@ So one process loads it all, computes nothing and has no threads; every command 
 one (Python's own fork server), with a process id, files and a death of its own.
 """
 
+import gc
 import multiprocessing
 import os
 import resource
@@ -17,7 +18,13 @@ from typing import Any
 import torch
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["selfsight.cli", "selfsight.pretraining", "selfsight.probing"])
+FORKS.set_forkserver_preload(
+    [
+        *("selfsight.cli", "selfsight.pretraining", "selfsight.probing", "selfsight.embedding"),
+        *("selfsight.looking", "selfsight.looks", "selfsight.engine", "lightning_fabric"),
+    ]
+)
+HERE = multiprocessing.get_context("fork")  # forks of the asking process, if that has one thread
 
 
 class Apart:
@@ -30,6 +37,7 @@ class Apart:
         warning: What becomes of its warnings, "error" or "always".
         largest_file: Bytes that a file of its may have.
         first: Python that it runs first, to change something of the library.
+        by: What forks it: the process in which all is loaded, or the one that asks (`HERE`).
     """
 
     def __init__(
@@ -41,9 +49,10 @@ class Apart:
         warning: Any = "error",
         largest_file: int | None = None,
         first: str = "",
+        by: Any = FORKS,
     ) -> None:
         given = (list(words), said, {**os.environ, **environment}, warning, largest_file, first)
-        self._process = FORKS.Process(target=_done, args=given)
+        self._process = by.Process(target=_done, args=given)
         self._process.start()
 
     @property
@@ -51,13 +60,23 @@ class Apart:
         """Whether it has ended, of itself or killed."""
         return self._process.exitcode is not None
 
+    @property
+    def number(self) -> int:
+        """The process's id."""
+        assert self._process.pid is not None
+        return self._process.pid
+
+    def send(self, number: int) -> None:
+        """Send it a signal."""
+        os.kill(self.number, number)
+
     def kill(self) -> None:
         """Kill it without a word, and wait until it is gone."""
         self._process.kill()
         self._process.join()
 
     def wait(self) -> int:
-        """Wait until it ends: -> its exit status."""
+        """Wait until it ends: -> its exit status, negative for the signal that ended it."""
         self._process.join()
         status = self._process.exitcode
         assert status is not None
@@ -78,6 +97,7 @@ def _done(
         os.dup2(into, descriptor)
     os.environ.clear()
     os.environ.update(environment)
+    gc.freeze()  # what is loaded stays: to search it for garbage takes longer than the command
     torch.set_num_threads(1)
     warnings.simplefilter(warning)
     if largest_file is not None:

@@ -415,7 +415,11 @@ def test_memory_that_runs_out_gets_a_sentence_and_exit_1(made: Path, tmp_path: P
     pretrain[pretrain.index("16", pretrain.index("--size"))] = "2048"
     embed = ["embed", run, photos, "--size", "4096", "--out", str(tmp_path / "features.npz")]
     for words, remedy in (
-        (pretrain, "a smaller --batch, a smaller --size, a smaller --limit or another --encoder"),
+        (
+            pretrain,
+            "a smaller --batch, a smaller --size, a smaller --limit, --storage stream or "
+            "another --encoder",
+        ),
         (embed, "a smaller --size, a smaller --limit or a smaller network"),
     ):
         done = subprocess.run(

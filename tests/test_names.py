@@ -101,6 +101,13 @@ def test_no_name_in_a_sentence_begins_a_line_of_its_own() -> None:
     assert told("C:\\new  b") == "C:\\new  b"
 
 
+def test_of_a_word_longer_than_any_path_only_the_ends_are_told() -> None:
+    assert told(f"no file {'a' * 4096}") == f"no file {'a' * 4096}"
+    assert told(f"no {'b' * 100_000} here") == (
+        f"no {'b' * 100}[99,800 more characters]{'b' * 100} here"
+    )
+
+
 HOSTILE = "\x1b]8;;http://x\x07\x9b31m\x7f\u202e"  # a link, a colour, a rubout, writing turned
 
 

@@ -65,10 +65,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _let_threads_rest()
     words = list(sys.argv[1:] if arguments is None else arguments)
     with Standard() as streams:
-        with signals.raised(), _libraries_told():
+        with signals.raised() as interrupted, _libraries_told():
             try:
                 status = _done(words)
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, Exception) as error:
+                if not (interrupted() or isinstance(error, KeyboardInterrupt)):
+                    raise
                 status = _told("interrupted; nothing is left half-made", signals.INTERRUPTED)
         streams.output.flush()
         if status == 0 and (cut := streams.output.cut) is not None:
@@ -101,7 +103,7 @@ def _done(words: list[str]) -> int:
         return _told(error, 1)
     except UsageError as error:
         return _told(error, 2)
-    except (MemoryError, RuntimeError, OSError, ImportError) as error:
+    except Exception as error:
         if (ran_out := out_of_memory(error, asked)) is None:
             raise
         return _told(ran_out, 1)
@@ -166,7 +168,8 @@ def _asked(words: list[str]) -> Any:
 
 def _load(target: str) -> Any:
     module, _, name = target.partition(":")
-    return getattr(importlib.import_module(module), name)
+    with signals.after():
+        return getattr(importlib.import_module(module), name)
 
 
 def _told(problem: object, status: int) -> int:

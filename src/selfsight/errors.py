@@ -22,35 +22,58 @@ class UsageError(ValueError):
     """A question that cannot be answered as asked: the rule, the value got, the remedy."""
 
 
-# What torch, numpy and C++ say where memory ran out; torch's own errors are RuntimeErrors.
-NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc")
+# What torch, numpy, C++, CUDA and the loader of libraries say where memory ran out.
+NO_MEMORY = (
+    "out of memory", "allocate memory", "not enough memory", "insufficient memory", "bad_alloc",
+    "alloc_failed", "failed to map segment", "cannot map zero-fill",
+)  # fmt: skip
+# And where no thread can be begun: for lack of memory, or of processes that may be.
+NO_THREAD = ("can't start new thread", "resource temporarily unavailable")
+MORE = "End other programs, or raise the limit of memory (ulimit -v)"
 # The flags of a verb that need less memory when they are smaller.
-SMALLER = ("batch", "size", "limit", "count")
+SMALLER = ("batch", "size", "limit", "labels", "count")
 
 
 def out_of_memory(error: BaseException, settings: object = None) -> SelfsightError | None:
-    """Turn the error of memory that ran out into a sentence; None for any other error.
+    """Turn the error of memory, or of threads, that ran out into a sentence; None for any other.
 
     Args:
         error: Of torch on a GPU or a processor, of numpy, or Python's own.
         settings: What was asked; its flags that need memory are named.
     """
-    text = str(error)
-    is_one = isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError | OSError)
-        and any(words in text.lower() for words in NO_MEMORY)
-    )
-    if not is_one:
+    text = str(error).lower()
+    if isinstance(error, SelfsightError | ValueError | TypeError):
         return None
-    flags = [f"a smaller --{name}" for name in SMALLER if hasattr(settings, name)]
-    remedies = flags or ["smaller pictures"]
-    remedies.append("another --encoder" if hasattr(settings, "encoder") else "a smaller network")
-    asked = re.search(r"(tried|unable) to allocate [\d.,]+ \w+", text, re.IGNORECASE)
+    if any(words in text for words in NO_THREAD):
+        return SelfsightError(
+            "no further thread could be begun; what was saved is intact. End other programs, or "
+            "raise the limit of processes (ulimit -u) or of memory (ulimit -v)"
+        )
+    if not isinstance(error, MemoryError) and not any(words in text for words in NO_MEMORY):
+        return None
+    asked = re.search(r"(tried|unable) to allocate [\d.,]+ \w+", str(error), re.IGNORECASE)
     much = "" if asked is None else f" ({asked[0][:1].lower()}{asked[0][1:]})"
-    return SelfsightError(
-        f"memory ran out{much}; what was saved is intact. Give {', '.join(remedies[:-1])} or "
-        f"{remedies[-1]}"
-    )
+    remedy = MORE if isinstance(error, ImportError) else _needing_less(settings)
+    return SelfsightError(f"memory ran out{much}; what was saved is intact. {remedy}")
+
+
+def _needing_less(settings: object) -> str:
+    """Say what needs less memory than what was asked."""
+    if getattr(settings, "resume", None) is not None:
+        return (
+            "End other programs: a run goes on as it began. Or start a new one from its weights, "
+            "with --from and a smaller --batch"
+        )
+    flags = [f"a smaller --{name}" for name in SMALLER if hasattr(settings, name)]
+    if getattr(settings, "storage", "stream") != "stream":
+        flags.append("--storage stream")
+    if hasattr(settings, "encoder"):
+        flags.append("another --encoder")
+    elif hasattr(settings, "run"):
+        flags += ["a smaller network"] if flags else ["smaller pictures", "a smaller network"]
+    if not flags:
+        return MORE
+    return f"Give {' or '.join(filter(None, [', '.join(flags[:-1]), flags[-1]]))}"
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:

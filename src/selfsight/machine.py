@@ -10,8 +10,16 @@ from typing import Any
 
 import torch
 
-# What a control group may use (Linux, versions 2 and 1): bytes, and microseconds in a period.
-CONTAINER_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
+# The control groups of this process (Linux), where their files are, and the files in which they say
+# how many bytes they may have (version 2: at most, and before they are slowed down; version 1).
+OWN_GROUPS, MOUNTS = Path("/proc/self/cgroup"), Path("/proc/self/mountinfo")
+GROUP_LIMITS = ("memory.max", "memory.high", "memory.limit_in_bytes")
+# What a container may use of processors (versions 2 and 1): microseconds in a period.
 CONTAINER_QUOTAS = (
     ("/sys/fs/cgroup/cpu.max",),
     ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"),
@@ -105,15 +113,68 @@ def _ticks() -> tuple[int, int] | None:
 
 
 def memory() -> int:
-    """Tell the memory this process may use, in bytes: the machine's, or its container's if less."""
+    """Tell the memory this process may use, in bytes.
+
+    It is the machine's, or less where the groups of processes that this one is in (a container's, a
+    job's, those around them) may not have as much together, or where this process has a limit of
+    its own (`ulimit -v`), of which what is mapped already is taken away: libraries take much.
+    """
     try:
         whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         whole = MEMORY_UNKNOWN
-    for place in CONTAINER_LIMITS:
-        with contextlib.suppress(OSError, ValueError):  # not there, or "max"
-            whole = min(whole, int(Path(place).read_text()))
-    return whole
+    return max(0, min([whole, *_limits_of_groups(OWN_GROUPS, MOUNTS), *_left_of_own_limits()]))
+
+
+def _limits_of_groups(groups: Path, mounts: Path) -> list[int]:
+    """Read what the control groups of a process, and those around them, may have of memory.
+
+    Args:
+        groups: Its /proc/PID/cgroup: lines of "number:controllers:path"; version 2 has number 0
+            and no controllers.
+        mounts: Its /proc/PID/mountinfo: where the groups' files are, and of which group on.
+    """
+    try:
+        lines = [line.split(":", 2) for line in groups.read_text().splitlines()]
+        mounted = [line.partition(" - ") for line in mounts.read_text().splitlines()]
+    except (OSError, UnicodeDecodeError):
+        return []
+    paths = {
+        "cgroup" if kinds else "cgroup2": path
+        for _, kinds, path in lines
+        if not kinds or "memory" in kinds.split(",")
+    }
+    found: list[int] = []
+    for left, _, right in mounted:
+        kind, *_, options = right.split(" ")
+        if kind not in paths or (kind == "cgroup" and "memory" not in options.split(",")):
+            continue
+        root, top = left.split(" ")[3:5]
+        inner = os.path.relpath(paths[kind], root)
+        place = Path(top) if inner.startswith("..") else Path(top) / inner  # seen from outside
+        for folder in (place, *place.parents):
+            for name in GROUP_LIMITS:
+                with contextlib.suppress(OSError, ValueError):  # not there, or "max"
+                    found.append(int((folder / name).read_text()))
+            if folder == Path(top):
+                break
+    return found
+
+
+def _left_of_own_limits() -> list[int]:
+    """Tell what is left of this process's limits of addresses and of data, in bytes."""
+    if resource is None:
+        return []
+    taken: dict[str, int] = {}
+    with contextlib.suppress(OSError, ValueError):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        words = [line.split() for line in lines if line.startswith(("VmSize:", "VmData:"))]
+        taken = {word[0]: int(word[1]) << 10 for word in words}  # in kB
+    limits = {"VmSize:": resource.RLIMIT_AS, "VmData:": resource.RLIMIT_DATA}
+    soft = {name: resource.getrlimit(limit)[0] for name, limit in limits.items()}
+    return [
+        most - taken.get(name, 0) for name, most in soft.items() if most != resource.RLIM_INFINITY
+    ]
 
 
 def give_back_memory() -> None:

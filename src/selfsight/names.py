@@ -18,6 +18,8 @@ import unicodedata
 UNSHOWN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 JOINERS = "\u200c\u200d"  # of letters, in Persian and Hindi names, and of faces
 FIRST_BYTE, LAST_BYTE = 0xDC80, 0xDCFF  # how Python holds bytes that are no UTF-8 (PEP 383)
+ENDS = 100  # letters that stay at either end of a word longer than any
+LONG_WORD = re.compile(r"\S{4097,}")  # no path on Linux is as long
 OWN_BREAK = re.compile(r"\n(?=  )")  # of a sentence, not of a name in it
 ESCAPE = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}|n|\\)")
 
@@ -43,16 +45,23 @@ def told(text: str) -> str:
     r"""Write a sentence so that it can be shown anywhere.
 
     Its own line breaks, which two spaces follow, stay; any other is one of a name or a message in
-    it, and is written out, so that no name begins a line that seems to be ours.
+    it, and is written out, so that no name begins a line that seems to be ours. Of a word that is
+    longer than any path, only the ends stay.
 
     >>> print(told("left out:\n  a.png\nselfsight: done"))
     left out:
       a.png\nselfsight: done
     """
+    text = LONG_WORD.sub(_cut, text)
     if text.isascii() and text.isprintable():
         return text
     lines = OWN_BREAK.split(text)
     return "\n".join("".join(_escaped(c) if _is_unshown(c) else c for c in line) for line in lines)
+
+
+def _cut(word: re.Match[str]) -> str:
+    left_out = len(word[0]) - 2 * ENDS
+    return f"{word[0][:ENDS]}[{left_out:,} more characters]{word[0][-ENDS:]}"
 
 
 def typed(word: object) -> str:

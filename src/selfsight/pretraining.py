@@ -22,7 +22,7 @@ from selfsight.draws import derived_seed
 from selfsight.encoders import Encoder
 from selfsight.encoders.feeding import AS_IT_IS
 from selfsight.engine import resolve_device, threads
-from selfsight.errors import SelfsightError
+from selfsight.errors import SelfsightError, Stopped
 from selfsight.fitting import Fitting, fit_prepared, is_fitted, refuse
 from selfsight.names import typed
 from selfsight.origin import parts_of
@@ -37,6 +37,7 @@ from selfsight.progress import answers, console
 from selfsight.reading import read_aloud, say_skipped, told_of_waiting
 from selfsight.run import SETTINGS, Run
 from selfsight.settings import Pretrain
+from selfsight.streams import take_up_closed
 from selfsight.tasks.describe import parsed_settings
 from selfsight.tracking import Trackers, check_installed
 from selfsight.train import Training, encoders_of, tasks_of
@@ -63,7 +64,7 @@ def pretrain(data: str | None = None, task: str | Sequence[str] = (), **options:
     Raises:
         UsageError: If asked wrongly.
         SelfsightError: If it cannot be done.
-        Stopped: If Ctrl-C was pressed; everything is saved.
+        Stopped: If Ctrl-C, a polite kill or a closed terminal asked for it; everything is saved.
     """
     tasks = (task,) if isinstance(task, str) else tuple(task)
     return pretrain_as(Pretrain(data=data, task=tasks, **options))
@@ -78,6 +79,7 @@ def pretrain_as(settings: Pretrain) -> Run:
 @contextlib.contextmanager
 def _processes_of(settings: Pretrain) -> Generator[Processes]:
     """Join the processes that are asked for, or that a run to go on with had."""
+    take_up_closed()
     refuse(settings)  # before other processes are started for nothing
     devices, nodes, device = settings.devices, settings.nodes, settings.device
     if settings.resume is not None:
@@ -91,7 +93,8 @@ def _pretrained(settings: Pretrain, processes: Processes) -> Run:
     """Learn as the settings say, together with other processes."""
     if settings.resume is not None:
         run = Run.open(settings.resume)
-        with run.owned() if processes.leads else contextlib.nullcontext():
+        owned = run.owned() if processes.leads else contextlib.nullcontext()
+        with owned, _told_how_to_go_on(run):
             return _resumed(run, processes, settings.place)
     chosen = parsed_settings(settings.task, settings.set)
     device = resolve_device(settings.device)
@@ -106,7 +109,8 @@ def _pretrained(settings: Pretrain, processes: Processes) -> Run:
     if settings.probe_every is not None:
         _labelled(parts)
     place = Path(settings.out or _free_place("+".join(settings.task), cast(str, settings.data)))
-    with Run.begun(place) if processes.leads else contextlib.nullcontext(Run(place)) as run:
+    taken = Run.begun(place) if processes.leads else contextlib.nullcontext(Run(place))
+    with taken as run, _told_how_to_go_on(run):
         run.path = processes.told(run.path)
         with threads(thread_count(settings.threads, settings.devices)):
             begun = (
@@ -118,6 +122,25 @@ def _pretrained(settings: Pretrain, processes: Processes) -> Run:
         if processes.leads:
             _keep_settings(run, settings, begun, device)
         return _trained(run, begun)
+
+
+@contextlib.contextmanager
+def _told_how_to_go_on(run: Run) -> Generator[None]:
+    """Say how to go on with a run that was interrupted where nothing waits for a step to end.
+
+    Raises:
+        Stopped: If it was interrupted, and has begun.
+        KeyboardInterrupt: If it was interrupted before: nothing is left of it.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as interrupted:
+        if not (run.path / SETTINGS).exists():
+            raise
+        raise Stopped(
+            "stopped at once; what was saved before is intact: go on with: selfsight pretrain "
+            f"--resume {typed(run.path)}"
+        ) from interrupted
 
 
 def _keep_settings(run: Run, settings: Pretrain, begun: Prepared, device: str) -> None:

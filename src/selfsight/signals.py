@@ -57,8 +57,11 @@ class _Asked:
 
 
 @contextlib.contextmanager
-def raised() -> Generator[None]:
+def raised() -> Generator[Callable[[], bool]]:
     """Raise KeyboardInterrupt where the program stands; asked for again, end it at once.
+
+    Returns:
+        As a context: tells whether an end was asked for, whatever has become of the error.
 
     Raises:
         KeyboardInterrupt: If an end was asked for, so that all that is half-made is taken away.
@@ -73,7 +76,24 @@ def raised() -> Generator[None]:
             os._exit(INTERRUPTED)
 
     with _handled(end):
-        yield
+        yield lambda: asked.times > 0
+
+
+@contextlib.contextmanager
+def after() -> Generator[None]:
+    """Raise KeyboardInterrupt only after a block that must not be left in its middle.
+
+    Libraries that are half loaded swallow it, or fail in ways of their own.
+
+    Raises:
+        KeyboardInterrupt: If an end was asked for meanwhile.
+    """
+    with Interruption() as interruption:
+        try:
+            yield
+        finally:
+            if interruption.asked:
+                raise KeyboardInterrupt
 
 
 class Interruption:

@@ -1,5 +1,7 @@
 """Arrays: every kind of number and every key, in .npz and .npy files; what is no picture is not."""
 
+import io
+import zipfile
 from pathlib import Path
 from typing import Literal
 
@@ -233,6 +235,38 @@ def test_labels_in_fortran_order_are_read_as_numpy_has_them(tmp_path: Path) -> N
     np.save(tmp_path / "labels.npy", np.asfortranarray(np.array([[3], [1], [3], [2]])))
 
     assert classes_of(open_data(tmp_path).train) == ["3", "1", "3", "2"]
+
+
+@pytest.mark.parametrize(
+    "described",
+    [
+        "{'descr': '|u1', 'fortran_order': False, 'shape': (-3, 8, 8), }",
+        "{'descr': '|u1', 'fortran_order': False, 'shape': (3, 8, 8), ",
+        "{'descr': '|u1', 'fortran_order': open('x', 'w'), 'shape': (3, 8, 8), }",
+        "{'descr': '|u1', 'fortran_order': False, 'shape': " + "(" * 300 + ")" * 300 + "}",
+    ],
+)
+def test_a_header_that_describes_no_array_is_refused(tmp_path: Path, described: str) -> None:
+    header = described.encode() + b"\n"
+    start = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little")
+    (tmp_path / "x.npy").write_bytes(start + header + bytes(192))
+
+    with pytest.raises(SelfsightError, match=r"x\.npy cannot be read as arrays of numbers: "):
+        open_data(tmp_path / "x.npy")
+    assert not Path("x").exists()
+
+
+def test_an_npz_file_whose_packed_bytes_are_damaged_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.npz", "w", zipfile.ZIP_LZMA) as archive:
+        file = io.BytesIO()
+        np.save(file, np.random.default_rng(0).integers(0, 256, (9, 8, 8), dtype=np.uint8))
+        archive.writestr("images.npy", file.getvalue())
+    data = bytearray((tmp_path / "x.npz").read_bytes())
+    data[60:90] = bytes(30)  # within the packed bytes
+    (tmp_path / "x.npz").write_bytes(data)
+
+    with pytest.raises(SelfsightError, match=r"x\.npz cannot be read as arrays of numbers"):
+        open_data(tmp_path / "x.npz")
 
 
 def test_an_array_called_npz_is_told_its_name(tmp_path: Path) -> None:

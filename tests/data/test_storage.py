@@ -250,6 +250,23 @@ def test_a_map_cut_short_says_so(folder: Path, cache: Path) -> None:
         everything(found)
 
 
+def test_a_flipped_bit_in_a_map_is_found_and_the_map_written_anew(
+    folder: Path, cache: Path
+) -> None:
+    found = read(open_data(folder).train, side=32, storage="map")
+    whole = everything(found)
+    images = maps(cache)[0] / "images"
+    content = bytearray(images.read_bytes())
+    content[3 * 32 * 32 * 7 + 5] ^= 4  # of the picture in row 7
+    images.write_bytes(content)
+
+    again = read(open_data(folder).train, side=32, storage="map")
+    assert torch.equal(again.images[torch.arange(7)], whole[:7])
+    with pytest.raises(SelfsightError, match=r"images is damaged: .* Start again"):
+        everything(again)
+    assert torch.equal(everything(read(open_data(folder).train, side=32, storage="map")), whole)
+
+
 def steps_of(folder: Path, side: int = 32) -> tuple[Pictures, int]:
     """Read into a map: -> it, and how many pictures were decoded for it."""
     seen: list[int] = []

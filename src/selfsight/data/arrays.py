@@ -8,6 +8,7 @@ folder. An .npy file is not loaded: a picture is read when it is asked for.
 
 import hashlib
 import io
+import lzma
 import math
 import re
 import zipfile
@@ -191,6 +192,8 @@ class _reading:
             | RuntimeError
             | NotImplementedError
             | zipfile.BadZipFile
+            | OverflowError
+            | lzma.LZMAError
             | zlib.error,
         ):
             raise SelfsightError(
@@ -237,7 +240,13 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     if said > MOST_HEADER:
         raise ValueError(f"a header of {said} bytes")
     header = io.BytesIO(length + file.read(said))
-    return HEADERS[version](header)
+    try:
+        shape, fortran, kind = HEADERS[version](header)
+    except Exception as error:  # it is read as Python's literals are, which go wrong in many ways
+        raise ValueError("its header describes no array") from error
+    if any(side < 0 for side in shape):
+        raise ValueError(f"an array of {shape}")
+    return shape, fortran, kind
 
 
 def _parts(

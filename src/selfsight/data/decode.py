@@ -51,6 +51,7 @@ from selfsight.data.tiff import (
 )
 from selfsight.data.tiff import SIGNATURES as TIFF_SIGNATURES
 from selfsight.data.tiff_pixels import decode_tiff, silence_libtiff
+from selfsight.errors import out_of_memory
 
 __all__ = ["LEAST_SIDE", "Header", "TooSmall", "Unreadable", "decoded", "header_of", "reasons"]
 
@@ -249,7 +250,9 @@ class reasons:
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
-        if isinstance(error, Exception) and not isinstance(error, Unreadable | MemoryError):
+        if isinstance(error, Exception) and not isinstance(error, Unreadable):
+            if out_of_memory(error):  # the picture may be sound
+                return
             kind = Lost if isinstance(error, OSError) and error.strerror else Unreadable
             raise kind(_in_words(error)) from error
 

@@ -7,6 +7,9 @@ own.
 
 import os
 import weakref
+import zlib
+from collections.abc import Sequence
+from contextlib import suppress
 from io import BufferedWriter
 from pathlib import Path
 from threading import Lock
@@ -51,20 +54,31 @@ class Mapped(Canvases):
         shape: (N, C, S, S).
         bits: 8 or 16, of a sample.
         extent: (N, 2) int64.
+        sums: A checksum (CRC32) of every picture, as it was written.
     """
 
     def __init__(
-        self, path: Path, shape: tuple[int, int, int, int], bits: int, extent: Tensor
+        self,
+        path: Path,
+        shape: tuple[int, int, int, int],
+        bits: int,
+        extent: Tensor,
+        sums: Sequence[int],
     ) -> None:
         self.path, self.shape, self.dtype = path, shape, DTYPES[bits]
-        self._extent = extent
+        self._extent, self._sums = extent, sums
         self._file = path.open("rb", buffering=0)
         weakref.finalize(self, self._file.close)
         self._each = Form(shape[1], bits).bytes_each(shape[3])
         self._lock = Lock()
 
     def taken(self, rows: Tensor) -> Taken:
-        """Read the pictures of `rows` (B,)."""
+        """Read the pictures of `rows` (B,).
+
+        Raises:
+            SelfsightError: If the file can no longer be read, was cut short, or holds other bytes
+                than were written.
+        """
         images = torch.empty((len(rows), *self.shape[1:]), dtype=self.dtype)
         raw = images.numpy().view(np.uint8).reshape(len(rows), self._each)
         with self._lock:
@@ -80,6 +94,13 @@ class Mapped(Canvases):
                 if not whole:
                     raise SelfsightError(
                         f"{self.path} has been cut short. Start again, and it will be written anew."
+                    )
+                if zlib.crc32(raw[place].data) != self._sums[int(rows[place])]:
+                    with suppress(OSError):  # without it this is no map
+                        self.path.with_name(ABOUT).unlink()
+                    raise SelfsightError(
+                        f"{self.path} is damaged: a picture in it is no longer what was written. "
+                        "Start again, and it will be written anew; if that recurs, see to the disk."
                     )
         return Taken(images, self._extent.index_select(0, rows), rows)
 
@@ -98,6 +119,7 @@ class Writer:
         self.form = form
         self.kept: list[int] = []
         self.extent: list[tuple[int, int]] = []
+        self.sums: list[int] = []
         self._file = file
         self._most = (count, form.channels, side, side)
         self._digest = Digest(self._most)
@@ -109,6 +131,7 @@ class Writer:
         canvas[:, :height, :width] = pixels.numpy()
         self._file.write(canvas.data)
         self._digest.add(canvas)
+        self.sums.append(zlib.crc32(canvas.data))
         self.kept.append(row)
         self.extent.append((height, width))
 
@@ -122,13 +145,14 @@ class Writer:
         if shape == self._most:
             fingerprint = self._digest.finished(extent, chosen)
         else:  # the count stands first in the hash, and is another one now
-            canvases = Mapped(Path(self._file.name), shape, self.form.bits, extent)
+            canvases = Mapped(Path(self._file.name), shape, self.form.bits, extent, self.sums)
             fingerprint = fingerprint_of(canvases, extent, chosen)
         arrays: dict[str, Any] = {
             "shape": shape,
             "bits": self.form.bits,
             "extent": extent.numpy(),
             "kept": self.kept,
+            "sums": np.array(self.sums, dtype=np.uint32),
             "failed_titles": np.array([f.title for f in failed], dtype=str),
             "failed_reasons": np.array([str(f.reason) for f in failed], dtype=str),
             "fingerprint": fingerprint,
@@ -152,13 +176,13 @@ def _described(images: Path, about: Any) -> Map | None:
     """Put together what a map says of itself; None where its canvases are not as many."""
     extent = torch.from_numpy(about["extent"])
     count, channels, side, _ = about["shape"].tolist()
-    bits, kept = int(about["bits"]), about["kept"].tolist()
+    bits, kept, sums = int(about["bits"]), about["kept"].tolist(), about["sums"].tolist()
     expected = count * Form(channels, bits).bytes_each(side)
-    if images.stat().st_size != expected or not len(kept) == len(extent) == count:
+    if images.stat().st_size != expected or not len(kept) == len(extent) == len(sums) == count:
         return None
     pairs = zip(about["failed_titles"].tolist(), about["failed_reasons"].tolist(), strict=True)
     return Map(
-        Mapped(images, (count, channels, side, side), bits, extent),
+        Mapped(images, (count, channels, side, side), bits, extent, sums),
         extent,
         kept,
         [Failure(title, Unreadable(reason)) for title, reason in pairs],

@@ -23,6 +23,7 @@ from selfsight.data.columns import LABELS, first_of
 from selfsight.data.header import Lost, Unreadable, check_memory
 from selfsight.data.source import EncodedSource, open_regular, stamp_of, state_of
 from selfsight.errors import SelfsightError
+from selfsight.names import shown
 
 NAMES = "class"  # the column of the classes' names, beside one of their numbers
 NOBODY_KNOWS = -1  # how Hugging Face writes the labels of a contest's test part
@@ -58,7 +59,7 @@ class ParquetTable(EncodedSource):
         self._ends = np.cumsum([0, *sizes])  # (groups + 1,), where each row group starts and ends
         if self._ends[-1] == 0:
             raise SelfsightError(f"{self.name} holds no rows; give a file with pictures in it.")
-        largest = sorted(size for p in self._pieces for size in _unpacked(p, self._column))
+        largest = sorted(size for p in self._pieces for size in _unpacked(p))
         check_memory(
             f"what is read at once of {self.name}, {GROUPS_HELD} row groups,",
             sum(largest[-GROUPS_HELD:]),
@@ -144,20 +145,14 @@ def _piece(path: Path) -> _Piece:
         return _Piece(file.schema_arrow, rows, sizes, state)
 
 
-def _unpacked(piece: _Piece, column: str) -> list[int]:
-    """Tell the bytes that a column takes unpacked, by the metadata of each row group."""
-    sizes: list[int] = []
-    for g in range(piece.metadata.num_row_groups):
-        group = piece.metadata.row_group(g)
-        chunks = (group.column(k) for k in range(group.num_columns))
-        sizes.append(
-            sum(
-                c.total_uncompressed_size
-                for c in chunks
-                if c.path_in_schema.split(".")[0] == column
-            )
-        )
-    return sizes
+def _unpacked(piece: _Piece) -> list[int]:
+    """Tell the bytes that each row group takes unpacked, by its metadata.
+
+    That of a column would tell more exactly what is read, but where it is damaged, asking pyarrow
+    for it ends the process.
+    """
+    groups = range(piece.metadata.num_row_groups)
+    return [piece.metadata.row_group(g).total_byte_size for g in groups]
 
 
 def _opened(path: Path, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
@@ -210,7 +205,7 @@ def _labels(paths: Sequence[Path], pieces: Sequence[_Piece], name: str) -> Label
         tables = [
             _columns(path, piece, column, names) for path, piece in zip(paths, pieces, strict=True)
         ]
-    except (pa.ArrowException, OSError, KeyError) as error:
+    except (pa.ArrowException, OSError, KeyError, ValueError, OverflowError) as error:
         raise SelfsightError(f"{what} cannot be read: {error}") from error
     values = [value for table in tables for value in table[column]]
     if set(values) == {NOBODY_KNOWS}:
@@ -232,14 +227,18 @@ def _names_in(schema: pa.Schema, column: str) -> list[str]:
     try:
         about = json.loads((schema.metadata or {})[b"huggingface"])
         names = about["info"]["features"][column]["names"]
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, RecursionError):
         return []
-    return [str(name) for name in names] if isinstance(names, list) else []
+    return [shown(str(name)) for name in names] if isinstance(names, list) else []
 
 
 def _named_by_metadata(found: Labels, names: list[str]) -> Labels:
     """Name classes that are numbers by their places among names, where each has one of its own."""
-    places = [int(word) if word.isdecimal() else len(names) for word in found.classes]
+    numbers = (word.isdecimal() and len(word) <= len(str(len(names))) for word in found.classes)
+    places = [
+        int(word) if is_place else len(names)
+        for word, is_place in zip(found.classes, numbers, strict=True)
+    ]
     if not places or max(places) >= len(names) or len(set(names)) < len(names):
         return found
     return found._replace(classes=tuple(names[place] for place in places))
@@ -249,7 +248,7 @@ def _named(found: Labels, words: list[object]) -> Labels:
     """Name the classes by words (N,), where each class always has the same one of its own."""
     if found.numbers is None or not all(type(word) is str for word in words):
         return found
-    names = dict(zip(found.numbers.tolist(), map(str, words), strict=True))
+    names = dict(zip(found.numbers.tolist(), map(shown, map(str, words)), strict=True))
     if len(set(names.values())) < len(found.classes):
         return found
     return found._replace(classes=tuple(names[k] for k in range(len(names))))

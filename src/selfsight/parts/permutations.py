@@ -77,7 +77,7 @@ def kept_permutations(count: int, places: int, *, seed: int = 0) -> Tensor:
     if count < WORTH_KEEPING:
         return distant_permutations(count, places, seed=seed)
     path = cache_folder() / "permutations" / f"{REVISION}-{count}-of-{places}-{seed}.npy"
-    with contextlib.suppress(OSError, ValueError, EOFError):  # missing or damaged: chosen anew
+    with contextlib.suppress(Exception):  # missing, or damaged in one of many ways: chosen anew
         kept = torch.from_numpy(np.load(path, allow_pickle=False))
         if kept.shape == (count, places) and _are_permutations(kept):
             return kept.long()
