@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from selfsight.atomic import (
     cause,
     folder,
     json_text,
+    kept_if_possible,
     subfolder,
     tidy,
     write_bytes,
@@ -241,6 +243,51 @@ def test_a_file_in_the_way_of_a_folder_is_named(tmp_path: Path) -> None:
     for place in (tmp_path / "file", tmp_path / "file" / "a" / "b"):
         with pytest.raises(SelfsightError, match=r"made a folder: .*/file is in the way. Move"):
             folder(place)
+
+
+READ_ONLY = """
+import os, sys
+from pathlib import Path
+from selfsight.atomic import folder
+from selfsight.errors import SelfsightError
+
+if os.geteuid() == 0:  # who may write anywhere
+    os.seteuid(65534)
+for name in sys.argv[1:]:
+    try:
+        folder(Path(name), another="or name another place with --out")
+    except SelfsightError as error:
+        print(error)
+"""
+
+
+def test_a_place_that_this_user_may_not_write_is_told_before_anything_is_written() -> None:
+    with tempfile.TemporaryDirectory() as place:  # whose parents other users may enter
+        Path(place).chmod(0o555)
+        done = subprocess.run(
+            [sys.executable, "-c", READ_ONLY, place, f"{place}/results"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+
+    helps = "Have its owner let you write there, or name another place with --out"
+    assert done.stdout.splitlines() == [
+        f"{place} could not be written: Permission denied. {helps}",
+        f"{place}/results cannot be made a folder: Permission denied. {helps}",
+    ]
+
+
+def test_what_can_be_computed_again_is_done_without_where_it_cannot_be_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        with kept_if_possible("the answers of this test"):
+            write_text(tmp_path / "gone" / "a", "new")
+
+    told = capsys.readouterr().err  # once
+    assert told.startswith("the answers of this test are not kept for the next time: ")
+    assert told.count("not kept") == 1
 
 
 def test_a_link_in_the_users_own_path_is_followed(tmp_path: Path) -> None:

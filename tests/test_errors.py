@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from selfsight.errors import UsageError, out_of_memory, unknown_name
+from selfsight.errors import UsageError, in_a_line, out_of_memory, unknown_name
 from selfsight.settings import Apply, Demo, Embed, Pretrain, Probe
 
 
@@ -103,6 +103,13 @@ def test_lacking_memory_names_only_what_the_verb_can_do(
     assert str(out_of_memory(error, settings)) == (
         f"memory ran out; what was saved is intact. {remedy}"
     )
+
+
+def test_what_a_library_says_is_told_in_a_line_that_has_an_end() -> None:
+    assert in_a_line(ValueError("no array\nmore of it")) == "no array"
+    assert in_a_line(OSError(2, "No such file", "a.npz")) == "No such file"
+    assert in_a_line(KeyError()) == "KeyError"
+    assert in_a_line(ValueError("a " * 50_000)) == "a " * 150 + "..."
 
 
 def test_lacking_threads_are_told_as_such() -> None:

@@ -19,14 +19,14 @@ HEAVY = ("torch", "numpy", "timm", "lightning_fabric", "matplotlib")
 # The house of DESIGN.md. What serves all may be imported by everything, and imports only its like.
 SERVE_ALL = {
     "errors", "settings", "batch", "draws", "score", "atomic", "progress", "machine", "encoders",
-    "parts", "verdict", "advice", "cielab", "names", "presence", "locks",
+    "parts", "verdict", "advice", "cielab", "names", "presence", "locks", "kept",
     "signals", "streams",
 }  # fmt: skip
 LEFT_TO_RIGHT = (
     {"data"},
     {"augment"},
     {"tasks"},
-    {"run"},
+    {"run", "checkpoint"},
     {"probes"},
     {"plan", "processes", "slowing", "train", "pace", "tracking"},
     {

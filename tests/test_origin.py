@@ -168,7 +168,8 @@ def test_what_a_run_began_from_is_asked_from_any_folder(
     selfsight.pretrain("photographs", task="supervised", out="labels", **SHORT)
     run = trained(start="labels")
     place = here / run.path
-    (place / "checkpoint.pt").unlink()  # as if it was killed before its first one
+    for path in ("checkpoint.pt", "checkpoint-before.pt", "results/pretrain.json"):
+        (place / path).unlink()  # as if it was killed before its first one
     kept = run.settings
     kept["plan"]["steps"] += 1
     run.write_settings(kept)

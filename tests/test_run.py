@@ -1,5 +1,7 @@
-"""Run: a loaded encoder says which pictures it takes, metrics are spelt the same once read."""
+"""Run: it has one owner, its encoder says which pictures it takes, metrics keep their spelling."""
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import torch
 import selfsight
 from selfsight import encoders
 from selfsight.encoders import Encoder, build
+from selfsight.errors import SelfsightError
 from selfsight.run import Run
 
 SMALL = {"stem": 8, "widths": (8, 8)}
@@ -73,3 +76,73 @@ def test_metrics_that_were_read_back_and_gone_on_with_are_spelt_as_if_never_read
         run.write_metrics(rows[:cut])
         run.write_metrics(run.metrics() + rows[cut:])
         assert (run.path / "metrics.csv").read_bytes() == never_read
+
+
+def test_a_run_that_fails_before_it_has_kept_anything_leaves_no_directory(tmp_path: Path) -> None:
+    def failing(place: Path) -> None:
+        with Run.begun(place):
+            raise SelfsightError("no picture")
+
+    (tmp_path / "there").mkdir()
+    for name in ("new", "there"):
+        with pytest.raises(SelfsightError, match="no picture"):
+            failing(tmp_path / name)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+    assert list((tmp_path / "there").iterdir()) == []
+
+
+def test_a_run_is_owned_once_and_says_by_whom(tmp_path: Path) -> None:
+    with (
+        Run.begun(tmp_path / "run") as run,
+        pytest.raises(SelfsightError, match=r"run is being written by process \d+ on"),
+        Run.begun(run.path),
+    ):
+        pass
+    assert list((tmp_path / "run").iterdir()) == []  # no lock is left
+
+
+def taken_away(run: Path) -> None:
+    shutil.rmtree(run)
+
+
+def moved(run: Path) -> None:
+    run.rename(run.with_name("elsewhere"))
+
+
+def made_anew(run: Path) -> None:
+    shutil.rmtree(run)
+    Run.create(run)
+
+
+@pytest.mark.parametrize("change", [taken_away, moved, made_anew])
+def test_nothing_is_written_into_a_directory_that_is_no_longer_the_one_that_was_owned(
+    tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    with Run.begun(tmp_path / "run") as run:
+        run.write_settings({"plan": {}})
+        run.check_ours()
+        change(run.path)
+        with pytest.raises(SelfsightError, match="run was moved or taken away while"):
+            run.check_ours()
+
+
+def test_what_helps_a_run_that_cannot_be_written_is_to_go_on_with_it(tmp_path: Path) -> None:
+    with Run.begun(tmp_path / "run") as run:
+        run.write_settings({"plan": {}})
+        (run.path / "metrics.csv").mkdir()
+        with pytest.raises(SelfsightError, match=r"then go on with --resume .*/run$"):
+            run.write_metrics([{"step": 1}])
+
+
+def test_a_link_in_place_of_the_lock_is_refused_by_name_and_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "theirs").write_text("theirs")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").symlink_to(tmp_path / "theirs")
+
+    with (
+        pytest.raises(SelfsightError, match=r"run/\.lock could not be written: it is a link"),
+        Run.begun(tmp_path / "run"),
+    ):
+        pass
+    assert (tmp_path / "theirs").read_text() == "theirs"

@@ -46,6 +46,24 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
     }
 
 
+@pytest.mark.parametrize("name", TRACKERS)
+def test_a_trackers_folder_that_is_a_link_is_refused_by_name(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip(name)
+    run, theirs = tmp_path / "run", tmp_path / "theirs"
+    run.mkdir()
+    theirs.mkdir()
+    (run / name).symlink_to(theirs)
+
+    trackers = Trackers.of((name,), run)
+    trackers.begin(SETTINGS, 0)
+
+    assert trackers.working == ()
+    assert f"{run / name} is a link, and nothing is written" in capsys.readouterr().err
+    assert list(theirs.iterdir()) == []
+
+
 @pytest.mark.slow
 def test_tensorboard_reads_the_rows_back(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")

@@ -133,7 +133,7 @@ def apply_as(settings: Apply) -> dict[str, Any]:
 def _job(settings: Apply) -> Job:
     """Load the task that is applied, and check that what was asked is for it."""
     run = Run.open(settings.run)
-    of = Plan.from_json(run.settings["plan"])
+    of = Plan.of(run)
     name = _chosen(settings, of.tasks)
     for flag, owner in OF_TASK.items():
         if getattr(settings, flag) not in (None, ()) and owner != name:

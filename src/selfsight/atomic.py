@@ -203,9 +203,9 @@ def folder(path: Path, *, another: str = ANOTHER) -> Path:
     with blamed(path, another):
         part, descriptor = _begun(path / "trial")
         try:
-            os.write(descriptor, PAGE)
+            with open(descriptor, "wb") as file:
+                file.write(PAGE)
         finally:
-            os.close(descriptor)
             part.unlink()
     tidy(path)
     return path

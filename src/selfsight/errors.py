@@ -30,6 +30,7 @@ NO_MEMORY = (
 # And where no thread can be begun: for lack of memory, or of processes that may be.
 NO_THREAD = ("can't start new thread", "resource temporarily unavailable")
 MORE = "End other programs, or raise the limit of memory (ulimit -v)"
+QUOTED = 300  # letters of what a library says
 # The flags of a verb that need less memory when they are smaller.
 SMALLER = ("batch", "size", "limit", "labels", "count")
 
@@ -74,6 +75,13 @@ def _needing_less(settings: object) -> str:
     if not flags:
         return MORE
     return f"Give {' or '.join(filter(None, [', '.join(flags[:-1]), flags[-1]]))}"
+
+
+def in_a_line(error: Exception) -> str:
+    """Say in a line what a library says, which may quote a file that it cannot read."""
+    known = isinstance(error, OSError) and error.strerror
+    line = known or (str(error).splitlines() or [""])[0] or type(error).__name__
+    return line if len(line) <= QUOTED else f"{line[:QUOTED]}..."
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:

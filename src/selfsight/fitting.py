@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from selfsight import encoders, plan
+from selfsight import checkpoint, encoders, plan
 from selfsight.batch import Facts, Images
 from selfsight.data import Source, Streamed, survey
 from selfsight.encoders import Encoder
@@ -39,7 +39,6 @@ from selfsight.train import Batches, Listener, Look
 from selfsight.weights import built, initial_encoder
 
 AT_ONCE = 256  # pictures
-CLOSED_FORM = "closed form"  # in a plan, the optimiser's name
 # What a fit cannot be asked, as flags, and the values that ask nothing.
 _OF_TRAINING = {
     "mix": None, "start": None, "batch": None, "optimizer": None, "rate": None, "decay": None,
@@ -134,7 +133,7 @@ def fit_prepared(
         batch=looked // steps,
         steps=steps,
         seed=settings.seed,
-        optimizer=CLOSED_FORM,
+        optimizer=plan.CLOSED_FORM,
         rate=0.0,
         decay=0.0,
         schedule=settings.schedule,
@@ -150,6 +149,7 @@ def fit_prepared(
         tile=settings.tile,
         storage=pictures.storage,
         bits=pictures.bits,
+        labels=False,
     )
     of = dataclasses.replace(of, notes=of.notes + _told_of_length(settings))
     task, _ = built(of)
@@ -214,7 +214,7 @@ class Fitting:
         """Take up the run's fit, if it was finished."""
         state = self.run.load_checkpoint()
         if state is not None:
-            self.task.load_state_dict(state["task"])
+            checkpoint.take_up(self.task, state, self.run.path / checkpoint.LAST)
             self.step, self.seconds, self.waited = state["step"], state["seconds"], state["waited"]
             self.rows = self.run.metrics()
 

@@ -95,7 +95,7 @@ def _untrained(subject: Subject) -> Encoder:
 def _pretext(settings: Look, subject: Subject, folder: Path) -> dict[str, Any]:
     """Draw a sheet for every task of the run."""
     assert subject.run is not None  # `look_as` has seen to it
-    of = Plan.from_json(subject.run.settings["plan"])
+    of = Plan.of(subject.run)
     tasks = trained_tasks(subject.run, device=subject.device)
     most = max(MEASURED, settings.count)
     held = held_out(settings.data, of, subject, count=most, seed=settings.seed)

@@ -99,7 +99,7 @@ def _looking(settings: Neighbours, name: str) -> Subject:
     if not settings.patches or subject.run is None:
         return subject
     run, part = run_of(name)
-    side = tile_side(Plan.from_json(run.settings["plan"]), part)
+    side = tile_side(Plan.of(run), part)
     return subject if side is None else dataclasses.replace(subject, size=side)
 
 

@@ -55,7 +55,7 @@ def seen_before(subject: Subject, data: str, test: Source) -> int | None:
     """
     if subject.run is None:
         return None
-    of = Plan.from_json(subject.run.settings["plan"])
+    of = Plan.of(subject.run)
     try:
         source = source_of(opened_origin(of, subject.run.path), of.tasks, of.tile)
     except SelfsightError:

@@ -11,24 +11,43 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from selfsight import kept
 from selfsight.data.canvases import Form, Storage
-from selfsight.encoders import DEFAULT, Encoder
-from selfsight.encoders.encoder import batch_norms
+from selfsight.encoders import DEFAULT, Encoder, Recipe
+from selfsight.encoders.encoder import MOST_CHANNELS, MOST_SIDE, batch_norms
 from selfsight.engine import Precision
-from selfsight.errors import UsageError
+from selfsight.errors import UsageError, unknown_name
 from selfsight.machine import cache_folder, processors, size_in_words
 from selfsight.parts.across import own_statistics
 from selfsight.parts.together import Mix
 from selfsight.presence import found_at
 from selfsight.progress import duration
-from selfsight.settings import Pretrain
+from selfsight.run import SETTINGS, Run
+from selfsight.settings import MOST_THREADS, TRACKERS, Pretrain
+from selfsight.tasks import row_of
 
 PROCESSOR_MINUTES = 10.0
 GPU_EPOCHS = 100
 PROCESSOR_SIDES, GPU_SIDES = (32, 96), (32, 224)
 SMALL_UP_TO = 128  # the small encoder's largest pictures, in pixels
+CLOSED_FORM = "closed form"  # the optimiser's name of what is fitted
 WARM_UP_SHARE = 0.05  # of the steps
 ROWS_LOGGED = 200
+# What a plan's numbers may be, both ends included. Those without an end of their own have one far
+# beyond any machine: a greater number is damage.
+_ANY = (0, kept.MOST)
+_RANGES: dict[str, tuple[float, float]] = {
+    "limit": (1, kept.MOST), "samples": (1, kept.MOST), "channels": (1, MOST_CHANNELS),
+    "canvas": (1, MOST_SIDE), "size": (1, MOST_SIDE), "batch": (1, 2**31), "steps": (1, 2**53),
+    "seed": _ANY, "rate": _ANY, "decay": _ANY, "warmup": _ANY, "clip": _ANY,
+    "threads": (1, MOST_THREADS), "seconds_a_step": _ANY, "save_every": _ANY,
+    "tile": (1, MOST_SIDE), "devices": (1, 256), "nodes": (1, 2**16),
+    "probe_every": (1.001, kept.MOST), "learned": (1, kept.MOST),
+}  # fmt: skip
+_WORDS: dict[str, tuple[Any, ...]] = {
+    "optimizer": ("sgd", "adamw", CLOSED_FORM), "schedule": ("cosine", "step"),
+    "device": ("cpu", "cuda"), "memory_format": ("channels_last",), "bits": (8, 16),
+}  # fmt: skip
 TOLD_OF_MIX = {"alternate": "the tasks take turns", "sum": "the tasks' losses are summed"}
 
 
@@ -77,6 +96,7 @@ class Plan:
         track: Names of what else is told the metrics.
         resting: Whether some parameters have no part in some steps, or in none.
         learned: How many of the pictures are learned from, None for all.
+        labels: Whether labels teach it, or have taught what it starts from; None if not known.
         data_place: Where the data lies, as `presence.place_of` tells it; None of older runs.
         imprint: Of the data, as `data.imprint` takes it; None of older runs.
         start_place: The absolute path of the run that the first weights come from, if they do;
@@ -110,7 +130,7 @@ class Plan:
     memory_format: str
     threads: int
     seconds_a_step: float | None
-    save_every: float
+    save_every: float = 60.0
     notes: tuple[str, ...] = ()
     tile: int | None = None
     storage: Storage = "memory"
@@ -122,6 +142,7 @@ class Plan:
     track: tuple[str, ...] = ()
     resting: bool = False
     learned: int | None = None
+    labels: bool | None = None
     data_place: str | None = None
     imprint: str | None = None
     start_place: str | None = None
@@ -172,15 +193,70 @@ class Plan:
         return dataclasses.asdict(self)
 
     @classmethod
+    def of(cls, run: Run) -> "Plan":
+        """Read the plan of a run.
+
+        Raises:
+            SelfsightError: If the run's settings are damaged, or of another program.
+        """
+        try:
+            return cls.from_json(run.settings["plan"])
+        except ValueError as error:
+            raise kept.Damaged(
+                run.path / SETTINGS, f"in its plan, {error}", run.without_settings
+            ) from None
+
+    @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Plan":
-        """Read back what `to_json` gave."""
+        """Read back what `to_json` gave, of this version or an earlier one.
+
+        Raises:
+            ValueError: With the first value that no plan has: of another kind, outside its range,
+                a name that is unknown, or a key that this version does not know.
+        """
         if "task" in values:  # of a run that was begun when a run had one task
-            name, settings = values["task"], values["task_settings"]
+            name, settings = values["task"], values.get("task_settings")
             values = {k: v for k, v in values.items() if k != "task"}
-            values |= {"tasks": [name], "task_settings": {name: settings}, "mix": None}
+            values |= {"tasks": [name], "task_settings": {str(name): settings}, "mix": None}
+        kept.check(values, cls)
         names = ("classes", "notes", "track", "tasks")
         tuples: dict[str, Any] = {key: tuple(values[key]) for key in names if key in values}
-        return cls(**(values | tuples))
+        plan = cls(**(values | tuples))
+        plan._check()
+        return plan
+
+    def _check(self) -> None:
+        """Refuse values that no plan has.
+
+        Raises:
+            ValueError: With the first of them.
+        """
+        for name, (least, most) in _RANGES.items():
+            kept.check_within(name, getattr(self, name), least, most)
+        for name, words in _WORDS.items():
+            if getattr(self, name) not in words:
+                found = kept.shortened(getattr(self, name))
+                raise ValueError(f"{name} must be {' or '.join(map(str, words))}, got {found}")
+        for name in self.tasks:
+            row_of(name)
+        if not self.tasks or len(set(self.tasks)) < len(self.tasks):
+            raise ValueError(f"tasks must be one or several, each once, got {self.tasks}")
+        if (self.mix is None) != (len(self.tasks) == 1):
+            raise ValueError(f"mix must be given for several tasks and for no other, {self.mix=}")
+        for name in self.track:
+            if name not in TRACKERS:
+                raise unknown_name("tracker", name, TRACKERS)
+        places = (self.data, self.start, self.data_place, self.start_place)
+        if any("\0" in place for place in places if place is not None):
+            raise ValueError("the places of data and start must hold no null character")
+        limits = (("batch", self.learned or self.samples), ("warmup", self.steps))
+        for name, most in (*limits, ("learned", self.samples)):
+            kept.check_within(name, getattr(self, name), 0, most)
+        if self.batch % self.processes:
+            raise ValueError(
+                f"batch must be a multiple of the {self.processes} processes, got {self.batch}"
+            )
+        Recipe.from_json(self.encoder)
 
     def lines(self, task: nn.Module) -> list[str]:
         """Say the plan, a line an aspect."""

@@ -32,11 +32,12 @@ from selfsight.parts import offered
 from selfsight.parts.gather import gathered
 from selfsight.parts.together import Together
 from selfsight.plan import Plan
+from selfsight.presence import TIMM
 from selfsight.probes.baseline import some_rows
 from selfsight.processes import ALONE, Processes
 from selfsight.progress import console
 from selfsight.reading import read_aloud
-from selfsight.run import SETTINGS
+from selfsight.run import SETTINGS, run_of
 from selfsight.score import Score
 from selfsight.settings import Pretrain
 from selfsight.tasks import load_task
@@ -137,6 +138,27 @@ def needs_of(tasks: tuple[str, ...]) -> Needs:
         wanted_side=max(n.wanted_side or 0 for n in asked) or None,
         wanted_batch=max(n.wanted_batch or 0 for n in asked) or None,
     )
+
+
+def taught_by_labels(of: Plan) -> bool:
+    """Tell whether labels may have taught a run, or what it started from, by its plan alone.
+
+    The run that it started from is not asked: its path stands in a file that may be anybody's. Only
+    a plan of an older selfsight leaves it open, and then they may have.
+    """
+    if of.labels is not None:
+        return of.labels
+    return needs_of(of.tasks).labels or not (of.start is None or of.start.startswith(TIMM))
+
+
+def _start_knows_labels(start: str | None) -> bool:
+    """Tell whether labels may have taught the weights that a run is asked to start from."""
+    if start is None or start.startswith(TIMM):
+        return False
+    try:
+        return taught_by_labels(Plan.of(run_of(start)[0]))
+    except SelfsightError:
+        return True  # its weights were sound, and its settings are not
 
 
 def _needs(task: str) -> Needs:
@@ -290,6 +312,7 @@ def _draft(
         nodes=settings.nodes,
         probe_every=settings.probe_every,
         track=settings.track,
+        labels=needs_of(settings.task).labels or _start_knows_labels(settings.start),
     )
 
 

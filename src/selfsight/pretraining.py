@@ -40,7 +40,7 @@ from selfsight.settings import Pretrain
 from selfsight.streams import take_up_closed
 from selfsight.tasks.describe import parsed_settings
 from selfsight.tracking import Trackers, check_installed
-from selfsight.train import Training, tasks_of
+from selfsight.train import Training, encoders_of, tasks_of
 from selfsight.verdict import Shape, Solved, alike, judge_unlabelled
 from selfsight.weights import built
 
@@ -83,7 +83,7 @@ def _processes_of(settings: Pretrain) -> Generator[Processes]:
     refuse(settings)  # before other processes are started for nothing
     devices, nodes, device = settings.devices, settings.nodes, settings.device
     if settings.resume is not None:
-        of = Plan.from_json(Run.open(settings.resume).settings["plan"])
+        of = Plan.of(Run.open(settings.resume))
         devices, nodes, device = of.devices, of.nodes, of.device
     with joined(devices, nodes, resolve_device(device)) as processes:
         yield processes
@@ -197,11 +197,12 @@ def _resumed(run: Run, processes: Processes, place: str | None) -> Run:
         place: Where its data lies now, if that was said.
     """
     kept = run.settings
-    of = Plan.from_json(kept["plan"])
+    of = Plan.of(run)
     of = dataclasses.replace(of, data_place=place_of(place)) if place is not None else of
     resolve_device(of.device)
     check_installed(of.track)
     _say_what_differs(kept, of)
+    state = _begun_already(run, of)
     pictures = read_aloud(
         source_of(parts_of(of, run.path, NAME_IT), of.tasks, of.tile),
         side=of.canvas,
@@ -220,15 +221,36 @@ def _resumed(run: Run, processes: Processes, place: str | None) -> Run:
     now = place_of(of.data_found)
     if processes.leads and now != kept["plan"].get("data_place"):
         run.write_settings({**kept, "plan": {**kept["plan"], "data_place": now}})
-    begun_already = run.load_checkpoint() is not None  # its weights replace those of the start
-    with threads(of.threads):
-        task, _ = built(dataclasses.replace(of, start=None) if begun_already else of)
+    with threads(of.threads):  # a checkpoint's weights replace those of the start
+        task, _ = built(of if state is None else dataclasses.replace(of, start=None), state)
+        del state
         acquaint(task, pictures, of)
     batches = batches_of(pictures, of, needs_of(of.tasks), task, processes=processes)
     of, notes = as_compiled(of, task, batches, processes=processes)
     for note in notes:
         console().print(f"the resumed run may differ in its last bits: {note}")
     return _trained(run, Prepared(of, task, pictures, batches, processes))
+
+
+def _begun_already(run: Run, of: Plan) -> dict[str, Any] | None:
+    """Read the checkpoint to go on from; say what a run without one does.
+
+    Raises:
+        SelfsightError: If the run is finished and its checkpoint is gone: beginning again would
+            write over what it has learned.
+    """
+    state = run.load_checkpoint()
+    if state is not None:
+        return state
+    if run.result("pretrain") is not None:
+        raise SelfsightError(
+            f"{run.path} is finished, and its checkpoint is missing, so there is nothing to go on "
+            f"from; its encoder is left as it is. Start a new run from it with --from "
+            f"{typed(run.path)}"
+        )
+    begins = "" if of.start is None else f", from the weights of {of.start_found}"
+    console().print(f"{run.path} has no checkpoint yet, so it begins at step 0{begins}")
+    return None
 
 
 def _fingerprint(pictures: Pictures, of: Plan) -> str:
@@ -240,13 +262,13 @@ def _fingerprint(pictures: Pictures, of: Plan) -> str:
 
 def _say_what_differs(kept: dict[str, Any], of: Plan) -> None:
     """Say so where a resume cannot be exact to the bit."""
-    now = _circumstances(of.device)
+    now, before = _circumstances(of.device), cast(dict[str, str], kept.get("versions", {}))
     differing = [
-        f"{name} was {kept['versions'][name]} and is {number}"
+        f"{name} was {before.get(name, 'unknown')} and is {number}"
         for name, number in now["versions"].items()
-        if kept["versions"].get(name) != number
+        if before.get(name) != number
     ]
-    if kept["machine"]["processor"] != now["machine"]["processor"]:
+    if kept.get("machine", {}).get("processor") != now["machine"]["processor"]:
         differing.append("the processor is another")
     if of.threads > machine.processors():
         differing.append(f"{of.threads} threads share {machine.processors()} cores")
@@ -269,6 +291,8 @@ def _trained(run: Run, begun: Prepared) -> Run:
         if of.start and training.step == 0:
             training.save()  # what it starts from may be gone when it is resumed
         if training.step >= of.steps and run.result("pretrain") is not None:
+            if leads:
+                _mend_encoders(run, begun.task)
             console().print(f"{run.path} is finished; there is nothing to go on with")
             return run
         training.probe = _curve_probe(run.path, begun)
@@ -283,6 +307,16 @@ def _trained(run: Run, begun: Prepared) -> Run:
     if record is not None:
         _concluded(run, begun, training, record)
     return run
+
+
+def _mend_encoders(run: Run, task: nn.Module) -> None:
+    """Write a finished run's encoders again where they are missing or damaged."""
+    for stem, encoder in encoders_of(task).items():
+        try:
+            encoders.load(run.path, stem=stem)
+        except SelfsightError:
+            encoders.save(encoder, run.path, stem=stem)
+            console().print(f"{run.path / stem}.safetensors is written again from the checkpoint")
 
 
 def _training(run: Run, begun: Prepared, trackers: Trackers) -> Training | Fitting:
@@ -331,8 +365,7 @@ def _say_of_data(run: Run, begun: Prepared, training: Training | Fitting) -> Non
         begun.batches.close()
     if not begun.processes.leads:
         return
-    if isinstance(pictures.images, Streamed) and pictures.images.failed:
-        late = [Skipped(f.title, str(f.reason)) for f in pictures.images.failed.values()]
+    if late := _late(pictures):
         say_skipped(late, len(pictures), SETTINGS)
         kept = run.settings
         listed = [*kept.get("skipped", ()), *map(dataclasses.asdict, late)]
@@ -343,6 +376,13 @@ def _say_of_data(run: Run, begun: Prepared, training: Training | Fitting) -> Non
     told = training.seconds and told_of_waiting(pictures, training.waited / training.seconds)
     if told:
         console().print(told)
+
+
+def _late(pictures: Pictures) -> list[Skipped]:
+    """List the streamed pictures that proved unreadable on the way."""
+    if not isinstance(pictures.images, Streamed):
+        return []
+    return [Skipped(f.title, str(f.reason)) for f in pictures.images.failed.values()]
 
 
 def _loads_by(task: nn.Module) -> str:
@@ -403,7 +443,7 @@ def _judged(run: Run, begun: Prepared, training: Training | Fitting) -> dict[str
         },
         "spread": round(trained.spread, 4),
         "rank": round(trained.rank, 2),
-        "skipped": len(begun.pictures.skipped),
+        "skipped": len(begun.pictures.skipped) + len(_late(begun.pictures)),
         "alike": of_pictures is not None,
         "verdict": verdict.word,
         "reasons": list(verdict.reasons),

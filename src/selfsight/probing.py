@@ -4,8 +4,8 @@ Beside the trained network stand the same one untrained, the raw pixels and a di
 that was fitted without gradients, probed alike on the same labelled pictures.
 """
 
+import contextlib
 import dataclasses
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ from selfsight.data.scaling import SQUARE_VIEW
 from selfsight.data.source import labels_of, require_same_classes, same_classes
 from selfsight.data.splitting import FOLDS, folds_of
 from selfsight.errors import SelfsightError
+from selfsight.kept import read_record
 from selfsight.overlap import (
     in_both,
     seen_before,
@@ -169,9 +170,11 @@ def _place(out: Path, subject: Subject, record: dict[str, Any]) -> Path:
     if not place.exists():
         return place
     about = ("run", "data", "test")
-    kept = json.loads(place.read_text()).get("settings", {})
-    if all(kept.get(key) == record["settings"].get(key) for key in about):
-        return place  # measured anew
+    with contextlib.suppress(SelfsightError):  # a damaged one is another's, as far as is known
+        known = read_record(place, remedy="remove it").get("settings")
+        asked = record["settings"]
+        if isinstance(known, dict) and all(known.get(k) == asked.get(k) for k in about):
+            return place  # measured anew
     network = Path(subject.name.replace(":", "-")).name.removesuffix(ENCODER_FILE)
     names = [network, Path(record["settings"]["data"]).stem]
     return out / f"{'-'.join([record['probe'], *names])}.json"
@@ -391,13 +394,18 @@ def _unlabelled(
             f"{pictures.name} has no labels, and {subject.name} no pretext task to ask instead; "
             "sort fifty pictures into one folder a class"
         )
+    try:
+        solved = Solved.kept(subject.pretext)
+    except ValueError as error:
+        assert subject.run is not None  # it is a run's record
+        raise subject.run.damaged_result("pretrain", str(error)) from None
     begun = time.monotonic()
     images = pictures.images[some_rows(len(pictures), UNLABELLED_JUDGED)]
     fresh = untrained_encoder(subject.encoder.recipe, subject.seed, images, device=subject.device)
     verdict = judge_unlabelled(
         Shape.of(final_features(subject.encoder.to(subject.device), images)),
         Shape.of(final_features(fresh, images)),
-        Solved.kept(subject.pretext),
+        solved,
         of_pictures=of_pictures,
     )
     return {

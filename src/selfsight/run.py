@@ -2,7 +2,8 @@
 
     settings.json         asked and derived, versions, fingerprint of the data
     metrics.csv           a row a logged step
-    checkpoint.pt         everything for an exact resume, readable with weights_only=True
+    checkpoint.pt         everything for an exact resume, readable with weights_only=True;
+                          checkpoint-before.pt is the one before it
     encoder.safetensors   the encoder alone; encoder.json says how to build it
     results/NAME.json     what was measured       pictures/NAME.png    what was drawn
     .lock                 which process trains here, while one does
@@ -13,24 +14,31 @@ Every file is written beside its place and renamed.
 import contextlib
 import csv
 import io
-import json
-import pickle
+import os
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import torch
-
-from selfsight import atomic, encoders
+from selfsight import atomic, checkpoint, encoders, kept
 from selfsight.encoders import Encoder
-from selfsight.errors import SelfsightError, out_of_memory
+from selfsight.encoders.saved import again
+from selfsight.errors import SelfsightError
 from selfsight.locks import Lock
 from selfsight.names import typed
 from selfsight.presence import ENCODER_FILE, SETTINGS, check_run
 
-METRICS, CHECKPOINT, LOCK = "metrics.csv", "checkpoint.pt", ".lock"
+METRICS, CHECKPOINT, LOCK = "metrics.csv", checkpoint.LAST, ".lock"
 RESULTS, PICTURES = "results", "pictures"
 OUT = "or name another place with --out"
+# What settings.json holds; the plan is checked by those who know what a plan is.
+_SETTINGS: dict[str, Any] = {
+    "plan": dict,
+    "asked": dict,
+    "versions": dict[str, str],
+    "machine": dict,
+    "skipped": list[dict[str, str]],
+    "notes": list[str],
+}
 
 
 class Run:
@@ -146,13 +154,23 @@ class Run:
         Raises:
             SelfsightError: If the file is damaged, or of another program.
         """
+        path = self.path / SETTINGS
+        found = kept.read_record(path, remedy=self.without_settings)
         try:
-            kept = json.loads((self.path / SETTINGS).read_text())
-        except (OSError, ValueError) as error:
-            raise SelfsightError(f"{self.path / SETTINGS} cannot be read: {error}") from error
-        if not isinstance(kept, dict) or "plan" not in kept:
-            raise SelfsightError(f"{self.path} is no run: its {SETTINGS} is of something else")
-        return cast(dict[str, Any], kept)
+            for key, kind in _SETTINGS.items():
+                if key == "plan" or key in found:
+                    kept.check_value(found.get(key), kind, key)
+        except ValueError as error:
+            raise kept.Damaged(path, str(error), self.without_settings) from None
+        return found
+
+    @property
+    def without_settings(self) -> str:
+        """Say what helps where the settings are damaged."""
+        return (
+            "copy it anew from where the run came from, or take the run's weights without it: "
+            f"selfsight.load, or pretrain --from {typed(self.path)}"
+        )
 
     def write_settings(self, content: dict[str, Any]) -> None:
         """Keep what was asked and derived."""
@@ -161,48 +179,39 @@ class Run:
 
     def encoder(self, name: str | None = None) -> Encoder:
         """Load the encoder, ready to use: weights loaded, in evaluation mode."""
-        return encoders.load(self.path, stem=f"encoder-{name}" if name else "encoder")
+        stem = f"encoder-{name}" if name else "encoder"
+        if not (self.path / CHECKPOINT).is_file():
+            return encoders.load(self.path, stem=stem)
+        return encoders.load(self.path, stem=stem, remedy=again(self.path, stem))
 
     def save_encoder(self, encoder: Encoder, stem: str = "encoder") -> None:
         """Keep an encoder alone, ready to be loaded."""
         encoders.save(encoder, self.path, stem=stem, another=self._another)
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
-        """Keep everything for an exact resume."""
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        atomic.write_bytes(self.path / CHECKPOINT, buffer.getvalue(), another=self._another)
+        """Keep everything for an exact resume, and what was kept so before; see `checkpoint`."""
+        checkpoint.save(self.path, state, another=self._another)
 
     def load_checkpoint(self) -> dict[str, Any] | None:
         """Read the last checkpoint; None if there is none yet.
 
         Raises:
-            SelfsightError: If it is damaged.
+            SelfsightError: If it is damaged, with what helps.
         """
-        path = self.path / CHECKPOINT
-        if not path.exists():
-            return None
-        try:
-            return torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, ValueError) as error:
-            if out_of_memory(error):
-                raise
-            raise SelfsightError(
-                f"{path} is damaged and cannot be resumed from; start a new run from its "
-                f"encoder with --from {typed(self.path)}, or take {path.name} away to begin again"
-            ) from error
+        steps = self.settings["plan"].get("steps")
+        return checkpoint.load(self.path, steps=steps if isinstance(steps, int) else None)
 
     def metrics(self) -> list[dict[str, float]]:
-        """Read the logged steps, oldest first; a row has only the columns that it was given."""
+        """Read the logged steps, oldest first; a row has only the columns that it was given.
+
+        Raises:
+            SelfsightError: If the file is damaged.
+        """
         path = self.path / METRICS
-        if not path.exists():
+        if not os.path.lexists(path):
             return []
-        with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        whole = ("step", "samples")
-        return [
-            {k: int(v) if k in whole else float(v) for k, v in row.items() if v} for row in rows
-        ]
+        remedy = f"remove it (rm {typed(path)}), and the run goes on with rows from then"
+        return kept.read_rows(path, whole=("step", "samples"), remedy=remedy)
 
     def write_metrics(self, rows: list[dict[str, float]]) -> None:
         """Keep the logged steps; what a row lacks is left empty, and probes' columns come last."""
@@ -217,9 +226,29 @@ class Run:
         atomic.write_text(self.path / METRICS, buffer.getvalue(), another=self._another)
 
     def result(self, name: str) -> dict[str, Any] | None:
-        """Read a measured result; None if it was not measured."""
-        path = self.path / RESULTS / f"{name}.json"
-        return cast(dict[str, Any], json.loads(path.read_text())) if path.exists() else None
+        """Read a measured result; None if it was not measured.
+
+        Raises:
+            SelfsightError: If the file is damaged.
+        """
+        path = self._place_of_result(name)
+        if not os.path.lexists(path):
+            return None
+        return kept.read_record(path, remedy=self._without_result(name))
+
+    def damaged_result(self, name: str, fault: str) -> kept.Damaged:
+        """Build the error of a result that does not say what it must."""
+        return kept.Damaged(self._place_of_result(name), fault, self._without_result(name))
+
+    def _place_of_result(self, name: str) -> Path:
+        return self.path / RESULTS / f"{name}.json"
+
+    def _without_result(self, name: str) -> str:
+        """Say what helps where a result is damaged."""
+        anew = "measure anew"
+        if name == "pretrain":
+            anew = f"let selfsight pretrain --resume {typed(self.path)} write it again"
+        return f"remove it (rm {typed(self._place_of_result(name))}) and {anew}"
 
     def write_result(self, name: str, record: dict[str, Any]) -> Path:
         """Keep a measured result: -> where."""

@@ -16,6 +16,7 @@ from selfsight.tasks import row_of
 PROBES = ("linear", "knn")
 DEVICES = ("auto", "cpu", "cuda")
 TRACKERS = ("tensorboard", "wandb", "mlflow")
+MOST_THREADS = 1024  # of a process: with far more the system gives none, and torch falls over
 LOOKS = ("filters", "pretext")
 
 Number = Annotated[int | None, arg(metavar="N")]
@@ -102,6 +103,8 @@ class Pretrain:
             row_of(name)
         for name in ("epochs", "samples", "limit", "batch", "threads", "devices", "nodes"):
             _at_least(name, getattr(self, name), 1)
+        if self.threads is not None and self.threads > MOST_THREADS:
+            raise UsageError(f"--threads must be at most {MOST_THREADS}, got {self.threads}")
         _at_least("size", self.size, 8)
         _at_least("tile", self.tile, 8)
         _above_one("probe-every", self.probe_every)

@@ -20,11 +20,12 @@ from selfsight.data.canvases import Canvases
 from selfsight.data.reading import HEADERS_FOR_FORM
 from selfsight.data.scaling import convertible
 from selfsight.encoders import Encoder, evaluating
+from selfsight.encoders.soundness import refuse_unsound_features
 from selfsight.engine import resolve_device
 from selfsight.errors import SelfsightError, UsageError, unknown_name
 from selfsight.origin import opened_origin
 from selfsight.plan import Plan
-from selfsight.preparing import needs_of
+from selfsight.preparing import taught_by_labels
 from selfsight.presence import TIMM
 from selfsight.probes.features import Network, Pixels, pooled
 from selfsight.progress import console
@@ -59,8 +60,8 @@ class Subject:
 
     @property
     def knows_labels(self) -> bool:
-        """Whether labels may have taught it, as far as its runs can be asked."""
-        return self.run is not None and _learned_from_labels(self.run)
+        """Whether labels may have taught it, as far as its run says."""
+        return self.run is not None and taught_by_labels(Plan.of(self.run))
 
     def parts(self, data: str | None, needs: str) -> Parts:
         """Open pictures to ask it about.
@@ -78,7 +79,7 @@ class Subject:
             return open_data(data)
         if self.run is None:
             raise UsageError(needs)
-        return opened_origin(Plan.from_json(self.run.settings["plan"]), self.run.path)
+        return opened_origin(Plan.of(self.run), self.run.path)
 
     @property
     def channels(self) -> int:
@@ -163,7 +164,7 @@ def subject_of(
         subject = Subject(name, encoder, side, seed, None, None, None, where)
     else:
         run, part = run_of(name)
-        of = Plan.from_json(run.settings["plan"])
+        of = Plan.of(run)
         encoder, pretext = run.encoder(part), run.result("pretrain")
         size, data = size or of.size, of.data_found
         subject = Subject(name, encoder, size, of.seed, data, pretext, run, where)
@@ -171,19 +172,6 @@ def subject_of(
     if fixed not in (None, subject.size):
         raise UsageError(f"{name} takes pictures of {fixed} px only; leave --size out")
     return subject
-
-
-def _learned_from_labels(run: Run) -> bool:
-    """Ask a run, and those that it began from; what cannot be asked may have."""
-    of = Plan.from_json(run.settings["plan"])
-    if needs_of(of.tasks).labels:
-        return True
-    if of.start is None or of.start.startswith(TIMM):
-        return False
-    try:
-        return _learned_from_labels(run_of(of.start_found or of.start)[0])
-    except SelfsightError:
-        return True
 
 
 def _channels(source: Source) -> int:
@@ -228,6 +216,9 @@ def encoded(
 
     Yields:
         (B, D) float32 on the processor.
+
+    Raises:
+        SelfsightError: If a feature is NaN or infinite.
     """
     network.to(device)
     with evaluating(network):
@@ -245,6 +236,7 @@ def _said(network: Encoder | Pixels, pictures: Tensor, layer: str | None) -> Ten
     else:
         whole: Network = network
         said = pooled(whole.layers(pictures)[layer], most=1)
+    refuse_unsound_features({layer or "pooled": said})
     return said.cpu()
 
 

@@ -6,7 +6,6 @@ keeps in RUN/tracks.json under which name a resumed run goes on.
 """
 
 import importlib.util
-import json
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from selfsight import atomic
+from selfsight import atomic, kept
 from selfsight.errors import SelfsightError
 from selfsight.names import told
 from selfsight.progress import console
@@ -98,13 +97,13 @@ class WeightsAndBiases:
 
         atomic.subfolder(self.place, "wandb")
         known = "WANDB_MODE" in os.environ or "WANDB_API_KEY" in os.environ
-        kept = _kept(self.place, "wandb")
+        known_as = _kept(self.place, "wandb")
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", "selfsight"),
             name=told(self.place.name),
             dir=str(self.place),
-            id=kept,
-            resume="allow" if kept else None,
+            id=known_as,
+            resume="allow" if known_as else None,
             config=dict(settings),
             mode=None if known else "offline",
             settings=wandb.Settings(silent=True, console="off"),
@@ -245,14 +244,17 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _kept(run: Path, name: str) -> str | None:
     """Find under which name a tracker knows the run; None if it does not."""
-    with suppress(OSError, ValueError):
-        return json.loads((run / TRACKS).read_text()).get(name)
-    return None
+    return _known(run).get(name)
+
+
+def _known(run: Path) -> dict[str, str]:
+    """Read under which names trackers know the run; none where the file is damaged or not there."""
+    with suppress(SelfsightError):
+        found = kept.read_record(run / TRACKS, remedy=f"remove it; {run} is then told as a new run")
+        return {name: known for name, known in found.items() if isinstance(known, str)}
+    return {}
 
 
 def _keep(run: Path, name: str, identity: str) -> None:
     """Keep under which name a tracker knows the run."""
-    kept: dict[str, str] = {}
-    with suppress(OSError, ValueError):
-        kept = json.loads((run / TRACKS).read_text())
-    atomic.write_json(run / TRACKS, kept | {name: identity})
+    atomic.write_json(run / TRACKS, _known(run) | {name: identity})

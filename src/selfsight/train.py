@@ -14,6 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from selfsight import checkpoint
 from selfsight.batch import Epoch
 from selfsight.encoders import Encoder
 from selfsight.engine import Engine, uncompile_encoders
@@ -134,19 +135,29 @@ class Training:
                 f"{self.run.path} was begun by an older selfsight and cannot be gone on with; "
                 f"start a new run from its weights with --from {typed(self.run.path)}"
             )
-        self.task.load_state_dict(state["task"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(self._own(state["generator"]))
+        place = self.run.path / checkpoint.LAST
+        checkpoint.take_up(self.task, state, place)
+        checkpoint.take_up_optimizer(self.optimizer, state, place)
+        torch.set_rng_state(self._own(state.get("generator"), torch.get_rng_state()))
         if self.engine.device.type == "cuda":
-            torch.cuda.set_rng_state(self._own(state["device_generator"]))
+            own = torch.cuda.get_rng_state()
+            torch.cuda.set_rng_state(self._own(state.get("device_generator"), own))
         self.step, self.seconds, self.waited = state["step"], state["seconds"], state["waited"]
+        checkpoint.check_sums(state["sums"], self.processes.count, place)
         own = {name: self._own_sum(values) for name, values in state["sums"].items()}
         self.tally.sums = {name: value.to(self.engine.device) for name, value in own.items()}
         self.tally.counts = state["counts"]
         self.rows = [row for row in self.run.metrics() if row["step"] <= self.step]
 
-    def _own(self, states: Tensor) -> Tensor:
-        """Find this process's state among those of all; a run of one process has kept only its."""
+    def _own(self, states: Any, now: Tensor) -> Tensor:
+        """Find this process's state among those of all; a run of one process has kept only its.
+
+        Args:
+            states: As the checkpoint has them.
+            now: That of this process, as it is.
+        """
+        place = self.run.path / checkpoint.LAST
+        checkpoint.check_generators(states, now, self.processes.count, place)
         return states.reshape(self.processes.count, -1)[self.processes.rank].clone()
 
     def _own_sum(self, values: Tensor) -> Tensor:

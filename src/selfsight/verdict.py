@@ -30,6 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfsight.errors import SelfsightError
+from selfsight.kept import check, check_value
 
 Word = Literal["collapsed", "no better than untrained", "too close to tell", "learning", "unknown"]
 
@@ -267,9 +268,18 @@ class Solved:
 
     @classmethod
     def kept(cls, record: dict[str, Any]) -> "list[Solved]":
-        """Read back what a run's record says of its tasks."""
-        alone = {record["task"]: {key: record[key] for key in ("loss", "blind", "accuracy")}}
-        return [cls(name, **of) for name, of in record.get("tasks", alone).items()]
+        """Read back what a run's record says of its tasks.
+
+        Raises:
+            ValueError: If it does not say it so.
+        """
+        keys = ("loss", "blind", "accuracy")
+        alone = {str(record.get("task")): {key: record.get(key) for key in keys}}
+        tasks = record.get("tasks", alone)
+        check_value(tasks, dict[str, dict[str, float | None]], "tasks")
+        for name, of in tasks.items():
+            check({"task": name, **of}, cls, place=f"{name}.")
+        return [cls(name, **of) for name, of in tasks.items()]
 
 
 def judge_unlabelled(

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from selfsight import encoders, plan
+from selfsight import checkpoint, encoders, plan
 from selfsight.data import Pictures
 from selfsight.encoders import Encoder, Recipe
+from selfsight.encoders.bounds import TooLarge, no_larger_than
 from selfsight.encoders.feeding import AS_IT_IS
 from selfsight.errors import SelfsightError, UsageError
 from selfsight.names import typed
@@ -20,10 +21,10 @@ from selfsight.parts.across import with_joint_statistics
 from selfsight.parts.together import Together
 from selfsight.plan import Plan
 from selfsight.probes.baseline import some_rows
-from selfsight.run import Run, load
+from selfsight.run import SETTINGS, Run, load
 from selfsight.settings import Pretrain
 from selfsight.tasks import load_task
-from selfsight.tasks.describe import MIX
+from selfsight.tasks.describe import MIX, check_settings
 from selfsight.train import tasks_of
 
 LOOKED_AT = 1000  # pictures, for their mean and deviation
@@ -85,8 +86,32 @@ def told_of_channels(start: str | None, channels: int) -> tuple[str, ...]:
     return (f"first convolution adapted from {before} to {channels} channel{plural}",)
 
 
-def built(of: Plan) -> tuple[nn.Module, Recipe]:
-    """Build encoder and task with the seed's weights, or those of the run's start."""
+def built(of: Plan, state: dict[str, Any] | None = None) -> tuple[nn.Module, Recipe]:
+    """Build encoder and task with the seed's weights, or those of the run's start.
+
+    Args:
+        of: How.
+        state: The checkpoint that they are to take, which bounds how large they may be.
+
+    Raises:
+        UsageError: If a task or encoder cannot be built so.
+        SelfsightError: If they would be far larger than the checkpoint, or the start is not there.
+    """
+    if state is None:
+        return _built(of)
+    try:
+        with no_larger_than(value.shape for value in state["task"].values()):
+            return _built(of)
+    except TooLarge as error:
+        raise SelfsightError(
+            f"the plan in {SETTINGS} is not that of the run's checkpoint: {error}; put back the "
+            "run's own files"
+        ) from error
+
+
+def _built(of: Plan) -> tuple[nn.Module, Recipe]:
+    for name in of.tasks if of.mix is None else (*of.tasks, MIX):
+        check_settings(name, of.task_settings.get(name))
     with torch.random.fork_rng():
         torch.manual_seed(of.seed)
         recipe = dataclasses.replace(Recipe.from_json(of.encoder), feed=AS_IT_IS)
@@ -123,8 +148,8 @@ def trained_tasks(run: Run, *, device: str = "cpu") -> dict[str, nn.Module]:
             f"{run.path} holds no checkpoint, so its task's head is not there; go on with "
             f"selfsight pretrain --resume {typed(run.path)}"
         )
-    of = Plan.from_json(run.settings["plan"])
-    task, _ = built(dataclasses.replace(of, start=None))
-    task.load_state_dict(state["task"])
+    of = Plan.of(run)
+    task, _ = built(dataclasses.replace(of, start=None), state)
+    checkpoint.take_up(task, state, run.path / checkpoint.LAST)
     task.to(device).eval()
     return tasks_of(task, of)

@@ -1,12 +1,14 @@
 """Decode: every kind of file by a pixel or two, and every kind of fault by its reason."""
 
+import contextlib
 import io
 import os
 import struct
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import pytest
@@ -198,7 +200,7 @@ def test_all_of_a_turned_picture_is_where_pillow_puts_it(orientation: int) -> No
     assert torch.equal(pixels(data).permute(1, 2, 0), torch.from_numpy(np.array(plain)))
 
 
-def bomb(side: int) -> bytes:
+def bomb(side: int, color: int = 2) -> bytes:
     """A PNG whose header promises side x side pixels and whose body is tiny."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
@@ -206,7 +208,7 @@ def bomb(side: int) -> bytes:
             struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
         )
 
-    head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    head = struct.pack(">IIBBBBB", side, side, 8, color, 0, 0, 0)
     body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
 
@@ -218,7 +220,47 @@ def test_a_bomb_is_refused_without_a_warning(work: Callable[[bytes], object]) ->
 
 
 def test_a_size_pillow_would_warn_of_is_only_looked_at() -> None:
-    assert header(bomb(10_000)) == Header(10_000, 10_000, 3)
+    assert header(bomb(10_000, color=0)) == Header(10_000, 10_000, 1)
+
+
+@pytest.mark.parametrize("work", [pixels, header])
+def test_a_small_file_that_fills_memory_is_refused_by_its_header(
+    work: Callable[[bytes], object],
+) -> None:
+    with pytest.raises(Unreadable, match=r"would unpack to 300000000: over 100 times as much"):
+        work(bomb(10_000))
+
+
+@pytest.mark.parametrize("options", [{"lossless": True}, {"quality": 1}, {"icc_profile": b"x"}])
+def test_a_webp_is_refused_before_pillow_makes_room_for_it(options: dict[str, Any]) -> None:
+    data = bytearray(encoded(noise(16, 24), "WEBP", **options))
+    kind = bytes(data[12:16])
+    place, size = {
+        b"VP8 ": (26, struct.pack("<HH", 16_000, 16_000)),
+        b"VP8L": (21, struct.pack("<L", 15_999 | 15_999 << 14)),
+        b"VP8X": (24, (15_999).to_bytes(3, "little") * 2),
+    }[kind]
+    assert header(bytes(data)) == Header(16, 24, 3)
+    data[place : place + len(size)] = size
+
+    with pytest.raises(Unreadable, match=r"16000 x 16000 pixels: more than 178 million"):
+        header(bytes(data))
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"iCCP"])
+def test_what_inflates_beside_the_pixels_is_refused(kind: bytes) -> None:
+    data = encoded(noise(16, 16), "PNG")
+    head = {b"zTXt": b"Comment\0\0", b"iTXt": b"Comment\0\1\0\0\0", b"iCCP": b"x\0\0"}[kind]
+    body = head + zlib.compress(bytes(100 << 20))
+    chunk = struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    tracemalloc.start()
+    with contextlib.suppress(Unreadable):  # of a profile Pillow goes without
+        pixels(data[:33] + chunk + data[33:])
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert most < 10 << 20
 
 
 def test_a_truncated_jpeg_is_cut_short() -> None:

@@ -15,6 +15,8 @@ from PIL import Image
 
 from selfsight.data import Pictures, Unreadable, open_data, read
 from selfsight.data.canvases import Canvases
+from selfsight.data.file_array import FileArray
+from selfsight.data.header import Lost
 from selfsight.data.source import Source
 from selfsight.errors import SelfsightError
 
@@ -132,8 +134,10 @@ def test_data_lost_between_listing_and_reading_is_told(
     for path in files_of(Path(source.name)):
         lose(path)
 
-    if lose is not cut and form in (of_npy, of_npy_in_fortran_order, of_npy_folder, of_idx):
-        # What is open stays, whatever becomes of its name.
+    if form is of_npy_in_fortran_order or (
+        lose is not cut and form in (of_npy, of_npy_folder, of_idx)
+    ):
+        # What is open stays, whatever becomes of its name; so do rows that are held already.
         assert len(read(source, side=16, storage="memory")) == COUNT
         return
     rows = torch.arange(COUNT)
@@ -141,6 +145,20 @@ def test_data_lost_between_listing_and_reading_is_told(
         before.images[rows]
     with pytest.raises(SelfsightError, match=r"cannot be read|no readable picture"):
         read(source, side=16, storage="memory")
+
+
+@pytest.mark.parametrize("fortran", [False, True])
+def test_a_row_past_the_end_of_a_file_that_was_cut_is_lost(tmp_path: Path, fortran: bool) -> None:
+    (tmp_path / "x").write_bytes(bytes(range(24)))
+    array = FileArray(tmp_path / "x", (4, 3), np.dtype("u1"), 12, fortran=fortran)
+    whole = array.whole()
+    os.truncate(tmp_path / "x", 20)
+
+    assert whole[0].tolist() == ([12, 16, 20] if fortran else [12, 13, 14])
+    with pytest.raises(Lost, match="has become shorter"):
+        array[3]
+    with pytest.raises(Lost, match="has become shorter"):
+        array.whole()
 
 
 @pytest.mark.parametrize("lose", LOSSES)

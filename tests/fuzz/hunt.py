@@ -94,9 +94,10 @@ class Worker:
 
     def end(self) -> str:
         """Kill it: -> how it died if it had died already, and what it had said last."""
-        with contextlib.suppress(OSError):
+        ended, status = os.waitpid(self.process, os.WNOHANG)
+        if not ended:
             os.kill(self.process, signal.SIGKILL)
-        _, status = os.waitpid(self.process, 0)
+            _, status = os.waitpid(self.process, 0)
         for close in (self._ask.close, lambda: os.close(self.answers)):
             with contextlib.suppress(OSError):
                 close()
@@ -114,11 +115,16 @@ class Worker:
 
 
 def _be_a_worker(home: Path, place: Path, asked: int, answer: int) -> NoReturn:
-    """Work until nobody asks any more."""
-    with contextlib.suppress(KeyboardInterrupt):
+    """Work until nobody asks any more; nothing goes back to what this process was forked from."""
+    code = 1
+    try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         work(home, place, os.fdopen(asked), os.fdopen(answer, "w"))
-    os._exit(0)
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 class Hunt:

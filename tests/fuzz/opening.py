@@ -62,7 +62,7 @@ def sentences(ends: list[str]) -> Generator[None]:
 
 def check_sentence(text: str) -> None:
     """Look whether a refusal can be read."""
-    if not text.strip() or "Traceback" in text or "0x7f" in text:
+    if not text.strip() or "Traceback" in text or " at 0x" in text:
         raise Fault(f"a refusal that is no sentence: {text[:200]!r}")
     if len(told(text)) > LONGEST:
         raise Fault(f"a refusal of {len(told(text))} characters: {text[:200]!r}")
@@ -131,8 +131,7 @@ def open_run(place: str, home: Path, draw: random.Random) -> str:
     run = Run(place)
     steps: tuple[Callable[[], Any], ...] = (
         lambda: selfsight.load(place)(torch.zeros(2, 3, 16, 16)),
-        lambda: subject_of(place),
-        lambda: Trained.kept(place, run.settings),
+        lambda: (subject_of(place), Trained.kept(place, run.settings)),
         run.metrics,
         run.load_checkpoint,
         lambda: run.result("pretrain"),

@@ -81,7 +81,7 @@ def make(home: Path, place: Path, draw: random.Random) -> str:
     run = place / "run"
     copied(home / draw.choice((FINISHED, BEGUN, BEGUN)), run)
     files = [name for name in FILES if (run / name).exists()]
-    for name in draw.choices(files, k=draw.choice((1, 1, 1, 2))):
+    for name in dict.fromkeys(draw.choices(files, k=draw.choice((1, 1, 1, 2)))):
         path = run / name
         if draw.random() < 0.06:
             _displaced(path, draw)

@@ -129,3 +129,13 @@ def test_large_sets_are_kept_and_a_damaged_one_is_chosen_anew(
     for damaged in (b"damaged", whole.replace(b"}", b"("), whole.replace(b"600", b"'a'")):
         path.write_bytes(damaged)
         assert torch.equal(kept_permutations(600, 6), chosen)
+
+
+def test_sets_that_cannot_be_kept_are_chosen_all_the_same_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SELFSIGHT_CACHE", str(tmp_path / "file" / "cache"))
+
+    assert torch.equal(kept_permutations(600, 6), distant_permutations(600, 6))
+    assert "the permutations are not kept for the next time: " in capsys.readouterr().err

@@ -34,7 +34,7 @@ from selfsight.data.header import check_memory
 from selfsight.data.part_names import TRAIN, VAL, part_of_word, tested_part, told_of_unused
 from selfsight.data.samples import REMEDY, as_picture, as_samples
 from selfsight.data.source import Parts, Source, open_regular, same_classes, stamp_of
-from selfsight.errors import SelfsightError
+from selfsight.errors import SelfsightError, in_a_line
 
 MOST_CHANNELS = 64  # past this, a last axis is taken for one of space
 FEW_CHANNELS = 32  # up to this, a second axis before two of space is taken for channels
@@ -197,7 +197,7 @@ class _reading:
             | zlib.error,
         ):
             raise SelfsightError(
-                f"{self.path} cannot be read as arrays of numbers: {error}"
+                f"{self.path} cannot be read as arrays of numbers: {in_a_line(error)}"
             ) from error
 
 

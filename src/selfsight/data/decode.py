@@ -13,7 +13,7 @@ that warns at every picture; where there is no such operator Pillow decodes JPEG
 
 import contextlib
 import io
-from typing import BinaryIO, cast
+from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -28,7 +28,13 @@ from PIL.WebPImagePlugin import WebPImageFile
 from torch import Tensor
 from torchvision.io import ImageReadMode  # this import also registers torch.ops.image
 
-from selfsight.data.deep import deep_channels, deep_png, deepest_value, scaled_ppm
+from selfsight.data.deep import (
+    deep_channels,
+    deep_png,
+    deepest_value,
+    pixels_of,
+    scaled_ppm,
+)
 from selfsight.data.header import (
     LEAST_SIDE,
     MOST_BYTES,
@@ -36,11 +42,13 @@ from selfsight.data.header import (
     Lost,
     TooSmall,
     Unreadable,
+    check_weight,
     usable,
 )
 from selfsight.data.jpeg import JpegFacts, jpeg_facts
 from selfsight.data.orientation import orientation_said
 from selfsight.data.plugins import START_BYTES, opener_of, plugin_of_start
+from selfsight.data.room import ROOM
 from selfsight.data.samples import REMEDY, SIXTEEN_BIT, as_picture, as_samples
 from selfsight.data.tiff import (
     FLOAT,
@@ -59,6 +67,7 @@ HEADER_BYTES = 1 << 16  # enough for all that precedes the pixels of most JPEGs
 SMALL_FILE = 1 << 26  # bytes; up to here a file is read whole, which is quickest
 MOST_FILE = 2 * MOST_BYTES  # of a file that is no TIFF: what no format needs for a usable picture
 GREY_MODES = ("1", "L", "LA", "La", "I", "F")
+PILLOWS_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2}  # of a pixel, by mode; of all others 4
 TWELVE_BIT = 4095
 WHITE_BYTE = 255
 MOST_BYTES_EACH = 32  # of a pixel: more than its samples in digits, as plain PPM has them
@@ -104,8 +113,11 @@ def header_of(file: BinaryIO) -> Header:
         Unreadable: If it is no picture of a known format, or too small or too large.
     """
     with reasons():
+        size = _size(file)
         if facts := _plain_jpeg(file.read(HEADER_BYTES)):
             grey = facts.components == 1
+            usable(facts.height, facts.width)
+            _weight_of_jpeg(facts).check(size)
             return _header(facts.height, facts.width, 1 if grey else 3, 8, facts.orientation)
         file.seek(0)
         if _is_tiff(file):
@@ -113,6 +125,8 @@ def header_of(file: BinaryIO) -> Header:
         picture = _begun(file)
         channels = 1 if _is_grey(picture) else 3
         bits = _bits(picture)
+        usable(picture.height, picture.width, channels, bits)
+        _weight_of(picture).check(size)
         return _header(picture.height, picture.width, channels, bits, _orientation(picture))
 
 
@@ -125,10 +139,12 @@ def decoded(file: BinaryIO) -> Tensor:
         Unreadable: If it is no picture, damaged, too small or too large.
     """
     with reasons():
-        large = _size(file) > SMALL_FILE
+        size = _size(file)
+        large = size > SMALL_FILE
         data = file.read(HEADER_BYTES if large else -1)
         if facts := _plain_jpeg(data):
             usable(facts.height, facts.width)
+            _weight_of_jpeg(facts).take(size)
             if large:
                 data = _whole(file, facts.height, facts.width)
             encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
@@ -143,6 +159,7 @@ def decoded(file: BinaryIO) -> Tensor:
         picture = _begun(file)
         bits = _bits(picture)
         usable(picture.height, picture.width, 1 if _is_grey(picture) else 3, bits)
+        _weight_of(picture).take(size)
         if deep_channels(picture):
             picture.load()  # checks the file, and finds the orientation behind the pixels
             data = _whole(file, picture.height, picture.width)
@@ -153,6 +170,64 @@ def decoded(file: BinaryIO) -> Tensor:
         picture.load()
         # Only now is a PNG's EXIF, which may stand behind the pixels, known for certain.
         return _upright(_pixels(picture), _orientation(picture))
+
+
+class _Weight(NamedTuple):
+    """What a picture takes in memory.
+
+    Attributes:
+        decoding: Bytes while it is decoded.
+        decoded: Bytes afterwards.
+        bits: 8 or 16, of a sample.
+        grey: Whether it has one channel.
+    """
+
+    decoding: int
+    decoded: int
+    bits: int
+    grey: bool
+
+    @property
+    def most(self) -> int:
+        """Bytes at most, also while it is scaled: copied, as floats, or grey as four channels."""
+        copies = 3 if self.bits == 16 else 4 if self.grey else 1
+        return max(self.decoding, self.decoded * (1 + copies))
+
+    def check(self, packed: int) -> None:
+        """Refuse what takes too much, see `check_weight`."""
+        check_weight(self.most, self.decoded, packed)
+
+    def take(self, packed: int) -> None:
+        """Refuse what takes too much, and wait until there is room for the rest."""
+        self.check(packed)
+        ROOM.take(self.most, self.decoded, packed)
+
+
+def _weight_of_jpeg(facts: JpegFacts) -> _Weight:
+    """Weigh what torchvision decodes; between passes two bytes a sample are kept."""
+    decoded = facts.height * facts.width * facts.components
+    return _Weight(decoded * (3 if facts.progressive else 1), decoded, 8, facts.components == 1)
+
+
+def _weight_of(picture: ImageFile.ImageFile, stored: int = 0) -> _Weight:
+    """Weigh what Pillow decodes: it holds a picture, from which strips are copied into another.
+
+    Args:
+        picture: Of which the header is read.
+        stored: Bytes a pixel that its decoder keeps besides.
+    """
+    area, bits = picture.height * picture.width, _bits(picture)
+    held = PILLOWS_BYTES.get(picture.mode[:4], 4)
+    channels = 1 if _is_grey(picture) else 3
+    deep = deep_channels(picture)
+    if deep:
+        stored += 2 * deep
+    elif picture.info.get("progressive"):
+        stored += 2 * len(picture.getbands())
+    elif not isinstance(picture, PngImageFile | JpegImageFile | TiffImageFile):
+        stored += 2 * held  # decoders of moving pictures keep a frame or two
+    decoded = area * channels * bits // 8
+    return _Weight(area * (held + stored) + decoded, decoded, bits, channels == 1)
 
 
 def _size(file: BinaryIO) -> int:
@@ -201,7 +276,21 @@ def _header_of_tiff(facts: TiffFacts, file: BinaryIO) -> Header:
     if not for_tifffile(facts):
         picture = _begun_tiff(file)
         channels, bits = 1 if _is_grey(picture) else 3, _bits(picture)
+    usable(facts.height, facts.width, channels, bits)
+    _weight_of_tiff(facts, file).check(_size(file))
     return _header(facts.height, facts.width, channels, bits, facts.orientation, facts.besides)
+
+
+def _weight_of_tiff(facts: TiffFacts, file: BinaryIO) -> _Weight:
+    """Weigh what is decoded strip by strip, a strip being as much as all of the picture."""
+    stored = facts.samples * facts.pages * max(8, facts.bits) // 8  # bytes a pixel
+    if not for_tifffile(facts):
+        return _weight_of(_begun_tiff(file), stored)
+    area = facts.height * facts.width
+    decoded = area * facts.channels * facts.decoded_bits // 8
+    # Its pages, and all of them together, and what is not opacity of these.
+    grey = facts.channels == 1
+    return _Weight(2 * area * stored + 2 * decoded, decoded, facts.decoded_bits, grey)
 
 
 class _StoredTiff(TiffImageFile):
@@ -223,7 +312,7 @@ def _decoded_tiff(file: BinaryIO) -> Tensor:
     """Decode a TIFF with the library that keeps it whole: -> (C, H, W) uint8 or uint16."""
     facts = tiff_facts(file)
     _header_of_tiff(facts, file)  # checks the size
-    file.seek(0)
+    _weight_of_tiff(facts, file).take(_size(file))
     if for_tifffile(facts):
         return _upright(as_picture(decode_tiff(file, facts)), facts.orientation)
     picture = _begun_tiff(file)
@@ -288,7 +377,25 @@ def _begun(file: BinaryIO) -> ImageFile.ImageFile:
     opener = _opener(start)
     if size > MOST_FILE:
         raise Unreadable(f"{size} bytes: more than {MOST_FILE}, not read")
+    if opener is WebPImageFile:
+        _check_webp(start)
     return opener(file)
+
+
+def _check_webp(start: bytes) -> None:
+    """Check the size of a WebP by its first bytes, since Pillow makes room for it on opening it.
+
+    They are those of a picture as such, of one without loss, or of a canvas (RFC 9649).
+    """
+    kind, body = start[12:16], start[20:]
+    if kind == b"VP8 ":
+        width, height = (int.from_bytes(body[k : k + 2], "little") & 0x3FFF for k in (6, 8))
+    elif kind == b"VP8L":
+        packed = int.from_bytes(body[1:5], "little")
+        width, height = (packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1
+    else:
+        width, height = (int.from_bytes(body[k : k + 3], "little") + 1 for k in (4, 7))
+    usable(height, width)
 
 
 def _opener(start: bytes) -> type[ImageFile.ImageFile]:
@@ -347,15 +454,15 @@ def _pixels(picture: Image.Image) -> Tensor:
     if picture.mode == "1":
         return as_picture(_one_bit(picture))
     if "transparency" in picture.info or picture.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
-        picture = _over_white(picture)
-    elif picture.mode not in ("L", "RGB"):
-        picture = picture.convert("RGB")
-    return as_picture(np.array(picture))
+        return as_picture(pixels_of(picture, change=_over_white))
+    if picture.mode not in ("L", "RGB"):
+        return as_picture(pixels_of(picture, change=lambda part: part.convert("RGB")))
+    return as_picture(pixels_of(picture))
 
 
 def _one_bit(picture: Image.Image) -> np.ndarray:
     """Take black and white, and white for the one that is transparent: -> (H, W) uint8."""
-    values = np.array(picture).astype(np.uint8) * np.uint8(WHITE_BYTE)
+    values = pixels_of(picture) * np.uint8(WHITE_BYTE)
     key = picture.info.get("transparency")
     # By hand: whether Pillow tells 1 or 255 of white, and heeds it, depends on its version.
     return np.full_like(values, WHITE_BYTE) if key == 0 else values
@@ -373,7 +480,8 @@ def _over_white(picture: Image.Image) -> Image.Image:
 
 def _deep_grey(picture: Image.Image) -> np.ndarray:
     """Take the samples of a grey picture of more than 8 bits: -> (H, W) uint16."""
-    values = np.array(picture)
+    kind = np.asarray(picture.crop((0, 0, 1, 1))).dtype
+    values = pixels_of(picture, kind)
     if values.dtype.kind == "i":  # also how Pillow holds 16 bits of some files
         if values.min() < 0 or values.max() > SIXTEEN_BIT:
             raise Unreadable(f"negative pixels, or of 32 bits, whose range is unknown; {REMEDY}")

@@ -12,6 +12,7 @@ from torch import Tensor
 from selfsight import machine
 from selfsight.data.canvases import Form
 from selfsight.data.decode import Unreadable
+from selfsight.data.room import ROOM
 from selfsight.data.scaling import Fit, with_channels
 from selfsight.data.skipping import Failure
 from selfsight.data.source import Source
@@ -50,8 +51,9 @@ class Wanted:
     def decoded_one(self, row: int) -> Decoded:
         """Decode and scale a picture: -> (C, h, w) uint8 or uint16, or why not."""
         try:
-            pixels = self.source.scaled(row, self.side, self.fit)
-            return with_channels(pixels, self.channels) if self.channels else pixels
+            with ROOM.turn():
+                pixels = self.source.scaled(row, self.side, self.fit)
+                return with_channels(pixels, self.channels) if self.channels else pixels
         except Unreadable as error:
             return error
 

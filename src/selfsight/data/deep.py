@@ -6,14 +6,17 @@ that they stand in the other, it gives the high and then the low bytes. So every
 the one decoder that survives damaged files, at twice the time.
 """
 
+from collections.abc import Callable
 from io import BytesIO
 
 import numpy as np
+from numpy.typing import DTypeLike
+from PIL.Image import Image
 from PIL.ImageFile import ImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.PpmImagePlugin import PpmImageFile
 
-from selfsight.data.samples import SIXTEEN_BIT, over_white
+from selfsight.data.samples import SIXTEEN_BIT, over_white, strips
 
 # Pillow's name of the rows' layout -> channels, with opacity.
 DEEP_LAYOUTS = {"LA;16B": 2, "RGB;16B": 3, "RGBA;16B": 4}
@@ -32,27 +35,63 @@ def deep_png(data: bytes) -> np.ndarray:
     picture = PngImageFile(BytesIO(data))
     channels = deep_channels(picture)
     if channels == 2:  # four bytes a pixel, as if they were four channels of 8 bits
-        values = _bytes_as(data, "RGBA").view(">u2").astype(np.uint16)  # (H, W, 2)
+        values = pixels_of(_read_as(data, "RGBA")).view(">u2").astype(np.uint16)  # (H, W, 2)
     else:
         order = "RGB" if channels == 3 else "RGBA"
-        high, low = _bytes_as(data, f"{order};16B"), _bytes_as(data, f"{order};16L")
-        values = high.astype(np.uint16) << 8 | low
+        values = pixels_of(_read_as(data, f"{order};16B"), np.uint16)
+        values <<= 8
+        low = _read_as(data, f"{order};16L")
+        for rows in strips(values.shape):
+            values[rows] |= strip_of(low, rows)
     if channels == 3:
         return _without_key(values, picture.info.get("transparency"))
     return over_white(values[..., :-1], values[..., -1:])
 
 
-def _bytes_as(data: bytes, layout: str) -> np.ndarray:
-    """Let Pillow decode the rows as if they were laid out so: -> (H, W, C) uint8."""
+def _read_as(data: bytes, layout: str) -> PngImageFile:
+    """Let Pillow decode the rows as if they were laid out so."""
     picture = PngImageFile(BytesIO(data))
     picture.tile = [tile._replace(args=layout) for tile in picture.tile]
-    return np.array(picture)
+    picture.load()
+    return picture
+
+
+def pixels_of(
+    picture: Image, kind: DTypeLike = np.uint8, change: Callable[[Image], Image] = lambda part: part
+) -> np.ndarray:
+    """Take the samples of a loaded picture strip by strip: -> (H, W) or (H, W, C).
+
+    Pillow would copy all of it several times on the way.
+
+    Args:
+        picture: The picture.
+        kind: Of the samples.
+        change: What is done to each strip.
+    """
+    shape = (picture.height, picture.width)
+    several = (len(change(picture.crop((0, 0, 1, 1))).getbands()),)
+    whole = np.empty(shape if several == (1,) else shape + several, kind)
+    for rows in strips(whole.shape):
+        whole[rows] = change(cut_of(picture, rows))
+    return whole
+
+
+def cut_of(picture: Image, rows: slice) -> Image:
+    """Cut a strip of rows out of a loaded picture."""
+    return picture.crop((0, rows.start, picture.width, min(rows.stop, picture.height)))
+
+
+def strip_of(picture: Image, rows: slice) -> np.ndarray:
+    """Take the samples of a strip of rows: -> (h, W) or (h, W, C)."""
+    return np.asarray(cut_of(picture, rows))
 
 
 def _without_key(values: np.ndarray, key: object) -> np.ndarray:
     """Turn pixels of the one colour that is transparent to white: (H, W, 3) -> the same."""
     if isinstance(key, tuple):
-        values[(values == np.array(key, np.uint16)).all(axis=-1)] = SIXTEEN_BIT
+        for rows in strips(values.shape):
+            part = values[rows]
+            part[(part == np.array(key, np.uint16)).all(axis=-1)] = SIXTEEN_BIT
     return values
 
 
@@ -81,7 +120,10 @@ def scaled_ppm(picture: ImageFile, data: bytes, greatest: int) -> np.ndarray:
     start = picture.tile[0].offset
     if len(data) - start < count * kind.itemsize:
         raise EOFError
-    values = np.frombuffer(data, kind, count, start).astype(np.float32)
-    scaled = np.rint(np.minimum(values / greatest, 1) * full).astype(f"u{kind.itemsize}")
     shape = (picture.height, picture.width, bands)[: 2 if bands == 1 else 3]
-    return scaled.reshape(shape)
+    values = np.frombuffer(data, kind, count, start).reshape(shape)
+    scaled = np.empty(shape, f"u{kind.itemsize}")
+    for rows in strips(shape):
+        shares = np.minimum(values[rows].astype(np.float32) / greatest, 1)
+        scaled[rows] = np.rint(shares * full)
+    return scaled

@@ -68,6 +68,32 @@ def usable(height: int, width: int, channels: int = 3, bits: int = 8) -> None:
         )
 
 
+def check_weight(needed: int, decoded: int, packed: int) -> None:
+    """Refuse a picture that takes too much memory while it is decoded, before it is.
+
+    Args:
+        needed: Bytes that it takes then.
+        decoded: Bytes that it has afterwards.
+        packed: Bytes of its file.
+
+    Raises:
+        Unreadable: If a small file unpacks to what fills the memory, or a large one takes more than
+            half of this machine's.
+    """
+    if needed <= UNREMARKABLE:
+        return
+    if decoded > MOST_UNPACKING * packed:
+        raise Unreadable(
+            f"a file of {packed} bytes that would unpack to {decoded}: over {MOST_UNPACKING} times "
+            "as much, not decoded"
+        )
+    if needed > machine.memory() // 2:
+        raise Unreadable(
+            f"would take {machine.size_in_words(needed)} of memory, more than half of what there "
+            "is, not decoded"
+        )
+
+
 def is_bomb(unpacked: int, packed: int) -> bool:
     """Tell a small file that unpacks to what fills the memory from a large one that does.
 

@@ -20,7 +20,7 @@ from typing import BinaryIO, NamedTuple
 
 from selfsight.data.classes import NO_LABELS, Labels, classes_of, unusable
 from selfsight.data.columns import LABELS, PATHS, SPLITS, first_of, plain
-from selfsight.data.header import Lost, Unreadable
+from selfsight.data.header import Lost, Unreadable, check_memory
 from selfsight.data.part_names import TRAIN, VAL, part_of_word, tested_part, told_of_unused
 from selfsight.data.source import EncodedSource, Parts, open_regular, same_classes, stamp_of
 from selfsight.data.suffixes import is_picture_name
@@ -28,6 +28,7 @@ from selfsight.data.walking import walked
 from selfsight.errors import SelfsightError
 from selfsight.names import shown
 
+LIST_BYTES = 8  # that a byte of a list may take in memory, as text and in rows
 TABLES = (".csv", ".tsv")  # with a header; other lists have a path a line
 PARTINGS = ",;\t"
 NO_VALUE = {"", "nan", "<na>"}  # how pandas writes what is missing, in lower case
@@ -134,6 +135,9 @@ def _text(path: Path) -> str:
     """Read a list; where it is no UTF-8, as names that are none themselves, byte by byte."""
     try:
         with open_regular(path) as file:
+            size = file.seek(0, 2)
+            check_memory(f"the list {path}", LIST_BYTES * size, "part it into several lists")
+            file.seek(0)
             data = file.read()
     except Unreadable as reason:
         raise SelfsightError(f"{path} cannot be read: it is {reason}.") from reason

@@ -14,8 +14,9 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from io import BufferedWriter
 from pathlib import Path
 
 import numpy as np
@@ -209,6 +210,16 @@ def _check_room(wanted: Wanted, form: Form, folder: Path) -> None:
         )
 
 
+@contextlib.contextmanager
+def _closing(file: BufferedWriter) -> Generator[None]:
+    """Close a file after a block, whatever it still holds: `Writer.finish` has written all."""
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            file.close()
+
+
 def _filled(
     wanted: Wanted,
     form: Form,
@@ -222,7 +233,7 @@ def _filled(
         (part / IMAGES).unlink(missing_ok=True)
         _check_room(wanted, form, part.parent)
         file = (part / IMAGES).open("xb")
-    with file, workers() as pool:
+    with _closing(file), workers() as pool:
         writer = Writer(file, form, wanted.side, count)
         failed: list[Failure] = []
         for done, (row, result) in enumerate(wanted.decoded(wanted.rows, pool), start=1):

@@ -22,6 +22,11 @@ from selfsight.errors import SelfsightError
 
 # What tarfile raises of damaged headers.
 DAMAGE = (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError)
+LONG_HEADERS = (
+    tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)  # fmt: skip
+MOST_HEADER = 1 << 20  # bytes of one of these
 LABELS = ("cls", "json")  # last suffixes of members that may hold a class, the preferred one first
 
 
@@ -171,6 +176,15 @@ def _sample(title: str, name: str, place: Place, labels: dict[str, Place]) -> Sa
     return Sample(f"{title}/{name}", place, labels.get(best) if best else None, is_json)
 
 
+class _Header(tarfile.TarInfo):
+    """A header in a tar, of which a long name or a long list of facts is not read into memory."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in LONG_HEADERS and self.size > MOST_HEADER:
+            raise tarfile.ReadError("a header that is longer than any name")
+        return super()._proc_member(archive)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType] -- its stub lacks it
+
+
 class _Member(NamedTuple):
     """What is known of a file in a tar.
 
@@ -192,8 +206,7 @@ def _members(path: Path, shard: int) -> Iterator[_Member]:
     """
     size, end = path.stat().st_size, 0
     try:
-        # "r:" never decompresses, so what is read is bounded by the file.
-        with open_regular(path) as file, tarfile.open(fileobj=file, mode="r:", errorlevel=2) as tar:
+        with open_regular(path) as file, open_tar(file) as tar:
             while (member := tar.next()) is not None:
                 # Else every header stays in memory.
                 tar.members.clear()  # pyright: ignore[reportAttributeAccessIssue] -- its stub lacks it
@@ -217,6 +230,11 @@ def _members(path: Path, shard: int) -> Iterator[_Member]:
                 f"{path} cannot be read as a tar file; give an uncompressed tar of pictures."
             ) from None
         yield _Member("", None)
+
+
+def open_tar(file: BinaryIO) -> tarfile.TarFile:
+    """Open a tar that is not compressed, so that what is read is bounded by the file."""
+    return tarfile.open(fileobj=file, mode="r:", errorlevel=2, tarinfo=_Header)
 
 
 def _has_more(path: Path, offset: int) -> bool:

@@ -22,11 +22,12 @@ from selfsight.data.classes import NO_LABELS, Labels, classes_of, labels_or_reas
 from selfsight.data.columns import LABELS, first_of
 from selfsight.data.header import Lost, Unreadable, check_memory
 from selfsight.data.source import EncodedSource, open_regular, stamp_of, state_of
-from selfsight.errors import SelfsightError
+from selfsight.errors import SelfsightError, in_a_line
 from selfsight.names import shown
 
 NAMES = "class"  # the column of the classes' names, beside one of their numbers
 NOBODY_KNOWS = -1  # how Hugging Face writes the labels of a contest's test part
+ROW_BYTES = 200  # that a row takes in lists of all, whatever it holds
 GROUPS_HELD = 2  # row groups kept in memory: the one being read, and its neighbour
 
 
@@ -59,12 +60,21 @@ class ParquetTable(EncodedSource):
         self._ends = np.cumsum([0, *sizes])  # (groups + 1,), where each row group starts and ends
         if self._ends[-1] == 0:
             raise SelfsightError(f"{self.name} holds no rows; give a file with pictures in it.")
+        packed = sum(piece.state[0] for piece in self._pieces)
+        check_memory(
+            f"the list of the {len(self):,} rows of {self.name}",
+            len(self) * ROW_BYTES,
+            "give a file with a picture in every row",
+            memory,
+            packed=packed,
+        )
         largest = sorted(size for p in self._pieces for size in _unpacked(p))
         check_memory(
             f"what is read at once of {self.name}, {GROUPS_HELD} row groups,",
             sum(largest[-GROUPS_HELD:]),
             "write it with smaller row groups, such as row_group_size=1000",
             memory,
+            packed=packed,
         )
         self._held: OrderedDict[int, Any] = OrderedDict()
         self._lock = Lock()
@@ -90,6 +100,8 @@ class ParquetTable(EncodedSource):
         value = value[self._inner] if self._inner and value.is_valid else value
         if not value.is_valid:
             raise Unreadable("the row holds no bytes")
+        if isinstance(value, pa.DictionaryScalar):
+            value = value.value
         return io.BytesIO(value.as_buffer())
 
     def stamp(self) -> Iterator[str]:
@@ -116,7 +128,10 @@ class ParquetTable(EncodedSource):
         with open_regular(path) as file:
             if state_of(file) != piece.state:
                 raise Lost(f"{path.name} has changed since it was opened")
-        with _opened(path, piece.metadata) as opened:
+        leaf = f"{self._column}.{self._inner}" if self._inner else self._column
+        # Values that stand once in the file, for the rows to name them, are kept once: one of a
+        # megabyte that a million rows name is no terabyte.
+        with _opened(path, piece.metadata, [leaf]) as opened:
             return opened.read_row_group(group, columns=[self._column]).column(0)
 
 
@@ -155,21 +170,27 @@ def _unpacked(piece: _Piece) -> list[int]:
     return [piece.metadata.row_group(g).total_byte_size for g in groups]
 
 
-def _opened(path: Path, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
+def _opened(
+    path: Path, metadata: pq.FileMetaData | None = None, apart: Sequence[str] = ()
+) -> pq.ParquetFile:
+    """Open a file.
+
+    Args:
+        path: The file.
+        metadata: Where everything lies, if that is known.
+        apart: Columns whose different values are kept once, apart from the rows.
+
+    Raises:
+        SelfsightError: If it is no Parquet file.
+    """
     try:
         open_regular(path).close()  # of a pipe pyarrow would wait for who writes into it
         file = pa.OSFile(os.fsencode(path))  # as text it takes only UTF-8
-        return pq.ParquetFile(file, metadata=metadata)
+        return pq.ParquetFile(file, metadata=metadata, read_dictionary=list(apart) or None)
     except Unreadable as reason:
         raise SelfsightError(f"{path} cannot be read as Parquet: it is {reason}") from reason
     except (pa.ArrowException, OSError) as error:
-        raise SelfsightError(f"{path} cannot be read as Parquet: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    """Say in a line what is wrong with a file."""
-    known = isinstance(error, OSError) and error.strerror
-    return known or (str(error).splitlines() or [type(error).__name__])[0]
+        raise SelfsightError(f"{path} cannot be read as Parquet: {in_a_line(error)}") from error
 
 
 def _is_binary(kind: pa.DataType) -> bool:
@@ -206,7 +227,7 @@ def _labels(paths: Sequence[Path], pieces: Sequence[_Piece], name: str) -> Label
             _columns(path, piece, column, names) for path, piece in zip(paths, pieces, strict=True)
         ]
     except (pa.ArrowException, OSError, KeyError, ValueError, OverflowError) as error:
-        raise SelfsightError(f"{what} cannot be read: {error}") from error
+        raise SelfsightError(f"{what} cannot be read: {in_a_line(error)}") from error
     values = [value for table in tables for value in table[column]]
     if set(values) == {NOBODY_KNOWS}:
         return NO_LABELS
@@ -218,8 +239,33 @@ def _labels(paths: Sequence[Path], pieces: Sequence[_Piece], name: str) -> Label
 
 def _columns(path: Path, piece: _Piece, *columns: str | None) -> dict[str, list[Any]]:
     """Read some columns of a file, without the pictures."""
-    with _opened(path, piece.metadata) as file:
-        return file.read(columns=[column for column in columns if column]).to_pydict()
+    names = [column for column in columns if column]
+    words = [name for name in names if pa.types.is_string(piece.schema.field(name).type)]
+    tables: list[pa.Table] = []
+    with _opened(path, piece.metadata, words) as file:
+        for group in range(len(piece.sizes)):
+            tables.append(file.read_row_group(group, columns=names))
+            check_memory(
+                f"{' and '.join(f'column `{name}`' for name in names)} of {path}",
+                sum(table.nbytes for table in tables),
+                "give one whole number or one word a picture",
+                packed=piece.state[0],
+            )
+    table = pa.concat_tables(tables)
+    return {name: _values(table.column(name)) for name in names}
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    """Give the values of a column (N,); of one that is said once, rows share the same word."""
+    values: list[Any] = []
+    for chunk in column.chunks:
+        if isinstance(chunk, pa.DictionaryArray):
+            words = chunk.dictionary.to_pylist()
+            places = chunk.indices.to_pylist()
+            values += [None if place is None else words[place] for place in places]
+        else:
+            values += chunk.to_pylist()
+    return values
 
 
 def _names_in(schema: pa.Schema, column: str) -> list[str]:

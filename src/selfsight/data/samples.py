@@ -4,6 +4,9 @@ Sixteen bits are kept as they are. Floating-point pixels must lie in [0, 1], the
 the same everywhere, and become 16 bits; any other range would have to be guessed.
 """
 
+import math
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,6 +14,7 @@ from torch import Tensor
 from selfsight.data.header import Unreadable
 
 SIXTEEN_BIT = 65535
+STRIP = 1 << 20  # samples that are computed with at a time
 REMEDY = "save it with 8 or 16 bits, or scale it to [0, 1]"
 
 
@@ -32,10 +36,19 @@ def as_samples(values: np.ndarray) -> np.ndarray:
         # `not (all within)` rather than `any outside`: so that NaN is refused too
         if not (values.min() >= 0 and values.max() <= 1):
             raise Unreadable(f"floating-point pixels outside [0, 1]; {REMEDY}")
-        return np.rint(values * np.float64(SIXTEEN_BIT)).astype(np.uint16)
+        samples = np.empty(values.shape, np.uint16)
+        for rows in strips(values.shape):
+            samples[rows] = np.rint(values[rows] * np.float64(SIXTEEN_BIT))
+        return samples
     if values.dtype.kind == "u" and values.dtype.itemsize <= 2:
         return values.astype(values.dtype.newbyteorder("="), copy=False)
     raise Unreadable(f"pixels of kind {values.dtype}, whose range is unknown; {REMEDY}")
+
+
+def strips(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Part a picture (H, ...) into strips of rows, so that what is computed of one stays small."""
+    rows = max(1, STRIP // max(1, math.prod(shape[1:])))
+    return (slice(top, top + rows) for top in range(0, shape[0], rows))
 
 
 def as_picture(values: np.ndarray) -> Tensor:
@@ -57,6 +70,14 @@ def over_white(
     Returns:
         (H, W, C), of the same kind.
     """
+    whole = np.empty_like(colour)
+    for rows in strips(colour.shape):
+        whole[rows] = _laid(colour[rows], opacity[rows], premultiplied=premultiplied)
+    return whole
+
+
+def _laid(colour: np.ndarray, opacity: np.ndarray, *, premultiplied: bool) -> np.ndarray:
+    """Lay a strip over white, see `over_white`."""
     most = int(np.iinfo(colour.dtype).max)
     # most * most + most / 2 just fits 32 bits for 16-bit samples
     ink = colour.astype(np.uint32) * (np.uint32(most) if premultiplied else opacity)

@@ -9,9 +9,12 @@ their output ends.
 import contextlib
 import ctypes
 import logging
+import lzma
 import math
+import zlib
 from functools import cache
-from typing import BinaryIO
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -20,8 +23,16 @@ from selfsight.data.header import Unreadable, usable
 from selfsight.data.samples import as_samples, over_white
 from selfsight.data.tiff import PREMULTIPLIED, WHITE_IS_ZERO, TiffFacts
 
+if TYPE_CHECKING:
+    from tifffile import TiffPage
+
 # None, LZW, deflate (two numbers), PackBits, LZMA, Zstandard.
 COMPRESSIONS = (1, 5, 8, 32946, 32773, 34925, 50000)
+INFLATERS = {
+    8: zlib.decompressobj,
+    32946: zlib.decompressobj,
+    34925: lzma.LZMADecompressor,
+}
 ROOM = 1 << 25  # bytes that the tiles of a small picture may take
 
 
@@ -95,7 +106,7 @@ def _planes_of(file: BinaryIO, facts: TiffFacts) -> list[np.ndarray]:
             file, _multifile=False, is_lsm=False, is_scanimage=False, is_ndpi=False
         ) as tiff:
             pages = [tiff.pages[k] for k in range(facts.pages)]
-            return [_page(page, facts) for page in pages]
+            return [_page(file, page, facts) for page in pages]
     except TiffFileError as error:
         raise Unreadable(f"damaged: {error}") from error
     except ValueError as error:
@@ -107,7 +118,27 @@ def _planes_of(file: BinaryIO, facts: TiffFacts) -> list[np.ndarray]:
         ) from error
 
 
-def _page(page: object, facts: TiffFacts) -> np.ndarray:
+def check_inflated(file: BinaryIO, page: "TiffPage", piece: int) -> None:
+    """Refuse a strip or a tile that inflates to more than it holds of the picture.
+
+    Args:
+        file: The TIFF.
+        page: One of its pages.
+        piece: Bytes that a strip or a tile of it holds.
+
+    Raises:
+        Unreadable: If one of them does.
+    """
+    begin = INFLATERS.get(int(page.compression))
+    for at, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+        if begin is None or not count:
+            continue
+        file.seek(at)
+        if len(begin().decompress(file.read(count), piece + 1)) > piece:
+            raise Unreadable("damaged: a piece inflates to more than it holds of the picture")
+
+
+def _page(file: BinaryIO, page: object, facts: TiffFacts) -> np.ndarray:
     """Decode one page, channels last: -> (H, W, C)."""
     from tifffile import TiffPage
 
@@ -124,6 +155,8 @@ def _page(page: object, facts: TiffFacts) -> np.ndarray:
     piece = math.prod(page.chunks) * facts.bits // 8
     if piece > 4 * page.nbytes + ROOM or sum(page.databytecounts) > 2 * page.nbytes + ROOM:
         raise Unreadable("damaged: its pieces are larger than the picture")
+    if find_spec("imagecodecs") is None:  # whose decoders end where the piece does
+        check_inflated(file, page, piece)
     values = page.asarray(maxworkers=1)
     if values.shape != page.shape:  # JPEG-like data may bring its own size
         raise Unreadable(f"damaged: a page of shape {values.shape}")

@@ -10,14 +10,13 @@ from selfsight.encoders.build import (
     EXAMPLES,
     build,
     from_recipe,
-    load,
-    save,
     usual_channels,
     usual_size,
 )
 from selfsight.encoders.encoder import Encoder, Recipe, evaluating, fed
 from selfsight.encoders.feeding import Feed
 from selfsight.encoders.own import OWN
+from selfsight.encoders.saved import load, save
 from selfsight.encoders.sizes import fitting_size, size_step
 
 __all__ = [

@@ -1,22 +1,20 @@
-"""Building, saving and loading encoders.
-
-A saved encoder is two files: `encoder.safetensors`, the timm model's own state, and `encoder.json`,
-the recipe. Nothing in them is executed.
-"""
+"""Building encoders, by timm's names and ours."""
 
 import dataclasses
-import json
-from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import timm
-import torch
-from safetensors import SafetensorError
 
-from selfsight.atomic import ANOTHER, write_bytes, write_json
 from selfsight.encoders import alexnet, patch_dictionary, small, small_stem
-from selfsight.encoders.encoder import Encoder, Recipe, averaged, named_layers
+from selfsight.encoders.bounds import at_most
+from selfsight.encoders.encoder import (
+    Encoder,
+    Measures,
+    Recipe,
+    averaged,
+    check_statistics,
+    named_layers,
+)
 from selfsight.encoders.own import OWN
 from selfsight.encoders.sizes import (
     fits,
@@ -25,7 +23,9 @@ from selfsight.encoders.sizes import (
     size_arguments,
     size_step,
 )
+from selfsight.encoders.soundness import refuse_unsound
 from selfsight.errors import SelfsightError, UsageError, out_of_memory, unknown_name
+from selfsight.kept import shortened
 
 REGISTERED = (alexnet, patch_dictionary, small, small_stem)  # with timm, by being imported
 DEFAULT = "small"
@@ -38,19 +38,6 @@ EXAMPLES = {
     "convnext_atto": "a small modern convolutional network",
     "vit_tiny_patch16_224": "a small transformer",
 }
-_REACHING = frozenset({"pretrained", "pretrained_cfg", "checkpoint_path", "cache_dir"})
-# What reading and building raise on files whose content is not what `save` wrote.
-_DAMAGE = (
-    SafetensorError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    AssertionError,
-    IndexError,
-    ArithmeticError,
-    RuntimeError,
-)
 
 
 def usual_size(name: str) -> int:
@@ -106,7 +93,7 @@ def build(
     arguments |= size_arguments(name, size)
     usual = _usual_statistics(name, channels, pretrained=pretrained)
     mean, deviation = mean or usual[0], deviation or usual[1]
-    _refuse_statistics(mean, deviation, channels)
+    check_statistics(mean, deviation, channels)
     recipe = Recipe(name, arguments, channels, size, mean, deviation)
     encoder = _assembled(recipe, pretrained=pretrained)
     if size % patch_side(encoder.model):  # timm would leave the rim out without a word
@@ -132,27 +119,21 @@ def _usual_statistics(
     return mean, deviation
 
 
-def _refuse_statistics(
-    mean: tuple[float, ...], deviation: tuple[float, ...], channels: int
-) -> None:
-    for word, values in (("mean", mean), ("deviation", deviation)):
-        if len(values) != channels:
-            raise ValueError(
-                f"{word} must hold a number for each of the {channels} channels, got {len(values)}"
-            )
-    if min(deviation) <= 0:
-        raise ValueError(f"deviation must be above 0 in every channel, got {min(deviation)}")
-
-
 def from_recipe(recipe: Recipe, *, pretrained: bool = False) -> Encoder:
-    """Build an encoder again, with fresh weights from torch's generator or timm's own."""
-    return _assembled(recipe, pretrained=pretrained)
+    """Build an encoder again, with fresh weights from torch's generator or timm's own.
+
+    Raises:
+        UsageError: If it cannot be built.
+        SelfsightError: If it would be larger than any network, or timm's weights cannot be fetched.
+    """
+    with at_most():
+        return _assembled(recipe, pretrained=pretrained)
 
 
 def _assembled(recipe: Recipe, *, pretrained: bool) -> Encoder:
     try:
-        return _made(recipe, pretrained=pretrained)
-    except UsageError:
+        return made(recipe, pretrained=pretrained)
+    except (UsageError, SelfsightError):
         raise
     except OSError as error:
         raise _cannot_fetch(recipe.name, error) from error
@@ -189,10 +170,25 @@ def _first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0].rstrip(" .:")
 
 
-def _made(recipe: Recipe, *, pretrained: bool = False) -> Encoder:
+def made(recipe: Recipe, *, pretrained: bool = False, measures: Measures | None = None) -> Encoder:
+    """Build an encoder; whatever its network's authors raise is let through.
+
+    Args:
+        recipe: How.
+        pretrained: With timm's own weights.
+        measures: Of another encoder of the recipe; None to measure.
+
+    Raises:
+        UsageError: If timm has no such architecture: it would fetch a name like "hf-hub:...".
+        SelfsightError: If timm's weights hold what is no number.
+    """
+    if ":" in recipe.name or not timm.is_model(recipe.name):
+        raise UsageError(f"this timm has no architecture {shortened(recipe.name)}")
     model = timm.create_model(recipe.name, pretrained=pretrained, **recipe.arguments)
+    if pretrained:
+        refuse_unsound(model.state_dict(), f"timm's weights for {recipe.name!r}")
     layers = recipe.layers or named_layers(model)
-    return Encoder(model, dataclasses.replace(recipe, layers=layers))
+    return Encoder(model, dataclasses.replace(recipe, layers=layers), measures=measures)
 
 
 def _cannot_fetch(name: str, error: Exception) -> SelfsightError:
@@ -200,59 +196,3 @@ def _cannot_fetch(name: str, error: Exception) -> SelfsightError:
         f"timm's weights for {name!r} could not be fetched ({type(error).__name__}); "
         "they come from the network: connect, or start without them"
     )
-
-
-def save(encoder: Encoder, folder: Path, *, stem: str = "encoder", another: str = ANOTHER) -> None:
-    """Write `stem`.safetensors and `stem`.json, each beside its place and then renamed.
-
-    Raises:
-        SelfsightError: If one cannot be written; `another` is what to do then, see `atomic`.
-    """
-    state = {key: value.cpu().contiguous() for key, value in encoder.model.state_dict().items()}
-    write_bytes(folder / f"{stem}.safetensors", safetensors.torch.save(state), another=another)
-    write_json(folder / f"{stem}.json", encoder.recipe.to_json(), another=another)
-
-
-def load(folder: Path, *, stem: str = "encoder") -> Encoder:
-    """Read an encoder that `save` wrote.
-
-    Raises:
-        SelfsightError: If the files are missing or damaged.
-    """
-    files = [folder / f"{stem}.json", folder / f"{stem}.safetensors"]
-    missing = [file.name for file in files if not file.exists()]
-    if missing:
-        raise SelfsightError(
-            f"{folder} holds no encoder: {missing[0]} is missing; "
-            "a run writes it when it first saves"
-        )
-    try:
-        recipe = Recipe.from_json(json.loads(files[0].read_bytes()))
-        _refuse_what_reaches_out(recipe)
-        state = safetensors.torch.load(files[1].read_bytes())  # its own opening takes UTF-8 alone
-        with torch.random.fork_rng(devices=[]):
-            encoder = _made(recipe)
-        encoder.model.load_state_dict(state, strict=True)
-    except OSError as error:
-        raise SelfsightError(
-            f"the encoder in {folder} could not be read: {error.strerror or error}"
-        ) from error
-    except _DAMAGE as error:
-        if out_of_memory(error):
-            raise
-        raise SelfsightError(
-            f"the encoder in {folder} is damaged: {_first_line(error)}; copy both files anew"
-        ) from error
-    return encoder.eval()
-
-
-def _refuse_what_reaches_out(recipe: Recipe) -> None:
-    """Keep a recipe from somebody else off the network and off other files.
-
-    timm would fetch a name like "hf-hub:..." and read the file that `checkpoint_path` names.
-    """
-    if not timm.is_model(recipe.name) or ":" in recipe.name:
-        raise ValueError(f"this timm has no architecture {recipe.name!r}")
-    reaching = sorted(_REACHING & recipe.arguments.keys())
-    if reaching:
-        raise ValueError(f"a recipe must not say {' or '.join(reaching)}")

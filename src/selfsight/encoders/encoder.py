@@ -6,17 +6,31 @@ the network again; with timm alone where timm has the architecture.
 """
 
 import copy
+import inspect
+import math
+import re
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
+import timm
 import torch
+from timm.models import build_model_with_cfg
 from torch import Tensor, nn
 
 from selfsight.encoders.feeding import AS_IT_IS, Fed, Feed
 from selfsight.errors import UsageError
+from selfsight.kept import check, check_within, shortened
 
+MOST_CHANNELS, MOST_SIDE = 2**16, 2**15  # of pictures; more in a file of ours is damage
+MOST_MEASURE = 2**20  # of a network
+# Keywords by which timm fetches or reads weights, or gives something other than the network.
+REACHING = frozenset(
+    {name for name in inspect.signature(timm.create_model).parameters if name != "kwargs"}
+    | {name for name in inspect.signature(build_model_with_cfg).parameters if name != "kwargs"}
+)
+_WORD = re.compile(r"[A-Za-z0-9_]{1,40}")
 OVERSHOOT = 1e-3  # beyond [0, 1], by which interpolation may err
 
 
@@ -50,10 +64,80 @@ class Recipe:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Recipe":
-        """Read back what `to_json` gave."""
-        kinds: dict[str, Any] = {k: tuple(values[k]) for k in ("mean", "deviation", "layers")}
+        """Read back what `to_json` gave.
+
+        Raises:
+            ValueError: With the first value that no recipe has.
+        """
+        check(values, cls)
+        check_within("channels", values["channels"], 1, MOST_CHANNELS)
+        check_within("size", values["size"], 1, MOST_SIDE)
+        check_arguments(values["arguments"])
+        lists = ("mean", "deviation", "layers")
+        kinds: dict[str, Any] = {k: tuple(values[k]) for k in lists if k in values}
         kinds["feed"] = Feed(**values.get("feed", {}))
+        check_statistics(kinds["mean"], kinds["deviation"], values["channels"])
         return cls(**(values | kinds))
+
+
+class Measures(NamedTuple):
+    """What an encoder's features are: see the attributes of `Encoder`."""
+
+    dim: int
+    channels: dict[str, int]
+    strides: dict[str, int]
+
+
+def check_arguments(arguments: dict[str, Any]) -> None:
+    """Refuse keyword arguments for timm that are more than the measures of a network.
+
+    Numbers, truth values, plain words and lists of these can neither name a file, nor a place in
+    the network, nor anything to be run.
+
+    Raises:
+        ValueError: With the first that is more.
+    """
+    for name, value in arguments.items():
+        if name in REACHING:
+            raise ValueError(f"arguments must not say {name}, which is for timm's own weights")
+        if not _is_measure(value, deep=3):
+            raise ValueError(
+                f"arguments must be numbers up to {MOST_MEASURE:,}, true, false, words or lists of "
+                f"these, got {shortened(name)}: {shortened(value)}"
+            )
+
+
+def _is_measure(value: Any, *, deep: int) -> bool:
+    """Tell whether a value says no more than a measure or a word does."""
+    if isinstance(value, list | tuple):
+        several = cast(list[Any], value)
+        return (
+            deep > 0 and len(several) <= 100 and all(_is_measure(v, deep=deep - 1) for v in several)
+        )
+    if isinstance(value, str):
+        return _WORD.fullmatch(value) is not None
+    if isinstance(value, int | float):  # true and false are whole numbers to Python
+        return abs(value) <= MOST_MEASURE
+    return value is None
+
+
+def check_statistics(mean: tuple[float, ...], deviation: tuple[float, ...], channels: int) -> None:
+    """Refuse a mean and deviation that do not standardise.
+
+    Raises:
+        ValueError: If there are not as many as channels, one is not finite, or a deviation is not
+            above 0.
+    """
+    for word, values in (("mean", mean), ("deviation", deviation)):
+        if len(values) != channels:
+            raise ValueError(
+                f"{word} must hold a number for each of the {channels} channels, got {len(values)}"
+            )
+        wrong = [value for value in values if not math.isfinite(value)]
+        if wrong:
+            raise ValueError(f"{word} must be finite in every channel, got {wrong[0]}")
+    if min(deviation) <= 0:
+        raise ValueError(f"deviation must be above 0 in every channel, got {min(deviation)}")
 
 
 class Encoder(nn.Module):
@@ -62,6 +146,7 @@ class Encoder(nn.Module):
     Args:
         model: A timm model without a classifier.
         recipe: How it was built.
+        measures: Those of another encoder of the recipe; None to measure.
 
     Attributes:
         dim: Width D of the pooled features.
@@ -70,7 +155,9 @@ class Encoder(nn.Module):
         layer_strides: Input pixels a step of each named layer's map.
     """
 
-    def __init__(self, model: nn.Module, recipe: Recipe) -> None:
+    def __init__(
+        self, model: nn.Module, recipe: Recipe, *, measures: Measures | None = None
+    ) -> None:
         super().__init__()
         self.model = model
         self.recipe = recipe
@@ -82,7 +169,8 @@ class Encoder(nn.Module):
         self.register_buffer(
             "deviation", torch.tensor(recipe.deviation).view(shape), persistent=False
         )
-        self.dim, self.layer_channels, self.layer_strides = self._measured()
+        self.measures = self._measured() if measures is None else measures
+        self.dim, self.layer_channels, self.layer_strides = self.measures
 
     def forward(self, images: Tensor) -> Tensor:
         """Encode pictures (B, C, S, S) in [0, 1]: -> pooled features (B, D)."""
@@ -119,18 +207,21 @@ class Encoder(nn.Module):
         return self.recipe.feed(images, cast(Tensor, self.mean), cast(Tensor, self.deviation))
 
     @torch.no_grad()
-    def _measured(self) -> tuple[int, dict[str, int], dict[str, int]]:
-        """Run one grey picture through: timm's own figures are wrong for changed first strides."""
+    def _measured(self) -> Measures:
+        """Run one grey picture through: timm's own figures are wrong for changed first strides.
+
+        How it is fed changes no shape, and is left out.
+        """
         stated = {entry["module"]: entry["reduction"] for entry in _feature_info(self.model)}
         side = self.recipe.size
         grey = torch.full((1, self.recipe.channels, side, side), 0.5)
         self.eval()
-        maps = self.layers(grey)
+        maps = look_into(self.model, self.layer_names, grey)
         channels = {name: m.shape[1] for name, m in maps.items()}
         strides = {name: _stride(side, m.shape[-1], stated[name]) for name, m in maps.items()}
-        width = self(grey).shape[1]
+        width = self.model(grey).shape[1]
         self.train()
-        return width, channels, strides
+        return Measures(width, channels, strides)
 
 
 def check_range(images: Tensor) -> None:

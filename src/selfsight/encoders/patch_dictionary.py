@@ -28,6 +28,7 @@ ones are random directions in patches that are not whitened.
 """
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -104,7 +105,7 @@ class SelfsightPatchDictionary(Staged):
         if x.shape[-1] <= self.side:
             return x
         size = (self.side, self.side)
-        with torch.autocast(x.device.type, enabled=False):
+        with _in_full(x):
             return F.interpolate(x.float(), size=size, mode="bilinear", antialias=True)
 
     def whitened(self, patches: Tensor) -> Tensor:
@@ -126,7 +127,7 @@ class SelfsightPatchDictionary(Staged):
 
     def _coded(self, x: Tensor, kernel: Tensor) -> Tensor:
         """Code reduced pictures by the columns of J W as filters: (B, C, s, s) -> (B, K, 2, 2)."""
-        with torch.autocast(x.device.type, enabled=False):
+        with _in_full(x):
             z = self._whitened_everywhere(x.float(), kernel)  # (B, h, w, D)
             lengths = self.centroids.square().sum(dim=1)
             # |c|^2 - 2 z . c in one product; bfloat16 would lose what distances differ by.
@@ -186,6 +187,13 @@ def _halves(count: int, device: torch.device) -> Tensor:
     half = math.ceil(count / QUADRANTS)
     place = torch.arange(count, device=device)
     return torch.stack([place < half, place >= count - half]).float() / half
+
+
+def _in_full(x: Tensor) -> AbstractContextManager[Any]:
+    """Compute in float32 whatever the precision around; the meta device has none to turn off."""
+    if x.device.type == "meta":
+        return nullcontext()
+    return torch.autocast(x.device.type, enabled=False)
 
 
 def _kept(values: Tensor) -> nn.Parameter:

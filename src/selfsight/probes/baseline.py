@@ -19,6 +19,7 @@ from selfsight import atomic, encoders, machine
 from selfsight.augment.views import as_float
 from selfsight.draws import Draws
 from selfsight.encoders import Encoder, Recipe
+from selfsight.encoders.soundness import refuse_unsound_features
 from selfsight.errors import SelfsightError
 from selfsight.machine import CACHE
 from selfsight.parts.calibrating import calibrate
@@ -95,9 +96,10 @@ def kept_answers(
     }
     key = hashlib.blake2b(json.dumps(whole, sort_keys=True).encode(), digest_size=16).hexdigest()
     path = machine.cache_folder() / "baselines" / f"{key}.npz"
-    if path.exists():
-        with contextlib.suppress(SelfsightError):  # damaged: computed anew
-            return Answers.load(path)
+    with contextlib.suppress(SelfsightError):  # not there, or damaged: computed anew
+        kept = Answers.load(path)
+        if kept.fit(test):
+            return kept
     answers = compute()
     with atomic.kept_if_possible("the answers of untrained networks and pixels"):
         answers.save(atomic.folder(path.parent, another=CACHE) / path.name, another=CACHE)
@@ -106,10 +108,16 @@ def kept_answers(
 
 @torch.inference_mode()
 def final_features(encoder: Encoder, images: Tensor) -> Tensor:
-    """Encode stored pictures: (N, C, S, S) -> pooled features (N, D) float32."""
+    """Encode stored pictures: (N, C, S, S) -> pooled features (N, D) float32.
+
+    Raises:
+        SelfsightError: If one is NaN or infinite.
+    """
     was_training = encoder.training
     device = next(encoder.parameters()).device
     encoder.eval()
     parts = [encoder(as_float(b.to(device))).float().cpu() for b in images.split(BATCH)]
     encoder.train(was_training)
-    return torch.cat(parts)
+    features = torch.cat(parts)
+    refuse_unsound_features({"pooled": features})
+    return features

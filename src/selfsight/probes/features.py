@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from selfsight.augment.views import as_float
 from selfsight.encoders import evaluating
+from selfsight.encoders.soundness import refuse_unsound_features
 
 if TYPE_CHECKING:
     from selfsight.data.canvases import Canvases
@@ -100,11 +101,13 @@ def pooled(layer: Tensor, most: int = MOST) -> Tensor:
 def _maps(
     network: Network, images: Tensor, device: torch.device, precision: str
 ) -> dict[str, Tensor]:
-    """Run one batch of stored pictures: (B, C, S, S) -> each layer's map."""
+    """Run one batch of stored pictures: (B, C, S, S) -> each layer's map, all of it numbers."""
     pictures = as_float(images.to(device, non_blocking=True)).float()
     pictures = pictures.contiguous(memory_format=torch.channels_last)
     with torch.autocast(device.type, torch.bfloat16, enabled=precision.startswith("bf16")):
-        return network.layers(pictures)
+        layers = network.layers(pictures)
+    refuse_unsound_features(layers)
+    return layers
 
 
 def stream_maps(
@@ -130,6 +133,7 @@ def stream_maps(
 
     Raises:
         ValueError: If batch is below 1.
+        SelfsightError: If a map holds NaN or infinity.
     """
     if batch < 1:
         raise ValueError(f"batch must be at least 1 picture, got {batch}")

@@ -11,6 +11,7 @@ and the pooled features of all layers are kept meanwhile: a layer of 10,000 pict
 Legend: R draws, L layers, N training pictures, T test pictures, F features, K classes.
 """
 
+import math
 import time
 import zipfile
 import zlib
@@ -40,6 +41,7 @@ Kind = Literal["linear", "knn"]
 Progress = Callable[[str, int, int], None]  # network's name, pictures seen, pictures to see
 
 DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error)
+MOST_BYTES = 1 << 30  # of answers, unpacked
 SHAPED = 2048  # test pictures whose final features tell of collapse
 
 
@@ -100,25 +102,78 @@ class Answers:
         """Read what `save` wrote; nothing in the file is executed.
 
         Raises:
-            SelfsightError: If the file is not there, or is not such a file.
+            SelfsightError: If the file is not there, is not such a file, or says what no probe
+                answers.
         """
         try:
-            with Path(path).open("rb") as stored, np.load(stored, allow_pickle=False) as file:
-                spread, rank, labels, seconds = (float(number) for number in file["numbers"])
-                return cls(
-                    tuple(str(name) for name in file["layers"]),
-                    torch.from_numpy(file["predictions"].astype(np.int64)),
-                    torch.from_numpy(file["validation"]),
-                    Shape(spread, rank),
-                    int(labels),
-                    seconds,
-                    torch.from_numpy(file["chosen"]) if file["chosen"].size else None,
-                )
-        except (OSError, ValueError, TypeError, KeyError, EOFError, *DAMAGED_ZIP) as error:
+            if not Path(path).is_file():
+                raise ValueError("it is no file")
+            with Path(path).open("rb") as stored:
+                with zipfile.ZipFile(stored) as parts:
+                    if sum(part.file_size for part in parts.infolist()) > MOST_BYTES:
+                        raise ValueError("it unpacks to more than any answers")
+                    if wrong := parts.testzip():
+                        raise ValueError(f"the checksum of {wrong} is wrong")
+                stored.seek(0)
+                with np.load(stored, allow_pickle=False) as file:
+                    spread, rank, labels, seconds = (float(number) for number in file["numbers"])
+                    answers = cls(
+                        tuple(str(name) for name in file["layers"]),
+                        torch.from_numpy(file["predictions"].astype(np.int64)),
+                        torch.from_numpy(file["validation"].astype(np.float64)),
+                        Shape(spread, rank),
+                        int(labels),
+                        seconds,
+                        torch.from_numpy(file["chosen"]) if file["chosen"].size else None,
+                    )
+            answers._check()
+            return answers
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+            KeyError,
+            IndexError,
+            EOFError,
+            OverflowError,
+            MemoryError,
+            NotImplementedError,
+            RuntimeError,
+            *DAMAGED_ZIP,
+        ) as error:
             raise SelfsightError(
                 f"saved answers must be a .npz file of selfsight, got {path} ({error}); "
                 "delete it, and they are computed anew"
             ) from error
+
+    def fit(self, test: "Pictures") -> bool:
+        """Tell whether these can be answers for pictures: no more of them, and of their classes."""
+        tested, most = self.predictions.shape[2], int(self.predictions.max())
+        return tested <= len(test) and most < len(test.classes)
+
+    def _check(self) -> None:
+        """Refuse what no probe answers.
+
+        Raises:
+            ValueError: With the first fault.
+        """
+        draws, layers, tested = self.predictions.shape
+        if len(set(self.layers)) != layers or self.validation.shape != (draws, layers):
+            raise ValueError("its numbers of draws and layers differ from part to part")
+        if not min(draws, layers, tested, self.labels, 1 + int(self.predictions.min())) > 0:
+            raise ValueError("it answers nothing")
+        numbers = (self.shape.spread, self.shape.rank, self.seconds)
+        if not all(math.isfinite(number) and number >= 0 for number in numbers):
+            raise ValueError(f"its numbers are {numbers}")
+        if not bool(((self.validation >= 0) & (self.validation <= 1)).all()):
+            raise ValueError("an accuracy is outside [0, 1]")
+        chosen = self.chosen
+        if chosen is not None and (
+            chosen.shape != (tested,)
+            or chosen.dtype != torch.int64
+            or not bool(((chosen >= 0) & (chosen < layers)).all())
+        ):
+            raise ValueError("it chose layers that are not there")
 
 
 @dataclass(frozen=True)
@@ -176,15 +231,6 @@ def _labels_of(part: "Pictures", role: str) -> Tensor:
     return part.labels
 
 
-def _finite(x: Tensor, layer: str) -> Tensor:
-    if not bool(torch.isfinite(x).all()):
-        raise SelfsightError(
-            f"features must be finite, got infinity or NaN in layer {layer}; the network has "
-            "diverged, so train again at a lower rate or in float32"
-        )
-    return x
-
-
 def _fit(
     network: Network, train: "Pictures", plan: _Plan, stage: _Stage, step: Callable[[int], None]
 ) -> dict[str, list[Probe]]:
@@ -204,7 +250,7 @@ def _fit(
         y = labels[plan.rows[here]].to(stage.device)
         wanted, held_out = (part[:, here].to(stage.device) for part in (plan.wanted, plan.held_out))
         for name, layer in layers.items():
-            x = _finite(stage.features(layer), name)
+            x = stage.features(layer)
             if name not in probes:
                 probes[name] = [stage.probe(x.shape[1], len(train.classes)) for _ in wanted]
             for probe, use, held in zip(probes[name], wanted, held_out, strict=True):
@@ -256,9 +302,9 @@ class _Final:
 
     def add(self, layers: Mapping[str, Tensor]) -> int:
         """Take what is wanted of a batch's layers: -> pictures of the batch."""
-        name, last = list(layers.items())[-1]
+        last = list(layers.values())[-1]
         here = self._wanted[self._seen : self._seen + len(last)]
-        self._kept.append(_finite(pooled(last, 1), name).cpu()[here])
+        self._kept.append(pooled(last, 1).cpu()[here])
         self._seen += len(last)
         return len(last)
 
@@ -322,7 +368,7 @@ def _in_folds(
     )
     for layers in maps:
         for name, layer in layers.items():
-            features.setdefault(name, []).append(_finite(stage.features(layer), name).cpu())
+            features.setdefault(name, []).append(stage.features(layer).cpu())
         step(final.add(layers))
     names = tuple(features)
     folds = int(plan.folds.max()) + 1

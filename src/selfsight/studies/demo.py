@@ -19,6 +19,7 @@ from selfsight import atomic, probing
 from selfsight.data import Source, open_data, read
 from selfsight.encoders import Encoder
 from selfsight.errors import SelfsightError
+from selfsight.kept import read_record
 from selfsight.looks import draw_filters, draw_neighbours, nearest, shared_class
 from selfsight.plan import Plan
 from selfsight.pretraining import pretrain
@@ -100,9 +101,10 @@ def _trained(out: Path) -> Run:
     """Pretrain in OUT/run: anew, or on from where an interrupted demo stopped."""
     place = out / "run"
     atomic.refuse_link(place, another=OUT)
-    if (out / MARK).is_file() and '"finished": true' in (out / MARK).read_text():
+    mark = out / MARK
+    if mark.is_file() and read_record(mark, remedy="remove it").get("finished") is True:
         shutil.rmtree(place, ignore_errors=True)
-    atomic.write_json(out / MARK, {"finished": False}, another=OUT)
+    atomic.write_json(mark, {"finished": False}, another=OUT)
     if (place / SETTINGS).exists():
         return pretrain(resume=str(place))
     return pretrain(DATA, TASK, minutes=MINUTES, out=str(place))
@@ -110,7 +112,7 @@ def _trained(out: Path) -> Run:
 
 def _drawn(run: Run) -> dict[str, Any]:
     """Draw the filters and a sheet of neighbours: -> their places, and how many were right."""
-    of = Plan.from_json(run.settings["plan"])
+    of = Plan.of(run)
     trained, parts = run.encoder(), open_data(DATA)
     train, test = (
         read(part, side=of.size, fit="square", channels=of.channels)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from selfsight.batch import Facts
 from selfsight.errors import UsageError, unknown_name
+from selfsight.kept import check_value, check_within
 from selfsight.parts.together import Together
 from selfsight.tasks import TASKS, load_task, row_of
 
@@ -24,6 +25,8 @@ WORDS = ("Hidden", "Predicted", "Scored")
 MIX = "mix"  # the owner of the settings that several tasks share
 # What a task gets from the run or the data, and what is asked by a flag of its own.
 GIVEN = ("self", "encoder", "dim", "size", "shares", "tasks", "mix")
+NEVER_KEPT = ("self", "encoder", "dim", "size", "tasks", "mix", "return")  # of them, in a plan
+MOST_SETTING = 2**31  # a greater whole number is none of ours
 
 # Any facts will do to learn which settings a task derives from them.
 SOME_FACTS = Facts(samples=4096, classes=10, channels=3, side=64, batch=64)
@@ -140,6 +143,25 @@ def kinds_of(name: str) -> dict[str, tuple[Any, ...]]:
     """Tell what each setting of a task, or of "mix", may be: plain types, and words."""
     hints = typing.get_type_hints(_owner(name).__init__)
     return {key: _kinds(hints[key]) for key in settings_of(name)}
+
+
+def check_settings(name: str, settings: Any) -> None:
+    """Check settings that were read back, of a task or of "mix", against its constructor.
+
+    Raises:
+        UsageError: If they are unknown, of another kind, or numbers beyond those of any network.
+    """
+    hints = typing.get_type_hints(_owner(name).__init__)
+    try:
+        check_value(settings, dict, f"the settings of {name}")
+        for key, value in cast(dict[str, Any], settings).items():
+            if key not in hints or key in NEVER_KEPT:
+                raise unknown_name(f"setting of {name}", key, settings_of(name))
+            check_value(value, hints[key], f"{name}.{key}")
+            if isinstance(value, int):
+                check_within(f"{name}.{key}", value, -MOST_SETTING, MOST_SETTING)
+    except ValueError as error:
+        raise UsageError(f"the run's settings are not of this selfsight: {error}") from error
 
 
 def _kinds(hint: Any) -> tuple[Any, ...]:

@@ -1,0 +1,209 @@
+"""Saved encoders: two files that are written, read back and checked.
+
+    encoder.safetensors   the timm model's own state
+    encoder.json          the recipe, and the SHA-256 of the weights that it belongs to
+
+Nothing in them is executed. While weights are replaced, `encoder.json` lists the hash of the old
+ones and of the new ones, so that a kill at any moment leaves two files that belong together.
+"""
+
+import contextlib
+import hashlib
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from selfsight.atomic import ANOTHER, write_bytes, write_json
+from selfsight.encoders.bounds import TooLarge, no_larger_than
+from selfsight.encoders.build import made
+from selfsight.encoders.encoder import Encoder, Recipe
+from selfsight.encoders.soundness import refuse_unsound
+from selfsight.errors import SelfsightError, out_of_memory
+from selfsight.kept import Damaged, check_value, read_record
+from selfsight.names import typed
+
+WEIGHTS = "weights"  # the key of the hashes, beside those of the recipe
+_COPY = "copy both files anew"
+# What building and filling raise where a recipe and its weights are not those of one network.
+_DAMAGE = (
+    SafetensorError,
+    TooLarge,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    IndexError,
+    ArithmeticError,
+    RecursionError,
+    RuntimeError,
+)
+
+
+class _Files(NamedTuple):
+    """The two files of an encoder."""
+
+    recipe: Path
+    weights: Path
+
+    @classmethod
+    def of(cls, folder: Path, stem: str) -> "_Files":
+        return cls(folder / f"{stem}.json", folder / f"{stem}.safetensors")
+
+
+def save(encoder: Encoder, folder: Path, *, stem: str = "encoder", another: str = ANOTHER) -> None:
+    """Write `stem`.safetensors and `stem`.json, each beside its place and then renamed.
+
+    Raises:
+        SelfsightError: If one cannot be written; `another` is what to do then, see `atomic`.
+    """
+    files = _Files.of(folder, stem)
+    state = {key: value.cpu().contiguous() for key, value in encoder.model.state_dict().items()}
+    content = safetensors.torch.save(state)
+    new, recipe = _digest(content), encoder.recipe.to_json()
+    write_json(
+        files.recipe, {**recipe, WEIGHTS: [*_digests_before(files, new), new]}, another=another
+    )
+    write_bytes(files.weights, content, another=another)
+    write_json(files.recipe, {**recipe, WEIGHTS: [new]}, another=another)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _digests_before(files: _Files, new: str) -> list[str]:
+    """Tell the hashes of the weights that lie there, if any belong to a recipe."""
+    with contextlib.suppress(SelfsightError, OSError, ValueError):
+        known = _read_recipe(files.recipe, _COPY)[1]
+        if known is None:  # of an older selfsight
+            known = [_digest(files.weights.read_bytes())]
+        return [one for one in known if one != new]
+    return []
+
+
+def load(folder: Path, *, stem: str = "encoder", remedy: str = _COPY) -> Encoder:
+    """Read an encoder that `save` wrote.
+
+    Args:
+        folder: Where it lies.
+        stem: What its files are called, without their suffixes.
+        remedy: What to do if they are damaged, as the end of a sentence.
+
+    Raises:
+        SelfsightError: If the files are missing or damaged, or hold what is no number.
+    """
+    files = _Files.of(folder, stem)
+    missing = [file.name for file in files if not os.path.lexists(file)]
+    if missing:
+        told = "a run writes it when it first saves" if remedy == _COPY else remedy
+        raise SelfsightError(f"{folder} holds no encoder: {missing[0]} is missing; {told}")
+    try:
+        encoder = _read(files, remedy)
+    except Damaged as error:
+        raise SelfsightError(
+            f"the encoder in {folder} is damaged: {error.path.name}: {error.fault}; {remedy}"
+        ) from error
+    refuse_unsound(encoder.model.state_dict(), f"the weights in {files.weights}")
+    return encoder.eval()
+
+
+def _read(files: _Files, remedy: str) -> Encoder:
+    """Read both files, build the network and fill it."""
+    recipe, digests = _read_recipe(files.recipe, remedy)
+    state = _read_weights(files, digests, remedy)
+    try:
+        return _filled(recipe, state)
+    except _DAMAGE as error:
+        if out_of_memory(error):
+            raise
+        fault = f"what it says must fit {files.weights.name}, and does not: {_first_line(error)}"
+        raise Damaged(files.recipe, fault, remedy) from error
+
+
+def _read_recipe(path: Path, remedy: str) -> tuple[Recipe, list[str] | None]:
+    """Read `encoder.json`: -> the recipe, and hashes of its weights; None of an older selfsight."""
+    values = read_record(path, remedy=remedy)
+    digests = values.pop(WEIGHTS, None)
+    try:
+        check_value(digests, list[str] | None, WEIGHTS)
+        return Recipe.from_json(values), digests
+    except ValueError as error:
+        raise Damaged(path, str(error), remedy) from None
+
+
+def _read_weights(files: _Files, digests: list[str] | None, remedy: str) -> dict[str, Tensor]:
+    """Read the weights, if they are those that the recipe belongs to."""
+    try:
+        if not stat.S_ISREG(files.weights.stat().st_mode):
+            raise Damaged(files.weights, "it must be a file, and is none", remedy)
+        content = files.weights.read_bytes()  # safetensors' own opening takes UTF-8 paths alone
+    except OSError as error:
+        raise SelfsightError(
+            f"{files.weights} could not be read: {error.strerror or error}"
+        ) from error
+    if digests is not None and _digest(content) not in digests:
+        raise Damaged(
+            files.weights,
+            f"its SHA-256 must be what {files.recipe.name} says, and is {_digest(content)[:12]}…",
+            remedy,
+        )
+    try:
+        return safetensors.torch.load(content)
+    except _DAMAGE as error:
+        if out_of_memory(error):
+            raise
+        raise Damaged(files.weights, _first_line(error), remedy) from error
+
+
+def _filled(recipe: Recipe, state: Mapping[str, Tensor]) -> Encoder:
+    """Build the network of a recipe and fill it, once names and shapes are known to be right."""
+    with torch.random.fork_rng(devices=[]), no_larger_than(v.shape for v in state.values()):
+        with torch.device("meta"):  # knows shapes and holds no numbers
+            twin = made(recipe)
+        compare(twin.model.state_dict(), state)
+        encoder = made(recipe, measures=twin.measures)
+    encoder.model.load_state_dict(state, strict=True)
+    return encoder
+
+
+def compare(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    """Refuse weights of other names, shapes or kinds.
+
+    Raises:
+        ValueError: With the first that differs.
+    """
+    for name in [*wanted, *found]:
+        if name not in found:
+            raise ValueError(f"weights {name} are missing")
+        if name not in wanted:
+            raise ValueError(f"weights {name} are of no part of {len(wanted)}")
+        new, old = found[name], wanted[name]
+        if new.shape != old.shape:
+            raise ValueError(f"weights {name} are {_told(new)} and must be {_told(old)}")
+        if new.is_complex() or new.is_floating_point() != old.is_floating_point():
+            raise ValueError(f"weights {name} are {new.dtype} and must be {old.dtype}")
+
+
+def _told(value: Tensor) -> str:
+    return " x ".join(map(str, value.shape)) or "one number"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0].rstrip(" .:")
+
+
+def again(run: Path, stem: str = "encoder") -> str:
+    """Say how a run's encoder is written again from its checkpoint."""
+    place = typed(run)
+    return (
+        f"selfsight pretrain --resume {place} writes it again from the checkpoint; or copy "
+        f"{stem}.json and {stem}.safetensors anew"
+    )

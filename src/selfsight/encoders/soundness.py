@@ -1,0 +1,57 @@
+"""Soundness: whether numbers are numbers: weights, batch statistics, features."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from selfsight.errors import SelfsightError
+
+
+def refuse_unsound(values: Mapping[str, Tensor], owner: str) -> None:
+    """Refuse weights or statistics that are NaN or infinite.
+
+    Args:
+        values: By name.
+        owner: What they are of, for the sentence: the subject, in the plural.
+
+    Raises:
+        SelfsightError: With the name of the first that is not finite.
+    """
+    if name := unsound(values):
+        raise SelfsightError(
+            f"{owner} must be finite numbers, and {name} holds NaN or infinity; the network has "
+            "diverged or its file is of something else. Take an earlier one, or train again at a "
+            "lower --rate or with --precision f32"
+        )
+
+
+def refuse_unsound_features(layers: Mapping[str, Tensor]) -> None:
+    """Refuse features that are NaN or infinite.
+
+    Args:
+        layers: By the layer's name, of any shape.
+
+    Raises:
+        SelfsightError: With the name of the first layer that is not finite.
+    """
+    if name := unsound(layers):
+        raise SelfsightError(
+            f"features must be finite, got infinity or NaN in layer {name}; the network has "
+            "diverged, so train again at a lower rate or in float32"
+        )
+
+
+def unsound(values: Mapping[str, Tensor]) -> str | None:
+    """Find the first of several tensors that is not finite: -> its name, None if all are.
+
+    A sum is finite only if all its terms are, and costs a pass without memory; a GPU is waited for
+    once. Where a sum is not, which large terms alone can do too, the terms are looked at.
+    """
+    real = {name: value for name, value in values.items() if value.is_floating_point()}
+    if not real:
+        return None
+    sums = [value.detach().sum(dtype=torch.float32) for value in real.values()]
+    if bool(torch.stack([total.to(sums[0].device) for total in sums]).isfinite().all()):
+        return None
+    return next((name for name, value in real.items() if not bool(value.isfinite().all())), None)
