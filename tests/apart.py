@@ -56,11 +56,6 @@ class Apart:
         self._process.start()
 
     @property
-    def number(self) -> int | None:
-        """The number of its process."""
-        return self._process.pid
-
-    @property
     def ended(self) -> bool:
         """Whether it has ended, of itself or killed."""
         return self._process.exitcode is not None
