@@ -100,6 +100,9 @@ def _ended(process) -> None:
 def _tried(fault: Fault, work: Path, answer: Connection) -> None:
     """Do a trial, and say how it ended."""
     os.setpgid(0, 0)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # as at a terminal: who tries in
+        signal.signal(number, signal.SIG_DFL)  # the background may have been told to ignore them
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     place = work / "trials" / fault.named.replace(" ", "-").replace(":", "_").replace("'", "")
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)

@@ -263,7 +263,8 @@ def flipped(trial: Trial) -> None:
             place.write_bytes(sound)
     status = trial.begun(words or typed(case, work, home)).wait()
     trial.holds(status == 0, f"after the remedy it ended with {status}")
-    trial.outcome(expected)
+    # A run that goes on takes a map only where memory does not hold the pictures.
+    trial.outcome(expected, but="cache/maps" if name.startswith("cache/maps") else "")
 
 
 def _with_flipped(content: bytes, bits: list[int]) -> bytes:

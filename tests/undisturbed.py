@@ -241,6 +241,8 @@ Training._advance = interrupted
 def stopped(work: Path) -> Path:
     """Give the folder of a run of moco-v2 that Ctrl-C stopped on its way."""
     place = work / "whole" / "stopped"
+    place.mkdir(parents=True, exist_ok=True)
+    _give_data(work)
     with alone(place.with_suffix(".lock")):
         if not (place / "made").exists():
             home = place / HOME
