@@ -165,6 +165,18 @@ def test_the_last_checkpoint_stays_in_its_place_where_none_can_be_put_aside(
     assert (run / "checkpoint-before.pt").read_bytes() == before
 
 
+def test_after_one_that_could_not_be_written_the_next_leaves_nothing_behind(run: Path) -> None:
+    last, before = run / "checkpoint.pt", run / "checkpoint-before.pt"
+    before.unlink()
+    os.link(last, before)  # as the one that failed left them
+    kept = last.read_bytes()
+    checkpoint.save(run, checkpoint.read(last) | {"step": 1})
+
+    assert checkpoint.read(last)["step"] == 1
+    assert before.read_bytes() == kept
+    assert list(run.glob("*.part")) == []
+
+
 def cut_short(state: dict[str, Any]) -> None:
     state["task"] = {k: v[:1] if v.ndim else v for k, v in state["task"].items()}
 

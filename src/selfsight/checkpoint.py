@@ -13,7 +13,6 @@ import math
 import os
 import pickle
 import secrets
-import shutil
 import stat
 import zipfile
 import zlib
@@ -72,14 +71,17 @@ def _put_aside(run: Path, another: str) -> None:
     last, before = run / LAST, run / BEFORE
     if not last.is_file() or last.is_symlink():
         return
+    if before.is_file() and before.samefile(last):
+        return  # the next one could not be written; of two names of one file none is renamed
     part = run / f"{BEFORE}.{secrets.token_hex(8)}.part"  # as `atomic` names what it may tidy up
     with atomic.blamed(before, another=another):
         try:
             os.link(last, part)
         except OSError:  # a file system without second names
             before.unlink(missing_ok=True)
-            shutil.copyfile(last, part)
-        part.replace(before)
+            atomic.write_bytes(before, last.read_bytes(), another=another)
+        else:
+            part.replace(before)
 
 
 def load(run: Path, *, steps: int | None = None) -> dict[str, Any] | None:
