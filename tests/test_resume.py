@@ -282,6 +282,7 @@ def test_other_data_cannot_be_resumed_on(tmp_path: Path) -> None:
     kept = run.settings
     kept["plan"]["fingerprint"] = "0" * 32
     run.write_settings(kept)
+    (tmp_path / "run/results/pretrain.json").unlink()  # of a finished run nothing is asked
 
     with pytest.raises(SelfsightError, match=r"other pictures than when .* began"):
         selfsight.pretrain(resume=str(tmp_path / "run"))

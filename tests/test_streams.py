@@ -72,8 +72,9 @@ def test_a_broken_disk_under_a_file_cuts_what_a_closed_terminal_only_lost(tmp_pa
         assert stream.cut is GONE[1]
 
 
-def test_letters_that_a_stream_has_not_are_spelt_out() -> None:
-    below = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
+@pytest.mark.parametrize("encoding", ["ascii", "cp1251"])
+def test_letters_that_a_stream_has_not_are_spelt_out(encoding: str) -> None:
+    below = io.TextIOWrapper(io.BytesIO(), encoding=encoding, write_through=True)
 
     Lasting(below).write("caf\xe9\n")
 

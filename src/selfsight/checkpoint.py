@@ -284,6 +284,16 @@ def _check_optimizer(optimizer: torch.optim.Optimizer, found: Any) -> None:
                 raise ValueError(f"{place} must be finite, and holds NaN or infinity")
 
 
+def tensors_of(optimizer: Mapping[str, Any]) -> dict[str, Tensor]:
+    """List the tensors of an optimiser's state dict, each by a name."""
+    return {
+        f"{name} of weight {number}": value
+        for number, kept in optimizer["state"].items()
+        for name, value in kept.items()
+        if isinstance(value, Tensor)
+    }
+
+
 def _plain(value: Any) -> Any:
     """Let tuples and lists of the same be the same."""
     return list(cast(tuple[Any], value)) if isinstance(value, tuple) else value

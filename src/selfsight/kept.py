@@ -231,7 +231,8 @@ def check_within(name: str, value: float | None, least: float, most: float) -> N
         ValueError: If it is outside its range.
     """
     if value is not None and not least <= value <= most:
-        raise ValueError(f"{name} must be from {least:,} to {most:,}, got {shortened(value)}")
+        ends = f"at least {least:,}" if most == math.inf else f"from {least:,} to {most:,}"
+        raise ValueError(f"{name} must be {ends}, got {shortened(value)}")
 
 
 def shortened(value: Any) -> str:

@@ -28,9 +28,9 @@ def opened_origin(of: Plan, run: Path, remedy: str = "name it as DATA") -> Parts
     parts = parts_of(of, run, remedy)
     if of.imprint is not None and imprint_of(parts.train) != of.imprint:
         raise SelfsightError(
-            f"{of.data_found} holds other pictures than those that {run} was trained on. If these "
-            f"lie elsewhere now, {remedy}; to ask about the pictures there are, name "
-            f"{of.data_found} as DATA"
+            f"the pictures in {of.data_found} are not those that {run} was trained on: some were "
+            f"added, taken away or changed, or others lie there. To ask about the pictures there "
+            f"are, name {of.data_found} as DATA; if the run's own lie elsewhere now, {remedy}"
         )
     return parts
 

@@ -23,7 +23,7 @@ from selfsight.parts.together import Mix
 from selfsight.presence import found_at
 from selfsight.progress import duration
 from selfsight.run import SETTINGS, Run
-from selfsight.settings import MOST_THREADS, TRACKERS, Pretrain
+from selfsight.settings import LEAST_GROWTH, MOST_THREADS, TRACKERS, Pretrain
 from selfsight.tasks import row_of
 
 PROCESSOR_MINUTES = 10.0
@@ -33,16 +33,16 @@ SMALL_UP_TO = 128  # the small encoder's largest pictures, in pixels
 CLOSED_FORM = "closed form"  # the optimiser's name of what is fitted
 WARM_UP_SHARE = 0.05  # of the steps
 ROWS_LOGGED = 200
-# What a plan's numbers may be, both ends included. Those without an end of their own have one far
-# beyond any machine: a greater number is damage.
-_ANY = (0, kept.MOST)
+# What a plan's numbers may be, both ends included. Whole numbers without an end of their own have
+# one far beyond any machine: a greater one is damage.
+_ANY = (0, math.inf)
 _RANGES: dict[str, tuple[float, float]] = {
     "limit": (1, kept.MOST), "samples": (1, kept.MOST), "channels": (1, MOST_CHANNELS),
     "canvas": (1, MOST_SIDE), "size": (1, MOST_SIDE), "batch": (1, 2**31), "steps": (1, 2**53),
-    "seed": _ANY, "rate": _ANY, "decay": _ANY, "warmup": _ANY, "clip": _ANY,
+    "seed": (0, kept.MOST), "rate": _ANY, "decay": _ANY, "warmup": (0, kept.MOST), "clip": _ANY,
     "threads": (1, MOST_THREADS), "seconds_a_step": _ANY, "save_every": _ANY,
     "tile": (1, MOST_SIDE), "devices": (1, 256), "nodes": (1, 2**16),
-    "probe_every": (1.001, kept.MOST), "learned": (1, kept.MOST),
+    "probe_every": (LEAST_GROWTH, math.inf), "learned": (1, kept.MOST),
 }  # fmt: skip
 _WORDS: dict[str, tuple[Any, ...]] = {
     "optimizer": ("sgd", "adamw", CLOSED_FORM), "schedule": ("cosine", "step"),

@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from selfsight import advice, encoders, machine
+from selfsight import advice, checkpoint, encoders, machine
 from selfsight.augment.views import centre_view
 from selfsight.data import Ahead, Parts, Pictures, Skipped, Source, Streamed, open_data, split
 from selfsight.data.imprint import imprint_of
@@ -203,6 +203,10 @@ def _resumed(run: Run, processes: Processes, place: str | None) -> Run:
     check_installed(of.track)
     _say_what_differs(kept, of)
     state = _begun_already(run, of)
+    if (
+        state is not None and _is_finished(run, of, state) and place is None
+    ):  # what it learned from may be gone
+        return _left_finished(run, of, state, processes)
     pictures = read_aloud(
         source_of(parts_of(of, run.path, NAME_IT), of.tasks, of.tile),
         side=of.canvas,
@@ -221,6 +225,8 @@ def _resumed(run: Run, processes: Processes, place: str | None) -> Run:
     now = place_of(of.data_found)
     if processes.leads and now != kept["plan"].get("data_place"):
         run.write_settings({**kept, "plan": {**kept["plan"], "data_place": now}})
+    if state is not None and _is_finished(run, of, state):
+        return _left_finished(run, of, state, processes)
     with threads(of.threads):  # a checkpoint's weights replace those of the start
         task, _ = built(of if state is None else dataclasses.replace(of, start=None), state)
         del state
@@ -251,6 +257,22 @@ def _begun_already(run: Run, of: Plan) -> dict[str, Any] | None:
     begins = "" if of.start is None else f", from the weights of {of.start_found}"
     console().print(f"{run.path} has no checkpoint yet, so it begins at step 0{begins}")
     return None
+
+
+def _is_finished(run: Run, of: Plan, state: dict[str, Any]) -> bool:
+    """Tell whether a run has taken its last step, and has its record."""
+    return state["step"] >= of.steps and run.result("pretrain") is not None
+
+
+def _left_finished(run: Run, of: Plan, state: dict[str, Any], processes: Processes) -> Run:
+    """Leave a finished run as it is, but write encoders again that are missing or damaged."""
+    if processes.leads:
+        with threads(of.threads):
+            task, _ = built(dataclasses.replace(of, start=None), state)
+            checkpoint.take_up(task, state, run.path / checkpoint.LAST)
+        _mend_encoders(run, task)
+    console().print(f"{run.path} is finished; there is nothing to go on with")
+    return run
 
 
 def _fingerprint(pictures: Pictures, of: Plan) -> str:
@@ -290,11 +312,6 @@ def _trained(run: Run, begun: Prepared) -> Run:
         training.resume()
         if of.start and training.step == 0:
             training.save()  # what it starts from may be gone when it is resumed
-        if training.step >= of.steps and run.result("pretrain") is not None:
-            if leads:
-                _mend_encoders(run, begun.task)
-            console().print(f"{run.path} is finished; there is nothing to go on with")
-            return run
         training.probe = _curve_probe(run.path, begun)
         trackers.begin(of.to_json(), training.step)
         record = None
@@ -367,9 +384,10 @@ def _say_of_data(run: Run, begun: Prepared, training: Training | Fitting) -> Non
         return
     if late := _late(pictures):
         say_skipped(late, len(pictures), SETTINGS)
-        kept = run.settings
-        listed = [*kept.get("skipped", ()), *map(dataclasses.asdict, late)]
         try:
+            run.check_ours()
+            kept = run.settings
+            listed = [*kept.get("skipped", ()), *map(dataclasses.asdict, late)]
             run.write_settings({**kept, "skipped": list({s["title"]: s for s in listed}.values())})
         except SelfsightError as error:  # which must hide nothing that ended the training
             console().print(f"they are not listed there: {error}")

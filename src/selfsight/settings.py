@@ -16,6 +16,7 @@ from selfsight.tasks import row_of
 PROBES = ("linear", "knn")
 DEVICES = ("auto", "cpu", "cuda")
 TRACKERS = ("tensorboard", "wandb", "mlflow")
+LEAST_GROWTH = 1.001  # factor from one probe to the next: with less, probes are of every row
 MOST_THREADS = 1024  # of a process: with far more the system gives none, and torch falls over
 LOOKS = ("filters", "pretext")
 
@@ -107,7 +108,7 @@ class Pretrain:
             raise UsageError(f"--threads must be at most {MOST_THREADS}, got {self.threads}")
         _at_least("size", self.size, 8)
         _at_least("tile", self.tile, 8)
-        _above_one("probe-every", self.probe_every)
+        _at_least("probe-every", self.probe_every, LEAST_GROWTH)
         _is_strategy(self.strategy)
         for name in self.track:
             if name not in TRACKERS:
@@ -391,11 +392,6 @@ def _at_least(name: str, value: float | None, least: float) -> None:
 def _ends_with(name: str, value: str, suffixes: tuple[str, ...]) -> None:
     if not value.endswith(suffixes):
         raise UsageError(f"--{name} must end with {' or '.join(suffixes)}, got {value}")
-
-
-def _above_one(name: str, value: float | None) -> None:
-    if value is not None and not 1 < value < math.inf:
-        raise UsageError(f"--{name} must be above 1 and finite, got {value}")
 
 
 def _is_strategy(name: str) -> None:

@@ -44,8 +44,9 @@ class Lasting:
         """Write a text; letters that the stream has not are spelt out."""
         try:
             return self.stream.write(text)
-        except UnicodeEncodeError as error:
-            spelt = text.encode(error.encoding, "backslashreplace").decode(error.encoding)
+        except UnicodeEncodeError:
+            known = self.stream.encoding  # of tables of letters the error says "charmap" alone
+            spelt = text.encode(known, "backslashreplace").decode(known)
             return self.write(spelt)
         except (OSError, ValueError) as error:  # of closed streams Python says ValueError
             self.lost = self.lost or error

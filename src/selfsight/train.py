@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from selfsight import checkpoint
 from selfsight.batch import Epoch
 from selfsight.encoders import Encoder
+from selfsight.encoders.soundness import unsound
 from selfsight.engine import Engine, uncompile_encoders
 from selfsight.errors import SelfsightError, Stopped
 from selfsight.names import typed
@@ -171,18 +172,22 @@ class Training:
         the others are written again.
 
         Raises:
-            SelfsightError: If a loss or a weight is no longer a number; nothing is written then.
+            SelfsightError: If a loss, a weight or the optimiser's state is no longer a number;
+                nothing is written then.
         """
         self._check_sound()
-        if not all(v.isfinite().all() for v in self.task.state_dict().values()):
+        if unsound(self.task.state_dict()):
             raise self._unsound("a weight")
+        moved = self.optimizer.state_dict()
+        if unsound(checkpoint.tensors_of(moved)):
+            raise self._unsound("the optimiser's state")
         on_gpu, every = self.engine.device.type == "cuda", self.processes
         state = {
             "step": self.step,
             "seconds": self.seconds,
             "waited": self.waited,
             "task": self.task.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": moved,
             "generator": every.gathered(torch.get_rng_state()),
             "device_generator": every.gathered(torch.cuda.get_rng_state()) if on_gpu else None,
             "sums": self.tally.gathered(every),

@@ -102,7 +102,7 @@ def built(of: Plan, state: dict[str, Any] | None = None) -> tuple[nn.Module, Rec
     try:
         with no_larger_than(value.shape for value in state["task"].values()):
             return _built(of)
-    except TooLarge as error:
+    except (TooLarge, UsageError) as error:
         raise SelfsightError(
             f"the plan in {SETTINGS} is not that of the run's checkpoint: {error}; put back the "
             "run's own files"
