@@ -354,10 +354,13 @@ def _training(run: Run, begun: Prepared, trackers: Trackers) -> Training | Fitti
 def _concluded(
     run: Run, begun: Prepared, training: Training | Fitting, record: dict[str, Any]
 ) -> None:
-    """Write the record and the curve, and say what came out."""
-    run.write_result("pretrain", record)
+    """Write the curve and the record, and say what came out.
+
+    The record comes last: a run that has it is finished, and is left as it is.
+    """
     if isinstance(training.probe, CurveProbe):
         _draw_curve(run, training.rows, training.probe.chance)
+    run.write_result("pretrain", record)
     console().print(f"{record['verdict']}: {' '.join(record['reasons'])}")
     console().print(f"saved in {run.path}: encoder.safetensors loads {_loads_by(begun.task)}")
 
