@@ -42,7 +42,7 @@ class Damaged(SelfsightError):
 
     def __init__(self, path: Path, fault: str, remedy: str) -> None:
         super().__init__(
-            told(f"{path} is damaged, or was not written by selfsight: {fault}; {remedy}")
+            told(f"{path} is damaged or was not written by selfsight: {fault}; {remedy}")
         )
         self.path, self.fault, self.remedy = path, fault, remedy
 
