@@ -1,5 +1,6 @@
 """Run: it has one owner, its encoder says which pictures it takes, metrics keep their spelling."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 import selfsight
-from selfsight import encoders
+from selfsight import atomic, checkpoint, encoders
 from selfsight.encoders import Encoder, build
 from selfsight.errors import SelfsightError
 from selfsight.run import Run
@@ -100,6 +101,37 @@ def test_a_run_is_owned_once_and_says_by_whom(tmp_path: Path) -> None:
     ):
         pass
     assert list((tmp_path / "run").iterdir()) == []  # no lock is left
+
+
+def test_whoever_is_refused_takes_nothing_away_that_the_owner_writes(tmp_path: Path) -> None:
+    left = f"checkpoint.pt.{'0' * 16}.part"
+    with Run.begun(tmp_path / "run") as run:
+        (run.path / "results").mkdir()
+        for place in (run.path, run.path / "results"):
+            (place / left).write_text("half")
+        for second in (Run.begun(run.path), Run(run.path).owned()):
+            with pytest.raises(SelfsightError, match="is being written by process"), second:
+                pass
+        assert (run.path / left).exists()
+        assert (run.path / "results" / left).exists()
+    with Run(run.path).owned():
+        assert not list(run.path.rglob("*.part"))
+
+
+def test_a_checkpoint_that_is_put_aside_is_not_taken_for_a_dead_processs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint.save(tmp_path, {"step": 1})
+    link = os.link
+
+    def linked_and_tidied(last: Path, part: Path) -> None:
+        link(last, part)
+        atomic.tidy(tmp_path)  # as by a command that writes something else into this folder
+
+    monkeypatch.setattr(os, "link", linked_and_tidied)
+    checkpoint.save(tmp_path, {"step": 2})
+
+    assert {path.name for path in tmp_path.iterdir()} == {checkpoint.LAST, checkpoint.BEFORE}
 
 
 def taken_away(run: Path) -> None:

@@ -62,7 +62,7 @@ class Run:
         """
         run = cls(path)
         run._check_free()
-        atomic.folder(run.path, another=OUT)
+        atomic.writable(run.path, another=OUT)  # its owner tidies it
         return run
 
     @classmethod
@@ -113,12 +113,12 @@ class Run:
                 written here.
         """
         another = "or begin a new run from its weights, elsewhere, with --from"
-        atomic.folder(self.path, another=another)
-        for name in (RESULTS, PICTURES):
-            atomic.tidy(self.path / name)
+        atomic.writable(self.path, another=another)
         lock = self.path / LOCK
         with atomic.owned(self.path, lock, otherwise=otherwise, another=another) as self._lock:
             self._another = f"then go on with --resume {typed(self.path)}"
+            for place in (self.path, self.path / RESULTS, self.path / PICTURES):
+                atomic.tidy(place)  # only now: what another owner writes is his
             try:
                 yield
             finally:
