@@ -159,6 +159,15 @@ def test_nothing_is_written_into_a_directory_that_is_no_longer_the_one_that_was_
             run.check_ours()
 
 
+def test_a_run_whose_lock_alone_was_removed_goes_on_and_is_still_owned(tmp_path: Path) -> None:
+    with Run.begun(tmp_path / "run") as run:
+        (run.path / ".lock").unlink()
+        run.check_ours()
+        with pytest.raises(SelfsightError, match="is being written by process"), run.owned():
+            pass
+    assert list(run.path.iterdir()) == []
+
+
 def test_what_helps_a_run_that_cannot_be_written_is_to_go_on_with_it(tmp_path: Path) -> None:
     with Run.begun(tmp_path / "run") as run:
         run.write_settings({"plan": {}})

@@ -127,14 +127,16 @@ class Run:
     def check_ours(self) -> None:
         """Refuse to write here once the directory is no longer the one that was owned.
 
+        A lock that was lost, as by who copies the directory, is taken anew.
+
         Raises:
-            SelfsightError: If it, or the lock in it, was taken away meanwhile.
+            SelfsightError: If it was taken away meanwhile, or another process owns it.
         """
-        if self._lock is not None and not self._lock.is_there:
+        if self._lock is not None and not self._lock.hold():
             raise SelfsightError(
                 f"{self.path} was moved or taken away while this process wrote there, or the "
-                f"{LOCK} in it was, so nothing more is written. What was saved there can be gone "
-                "on with by --resume, where it is now"
+                f"{LOCK} in it was and another process took it, so nothing more is written. What "
+                "was saved there can be gone on with by --resume, where it is now"
             )
 
     @classmethod
