@@ -168,6 +168,23 @@ def test_a_run_whose_lock_alone_was_removed_goes_on_and_is_still_owned(tmp_path:
     assert list(run.path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["results", "pictures"])
+def test_a_link_in_place_of_a_folder_of_a_run_is_refused_before_it_is_gone_on_with(
+    tmp_path: Path, name: str
+) -> None:
+    run = Run.create(tmp_path / "run")
+    (tmp_path / "theirs").mkdir()
+    (run.path / name).symlink_to(tmp_path / "theirs")
+    told = (
+        rf"run/{name} is a link, and nothing is written through it: a folder of ours is none\. "
+        "Move the folder that it leads to back in its place, or begin a new run .* --out$"
+    )
+
+    with pytest.raises(SelfsightError, match=told), run.owned():
+        pass
+    assert [path.name for path in run.path.iterdir()] == [name]
+
+
 def test_what_helps_a_run_that_cannot_be_written_is_to_go_on_with_it(tmp_path: Path) -> None:
     with Run.begun(tmp_path / "run") as run:
         run.write_settings({"plan": {}})

@@ -261,8 +261,8 @@ def refuse_link(path: Path, *, another: str = ANOTHER) -> None:
     """
     if path.is_symlink():
         raise SelfsightError(
-            f"{shown(str(path))} is a link, and nothing is written through it; take it away, "
-            f"{another}"
+            f"{shown(str(path))} is a link, and nothing is written through it: a folder of ours is "
+            f"none. Move the folder that it leads to back in its place, {another}"
         )
 
 

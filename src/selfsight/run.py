@@ -113,6 +113,8 @@ class Run:
                 written here.
         """
         another = "or begin a new run from its weights, elsewhere, with --from"
+        for name in (RESULTS, PICTURES):
+            atomic.refuse_link(self.path / name, another=f"{another} and --out")
         atomic.writable(self.path, another=another)
         lock = self.path / LOCK
         with atomic.owned(self.path, lock, otherwise=otherwise, another=another) as self._lock:
