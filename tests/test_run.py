@@ -11,7 +11,7 @@ import torch
 import selfsight
 from selfsight import atomic, checkpoint, encoders
 from selfsight.encoders import Encoder, build
-from selfsight.errors import SelfsightError
+from selfsight.errors import SelfsightError, Stopped
 from selfsight.run import Run
 
 SMALL = {"stem": 8, "widths": (8, 8)}
@@ -91,6 +91,47 @@ def test_a_run_that_fails_before_it_has_kept_anything_leaves_no_directory(tmp_pa
 
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
     assert list((tmp_path / "there").iterdir()) == []
+
+
+def ended(place: Path, error: type[BaseException], name: str) -> None:
+    with Run.begun(place) as run:
+        run.write_settings({"plan": {}})
+        (run.path / "results").mkdir()
+        if name:
+            (run.path / name).write_text("kept")
+        raise error("asked")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, Stopped])
+def test_who_is_asked_to_end_before_anything_is_learned_leaves_the_place_as_it_was(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    (tmp_path / "there").mkdir()
+    for name in ("new", "there"):
+        with pytest.raises(KeyboardInterrupt):
+            ended(tmp_path / name, error, "")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+    assert list((tmp_path / "there").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "name"),
+    [
+        (Stopped, "checkpoint.pt"),
+        (KeyboardInterrupt, "metrics.csv"),
+        (Stopped, "encoder.safetensors"),
+        (SelfsightError, ""),  # its sentence says how to go on
+    ],
+)
+def test_settings_stay_beside_what_was_learned_and_after_a_fault(
+    tmp_path: Path, error: type[BaseException], name: str
+) -> None:
+    with pytest.raises(error, match="asked"):
+        ended(tmp_path / "run", error, name)
+
+    assert (tmp_path / "run" / "settings.json").exists()
+    assert not name or (tmp_path / "run" / name).read_text() == "kept"
 
 
 def test_a_run_is_owned_once_and_says_by_whom(tmp_path: Path) -> None:
