@@ -11,7 +11,7 @@ import pytest
 from belongings import HOME, belongings, differences
 from faults import KINDS, Fault, every, table, tried
 from striking import FILES
-from trials import FLIPS
+from trials import FLIPS, Trial
 from undisturbed import CASES
 
 slow = pytest.mark.slow  # commands in processes of their own
@@ -106,6 +106,31 @@ def test_every_fault_has_a_name_of_its_own() -> None:
     assert len(set(names)) == len(names)
     assert all(name.count(":") == 2 for name in names)
     assert all(flip.case in {*CASES, "resume", "result"} for flip in FLIPS.values())
+
+
+@pytest.mark.parametrize(
+    ("late", "draws", "status", "told"),
+    [(0, 1, -9, "it hit"), (2, 3, -9, "it hit"), (9, 4, 0, "it never hit in 4 draws")],
+)
+def test_a_fault_that_comes_too_late_is_put_again_earlier_to_the_same_state(
+    tmp_path: Path, late: int, draws: int, status: int, told: str
+) -> None:
+    trial = Trial("rotation", 0, tmp_path, tmp_path / HOME)
+    trial.home.mkdir()
+    shares: list[float] = []
+
+    def put(share: float) -> int:
+        assert list(trial.home.iterdir()) == []
+        (trial.home / "done").touch()
+        shares.append(share)
+        trial.put = f"at {share}"
+        return -9 if len(shares) > late else 0
+
+    assert trial.struck(put) == status
+    assert len(shares) == draws
+    assert shares == sorted(set(shares), reverse=True)
+    assert trial.put == f"at {shares[-1]}: {told}"
+    assert [path.name for path in tmp_path.iterdir()] == [HOME]
 
 
 def test_the_table_counts_what_survived_and_says_how_to_repeat_the_rest() -> None:

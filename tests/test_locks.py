@@ -3,10 +3,12 @@
 import errno
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -117,6 +119,95 @@ def test_an_owner_knows_when_its_lock_or_the_folder_around_it_was_taken_away(
         with owned(place, **WORDS):  # whoever takes the place now
             assert not lock.is_there
     assert list(place.parent.iterdir()) == []
+
+
+def removed(place: Path) -> None:
+    place.unlink()
+
+
+def replaced(place: Path) -> None:
+    place.with_name("other").write_text("as a program does that copies files")
+    place.with_name("other").rename(place)
+
+
+def untouched(place: Path) -> None:
+    assert place.exists()
+
+
+@pytest.mark.parametrize("change", [untouched, removed, replaced])
+def test_a_lock_whose_file_alone_was_taken_away_is_taken_anew(
+    tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    place = tmp_path / "run" / ".lock"
+    place.parent.mkdir()
+    descriptors = len(os.listdir("/dev/fd"))
+    with owned(place, **WORDS) as lock:
+        assert lock is not None
+        change(place)
+        assert lock.hold()
+        assert lock.is_there
+        assert f"process {os.getpid()} " in place.read_text()
+        with pytest.raises(SelfsightError, match="is being written by"), owned(place, **WORDS):
+            pass
+    assert list(place.parent.iterdir()) == []
+    assert len(os.listdir("/dev/fd")) == descriptors
+
+
+def test_a_lock_that_another_took_meanwhile_is_not_held(tmp_path: Path) -> None:
+    place = tmp_path / ".lock"
+    with owned(place, **WORDS) as lock:
+        assert lock is not None
+        place.unlink()
+        with owned(place, **WORDS) as theirs:
+            assert theirs is not None
+            assert not lock.hold()
+            assert theirs.hold()
+        assert lock.hold()  # that one has ended, and let the place be
+
+
+def gone(folder: Path) -> None:
+    shutil.rmtree(folder)
+
+
+def made_anew(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+def under_a_file(folder: Path) -> None:
+    shutil.rmtree(folder.parent)
+    folder.parent.write_text("")
+
+
+def another_with_a_lock(folder: Path) -> None:
+    folder.rename(folder.with_name("elsewhere"))
+    shutil.copytree(folder.with_name("elsewhere"), folder)
+
+
+@pytest.mark.parametrize("change", [gone, made_anew, under_a_file, another_with_a_lock])
+def test_a_lock_whose_folder_is_gone_or_another_is_not_held(
+    tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    folder = tmp_path / "runs" / "a"
+    folder.mkdir(parents=True)
+    with owned(folder / ".lock", **WORDS) as lock:
+        assert lock is not None
+        change(folder)
+        assert not lock.hold()
+
+
+def test_a_place_that_cannot_be_looked_at_for_a_moment_costs_no_lock(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    with owned(runs / ".lock", **WORDS) as lock:
+        assert lock is not None
+        runs.rename(tmp_path / "elsewhere")
+        runs.symlink_to(runs)  # ELOOP, in place of what a network's disk says of itself
+        assert lock.hold()
+        runs.unlink()
+        (tmp_path / "elsewhere").rename(runs)
+        assert lock.hold()
+        assert lock.is_there
 
 
 FORKED = """

@@ -1,5 +1,6 @@
 """Run: it has one owner, its encoder says which pictures it takes, metrics keep their spelling."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,9 +9,9 @@ import pytest
 import torch
 
 import selfsight
-from selfsight import encoders
+from selfsight import atomic, checkpoint, encoders
 from selfsight.encoders import Encoder, build
-from selfsight.errors import SelfsightError
+from selfsight.errors import SelfsightError, Stopped
 from selfsight.run import Run
 
 SMALL = {"stem": 8, "widths": (8, 8)}
@@ -92,6 +93,47 @@ def test_a_run_that_fails_before_it_has_kept_anything_leaves_no_directory(tmp_pa
     assert list((tmp_path / "there").iterdir()) == []
 
 
+def ended(place: Path, error: type[BaseException], name: str) -> None:
+    with Run.begun(place) as run:
+        run.write_settings({"plan": {}})
+        (run.path / "results").mkdir()
+        if name:
+            (run.path / name).write_text("kept")
+        raise error("asked")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, Stopped])
+def test_who_is_asked_to_end_before_anything_is_learned_leaves_the_place_as_it_was(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    (tmp_path / "there").mkdir()
+    for name in ("new", "there"):
+        with pytest.raises(KeyboardInterrupt):
+            ended(tmp_path / name, error, "")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+    assert list((tmp_path / "there").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "name"),
+    [
+        (Stopped, "checkpoint.pt"),
+        (KeyboardInterrupt, "metrics.csv"),
+        (Stopped, "encoder.safetensors"),
+        (SelfsightError, ""),  # its sentence says how to go on
+    ],
+)
+def test_settings_stay_beside_what_was_learned_and_after_a_fault(
+    tmp_path: Path, error: type[BaseException], name: str
+) -> None:
+    with pytest.raises(error, match="asked"):
+        ended(tmp_path / "run", error, name)
+
+    assert (tmp_path / "run" / "settings.json").exists()
+    assert not name or (tmp_path / "run" / name).read_text() == "kept"
+
+
 def test_a_run_is_owned_once_and_says_by_whom(tmp_path: Path) -> None:
     with (
         Run.begun(tmp_path / "run") as run,
@@ -100,6 +142,37 @@ def test_a_run_is_owned_once_and_says_by_whom(tmp_path: Path) -> None:
     ):
         pass
     assert list((tmp_path / "run").iterdir()) == []  # no lock is left
+
+
+def test_whoever_is_refused_takes_nothing_away_that_the_owner_writes(tmp_path: Path) -> None:
+    left = f"checkpoint.pt.{'0' * 16}.part"
+    with Run.begun(tmp_path / "run") as run:
+        (run.path / "results").mkdir()
+        for place in (run.path, run.path / "results"):
+            (place / left).write_text("half")
+        for second in (Run.begun(run.path), Run(run.path).owned()):
+            with pytest.raises(SelfsightError, match="is being written by process"), second:
+                pass
+        assert (run.path / left).exists()
+        assert (run.path / "results" / left).exists()
+    with Run(run.path).owned():
+        assert not list(run.path.rglob("*.part"))
+
+
+def test_a_checkpoint_that_is_put_aside_is_not_taken_for_a_dead_processs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint.save(tmp_path, {"step": 1})
+    link = os.link
+
+    def linked_and_tidied(last: Path, part: Path) -> None:
+        link(last, part)
+        atomic.tidy(tmp_path)  # as by a command that writes something else into this folder
+
+    monkeypatch.setattr(os, "link", linked_and_tidied)
+    checkpoint.save(tmp_path, {"step": 2})
+
+    assert {path.name for path in tmp_path.iterdir()} == {checkpoint.LAST, checkpoint.BEFORE}
 
 
 def taken_away(run: Path) -> None:
@@ -125,6 +198,32 @@ def test_nothing_is_written_into_a_directory_that_is_no_longer_the_one_that_was_
         change(run.path)
         with pytest.raises(SelfsightError, match="run was moved or taken away while"):
             run.check_ours()
+
+
+def test_a_run_whose_lock_alone_was_removed_goes_on_and_is_still_owned(tmp_path: Path) -> None:
+    with Run.begun(tmp_path / "run") as run:
+        (run.path / ".lock").unlink()
+        run.check_ours()
+        with pytest.raises(SelfsightError, match="is being written by process"), run.owned():
+            pass
+    assert list(run.path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["results", "pictures"])
+def test_a_link_in_place_of_a_folder_of_a_run_is_refused_before_it_is_gone_on_with(
+    tmp_path: Path, name: str
+) -> None:
+    run = Run.create(tmp_path / "run")
+    (tmp_path / "theirs").mkdir()
+    (run.path / name).symlink_to(tmp_path / "theirs")
+    told = (
+        rf"run/{name} is a link, and nothing is written through it: a folder of ours is none\. "
+        "Move the folder that it leads to back in its place, or begin a new run .* --out$"
+    )
+
+    with pytest.raises(SelfsightError, match=told), run.owned():
+        pass
+    assert [path.name for path in run.path.iterdir()] == [name]
 
 
 def test_what_helps_a_run_that_cannot_be_written_is_to_go_on_with_it(tmp_path: Path) -> None:

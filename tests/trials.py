@@ -25,6 +25,7 @@ from undisturbed import CASES, FORMS, Whole, begun, prepared, stopped, typed, wh
 
 FLIPPED = 10  # bits
 PAGE = 4096  # bytes
+DRAWS = 4  # of a moment, each earlier than the one before, until the command has not ended by then
 PATIENCE = 120  # seconds after which a command is said to hang
 # Of a full disk: what the system says of one, or what was seen of it beforehand.
 TRUE_OF_FULL = re.compile(r"No space left|File too large|\bare free\b|\bis free\b")
@@ -79,12 +80,40 @@ class Trial:
             **more,
         )
 
-    def moment(self, deed: str, *arguments: object, way: str = "calls") -> str:
-        """Draw a moment of the command's life: -> Python that does the deed then."""
-        number = self.chance.randint(1, max(1, getattr(self.whole, way)))
+    def moment(self, share: float, deed: str, *arguments: object, way: str = "calls") -> str:
+        """Name a moment by its share of the command's life: -> Python that does the deed then."""
+        number = 1 + int(share * getattr(self.whole, way))
         self.put = f"{deed} {arguments} at {number} of its {getattr(self.whole, way)} {way}"
         told = ", ".join(map(repr, (way, number, deed, *arguments)))
         return f"import striking\nstriking.strike({told})"
+
+    def struck(
+        self, put: Callable[[float], int], hit: Callable[[int], bool] = lambda status: status != 0
+    ) -> int:
+        """Put a fault at a moment drawn, at an earlier one where the command had ended by then.
+
+        Every time it is put to the same state. What was put says in the end whether it hit.
+
+        Args:
+            put: Puts it to the command at a share of its life: -> the command's exit status.
+            hit: Whether it did, by that status.
+
+        Returns:
+            The exit status.
+        """
+        before, share, status = self.home.parent / "before", 1.0, 0
+        shutil.copytree(self.home, before)
+        for draw in range(DRAWS):
+            if draw:
+                shutil.rmtree(self.home)
+                shutil.copytree(before, self.home)
+            share *= self.chance.random()
+            status = put(share)
+            if hit(status):
+                break
+        self.put += f": {'it hit' if hit(status) else f'it never hit in {DRAWS} draws'}"
+        shutil.rmtree(before)
+        return status
 
     def ended_in_a_sentence(self, status: int, *, allowed: tuple[int, ...] = (0, 1)) -> None:
         """Require that a command ended as documented: by a status of these, and in words."""
@@ -125,32 +154,39 @@ def killed(trial: Trial) -> None:
     """Kill -9 at a moment of the whole life; sometimes the one that goes on is killed as well."""
     prepared(trial.name, trial.work, trial.home)
     puts: list[str] = []
+    by_clock = trial.name == "two processes" or trial.seed % 3 == 2
     for _ in range(1 + (trial.seed % 4 == 3)):
         words = trial.on() if puts else None
-        anew = trial.name == "two processes"
-        if anew or trial.seed % 3 == 2:
-            after = trial.chance.random() * trial.whole.seconds
-            puts.append(f"killed after {after:.2f} s of {trial.whole.seconds:.2f}")
-            process = trial.begun(words, anew=anew)
-            until = time.monotonic() + after
-            while time.monotonic() < until and not process.ended:
-                time.sleep(0.002)
-            process.kill()
-        else:
-            way = ("calls", "files")[trial.seed % 3]
-            status = trial.begun(words, first=trial.moment("signal", 9, way=way)).wait()
-            puts.append(trial.put)
-            trial.holds(status in (0, -9), f"to be killed, it ended with {status}")
+        trial.struck(lambda share, words=words: _killed_at(trial, share, words, by_clock=by_clock))
+        puts.append(trial.put)
     trial.put = ", then ".join(puts)
     trial.goes_on()
+
+
+def _killed_at(trial: Trial, share: float, words: list[str] | None, *, by_clock: bool) -> int:
+    """Kill a command at a share of its life: -> its exit status, 0 if it had ended before."""
+    if by_clock:
+        after = share * trial.whole.seconds
+        trial.put = f"killed after {after:.2f} s of {trial.whole.seconds:.2f}"
+        process = trial.begun(words, anew=trial.name == "two processes")
+        until = time.monotonic() + after
+        while time.monotonic() < until and not process.ended:
+            time.sleep(0.002)
+        process.kill()
+        status = process.wait()
+    else:
+        first = trial.moment(share, "signal", 9, way=("calls", "files")[trial.seed % 3])
+        status = trial.begun(words, first=first).wait()
+    trial.holds(status in (0, -9), f"to be killed, it ended with {status}")
+    return status
 
 
 def full(trial: Trial) -> None:
     """A disk that has no byte or file more at a moment: a true sentence, nothing lost or half."""
     try:
         own_mounts()
-    except OSError:
-        _limited(trial)
+    except OSError as forbidden:
+        _limited(trial, str(forbidden))
         return
     trial.home.mkdir(parents=True, exist_ok=True)
     mount(trial.home)
@@ -159,7 +195,8 @@ def full(trial: Trial) -> None:
     began = os.statvfs(trial.home)
     taken = (began.f_blocks - began.f_bfree) * began.f_frsize
     if way == "at a moment":
-        first = trial.moment("fill", str(trial.home), "filler", way="files")
+        share = trial.chance.random()
+        first = trial.moment(share, "fill", str(trial.home), "filler", way="files")
     elif way == "of bytes":
         size = taken + trial.chance.randint(PAGE, max(PAGE, trial.whole.of_files - taken))
         trial.put = f"a disk of {size:,} bytes, of which {taken:,} were taken"
@@ -175,12 +212,12 @@ def full(trial: Trial) -> None:
     _after_full(trial, status)
 
 
-def _limited(trial: Trial) -> None:
+def _limited(trial: Trial, why: str) -> None:
     """Put a limit to every file, where nobody may have a disk of its own."""
     prepared(trial.name, trial.work, trial.home)
     largest = max(one.stat().st_size for one in trial.whole.home.rglob("*") if one.is_file())
     limit = trial.chance.randint(1, largest)
-    trial.put = f"no file larger than {limit:,} bytes"
+    trial.put = f"no file larger than {limit:,} bytes, for want of a disk of its own ({why})"
     _after_full(trial, trial.begun(largest_file=limit).wait())
 
 
@@ -394,8 +431,13 @@ def asked_to_end(trial: Trial) -> None:
     """Ctrl-C, a polite kill, a closed terminal at a moment: it ends as documented, and goes on."""
     prepared(trial.name, trial.work, trial.home)
     number = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)[trial.seed % 3]
-    status = trial.begun(first=trial.moment("signal", int(number))).wait()
-    trial.ended_in_a_sentence(status, allowed=ENDED_AS_ASKED)
+
+    def put(share: float) -> int:
+        status = trial.begun(first=trial.moment(share, "signal", int(number))).wait()
+        trial.ended_in_a_sentence(status, allowed=ENDED_AS_ASKED)
+        return status
+
+    trial.struck(put)
     for name, held in belongings(trial.home).items():
         trial.holds(not held.startswith("unreadable"), f"{name} is {held}")
         trial.holds(not name.endswith(".part"), f"{name} was left")
@@ -411,8 +453,13 @@ def data_lost(trial: Trial) -> None:
     copy = shutil.copytree if place.is_dir() else shutil.copy2
     copy(place, kept)
     deed, more = ("cut", (trial.chance.random(),)) if trial.seed % 2 else ("remove", ())
-    status = trial.begun(first=trial.moment(deed, str(place), *more)).wait()
-    trial.ended_in_a_sentence(status)
+
+    def put(share: float) -> int:
+        status = trial.begun(first=trial.moment(share, deed, str(place), *more)).wait()
+        trial.ended_in_a_sentence(status)
+        return status
+
+    trial.struck(put, hit=lambda status: _size(place) < _size(kept))
     skipped = "skipped" in trial.said
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(place) if place.is_dir() else place.unlink()
@@ -424,6 +471,12 @@ def data_lost(trial: Trial) -> None:
     trial.holds(status == 0, f"with the pictures back it ended with {status}")
     if not skipped and "skipped" not in trial.said:
         trial.outcome()
+
+
+def _size(place: Path) -> int:
+    """Count the bytes of a file, or of all in a folder; 0 if there is none."""
+    files = [place] if place.is_file() else place.rglob("*")
+    return sum(one.stat().st_size for one in files if one.is_file())
 
 
 class Kind(NamedTuple):

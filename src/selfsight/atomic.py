@@ -187,6 +187,17 @@ def _in_the_way(path: Path) -> Path | None:
 
 
 def folder(path: Path, *, another: str = ANOTHER) -> Path:
+    """Make a folder ready as `writable` does, and take away what the dead left: -> the same path.
+
+    Raises:
+        SelfsightError: If it cannot be made, or nothing can be written there.
+    """
+    writable(path, another=another)
+    tidy(path)
+    return path
+
+
+def writable(path: Path, *, another: str = ANOTHER) -> Path:
     """Make a folder where there is none, and try whether it can be written: -> the same path.
 
     Whoever asks for it before the work begins is spared work that cannot be kept.
@@ -207,7 +218,6 @@ def folder(path: Path, *, another: str = ANOTHER) -> Path:
                 file.write(PAGE)
         finally:
             part.unlink()
-    tidy(path)
     return path
 
 
@@ -251,8 +261,8 @@ def refuse_link(path: Path, *, another: str = ANOTHER) -> None:
     """
     if path.is_symlink():
         raise SelfsightError(
-            f"{shown(str(path))} is a link, and nothing is written through it; take it away, "
-            f"{another}"
+            f"{shown(str(path))} is a link, and nothing is written through it: a folder of ours is "
+            f"none. Move the folder that it leads to back in its place, {another}"
         )
 
 

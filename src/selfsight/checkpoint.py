@@ -28,6 +28,7 @@ from selfsight.encoders.saved import compare
 from selfsight.encoders.soundness import unsound
 from selfsight.errors import SelfsightError, out_of_memory
 from selfsight.kept import Damaged, check_value, check_within, shortened
+from selfsight.locks import is_taken
 from selfsight.names import typed
 
 LAST, BEFORE = "checkpoint.pt", "checkpoint-before.pt"
@@ -74,12 +75,13 @@ def _put_aside(run: Path, another: str) -> None:
     if before.is_file() and before.samefile(last):
         return  # the next one could not be written; of two names of one file none is renamed
     part = run / f"{BEFORE}.{secrets.token_hex(8)}.part"  # as `atomic` names what it may tidy up
-    with atomic.blamed(before, another=another):
+    with atomic.blamed(before, another=another), last.open("rb") as file:
+        is_taken(file.fileno(), wait=True)  # the second name's too: whoever tidies lets it be
         try:
             os.link(last, part)
         except OSError:  # a file system without second names
             before.unlink(missing_ok=True)
-            atomic.write_bytes(before, last.read_bytes(), another=another)
+            atomic.write_bytes(before, file.read(), another=another)
         else:
             part.replace(before)
 

@@ -48,6 +48,11 @@ class Lock:
         self._process = os.getpid()
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | FLAGS, 0o666)
         _open.add(self._descriptor)
+        self._pin: int | None = None  # an open folder keeps its number, which no other has then
+        with suppress(OSError):  # Windows opens no folders
+            self._pin = os.open(path.parent, getattr(os, "O_PATH", os.O_RDONLY))
+            _open.add(self._pin)
+        self._folder = path.parent.stat()
         if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
             self.let_go()
             raise OSError(errno.EEXIST, "something other than a file lies there", str(path))
@@ -59,6 +64,34 @@ class Lock:
             return os.path.samestat(os.fstat(self._descriptor), self.path.lstat())
         except OSError:
             return False
+
+    def hold(self) -> bool:
+        """Hold on to it, anew where its file alone was taken away: -> whether it is held.
+
+        It is not where its folder is gone or another, or where another process has a lock there.
+        What the system cannot tell at the moment, as of a disk that is far away, costs no lock.
+        """
+        try:
+            if not os.path.samestat(self._folder, self.path.parent.stat()):
+                return False
+            if os.path.samestat(os.fstat(self._descriptor), self.path.lstat()):
+                return True
+        except FileNotFoundError:
+            if not os.path.lexists(self.path.parent):
+                return False
+        except NotADirectoryError:
+            return False
+        except OSError:
+            return True
+        try:
+            anew = _taken(self.path, wait=False)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        self._descriptor, anew._descriptor = anew._descriptor, self._descriptor
+        anew.let_go()
+        return True
 
     def take(self, *, wait: bool) -> None:
         """Lock it, and write into it who does.
@@ -81,8 +114,10 @@ class Lock:
         if remove and self.is_there:
             with suppress(OSError):
                 self.path.unlink()
-        _open.discard(self._descriptor)
-        os.close(self._descriptor)
+        for descriptor in (self._descriptor, self._pin):
+            if descriptor is not None:
+                _open.discard(descriptor)
+                os.close(descriptor)
 
 
 @contextmanager

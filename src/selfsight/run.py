@@ -22,7 +22,7 @@ from typing import Any
 from selfsight import atomic, checkpoint, encoders, kept
 from selfsight.encoders import Encoder
 from selfsight.encoders.saved import again
-from selfsight.errors import SelfsightError
+from selfsight.errors import SelfsightError, Stopped
 from selfsight.locks import Lock
 from selfsight.names import typed
 from selfsight.presence import ENCODER_FILE, SETTINGS, check_run
@@ -62,7 +62,7 @@ class Run:
         """
         run = cls(path)
         run._check_free()
-        atomic.folder(run.path, another=OUT)
+        atomic.writable(run.path, another=OUT)  # its owner tidies it
         return run
 
     @classmethod
@@ -70,20 +70,47 @@ class Run:
     def begun(cls, path: str | Path) -> Generator["Run"]:
         """Take a directory that is new or empty, and own it for the length of a block.
 
+        Who is asked to end before anything was learned leaves it as it was.
+
         Raises:
             SelfsightError: As `create` and `owned` say.
+            KeyboardInterrupt: In place of `Stopped`, if nothing is left to go on with.
         """
         new = not Path(path).exists()
         try:
             run = cls(path) if (Path(path) / LOCK).exists() else cls.create(path)
             with run.owned(otherwise=OUT):
                 run._check_free()  # another may have been here since, and have ended
-                yield run
+                try:
+                    yield run
+                except Stopped as stopped:
+                    if run._emptied():
+                        raise KeyboardInterrupt from stopped
+                    raise
+                except KeyboardInterrupt:
+                    run._emptied()
+                    raise
         except BaseException:
             if new:
                 with contextlib.suppress(OSError):
                     Path(path).rmdir()  # if nothing is in it yet
             raise
+
+    def _emptied(self) -> bool:
+        """Take settings away that nothing was learned by yet: -> whether nothing is left.
+
+        Where anything else lies beside them, a checkpoint or what a tracker wrote, it all stays.
+        """
+        if self._lock is not None and not self._lock.hold():
+            return False  # another's
+        with contextlib.suppress(OSError):
+            for name in (RESULTS, PICTURES):
+                if (self.path / name).is_dir():
+                    (self.path / name).rmdir()
+            if {path.name for path in self.path.iterdir()} <= {SETTINGS, LOCK}:
+                (self.path / SETTINGS).unlink(missing_ok=True)
+                return True
+        return False
 
     def _check_free(self) -> None:
         """Refuse a directory that holds something already."""
@@ -113,12 +140,14 @@ class Run:
                 written here.
         """
         another = "or begin a new run from its weights, elsewhere, with --from"
-        atomic.folder(self.path, another=another)
         for name in (RESULTS, PICTURES):
-            atomic.tidy(self.path / name)
+            atomic.refuse_link(self.path / name, another=f"{another} and --out")
+        atomic.writable(self.path, another=another)
         lock = self.path / LOCK
         with atomic.owned(self.path, lock, otherwise=otherwise, another=another) as self._lock:
             self._another = f"then go on with --resume {typed(self.path)}"
+            for place in (self.path, self.path / RESULTS, self.path / PICTURES):
+                atomic.tidy(place)  # only now: what another owner writes is his
             try:
                 yield
             finally:
@@ -127,14 +156,16 @@ class Run:
     def check_ours(self) -> None:
         """Refuse to write here once the directory is no longer the one that was owned.
 
+        A lock that was lost, as by who copies the directory, is taken anew.
+
         Raises:
-            SelfsightError: If it, or the lock in it, was taken away meanwhile.
+            SelfsightError: If it was taken away meanwhile, or another process owns it.
         """
-        if self._lock is not None and not self._lock.is_there:
+        if self._lock is not None and not self._lock.hold():
             raise SelfsightError(
                 f"{self.path} was moved or taken away while this process wrote there, or the "
-                f"{LOCK} in it was, so nothing more is written. What was saved there can be gone "
-                "on with by --resume, where it is now"
+                f"{LOCK} in it was and another process took it, so nothing more is written. What "
+                "was saved there can be gone on with by --resume, where it is now"
             )
 
     @classmethod
