@@ -10,9 +10,11 @@ import torch
 from PIL import Image
 
 import selfsight
+from selfsight import encoders
 from selfsight.cli import main
 from selfsight.data import open_data, read
 from selfsight.errors import UsageError
+from selfsight.subject import Subject
 
 pytestmark = pytest.mark.slow
 
@@ -127,6 +129,19 @@ def test_what_cannot_be_done_gets_a_sentence(
     monkeypatch.chdir(tmp_path)
     assert main(["embed", str(home / "run"), *words]) == status
     assert said in " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_of_timm_without_data_is_told_to_need_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = encoders.build("test_resnet", size=16, channels=3).eval()
+    subject = Subject("timm:test_resnet", network, 16, 0, None, None, None, "cpu")
+    monkeypatch.setattr("selfsight.embedding.subject_of", lambda *_, **__: subject)
+    monkeypatch.chdir(tmp_path)
+
+    assert main(["embed", "timm:test_resnet", "--out", "f.npz"]) == 2
+    assert "needs DATA: the pictures" in " ".join(capsys.readouterr().err.split())
     assert list(tmp_path.iterdir()) == []
 
 

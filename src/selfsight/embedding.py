@@ -55,7 +55,8 @@ def embed_as(settings: Embed) -> dict[str, Any]:
     check_layer(subject.encoder, settings.layer)
     data = settings.data or subject.data or ""
     path = Path(str(settings.out))
-    _check_place(path, Path(data))
+    if data:
+        _check_place(path, Path(data))
     lock = atomic.file_place(path, another=OUT).with_name(f".{path.name}.lock")
     with atomic.owned(path, lock, otherwise=OUT, another=OUT):
         record = _written(settings, subject, data, path)
@@ -68,9 +69,9 @@ def embed_as(settings: Embed) -> dict[str, Any]:
 
 def _written(settings: Embed, subject: Subject, data: str, path: Path) -> dict[str, Any]:
     """Write the file: -> what the record says of it."""
+    parts = subject.parts(settings.data, f"embed {settings.run} needs DATA: the pictures")
     if path.exists():
         console().print(f"{path} is replaced once everything is computed")
-    parts = subject.parts(settings.data, f"embed {settings.run} needs DATA: the pictures")
     say_unlabelled(parts.train, parts.test)
     subject = subject.seeing(parts.train, parts.test)
     about = {

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from selfsight.data import open_data, read
-from selfsight.data.header import MOST_UNPACKING, UNREMARKABLE, is_bomb
+from selfsight.data.decode import header_of
+from selfsight.data.header import LEAST_BOMB, MOST_UNPACKING, check_memory, is_bomb
 from selfsight.errors import SelfsightError
 
 BLOCK = bytes(1 << 20)
@@ -27,14 +28,33 @@ def png(value: int) -> bytes:
 
 
 def test_a_bomb_is_large_and_its_file_is_small() -> None:
-    assert not is_bomb(UNREMARKABLE, 1)
-    assert not is_bomb(UNREMARKABLE + 1, UNREMARKABLE)
-    assert is_bomb(UNREMARKABLE + 1, UNREMARKABLE // (MOST_UNPACKING + 1))
+    assert not is_bomb(LEAST_BOMB, LEAST_BOMB, 1)
+    assert not is_bomb(LEAST_BOMB + 1, LEAST_BOMB, LEAST_BOMB)
+    assert is_bomb(LEAST_BOMB + 1, LEAST_BOMB, LEAST_BOMB // (MOST_UNPACKING + 1))
+
+
+def test_masks_that_were_packed_well_are_read() -> None:
+    check_memory("masks", 9000 * 256 * 256, "", 1 << 32, packed=1_000_000)
+
+
+@pytest.mark.parametrize(("mode", "suffix"), [("1", "tif"), ("P", "png")])
+def test_plans_and_maps_that_were_packed_well_are_read(
+    tmp_path: Path, mode: str, suffix: str
+) -> None:
+    path = tmp_path / f"x.{suffix}"
+    options = {"compression": "group4"} if suffix == "tif" else {}
+    Image.new(mode, (9933, 14043) if suffix == "tif" else (11_000, 11_000)).save(path, **options)
+
+    with path.open("rb") as file:
+        found = header_of(file)
+
+    assert path.stat().st_size < found.height * found.width * found.channels // MOST_UNPACKING
+    assert found.height >= 11_000
 
 
 def test_an_npz_file_that_unpacks_to_a_gigabyte_is_refused_by_its_header(tmp_path: Path) -> None:
     array = io.BytesIO()
-    about = {"descr": "|u1", "fortran_order": False, "shape": (1024, 1024, 1024)}
+    about = {"descr": "|u1", "fortran_order": False, "shape": (1025, 1024, 1024)}
     np.lib.format.write_array_header_1_0(array, about)
     with zipfile.ZipFile(tmp_path / "x.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("images.npy", array.getvalue() + BLOCK)  # nobody finds it cut short
@@ -53,9 +73,9 @@ def test_a_header_of_gigabytes_is_not_unpacked(tmp_path: Path) -> None:
 
 
 def test_a_gzip_file_that_unpacks_to_a_gigabyte_is_refused_by_its_header(tmp_path: Path) -> None:
-    start = gzip.compress(struct.pack(">4L", 0x803, 600, 1024, 1024))
+    start = gzip.compress(struct.pack(">4L", 0x803, 1100, 1024, 1024))
     path = tmp_path / "x-images-idx3-ubyte.gz"
-    path.write_bytes(start + 600 * gzip.compress(BLOCK))
+    path.write_bytes(start + 1100 * gzip.compress(BLOCK))
 
     with pytest.raises(SelfsightError, match=r"over 100 times .* unpack it with gunzip"):
         open_data(path)
@@ -107,10 +127,10 @@ def test_pictures_that_stand_once_and_others_are_read_from_one_column(
 
 
 def test_rows_of_nothing_are_not_listed_by_the_million(tmp_path: Path) -> None:
-    rows = pa.nulls(4_000_000, pa.binary())
+    rows = pa.nulls(6_000_000, pa.binary())
     pq.write_table(pa.table({"image": rows}), tmp_path / "x.parquet")
 
-    with pytest.raises(SelfsightError, match=r"the list of the 4,000,000 rows .* over 100 times"):
+    with pytest.raises(SelfsightError, match=r"the list of the 6,000,000 rows .* over 100 times"):
         open_data(tmp_path / "x.parquet")
 
 

@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 from selfsight.data import Unreadable, open_data
+from selfsight.data import parquet as parquet_module
+from selfsight.data.parquet import ParquetTable
 
 ROWS = 3
 
@@ -83,3 +85,63 @@ def test_metadata_on_which_pyarrow_ends_the_process_makes_rows_unreadable(
     assert len(source) == ROWS
     with pytest.raises(Unreadable):
         source.decode(0)
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_pictures_of_a_large_file_or_a_large_group_are_read_as_they_stand(
+    tmp_path: Path, png: bytes, monkeypatch: pytest.MonkeyPatch, apart: bool
+) -> None:
+    asked: list[bool] = []
+    reads = pq.ParquetFile.read_row_group
+
+    def read(file: pq.ParquetFile, group: int, columns: list[str]) -> pa.Table:
+        found = reads(file, group, columns=columns)
+        asked.append(pa.types.is_dictionary(found.schema.field(0).type))
+        if asked[-1]:  # as of more than 2 GiB
+            raise pa.ArrowCapacityError("array cannot contain more than 2147483646 bytes")
+        return found
+
+    source = open_data(table(tmp_path / "x.parquet", png, [0, 1, 2])).train
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", read)
+    monkeypatch.setattr(parquet_module, "SMALL_FILE", 1 << 20 if apart else 1)
+
+    assert source.decode(0).shape == (1, 8, 8)
+    assert asked == ([True, False] if apart else [False])
+
+
+def test_labels_of_many_row_groups_are_read_many_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, png: bytes
+) -> None:
+    made = pa.table({"image": [png] * 300, "label": [k % 3 for k in range(300)]})
+    pq.write_table(made, tmp_path / "x.parquet", row_group_size=2)
+    asked: list[int] = []
+    reads = pq.ParquetFile.read_row_groups
+
+    def read(file: pq.ParquetFile, groups: list[int], columns: list[str]) -> pa.Table:
+        asked.append(len(groups))
+        return reads(file, groups, columns=columns)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_groups", read)
+    monkeypatch.setattr(parquet_module, "AT_ONCE", 10_000)
+    source = open_data(tmp_path / "x.parquet").train
+
+    assert source.labels is not None
+    assert source.labels.tolist() == [k % 3 for k in range(300)]
+    assert 1 < len(asked) < sum(asked) == 150
+
+
+def test_rows_of_several_files_are_named_by_file_even_past_an_empty_one(
+    tmp_path: Path, png: bytes
+) -> None:
+    paths = [table(tmp_path / name, png, [0, 1, 2]) for name in ("a.parquet", "c.parquet")]
+    empty = tmp_path / "b.parquet"
+    pq.write_table(pq.read_table(paths[0]).slice(0, 0), empty)
+
+    source = ParquetTable(paths[0], empty, paths[1])
+
+    assert [source.title(i) for i in (0, 2, 3, 5)] == [
+        "a.parquet row 0",
+        "a.parquet row 2",
+        "c.parquet row 0",
+        "c.parquet row 2",
+    ]

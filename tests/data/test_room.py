@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from selfsight.data.header import UNREMARKABLE, Unreadable, check_weight
+from selfsight.data.header import LEAST_BOMB, Unreadable, check_weight
 from selfsight.data.room import LARGE, SMALL, Room
 from selfsight.data.tiff_pixels import check_inflated
 
@@ -76,10 +76,10 @@ def test_memory_that_runs_out_is_the_fault_of_a_large_picture_alone() -> None:
 
 
 def test_a_picture_is_weighed_by_what_it_takes_and_what_its_file_is() -> None:
-    check_weight(UNREMARKABLE, UNREMARKABLE, 1)
-    check_weight(UNREMARKABLE + 1, UNREMARKABLE, UNREMARKABLE // 100 + 1)
+    check_weight(LEAST_BOMB, LEAST_BOMB, 1)
+    check_weight(LEAST_BOMB + 1, LEAST_BOMB, LEAST_BOMB // 100 + 1)
     with pytest.raises(Unreadable, match="over 100 times as much"):
-        check_weight(UNREMARKABLE + 1, UNREMARKABLE, UNREMARKABLE // 101)
+        check_weight(LEAST_BOMB + 1, LEAST_BOMB, LEAST_BOMB // 101)
     with pytest.raises(Unreadable, match="more than half"):
         check_weight(1 << 50, 1 << 50, 1 << 50)
 

@@ -13,7 +13,8 @@ LEAST_SIDE = 8  # pixels; no task has a crop smaller than this
 MOST_PIXELS = 178_000_000  # half a gigabyte in colour; Pillow's own limit for a certain bomb
 MOST_BYTES = 3 * MOST_PIXELS  # of a decoded picture, whatever its channels and depth
 
-UNREMARKABLE = 512 << 20  # bytes that anything may take in memory
+UNREMARKABLE = 512 << 20  # bytes that any picture may take while it is decoded
+LEAST_BOMB = 1 << 30  # bytes up to which nothing is a bomb: scanned plans take that, and masks
 MOST_UNPACKING = 100  # times its bytes in the file that something may take past that
 
 
@@ -82,7 +83,7 @@ def check_weight(needed: int, decoded: int, packed: int) -> None:
     """
     if needed <= UNREMARKABLE:
         return
-    if decoded > MOST_UNPACKING * packed:
+    if is_bomb(needed, decoded, packed):
         raise Unreadable(
             f"a file of {packed} bytes that would unpack to {decoded}: over {MOST_UNPACKING} times "
             "as much, not decoded"
@@ -94,14 +95,16 @@ def check_weight(needed: int, decoded: int, packed: int) -> None:
         )
 
 
-def is_bomb(unpacked: int, packed: int) -> bool:
+def is_bomb(needed: int, unpacked: int, packed: int, least: int = LEAST_BOMB) -> bool:
     """Tell a small file that unpacks to what fills the memory from a large one that does.
 
     Args:
-        unpacked: Bytes that it takes in memory.
+        needed: Bytes of memory that it takes.
+        unpacked: Bytes that it has unpacked.
         packed: Bytes that it has in its file.
+        least: Bytes of memory up to which nothing is one.
     """
-    return unpacked > UNREMARKABLE and unpacked > MOST_UNPACKING * packed
+    return needed > least and unpacked > MOST_UNPACKING * packed
 
 
 def check_memory(
@@ -119,7 +122,7 @@ def check_memory(
     Raises:
         SelfsightError: If it would, or is a bomb by `is_bomb`.
     """
-    if packed is not None and is_bomb(needed, packed):
+    if packed is not None and is_bomb(needed, needed, packed):
         raise SelfsightError(
             f"{what} takes {machine.size_in_words(needed)} in memory, out of "
             f"{machine.size_in_words(packed)} in the file: over {MOST_UNPACKING} times as much is "

@@ -10,6 +10,7 @@ import json
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO, NamedTuple
@@ -18,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from selfsight import machine
 from selfsight.data.classes import NO_LABELS, Labels, classes_of, labels_or_reason, unusable
 from selfsight.data.columns import LABELS, first_of
 from selfsight.data.header import Lost, Unreadable, check_memory
@@ -27,8 +29,10 @@ from selfsight.names import shown
 
 NAMES = "class"  # the column of the classes' names, beside one of their numbers
 NOBODY_KNOWS = -1  # how Hugging Face writes the labels of a contest's test part
+AT_ONCE = 4 << 20  # bytes of small row groups, by their metadata, whose labels are read together
 ROW_BYTES = 200  # that a row takes in lists of all, whatever it holds
 GROUPS_HELD = 2  # row groups kept in memory: the one being read, and its neighbour
+SMALL_FILE = 256 << 20  # bytes; only in a smaller one may few stand for more than there is
 
 
 class ParquetTable(EncodedSource):
@@ -58,6 +62,7 @@ class ParquetTable(EncodedSource):
         self._groups = [(k, g) for k, p in enumerate(self._pieces) for g in range(len(p.sizes))]
         sizes = [size for piece in self._pieces for size in piece.sizes]
         self._ends = np.cumsum([0, *sizes])  # (groups + 1,), where each row group starts and ends
+        self._firsts = np.cumsum([0, *(sum(piece.sizes) for piece in self._pieces)])[:-1]
         if self._ends[-1] == 0:
             raise SelfsightError(f"{self.name} holds no rows; give a file with pictures in it.")
         packed = sum(piece.state[0] for piece in self._pieces)
@@ -89,9 +94,8 @@ class ParquetTable(EncodedSource):
         """Name picture i for messages."""
         if len(self._paths) == 1:
             return f"row {i}"
-        file = self._groups[self._group_of(i)][0]
-        first = next(g for g, (other, _) in enumerate(self._groups) if other == file)
-        return f"{self._paths[file].name} row {i - int(self._ends[first])}"
+        file = int(np.searchsorted(self._firsts, i, side="right")) - 1
+        return f"{self._paths[file].name} row {i - int(self._firsts[file])}"
 
     def opened(self, i: int) -> BinaryIO:
         """Open its bytes for reading."""
@@ -129,9 +133,18 @@ class ParquetTable(EncodedSource):
             if state_of(file) != piece.state:
                 raise Lost(f"{path.name} has changed since it was opened")
         leaf = f"{self._column}.{self._inner}" if self._inner else self._column
-        # Values that stand once in the file, for the rows to name them, are kept once: one of a
-        # megabyte that a million rows name is no terabyte.
-        with _opened(path, piece.metadata, [leaf]) as opened:
+        if piece.state[0] < SMALL_FILE:
+            # Values that stand once in the file, for the rows to name them, are kept once: one of
+            # a megabyte that a million rows name is no terabyte.
+            with suppress(pa.ArrowCapacityError):  # over 2 GiB cannot be kept so
+                return self._pictures_of(path, piece, group, [leaf])
+        return self._pictures_of(path, piece, group)
+
+    def _pictures_of(
+        self, path: Path, piece: "_Piece", group: int, apart: Sequence[str] = ()
+    ) -> Any:
+        """Read the column of pictures of a row group, values of some columns kept apart."""
+        with _opened(path, piece.metadata, apart) as opened:
             return opened.read_row_group(group, columns=[self._column]).column(0)
 
 
@@ -241,18 +254,36 @@ def _columns(path: Path, piece: _Piece, *columns: str | None) -> dict[str, list[
     """Read some columns of a file, without the pictures."""
     names = [column for column in columns if column]
     words = [name for name in names if pa.types.is_string(piece.schema.field(name).type)]
+    what = f"{' and '.join(f'column `{name}`' for name in names)} of {path}"
     tables: list[pa.Table] = []
+    taken, memory = 0, machine.memory()
     with _opened(path, piece.metadata, words) as file:
-        for group in range(len(piece.sizes)):
-            tables.append(file.read_row_group(group, columns=names))
+        for groups in _together(_unpacked(piece)):
+            tables.append(file.read_row_groups(groups, columns=names))
+            taken += tables[-1].nbytes
             check_memory(
-                f"{' and '.join(f'column `{name}`' for name in names)} of {path}",
-                sum(table.nbytes for table in tables),
+                what,
+                taken,
                 "give one whole number or one word a picture",
+                memory,
                 packed=piece.state[0],
             )
     table = pa.concat_tables(tables)
     return {name: _values(table.column(name)) for name in names}
+
+
+def _together(sizes: Sequence[int]) -> Iterator[list[int]]:
+    """Split row groups of some sizes, in bytes, into those to read together, in their order."""
+    groups: list[int] = []
+    together = 0
+    for group, size in enumerate(sizes):
+        if groups and together + size > AT_ONCE:
+            yield groups
+            groups, together = [], 0
+        groups.append(group)
+        together += max(0, size)
+    if groups:
+        yield groups
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import cached_property
 
 from selfsight import machine
-from selfsight.data.header import MOST_UNPACKING, UNREMARKABLE, Unreadable
+from selfsight.data.header import UNREMARKABLE, Unreadable, is_bomb
 from selfsight.errors import out_of_memory
 
 SHARE = 8  # of this machine's memory one part, unless that is less than is unremarkable
@@ -74,7 +74,7 @@ class Room:
         mine = getattr(self._mine, "taken", None)
         if mine is None or needed < SMALL:
             return
-        if decoded > MOST_UNPACKING * packed and needed >= LARGE:
+        if is_bomb(needed, decoded, packed, LARGE - 1):
             needed = max(needed, self.most)
         with self._free:
             # Who has some already does not wait: two who waited for each other would for ever.
