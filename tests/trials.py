@@ -460,7 +460,7 @@ def data_lost(trial: Trial) -> None:
         return status
 
     trial.struck(put, hit=lambda status: _size(place) < _size(kept))
-    skipped = "skipped" in trial.said
+    skipped = _fewer(trial.said)
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(place) if place.is_dir() else place.unlink()
     copy(kept, place)
@@ -469,8 +469,13 @@ def data_lost(trial: Trial) -> None:
         trial.ended_in_a_sentence(status)
         return
     trial.holds(status == 0, f"with the pictures back it ended with {status}")
-    if not skipped and "skipped" not in trial.said:
+    if not skipped and not _fewer(trial.said):
         trial.outcome()
+
+
+def _fewer(said: str) -> bool:
+    """Tell whether a command said that it did not have all pictures."""
+    return "skipped" in said or "damaged or cut short" in said
 
 
 def _size(place: Path) -> int:

@@ -285,6 +285,7 @@ def test_of_a_shard_cut_short_the_whole_samples_are_kept(tmp_path: Path) -> None
 
         assert values(source) == expected
         assert classes_of(source) == ["a", "b", "c"][: len(expected)]
+        assert "x.tar is damaged or cut short" in "".join(source.notes)
 
 
 def test_a_shard_cut_before_its_first_picture_ends_is_refused(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ class LeftOut:
         self.links: list[str] = []  # that lead to nothing in their tar
         self.further = 0  # pictures of samples that have several
         self.twice = 0  # pictures that come again under the same name
+        self.cut: list[str] = []  # tar files that lack their end
         self.more: list[str] = []  # further sentences
 
     def take(self, folders: Iterable[str], file: str) -> bool:
@@ -97,6 +98,12 @@ class LeftOut:
             said.append(f"{_files(self.further)} beside the first of their samples")
         if self.twice:
             said.append(f"{_files(self.twice)} that another of the same name comes after")
+        if self.cut:
+            said.append(
+                f"what lay behind the place where {shown(self.cut[0])}"
+                f"{f' and {len(self.cut) - 1} more' if len(self.cut) > 1 else ''} is damaged or cut "
+                "short"
+            )
         return (*(f"left out of {self.name}: {what}" for what in said), *self.more)
 
 

@@ -77,7 +77,7 @@ def samples_in(path: Path, shard: int, title: str, left_out: LeftOut) -> list[Sa
     groups: dict[str, _Group] = {}
     links: list[tuple[str, str]] = []
     key, whole = "", True
-    for member in _members(path, shard):
+    for member in _members(path, shard, left_out):
         key = _key(member.name) if member.name else key
         if member.place is None and not member.leads_to:
             whole = False
@@ -96,6 +96,8 @@ def samples_in(path: Path, shard: int, title: str, left_out: LeftOut) -> list[Sa
     found = [s for group in groups.values() for s in _samples(group, title, left_out)]
     if not whole and not found:
         raise SelfsightError(f"{path} is damaged or cut short: no picture lies whole in it.")
+    if not whole:
+        left_out.cut.append(str(path))
     return found
 
 
@@ -199,10 +201,11 @@ class _Member(NamedTuple):
     leads_to: str = ""
 
 
-def _members(path: Path, shard: int) -> Iterator[_Member]:
+def _members(path: Path, shard: int, left_out: LeftOut) -> Iterator[_Member]:
     """Go through the files of a tar, and the links to them, in their order.
 
-    Where it is damaged the last one has no place, nor a name if that cannot be read either.
+    Where it is damaged the last one has no place, nor a name if that cannot be read either. One
+    that lacks the zeros at its end, as if it were cut between two of its files, is noted.
     """
     size, end = path.stat().st_size, 0
     try:
@@ -224,6 +227,8 @@ def _members(path: Path, shard: int) -> Iterator[_Member]:
                     yield _Member(name, None, posixpath.normpath(near))
             if _has_more(path, tar.offset):
                 yield _Member("", None)
+            elif tar.offset >= size:
+                left_out.cut.append(str(path))
     except (Unreadable, OSError, *DAMAGE):
         if end == 0:
             raise SelfsightError(
