@@ -99,11 +99,9 @@ class LeftOut:
         if self.twice:
             said.append(f"{_files(self.twice)} that another of the same name comes after")
         if self.cut:
-            said.append(
-                f"what lay behind the place where {shown(self.cut[0])}"
-                f"{f' and {len(self.cut) - 1} more' if len(self.cut) > 1 else ''} is damaged or cut "
-                "short"
-            )
+            more = f" and {len(self.cut) - 1} more" if len(self.cut) > 1 else ""
+            where = f"{shown(self.cut[0])}{more} is damaged or cut short"
+            said.append(f"what lay behind the place where {where}")
         return (*(f"left out of {self.name}: {what}" for what in said), *self.more)
 
 
