@@ -1,9 +1,12 @@
 """Processes: two train as one would; one's failure ends both with one message."""
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -223,3 +226,38 @@ def test_a_process_that_is_killed_ends_the_one_that_started_it(tmp_path: Path) -
     assert done.stderr.count("another process of this training ended without a word") == 1
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def of_group(number: int) -> list[int]:
+    """List the processes of a group that live, as Linux has them."""
+    found: list[int] = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            state, _, group = path.read_text().rpartition(") ")[2].split()[:3]
+            if int(group) == number and state != "Z":
+                found.append(int(path.parent.name))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_first_process_that_is_killed_leaves_no_other_that_waits_for_it(tmp_path: Path) -> None:
+    words = ["pretrain", *FAILING, str(tmp_path / "run")]
+    nowhere = subprocess.DEVNULL
+    first = subprocess.Popen(
+        [sys.executable, "-m", "selfsight", *words],
+        stdout=nowhere, stderr=nowhere, start_new_session=True,
+    )  # fmt: skip
+    while len(of_group(first.pid)) < 2 and first.poll() is None:
+        time.sleep(0.02)
+    first.kill()  # while the other is being loaded
+    first.wait()
+    until = time.monotonic() + 60
+    while of_group(first.pid) and time.monotonic() < until:
+        time.sleep(0.1)
+    left = of_group(first.pid)
+    for number in left:
+        os.kill(number, signal.SIGKILL)
+
+    assert left == []
+    assert first.returncode == -signal.SIGKILL

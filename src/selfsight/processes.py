@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from selfsight.settings import Pretrain
 
 T = TypeVar("T")
 
+FIRST = "SELFSIGHT_FIRST_PROCESS"  # variable by which others know the number of who started them
+SECONDS_BETWEEN_LOOKS = 0.5
 FAULT = "selfsight/fault"  # where a process leaves its fault for the first one to tell
 GRACE = 5.0  # seconds the first process has to notice by itself that another ended
 STATUS = {"usage": 2, "stopped": 130, "interrupted": 130}  # of exits; others are 1
@@ -126,7 +129,8 @@ def joined(devices: int, nodes: int, device: str) -> Generator[Processes]:
         return
     fabric = _checked(devices, nodes, device)
     watch = _Watch(fabric.strategy.launcher)
-    launch(fabric)
+    with _ending_with_the_first():
+        launch(fabric)
     here = Processes(dist.get_rank(), dist.get_world_size(), fabric.device)
     with _quiet_but_first(here):
         try:
@@ -143,6 +147,31 @@ def joined(devices: int, nodes: int, device: str) -> Generator[Processes]:
             raise SystemExit(_status(_kind(error))) from error
     dist.destroy_process_group()
     watch.end(patience=GRACE)
+
+
+@contextlib.contextmanager
+def _ending_with_the_first() -> Generator[None]:
+    """Have the processes that the first one starts in the block end when it has ended.
+
+    One that was killed while they load or look for each other would leave them waiting for half an
+    hour.
+    """
+    if (first := os.environ.get(FIRST)) is not None:  # this is one of those
+        threading.Thread(target=_end_after, args=(int(first),), daemon=True).start()
+        yield
+        return
+    os.environ[FIRST] = str(os.getpid())
+    try:
+        yield
+    finally:
+        del os.environ[FIRST]
+
+
+def _end_after(parent: int) -> None:
+    """End this process once it is no longer the child of its parent."""
+    while os.getppid() == parent:
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    os._exit(1)
 
 
 def _check_started(count: int) -> None:
@@ -212,7 +241,7 @@ class _Watch:
                 child.wait()
 
     def _watch(self) -> None:
-        while not self._over.wait(0.5):
+        while not self._over.wait(SECONDS_BETWEEN_LOOKS):
             self._takes_over()
             if any(child.poll() for child in self._children) and not self._over.wait(GRACE):
                 fault = _told_fault() or _lost()
