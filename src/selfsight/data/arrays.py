@@ -38,7 +38,7 @@ from selfsight.errors import SelfsightError, in_a_line
 
 MOST_CHANNELS = 64  # past this, a last axis is taken for one of space
 FEW_CHANNELS = 32  # up to this, a second axis before two of space is taken for channels
-AS_NPY = "save its arrays as .npy files in a folder, which are mapped and not loaded"
+AS_NPY = "save its arrays as .npy files in a folder, which are read row by row"
 HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,

@@ -121,7 +121,7 @@ def _from_arrays(name: str, held: Any) -> Source:
 
 
 def _from_idx(name: str, held: Any) -> Source:
-    """Map the pictures of MNIST and its relatives from the files that were fetched."""
+    """Read the pictures of MNIST and its relatives from the files that were fetched."""
     parts = open_idx_folder(Path(held.raw_folder))
     assert parts is not None  # torchvision has just read these files
     assert parts.test is not None
