@@ -18,6 +18,9 @@ from selfsight.tasks import load_task
 
 SIZE, CANVAS, CLASSES = 16, 18, 4  # sides in pixels; a task that asks for more gets more
 SAMPLES = 100  # pictures of the data that the tasks are told of
+# A training of a moment, as typed behind `selfsight`; --out is still to be said.
+PRETRAIN = ["pretrain", "digits", "--task", "rotation", "--encoder", "test_resnet"]
+PRETRAIN += ["--samples", "32", "--limit", "40", "--size", "16", "--batch", "8"]
 
 
 def needs_of(name: str) -> Needs:

@@ -11,22 +11,11 @@ from pathlib import Path
 import pytest
 
 from apart import Apart
+from making import PRETRAIN
 from selfsight import signals
 from selfsight.cli import main
 from selfsight.run import Run
 from selfsight.signals import AS_ONE, ENDING, Interruption
-
-PRETRAIN = [
-    "pretrain",
-    "digits",
-    "--task",
-    "rotation",
-    "--encoder",
-    "test_resnet",
-    "--samples",
-    "32",
-]
-PRETRAIN += ["--limit", "40", "--size", "16", "--batch", "8"]
 
 
 def ask(number: int = signal.SIGTERM) -> None:

@@ -14,21 +14,11 @@ import pytest
 
 import selfsight
 from apart import Apart
+from making import PRETRAIN
 from selfsight.cli import main
 from selfsight.progress import console
 from selfsight.streams import Lasting
 
-PRETRAIN = [
-    "pretrain",
-    "digits",
-    "--task",
-    "rotation",
-    "--encoder",
-    "test_resnet",
-    "--samples",
-    "32",
-]
-PRETRAIN += ["--limit", "40", "--size", "16", "--batch", "8"]
 FULL = Path("/dev/full")
 on_linux = pytest.mark.skipif(not FULL.exists(), reason="only Linux has a disk that is always full")
 

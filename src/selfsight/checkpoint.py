@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from selfsight import atomic
 from selfsight.encoders.saved import compare
 from selfsight.encoders.soundness import unsound
-from selfsight.errors import SelfsightError, out_of_memory
+from selfsight.errors import SelfsightError, in_a_line, out_of_memory
 from selfsight.kept import Damaged, check_value, check_within, shortened
 from selfsight.locks import is_taken
 from selfsight.names import typed
@@ -129,7 +129,7 @@ def read(path: Path, *, steps: int | None = None, run: Path | None = None) -> di
         if out_of_memory(error):
             raise
         remedy = "take another one" if run is None else _remedy(run, steps)
-        raise Damaged(path, _first_line(error), remedy) from error
+        raise Damaged(path, in_a_line(error), remedy) from error
 
 
 def _remedy(run: Path, steps: int | None) -> str:
@@ -336,11 +336,7 @@ def other(path: Path, error: Exception) -> Damaged:
     """Build the error of a checkpoint that is of another run."""
     return Damaged(
         path,
-        f"it must be of this run, and is not: {_first_line(error)}",
+        f"it must be of this run, and is not: {in_a_line(error)}",
         "put back the run's own settings.json and checkpoint, or start a new run from its encoder "
         f"with --from {typed(path.parent)}",
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0].rstrip(" .:")

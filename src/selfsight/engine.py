@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from selfsight.encoders import Encoder
 from selfsight.encoders.encoder import look_into
-from selfsight.errors import SelfsightError
+from selfsight.errors import SelfsightError, in_a_line
 from selfsight.score import Score
 
 Precision = Literal["f32", "bf16"]
@@ -191,8 +191,7 @@ def fault_of_compiling(
                 loss = cast(Score, twin(batch)).loss
             loss.backward()
     except RuntimeError as error:  # no compiler, or one that fails: its errors have this base alone
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        return lines[0]
+        return in_a_line(error)
     return None
 
 

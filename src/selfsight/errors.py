@@ -78,9 +78,10 @@ def _needing_less(settings: object) -> str:
 
 
 def in_a_line(error: Exception) -> str:
-    """Say in a line what a library says, which may quote a file that it cannot read."""
+    """Say in a line, without its end mark, what a library says, which may quote a whole file."""
     known = isinstance(error, OSError) and error.strerror
-    line = known or (str(error).splitlines() or [""])[0] or type(error).__name__
+    first = known or (str(error).strip().splitlines() or [""])[0]
+    line = first.rstrip(" .:") or type(error).__name__
     return line if len(line) <= QUOTED else f"{line[:QUOTED]}..."
 
 

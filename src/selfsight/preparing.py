@@ -26,7 +26,7 @@ from selfsight.data import (
 )
 from selfsight.data.source import labels_of
 from selfsight.encoders import Encoder, evaluating
-from selfsight.errors import SelfsightError, UsageError, out_of_memory
+from selfsight.errors import SelfsightError, UsageError, in_a_line, out_of_memory
 from selfsight.pace import completed
 from selfsight.parts import offered
 from selfsight.parts.gather import gathered
@@ -204,10 +204,9 @@ def tried(task: nn.Module, batches: Batches, of: Plan, *, processes: Processes =
     except (ValueError, AssertionError, RuntimeError) as error:  # networks refuse in many ways
         if out_of_memory(error):
             raise
-        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(" .:")
         raise UsageError(
             f"{of.task} on {of.size} px cannot be learned by encoder {of.encoder['name']}: "
-            f"{reason}; give a larger --size or another --encoder"
+            f"{in_a_line(error)}; give a larger --size or another --encoder"
         ) from error
     weights = cast(Encoder, twin.encoder).model.named_parameters()
     idle = dict.fromkeys(name.rpartition(".")[0] for name, p in weights if p.grad is None)

@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Generator
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 # Asked to end: Ctrl-C, a polite kill (a scheduler's, `timeout`'s), a terminal that was closed.
@@ -114,13 +114,8 @@ class Interruption:
         self._former = self._handling.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._handling.__exit__(kind, error, trace)
+    def __exit__(self, *_: object) -> None:
+        self._handling.__exit__(None, None, None)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         times = self._asked.again()

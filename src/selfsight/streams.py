@@ -11,7 +11,6 @@ import io
 import os
 import stat
 import sys
-from types import TracebackType
 from typing import Any, TextIO, cast
 
 # Of writing to what nobody reads any more: a pipe, a connection, a terminal.
@@ -108,12 +107,7 @@ class Standard:
         sys.stdout, sys.stderr = cast(TextIO, self.output), cast(TextIO, self.error)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for stream in (self.output, self.error):
             stream.flush()
             stream.let_go()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from selfsight import atomic, kept
-from selfsight.errors import SelfsightError
+from selfsight.errors import SelfsightError, in_a_line
 from selfsight.names import told
 from selfsight.progress import console
 
@@ -223,8 +223,9 @@ class Trackers:
                 getattr(tracker, what)(*told)
             except Exception as error:
                 del self._working[name]
-                first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-                console().print(f"--track {name} failed and is left out from here on: {first}")
+                console().print(
+                    f"--track {name} failed and is left out from here on: {in_a_line(error)}"
+                )
 
 
 def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

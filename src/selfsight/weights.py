@@ -20,6 +20,7 @@ from selfsight.names import typed
 from selfsight.parts.across import with_joint_statistics
 from selfsight.parts.together import Together
 from selfsight.plan import Plan
+from selfsight.presence import TIMM
 from selfsight.probes.baseline import some_rows
 from selfsight.run import SETTINGS, Run, load
 from selfsight.settings import Pretrain
@@ -44,8 +45,8 @@ def initial_encoder(settings: Pretrain, size: int, pictures: Pictures, device: s
         if settings.start is None:
             name = plan.encoder_name(settings.encoder, size, device)
             return encoders.build(name, size=size, channels=channels, **own)
-        if settings.start.startswith("timm:"):
-            name = settings.start.removeprefix("timm:")
+        if settings.start.startswith(TIMM):
+            name = settings.start.removeprefix(TIMM)
             return encoders.build(name, size=size, channels=channels, pretrained=True, **own)
         encoder = load(settings.start)
     asked = settings.encoder
@@ -66,8 +67,8 @@ def side_that_fits(settings: Pretrain, side: int, device: str) -> int:
     start = settings.start
     if start is None:
         return encoders.fitting_size(plan.encoder_name(settings.encoder, side, device), side)
-    if start.startswith("timm:"):
-        return encoders.fitting_size(start.removeprefix("timm:"), side)
+    if start.startswith(TIMM):
+        return encoders.fitting_size(start.removeprefix(TIMM), side)
     recipe = load(start).recipe
     return recipe.arguments.get("img_size") or encoders.fitting_size(recipe.name, side)
 
@@ -76,8 +77,8 @@ def told_of_channels(start: str | None, channels: int) -> tuple[str, ...]:
     """Say that weights of a network for other channels are carried over."""
     if start is None:
         return ()
-    if start.startswith("timm:"):
-        before = encoders.usual_channels(start.removeprefix("timm:"))
+    if start.startswith(TIMM):
+        before = encoders.usual_channels(start.removeprefix(TIMM))
     else:
         before = load(start).recipe.channels
     if before == channels:
@@ -115,7 +116,7 @@ def _built(of: Plan) -> tuple[nn.Module, Recipe]:
     with torch.random.fork_rng():
         torch.manual_seed(of.seed)
         recipe = dataclasses.replace(Recipe.from_json(of.encoder), feed=AS_IT_IS)
-        pretrained = (of.start or "").startswith("timm:")
+        pretrained = (of.start or "").startswith(TIMM)
         encoder = encoders.from_recipe(recipe, pretrained=pretrained)
         if of.start_found and not pretrained:
             begun = encoders.adapted(load(of.start_found), recipe.channels)

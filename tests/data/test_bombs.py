@@ -134,14 +134,19 @@ def test_rows_of_nothing_are_not_listed_by_the_million(tmp_path: Path) -> None:
         open_data(tmp_path / "x.parquet")
 
 
-def test_a_header_in_a_tar_that_is_longer_than_any_name_is_not_read(tmp_path: Path) -> None:
-    path = tmp_path / "x.tar"
+def tar_of(folder: Path, count: int) -> tuple[Path, int]:
+    """Write a tar of so many pictures: -> it, and where the next member would begin."""
+    path = folder / "x.tar"
     with tarfile.open(path, "w") as tar:
-        for k in range(2):
-            member = tarfile.TarInfo(f"{k}.png")
+        for k in range(count):
+            member = tarfile.TarInfo(f"{k:02d}.png")
             member.size = len(png(k))
             tar.addfile(member, io.BytesIO(png(k)))
-        end = tar.offset
+        return path, tar.offset
+
+
+def test_a_header_in_a_tar_that_is_longer_than_any_name_is_not_read(tmp_path: Path) -> None:
+    path, end = tar_of(tmp_path, 2)
     header = tarfile.TarInfo("long")
     header.type, header.size = tarfile.GNUTYPE_LONGNAME, 1 << 33
     with path.open("r+b") as file:
@@ -153,13 +158,7 @@ def test_a_header_in_a_tar_that_is_longer_than_any_name_is_not_read(tmp_path: Pa
 
 
 def test_a_member_of_gigabytes_is_skipped(tmp_path: Path) -> None:
-    path = tmp_path / "x.tar"
-    with tarfile.open(path, "w") as tar:
-        for k in range(20):
-            member = tarfile.TarInfo(f"{k:02d}.png")
-            member.size = len(png(k))
-            tar.addfile(member, io.BytesIO(png(k)))
-        end = tar.offset
+    path, end = tar_of(tmp_path, 20)
     member = tarfile.TarInfo("99.png")
     member.size = 5 << 30
     with path.open("r+b") as file:

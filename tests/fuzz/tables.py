@@ -106,7 +106,7 @@ def _pictures(draw: random.Random) -> pa.Array:
         lambda: pa.array([None, *({"bytes": one} for one in data[1:])]),
         lambda: pa.array([{"bytes": None}, *({"bytes": one} for one in data[1:])]),
         lambda: pa.array([[one] for one in data]),
-        lambda: pa.array([one[:50] for one in data], pa.binary(50)),
+        lambda: pa.array([one[:50].ljust(50, b"\0") for one in data], pa.binary(50)),
         lambda: pa.array(["/etc/passwd"] * COUNT),
         lambda: pa.array([{"bytes": {"bytes": one}} for one in data]),
         lambda: pa.array(data).dictionary_encode(),

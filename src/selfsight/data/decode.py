@@ -121,7 +121,8 @@ def header_of(file: BinaryIO) -> Header:
             return _header(facts.height, facts.width, 1 if grey else 3, 8, facts.orientation)
         file.seek(0)
         if _is_tiff(file):
-            return _header_of_tiff(tiff_facts(file), file)
+            facts = tiff_facts(file)
+            return _header_of_tiff(facts, _begun_tiff(facts, file), size)
         picture = _begun(file)
         channels = 1 if _is_grey(picture) else 3
         bits = _bits(picture)
@@ -155,7 +156,7 @@ def decoded(file: BinaryIO) -> Tensor:
         else:
             file = io.BytesIO(data)
         if _is_tiff(file):
-            return _decoded_tiff(file)
+            return _decoded_tiff(file, size)
         picture = _begun(file)
         bits = _bits(picture)
         usable(picture.height, picture.width, 1 if _is_grey(picture) else 3, bits)
@@ -270,22 +271,27 @@ def _is_tiff(file: BinaryIO) -> bool:
     return start in TIFF_SIGNATURES
 
 
-def _header_of_tiff(facts: TiffFacts, file: BinaryIO) -> Header:
-    """Check a TIFF's size, and turn it upright."""
+def _header_of_tiff(facts: TiffFacts, picture: TiffImageFile | None, size: int) -> Header:
+    """Check a TIFF's size, and turn it upright.
+
+    Args:
+        facts: What its header says.
+        picture: As Pillow has read that, see `_begun_tiff`.
+        size: Bytes of its file.
+    """
     channels, bits = facts.channels, facts.decoded_bits
-    if not for_tifffile(facts):
-        picture = _begun_tiff(file)
+    if picture is not None:
         channels, bits = 1 if _is_grey(picture) else 3, _bits(picture)
     usable(facts.height, facts.width, channels, bits)
-    _weight_of_tiff(facts, file).check(_size(file))
+    _weight_of_tiff(facts, picture).check(size)
     return _header(facts.height, facts.width, channels, bits, facts.orientation, facts.besides)
 
 
-def _weight_of_tiff(facts: TiffFacts, file: BinaryIO) -> _Weight:
+def _weight_of_tiff(facts: TiffFacts, picture: TiffImageFile | None) -> _Weight:
     """Weigh what is decoded strip by strip, a strip being as much as all of the picture."""
     stored = facts.samples * facts.pages * max(8, facts.bits) // 8  # bytes a pixel
-    if not for_tifffile(facts):
-        return _weight_of(_begun_tiff(file), stored)
+    if picture is not None:
+        return _weight_of(picture, stored)
     area = facts.height * facts.width
     decoded = area * facts.channels * facts.decoded_bits // 8
     # Its pages, and all of them together, and what is not opacity of these.
@@ -301,21 +307,24 @@ class _StoredTiff(TiffImageFile):
         self._size = self.im.size
 
 
-def _begun_tiff(file: BinaryIO) -> TiffImageFile:
-    """Let Pillow read the header."""
+def _begun_tiff(facts: TiffFacts, file: BinaryIO) -> TiffImageFile | None:
+    """Let Pillow read the header, once; None where tifffile decodes the picture."""
+    if for_tifffile(facts):
+        return None
     silence_libtiff()
     file.seek(0)
     return _StoredTiff(file)
 
 
-def _decoded_tiff(file: BinaryIO) -> Tensor:
-    """Decode a TIFF with the library that keeps it whole: -> (C, H, W) uint8 or uint16."""
+def _decoded_tiff(file: BinaryIO, size: int) -> Tensor:
+    """Decode a TIFF of so many bytes with the library that keeps it whole: -> (C, H, W)."""
     facts = tiff_facts(file)
-    _header_of_tiff(facts, file)  # checks the size
-    _weight_of_tiff(facts, file).take(_size(file))
-    if for_tifffile(facts):
+    picture = _begun_tiff(facts, file)
+    _header_of_tiff(facts, picture, size)  # checks the size
+    _weight_of_tiff(facts, picture).take(size)
+    if picture is None:
+        file.seek(0)
         return _upright(as_picture(decode_tiff(file, facts)), facts.orientation)
-    picture = _begun_tiff(file)
     picture.load()
     return _upright(_pixels_of_tiff(picture, facts), facts.orientation)
 

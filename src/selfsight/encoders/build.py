@@ -24,7 +24,7 @@ from selfsight.encoders.sizes import (
     size_step,
 )
 from selfsight.encoders.soundness import refuse_unsound
-from selfsight.errors import SelfsightError, UsageError, out_of_memory, unknown_name
+from selfsight.errors import SelfsightError, UsageError, in_a_line, out_of_memory, unknown_name
 from selfsight.kept import shortened
 
 REGISTERED = (alexnet, patch_dictionary, small, small_stem)  # with timm, by being imported
@@ -146,7 +146,7 @@ def _assembled(recipe: Recipe, *, pretrained: bool) -> Encoder:
             raise _cannot_fetch(recipe.name, error) from error
         raise UsageError(
             f"encoder {recipe.name!r} cannot be built with {recipe.arguments}: "
-            f"{_first_line(error)}; try another --encoder"
+            f"{in_a_line(error)}; try another --encoder"
         ) from error
 
 
@@ -155,7 +155,7 @@ def _wrong_size(recipe: Recipe, error: Exception | None = None) -> UsageError:
     if recipe.size % step:
         reason = f"the side must be a multiple of its patches' {step} px"
     elif isinstance(error, ValueError):  # a sentence of ours or timm's, not a clash of shapes
-        reason = _first_line(error)
+        reason = in_a_line(error)
     else:
         reason = "its layers do not fit together at this side"
     sides = nearest_sizes(recipe.name, recipe.arguments, recipe.size)
@@ -164,10 +164,6 @@ def _wrong_size(recipe: Recipe, error: Exception | None = None) -> UsageError:
         f"encoder {recipe.name!r} cannot be built for {recipe.channels} x {recipe.size} x "
         f"{recipe.size} pictures: {reason}; {remedy}"
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0].rstrip(" .:")
 
 
 def made(recipe: Recipe, *, pretrained: bool = False, measures: Measures | None = None) -> Encoder:

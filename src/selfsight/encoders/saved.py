@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import os
 import stat
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +26,7 @@ from selfsight.encoders.bounds import TooLarge, no_larger_than
 from selfsight.encoders.build import made
 from selfsight.encoders.encoder import Encoder, Recipe
 from selfsight.encoders.soundness import refuse_unsound
-from selfsight.errors import SelfsightError, out_of_memory
+from selfsight.errors import SelfsightError, in_a_line, out_of_memory
 from selfsight.kept import Damaged, check_value, read_record
 from selfsight.names import typed
 
@@ -124,7 +125,7 @@ def _read(files: _Files, remedy: str) -> Encoder:
     except _DAMAGE as error:
         if out_of_memory(error):
             raise
-        fault = f"what it says must fit {files.weights.name}, and does not: {_first_line(error)}"
+        fault = f"what it says must fit {files.weights.name}, and does not: {in_a_line(error)}"
         raise Damaged(files.recipe, fault, remedy) from error
 
 
@@ -160,13 +161,14 @@ def _read_weights(files: _Files, digests: list[str] | None, remedy: str) -> dict
     except _DAMAGE as error:
         if out_of_memory(error):
             raise
-        raise Damaged(files.weights, _first_line(error), remedy) from error
+        raise Damaged(files.weights, in_a_line(error), remedy) from error
 
 
 def _filled(recipe: Recipe, state: Mapping[str, Tensor]) -> Encoder:
     """Build the network of a recipe and fill it, once names and shapes are known to be right."""
     with torch.random.fork_rng(devices=[]), no_larger_than(v.shape for v in state.values()):
-        with torch.device("meta"):  # knows shapes and holds no numbers
+        with torch.device("meta"), warnings.catch_warnings():  # knows shapes, holds no numbers
+            warnings.simplefilter("ignore")  # of parts without numbers, which do not fit below
             twin = made(recipe)
         compare(twin.model.state_dict(), state)
         encoder = made(recipe, measures=twin.measures)
@@ -194,10 +196,6 @@ def compare(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
 
 def _told(value: Tensor) -> str:
     return " x ".join(map(str, value.shape)) or "one number"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0].rstrip(" .:")
 
 
 def again(run: Path, stem: str = "encoder") -> str:
