@@ -8,8 +8,9 @@ import math
 import os
 import weakref
 from collections import OrderedDict
+from io import FileIO
 from pathlib import Path
-from threading import RLock
+from threading import Lock
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from selfsight.errors import SelfsightError
 PAGE = 4096  # bytes that the system reads at least, however few are asked for
 HELD_BYTES = 32 << 20  # of the rows that are read at a time where a row lies scattered
 BLOCKS_HELD = 2  # of such rows: those being read, and their neighbours
+
+_moving = Lock()  # of files whose own place must be moved
 
 
 class FileArray:
@@ -56,7 +59,7 @@ class FileArray:
         except OSError as error:
             raise SelfsightError(f"{path} cannot be opened: {error.strerror or error}") from error
         weakref.finalize(self, self._file.close)
-        self._lock = RLock()  # of file and blocks
+        self._lock = Lock()  # of blocks
         self._blocks: OrderedDict[int, np.ndarray] = OrderedDict()
         most = os.fstat(self._file.fileno()).st_size - start
         if self.nbytes > most:
@@ -126,20 +129,39 @@ class FileArray:
         )
         return np.frombuffer(b"".join(parts), self.dtype).reshape(others, count)
 
-    def _read(self, at: int, count: int) -> bytes:
+    def _read(self, at: int, count: int) -> bytearray:
         """Read so many bytes from a place on."""
-        pieces: list[bytes] = []
+        found = bytearray(count)
         try:
-            with self._lock:
-                self._file.seek(at)
-                while count and (piece := self._file.read(count)):  # 2 GB at a time at most
-                    pieces.append(piece)
-                    count -= len(piece)
+            whole = filled(self._file, memoryview(found), at)
         except OSError as error:
             raise Lost(f"cannot be read: {error.strerror or error}") from error
-        if count:
+        if not whole:
             raise Lost(f"{self.path.name} has become shorter")
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return found
+
+
+def filled(file: FileIO, row: memoryview, at: int) -> bool:
+    """Fill bytes with those of a file from a place on: -> whether there are as many.
+
+    The file's own place is left alone where the system offers that: threads, and processes that
+    fork, share it.
+    """
+    done = 0
+    while done < len(row):  # 2 GB at a time at most
+        count = _some(file, row[done:], at + done)
+        if not count:
+            return False
+        done += count
+    return True
+
+
+def _some(file: FileIO, row: memoryview, at: int) -> int:
+    if hasattr(os, "preadv"):
+        return os.preadv(file.fileno(), [row], at)
+    with _moving:
+        file.seek(at)
+        return file.readinto(row)
 
 
 def cut_short(path: Path, promised: int, found: int) -> str:

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from io import BufferedWriter
 from pathlib import Path
-from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from selfsight.data.canvases import DTYPES, Canvases, Form, Taken
 from selfsight.data.decode import Unreadable
+from selfsight.data.file_array import filled
 from selfsight.data.pictures import Digest, fingerprint_of
 from selfsight.data.skipping import Failure
 from selfsight.errors import SelfsightError
@@ -70,7 +70,6 @@ class Mapped(Canvases):
         self._file = path.open("rb", buffering=0)
         weakref.finalize(self, self._file.close)
         self._each = Form(shape[1], bits).bytes_each(shape[3])
-        self._lock = Lock()
 
     def taken(self, rows: Tensor) -> Taken:
         """Read the pictures of `rows` (B,).
@@ -81,27 +80,25 @@ class Mapped(Canvases):
         """
         images = torch.empty((len(rows), *self.shape[1:]), dtype=self.dtype)
         raw = images.numpy().view(np.uint8).reshape(len(rows), self._each)
-        with self._lock:
-            for place in rows.argsort().tolist():  # in the order of the file
-                try:
-                    self._file.seek(int(rows[place]) * self._each)
-                    whole = self._file.readinto(raw[place].data) == self._each
-                except OSError as error:
-                    raise SelfsightError(
-                        f"{self.path} can no longer be read: {error.strerror or error}. Name "
-                        "another folder for it with SELFSIGHT_CACHE, and start again."
-                    ) from error
-                if not whole:
-                    raise SelfsightError(
-                        f"{self.path} has been cut short. Start again, and it will be written anew."
-                    )
-                if zlib.crc32(raw[place].data) != self._sums[int(rows[place])]:
-                    with suppress(OSError):  # without it this is no map
-                        self.path.with_name(ABOUT).unlink()
-                    raise SelfsightError(
-                        f"{self.path} is damaged: a picture in it is no longer what was written. "
-                        "Start again, and it will be written anew; if that recurs, see to the disk."
-                    )
+        for place in rows.argsort().tolist():  # in the order of the file
+            try:
+                whole = filled(self._file, raw[place].data, int(rows[place]) * self._each)
+            except OSError as error:
+                raise SelfsightError(
+                    f"{self.path} can no longer be read: {error.strerror or error}. Name "
+                    "another folder for it with SELFSIGHT_CACHE, and start again."
+                ) from error
+            if not whole:
+                raise SelfsightError(
+                    f"{self.path} has been cut short. Start again, and it will be written anew."
+                )
+            if zlib.crc32(raw[place].data) != self._sums[int(rows[place])]:
+                with suppress(OSError):  # without it this is no map
+                    self.path.with_name(ABOUT).unlink()
+                raise SelfsightError(
+                    f"{self.path} is damaged: a picture in it is no longer what was written. "
+                    "Start again, and it will be written anew; if that recurs, see to the disk."
+                )
         return Taken(images, self._extent.index_select(0, rows), rows)
 
 
