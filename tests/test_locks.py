@@ -16,7 +16,7 @@ import pytest
 
 from selfsight import locks
 from selfsight.errors import SelfsightError
-from selfsight.locks import alone, alone_if_free, owned
+from selfsight.locks import alone, alone_if_free, alone_or_refused
 
 WORDS = {"what": "runs/a", "otherwise": "or name another place"}
 
@@ -76,9 +76,9 @@ def test_who_waits_says_for_whom(tmp_path: Path, capsys: pytest.CaptureFixture[s
 HOLDER = """
 import sys, time
 from pathlib import Path
-from selfsight.locks import owned
+from selfsight.locks import alone_or_refused
 
-with owned(Path(sys.argv[1]), what="runs/a", otherwise=""):
+with alone_or_refused(Path(sys.argv[1]), what="runs/a", otherwise=""):
     print("begun", flush=True)
     time.sleep(600)
 """
@@ -95,12 +95,12 @@ def test_a_second_owner_is_refused_by_naming_the_first_until_that_is_dead(tmp_pa
             rf"\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d: -c {place} 'and more'; "
             "wait until that has ended, or name another place"
         )
-        with pytest.raises(SelfsightError, match=told), owned(place, **WORDS):
+        with pytest.raises(SelfsightError, match=told), alone_or_refused(place, **WORDS):
             pass
         first.send_signal(signal.SIGKILL)
     assert place.exists()
 
-    with owned(place, **WORDS) as lock:
+    with alone_or_refused(place, **WORDS) as lock:
         assert lock is not None
         assert f"process {os.getpid()} " in place.read_text()
     assert list(tmp_path.iterdir()) == []
@@ -111,12 +111,12 @@ def test_an_owner_knows_when_its_lock_or_the_folder_around_it_was_taken_away(
 ) -> None:
     place = tmp_path / "run" / ".lock"
     place.parent.mkdir()
-    with owned(place, **WORDS) as lock:
+    with alone_or_refused(place, **WORDS) as lock:
         assert lock is not None
         assert lock.is_there
         place.unlink()
         assert not lock.is_there
-        with owned(place, **WORDS):  # whoever takes the place now
+        with alone_or_refused(place, **WORDS):  # whoever takes the place now
             assert not lock.is_there
     assert list(place.parent.iterdir()) == []
 
@@ -141,13 +141,16 @@ def test_a_lock_whose_file_alone_was_taken_away_is_taken_anew(
     place = tmp_path / "run" / ".lock"
     place.parent.mkdir()
     descriptors = len(os.listdir("/dev/fd"))
-    with owned(place, **WORDS) as lock:
+    with alone_or_refused(place, **WORDS) as lock:
         assert lock is not None
         change(place)
         assert lock.hold()
         assert lock.is_there
         assert f"process {os.getpid()} " in place.read_text()
-        with pytest.raises(SelfsightError, match="is being written by"), owned(place, **WORDS):
+        with (
+            pytest.raises(SelfsightError, match="is being written by"),
+            alone_or_refused(place, **WORDS),
+        ):
             pass
     assert list(place.parent.iterdir()) == []
     assert len(os.listdir("/dev/fd")) == descriptors
@@ -155,10 +158,10 @@ def test_a_lock_whose_file_alone_was_taken_away_is_taken_anew(
 
 def test_a_lock_that_another_took_meanwhile_is_not_held(tmp_path: Path) -> None:
     place = tmp_path / ".lock"
-    with owned(place, **WORDS) as lock:
+    with alone_or_refused(place, **WORDS) as lock:
         assert lock is not None
         place.unlink()
-        with owned(place, **WORDS) as theirs:
+        with alone_or_refused(place, **WORDS) as theirs:
             assert theirs is not None
             assert not lock.hold()
             assert theirs.hold()
@@ -190,7 +193,7 @@ def test_a_lock_whose_folder_is_gone_or_another_is_not_held(
 ) -> None:
     folder = tmp_path / "runs" / "a"
     folder.mkdir(parents=True)
-    with owned(folder / ".lock", **WORDS) as lock:
+    with alone_or_refused(folder / ".lock", **WORDS) as lock:
         assert lock is not None
         change(folder)
         assert not lock.hold()
@@ -199,7 +202,7 @@ def test_a_lock_whose_folder_is_gone_or_another_is_not_held(
 def test_a_place_that_cannot_be_looked_at_for_a_moment_costs_no_lock(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     runs.mkdir()
-    with owned(runs / ".lock", **WORDS) as lock:
+    with alone_or_refused(runs / ".lock", **WORDS) as lock:
         assert lock is not None
         runs.rename(tmp_path / "elsewhere")
         runs.symlink_to(runs)  # ELOOP, in place of what a network's disk says of itself
@@ -213,10 +216,10 @@ def test_a_place_that_cannot_be_looked_at_for_a_moment_costs_no_lock(tmp_path: P
 FORKED = """
 import os, sys
 from pathlib import Path
-from selfsight.locks import alone_if_free, owned
+from selfsight.locks import alone_if_free, alone_or_refused
 
 place, read_write = Path(sys.argv[1]), os.pipe()
-with owned(place, what="runs/a", otherwise="") as lock:
+with alone_or_refused(place, what="runs/a", otherwise="") as lock:
     if not os.fork():  # leaves the block as its parent does, and stays
         lock.let_go(remove=True)
         os.close(read_write[1])
@@ -230,7 +233,7 @@ with owned(place, what="runs/a", otherwise="") as lock:
     with alone_if_free(place) as free:
         print(lock.is_there, free)
 print(place.exists())
-with owned(place, what="runs/a", otherwise=""):
+with alone_or_refused(place, what="runs/a", otherwise=""):
     print("again")
 """
 
@@ -256,7 +259,7 @@ def test_only_a_plain_file_is_ever_a_lock(tmp_path: Path, kind: str) -> None:
     with pytest.raises(OSError, match=r"symbolic links|something other|directory"), alone(place):
         pass
     with pytest.raises(OSError, match=r"symbolic links|something other|directory"):
-        owned(place, **WORDS).__enter__()
+        alone_or_refused(place, **WORDS).__enter__()
     assert theirs.read_text() == "theirs"
 
 
@@ -274,7 +277,7 @@ def test_where_there_are_no_locks_that_is_said_and_the_work_goes_on(
 
     for without in (Lockless, None):  # None: Windows
         monkeypatch.setattr(locks, "fcntl", without)
-        with owned(tmp_path / ".lock", **WORDS) as lock, alone(tmp_path / "other.lock"):
+        with alone_or_refused(tmp_path / ".lock", **WORDS) as lock, alone(tmp_path / "other.lock"):
             assert lock is None
         told = capsys.readouterr().err
         assert f"{tmp_path} lies on a file system without locks" in told

@@ -287,7 +287,7 @@ def kept_if_possible(what: str) -> Generator[None]:
 def owned(
     place: Path, lock: Path, *, otherwise: str = ANOTHER, another: str = ANOTHER
 ) -> Generator[Lock | None]:
-    """Own a file or folder for the length of a block, as `locks.owned` does.
+    """Own a file or folder for the length of a block, as `locks.alone_or_refused` does.
 
     Args:
         place: What is owned.
@@ -300,7 +300,7 @@ def owned(
     """
     with contextlib.ExitStack() as stack:
         with blamed(lock, another):
-            owning = locks.owned(lock, what=shown(str(place)), otherwise=otherwise)
+            owning = locks.alone_or_refused(lock, what=shown(str(place)), otherwise=otherwise)
             held = stack.enter_context(owning)
         yield held
 

@@ -34,7 +34,7 @@ _open: set[int] = set()  # descriptors of this process's locks; a fork of it clo
 
 
 class Lock:
-    """A lock's file, open; `alone` and `owned` make it.
+    """A lock's file, open; `alone` and `alone_or_refused` make it.
 
     Args:
         path: The file.
@@ -160,12 +160,12 @@ def alone_if_free(path: Path) -> Generator[bool]:
 
 
 @contextmanager
-def owned(path: Path, *, what: str, otherwise: str) -> Generator[Lock | None]:
+def alone_or_refused(path: Path, *, what: str, otherwise: str) -> Generator[Lock | None]:
     """Own something that is written for the length of a block, or refuse by naming who does.
 
     Args:
         path: The lock's file, in a folder that is there; it is removed at the end.
-        what: What is owned, as a sentence begins with it.
+        what: What is locked, as a sentence begins with it.
         otherwise: What to do if another owns it, after waiting: "or ...".
 
     Returns:
