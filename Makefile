@@ -50,7 +50,7 @@ test: $(INSTALLED)
 	$(PYTEST) -m "not learn and not gpu"
 
 kernels: $(INSTALLED)
-	ATEN_CPU_CAPABILITY=avx2 $(PYTEST) -m "$(FAST)" tests/augment tests/parts tests/tasks tests/probes
+	ATEN_CPU_CAPABILITY=avx2 $(PYTEST) -m "$(FAST)" tests/augment tests/layers tests/distributed tests/tasks tests/probes
 
 learn: $(INSTALLED)
 	$(PYTEST) -m learn

@@ -34,15 +34,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import selfsight
 from peers import METHODS, PASSES
-from selfsight import encoders, machine
-from selfsight.data import Pictures, open_data, read
+from selfsight import encoders
+from selfsight.data.pictures import Pictures, open_data, read
+from selfsight.distributed.engine import resolve_device
 from selfsight.encoders import Encoder
-from selfsight.engine import resolve_device
 from selfsight.errors import Stopped
 from selfsight.probes.features import Labelled
 from selfsight.probes.knn import vote
-from selfsight.run import SETTINGS, Run
-from selfsight.subject import encoded
+from selfsight.probes.subject import encoded
+from selfsight.system import machine
+from selfsight.training.run import SETTINGS, Run
 
 SIZE = 32
 NEIGHBOURS, TEMPERATURE = 200, 0.1

@@ -22,9 +22,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.io import ImageReadMode
 
-from selfsight.data import open_data, read
-from selfsight.data.walking import walked
-from selfsight.machine import processors
+from selfsight.data.pictures import open_data, read
+from selfsight.data.pictures.forms.walking import walked
+from selfsight.system.machine import processors
 
 SIDE = 96
 REPEATS = 7

@@ -17,14 +17,15 @@ from typing import Any, NamedTuple
 
 import torch
 
-from selfsight.batch import Images
-from selfsight.data import Order, Pictures, batch_at, open_data, read
+from selfsight.data.batches import Order, batch_at
+from selfsight.data.pictures import Pictures, open_data, read
+from selfsight.data.pictures.batch import Images
+from selfsight.distributed.engine import Engine, resolve_device
 from selfsight.encoders import Encoder, build
-from selfsight.engine import Engine, resolve_device
-from selfsight.plan import parameter_groups, rate_factor
 from selfsight.probes.baseline import untrained_encoder
 from selfsight.probes.measure import Answers, measure_one
 from selfsight.tasks.rotation import Rotation
+from selfsight.training.plan import parameter_groups, rate_factor
 
 SIZE, BATCH, LABELS, SEED = 32, 64, 5000, 0
 

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from selfsight.machine import cache_folder
+from selfsight.system.machine import cache_folder
 
 COUNT, SIDE = 5_000, 128
 STEPS, BATCH, SIZE = 60, 64, 96

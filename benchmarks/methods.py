@@ -25,11 +25,11 @@ import torch
 
 import selfsight
 from selfsight import encoders
-from selfsight.data import open_data, read
-from selfsight.engine import resolve_device
-from selfsight.plan import Plan
-from selfsight.run import SETTINGS, Run
-from selfsight.tasks import TASKS
+from selfsight.data.pictures import open_data, read
+from selfsight.distributed.engine import resolve_device
+from selfsight.tasks.table import TASKS
+from selfsight.training.plan import Plan
+from selfsight.training.run import SETTINGS, Run
 
 SEEDS = {"simclr": 3, "moco-v2": 3, "deepcluster": 3}  # of the others one
 PEER = "lightly-simclr"

@@ -31,16 +31,17 @@ from typing import Any, NamedTuple
 
 import torch
 
-from selfsight import encoders, machine
-from selfsight.data import open_data, read
-from selfsight.engine import resolve_device, threads
-from selfsight.plan import Plan
-from selfsight.preparing import prepared, source_of
-from selfsight.processes import ALONE
-from selfsight.run import Run
+from selfsight import encoders
+from selfsight.data.pictures import open_data, read
+from selfsight.distributed.engine import resolve_device, threads
+from selfsight.distributed.processes import ALONE
 from selfsight.settings import Pretrain
-from selfsight.tasks.describe import parsed_settings
-from selfsight.train import Training
+from selfsight.system import machine
+from selfsight.tasks.cards import parsed_settings
+from selfsight.training.loop import Training
+from selfsight.training.plan import Plan
+from selfsight.training.prepare import prepared, source_of
+from selfsight.training.run import Run
 
 SIZE, BATCH, WORKERS = 32, 256, 2
 LIMIT = 10_000  # pictures; more would not change what a step costs

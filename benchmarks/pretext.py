@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import selfsight
-from selfsight.run import Run
+from selfsight.training.run import Run
 
 
 class Trial(NamedTuple):

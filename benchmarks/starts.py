@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 import selfsight
-from selfsight.data import Pictures, open_data, read, split
+from selfsight.data.pictures import Pictures, open_data, read
+from selfsight.data.splitting import split
 from selfsight.encoders import Recipe, build
 from selfsight.probes.baseline import untrained_encoder
 from selfsight.probes.features import Network

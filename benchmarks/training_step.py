@@ -17,15 +17,15 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from selfsight.batch import Facts, LabelledImages
-from selfsight.data import Order, batch_at
-from selfsight.data.pictures import Pictures
+from selfsight.data.batches import Order, batch_at
+from selfsight.data.pictures.batch import LabelledImages
+from selfsight.data.pictures.collection import Pictures
+from selfsight.distributed.engine import Engine, Precision, resolve_device
 from selfsight.encoders import build
-from selfsight.engine import Engine, Precision, resolve_device
-from selfsight.parts.offered import after_step, before_step, look_at
-from selfsight.plan import parameter_groups, side_of_canvas
-from selfsight.score import Score
-from selfsight.tasks import TASKS, load_task
+from selfsight.tasks.base import Facts, Score
+from selfsight.tasks.offered import after_step, before_step, look_at
+from selfsight.tasks.table import TASKS, load_task
+from selfsight.training.plan import parameter_groups, side_of_canvas
 
 BATCH, CLASSES = 64, 10
 STORED = 2048  # pictures

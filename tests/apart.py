@@ -20,8 +20,18 @@ import torch
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
     [
-        *("selfsight.cli", "selfsight.pretraining", "selfsight.probing", "selfsight.embedding"),
-        *("selfsight.looking", "selfsight.looks", "selfsight.engine", "lightning_fabric"),
+        *(
+            "selfsight.cli",
+            "selfsight.commands.pretrain",
+            "selfsight.commands.probe",
+            "selfsight.commands.embed",
+        ),
+        *(
+            "selfsight.commands.look",
+            "selfsight.looks",
+            "selfsight.distributed.engine",
+            "lightning_fabric",
+        ),
     ]
 )
 HERE = multiprocessing.get_context("fork")  # forks of the asking process, if that has one thread

@@ -34,13 +34,14 @@ import numpy as np
 import torch
 
 import selfsight
-from selfsight.data import Source, open_data, read
-from selfsight.locks import alone
+from selfsight.data.pictures import open_data, read
+from selfsight.data.source import Source
 from selfsight.probes.baseline import kept_answers, untrained_encoder
 from selfsight.probes.measure import measure_one
 from selfsight.probes.sampling import choose_labelled
-from selfsight.run import Run
-from selfsight.subject import subject_of
+from selfsight.probes.subject import subject_of
+from selfsight.system.locks import alone
+from selfsight.training.run import Run
 
 SEEDS = (0, 1, 2)
 MARGIN = 3.0  # standard errors of a mean over seeds

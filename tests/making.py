@@ -11,10 +11,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from selfsight.augment.views import as_float
-from selfsight.batch import Epoch, Facts, Images, LabelledImages, Needs
+from selfsight.data.pictures.batch import Images, LabelledImages
 from selfsight.encoders import build, evaluating
-from selfsight.parts import offered
-from selfsight.tasks import load_task
+from selfsight.tasks import offered
+from selfsight.tasks.base import Epoch, Facts, Needs
+from selfsight.tasks.table import load_task
 
 SIZE, CANVAS, CLASSES = 16, 18, 4  # sides in pixels; a task that asks for more gets more
 SAMPLES = 100  # pictures of the data that the tasks are told of

@@ -14,9 +14,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from selfsight.data import Pictures
-from selfsight.signals import Interruption
-from selfsight.tasks import TASKS
+from selfsight.data.pictures import Pictures
+from selfsight.system.signals import Interruption
+from selfsight.tasks.table import TASKS
 
 
 @pytest.fixture

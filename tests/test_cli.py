@@ -18,7 +18,7 @@ from PIL import Image
 
 from apart import Apart
 from selfsight.cli import main
-from selfsight.tasks import TASKS
+from selfsight.tasks.table import TASKS
 
 pytestmark = pytest.mark.slow  # whole trainings, in processes of their own
 
@@ -399,7 +399,7 @@ def test_unequal_classes_make_a_blind_guess_cheap(
 WITH_LITTLE_MEMORY = """
 import resource, sys
 import torch
-import selfsight.embedding, selfsight.pretraining, selfsight.probing
+import selfsight.commands.embed, selfsight.commands.pretrain, selfsight.commands.probe
 from selfsight.cli import main
 
 torch.set_num_threads(1)

@@ -8,9 +8,9 @@ import torch
 
 import selfsight
 from selfsight import encoders
-from selfsight.batch import Images
+from selfsight.data.pictures.batch import Images
+from selfsight.distributed.engine import compile_encoders, fault_of_compiling, uncompile_encoders
 from selfsight.encoders.encoder import look_into
-from selfsight.engine import compile_encoders, fault_of_compiling, uncompile_encoders
 from selfsight.tasks.rotation import Rotation
 
 SHORT = {"encoder": "test_resnet", "size": 16, "batch": 8, "samples": 32, "precision": "f32"}

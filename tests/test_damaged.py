@@ -10,8 +10,8 @@ from PIL import Image
 from apart import Apart
 from fuzz.pictures import damaged_file, encoded
 from fuzz.worker import LIBJPEG
-from selfsight.data.canvases import Storage
-from selfsight.run import Run
+from selfsight.data.pictures.canvases import Storage
+from selfsight.training.run import Run
 
 pytestmark = pytest.mark.slow  # whole trainings, in processes of their own
 

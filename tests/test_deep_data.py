@@ -12,7 +12,7 @@ from PIL import Image
 
 import selfsight
 from selfsight.errors import SelfsightError
-from selfsight.run import Run
+from selfsight.training.run import Run
 
 pytestmark = pytest.mark.slow  # whole trainings
 

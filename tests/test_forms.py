@@ -15,11 +15,11 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import selfsight
-from selfsight.data.canvases import Storage
-from selfsight.data.decode import decoded
+from selfsight.data.pictures.canvases import Storage
+from selfsight.data.pictures.files.decode import decoded
 from selfsight.errors import SelfsightError
-from selfsight.run import Run
-from selfsight.train import Training
+from selfsight.training.loop import Training
+from selfsight.training.run import Run
 
 pytestmark = pytest.mark.slow  # whole trainings
 

@@ -11,7 +11,7 @@ from PIL import Image
 import selfsight
 from selfsight.cli import main
 from selfsight.errors import SelfsightError
-from selfsight.run import Run
+from selfsight.training.run import Run
 
 pytestmark = pytest.mark.slow
 

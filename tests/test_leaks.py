@@ -10,11 +10,11 @@ from safetensors.torch import load_file
 
 import selfsight
 from making import photographs
-from selfsight import probing
-from selfsight.data import Pictures
-from selfsight.data.pictures import Taken
-from selfsight.run import Run
-from selfsight.tasks import TASKS
+from selfsight.commands import probe
+from selfsight.data.pictures import Pictures
+from selfsight.data.pictures.collection import Taken
+from selfsight.tasks.table import TASKS
+from selfsight.training.run import Run
 
 pytestmark = pytest.mark.slow  # whole trainings and probes
 
@@ -107,8 +107,8 @@ def test_a_probe_that_is_fitted_on_test_pictures_is_found(
     noise: tuple[Run, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SELFSIGHT_CACHE", str(tmp_path / "cache"))
-    read = probing._pictures
-    monkeypatch.setattr(probing, "_pictures", lambda *asked: (read(*asked)[1],) * 2)
+    read = probe._pictures
+    monkeypatch.setattr(probe, "_pictures", lambda *asked: (read(*asked)[1],) * 2)
 
     with pytest.raises(AssertionError):
         check_at_chance(noise)

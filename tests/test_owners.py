@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from apart import Apart
-from selfsight import atomic
 from selfsight.cli import main
+from selfsight.system import atomic
 
 pytestmark = pytest.mark.slow  # whole trainings, and processes of their own
 
@@ -205,7 +205,9 @@ def test_a_record_that_no_longer_fits_leaves_the_one_before(home: Path, tmp_path
     assert apart(words, tmp_path / "said")[0] == 0
     before = (tmp_path / "knn.json").read_bytes()
     padded = "x" * 5000  # a record of more than a trial takes
-    longer = f"import selfsight.machine as m; m.described = lambda device: {{'gpu': {padded!r}}}"
+    longer = (
+        f"import selfsight.system.machine as m; m.described = lambda device: {{'gpu': {padded!r}}}"
+    )
 
     status, told = apart(words, tmp_path / "said", largest_file=5000, first=longer)
 
@@ -237,7 +239,7 @@ def test_a_curve_that_cannot_be_drawn_leaves_the_run_and_its_record(
     theirs.mkdir()
     words = ["pretrain", str(home / "photos"), *SHORT, "--samples", "32", "--probe-every", "2"]
     linked = (
-        "from pathlib import Path; from selfsight.train import Training; go = Training.go\n"
+        "from pathlib import Path; from selfsight.training.loop import Training; go = Training.go\n"
         "def linking(self):\n"
         f"    (self.run.path / 'pictures').symlink_to({str(theirs)!r})\n"
         "    go(self)\n"

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from selfsight.data import Header
-from selfsight.data.reading import read
+from selfsight.data.pictures import Header
+from selfsight.data.pictures.reading import read_aloud
+from selfsight.data.pictures.storing import read
 from selfsight.data.source import Source
-from selfsight.reading import read_aloud
 
 
 class Stacks(Source):

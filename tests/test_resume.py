@@ -19,11 +19,11 @@ import selfsight
 from apart import Apart
 from making import needs_of, photographs
 from selfsight.errors import SelfsightError, Stopped
-from selfsight.plan import Plan
-from selfsight.run import Run
-from selfsight.tasks import TASKS
-from selfsight.train import Training
-from selfsight.weights import built
+from selfsight.tasks.table import TASKS
+from selfsight.training.loop import Training
+from selfsight.training.plan import Plan
+from selfsight.training.run import Run
+from selfsight.training.weights import built
 
 pytestmark = pytest.mark.slow  # whole trainings, and processes of their own
 
@@ -63,7 +63,7 @@ def untimed_metrics(run: Path) -> list[list[str]]:
 @pytest.fixture
 def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a row of metrics be the mean of two steps."""
-    monkeypatch.setattr("selfsight.plan.ROWS_LOGGED", ROWS)
+    monkeypatch.setattr("selfsight.training.plan.ROWS_LOGGED", ROWS)
 
 
 @contextlib.contextmanager
@@ -226,13 +226,13 @@ def test_training_moves_every_filter_of_the_encoder(
 def test_a_frozen_encoder_is_found(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make = selfsight.train.make_optimizer
+    make = selfsight.training.loop.make_optimizer
 
     def without_the_encoder(task: Any, plan: Plan) -> torch.optim.Optimizer:
         task.encoder.requires_grad_(False)
         return make(task, plan)
 
-    monkeypatch.setattr("selfsight.train.make_optimizer", without_the_encoder)
+    monkeypatch.setattr("selfsight.training.loop.make_optimizer", without_the_encoder)
     begun(("rotation",), tmp_path / "frozen", pictures)
 
     assert unmoved(tmp_path / "frozen") != []

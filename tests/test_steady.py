@@ -11,10 +11,11 @@ import pytest
 import torch
 
 import selfsight
-from selfsight import machine, pace
 from selfsight.errors import UsageError
-from selfsight.run import Run
 from selfsight.settings import Pretrain
+from selfsight.system import machine
+from selfsight.training import pace
+from selfsight.training.run import Run
 
 SHORT: dict[str, Any] = {"encoder": "test_resnet", "size": 16, "batch": 16, "samples": 64}
 

@@ -11,8 +11,8 @@ from PIL import Image
 
 import selfsight
 from selfsight.errors import SelfsightError
-from selfsight.run import Run
-from selfsight.train import Training
+from selfsight.training.loop import Training
+from selfsight.training.run import Run
 
 SHORT: dict[str, Any] = {
     "task": "rotation", "samples": 64, "batch": 8, "size": 16, "storage": "stream",

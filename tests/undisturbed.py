@@ -26,8 +26,8 @@ from PIL import Image
 from apart import HERE, Apart
 from belongings import HOME, belongings
 from making import needs_of, photographs
-from selfsight.locks import alone
-from selfsight.tasks import TASKS
+from selfsight.system.locks import alone
+from selfsight.tasks.table import TASKS
 
 PICTURES, STEPS, BATCH = 40, 8, 8
 FORMS = {"folder": "", "npz": ".npz", "npy": ".npy", "parquet": ".parquet", "tar": ".tar"}

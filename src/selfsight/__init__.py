@@ -9,15 +9,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from selfsight.applying import apply
-    from selfsight.embedding import embed
+    from selfsight.commands.apply import apply
+    from selfsight.commands.demo import demo
+    from selfsight.commands.embed import embed
+    from selfsight.commands.look import look
+    from selfsight.commands.neighbours import neighbours
+    from selfsight.commands.pretrain import pretrain
+    from selfsight.commands.probe import probe
     from selfsight.errors import SelfsightError, UsageError
-    from selfsight.looking import look
-    from selfsight.neighbouring import neighbours
-    from selfsight.pretraining import pretrain
-    from selfsight.probing import probe
-    from selfsight.run import Run, load
-    from selfsight.studies.demo import demo
+    from selfsight.training.run import Run, load
 
 __all__ = [
     "Run",
@@ -34,17 +34,17 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Run": "selfsight.run",
+    "Run": "selfsight.training.run",
     "SelfsightError": "selfsight.errors",
     "UsageError": "selfsight.errors",
-    "apply": "selfsight.applying",
-    "demo": "selfsight.studies.demo",
-    "embed": "selfsight.embedding",
-    "load": "selfsight.run",
-    "look": "selfsight.looking",
-    "neighbours": "selfsight.neighbouring",
-    "pretrain": "selfsight.pretraining",
-    "probe": "selfsight.probing",
+    "apply": "selfsight.commands.apply",
+    "demo": "selfsight.commands.demo",
+    "embed": "selfsight.commands.embed",
+    "load": "selfsight.training.run",
+    "look": "selfsight.commands.look",
+    "neighbours": "selfsight.commands.neighbours",
+    "pretrain": "selfsight.commands.pretrain",
+    "probe": "selfsight.commands.probe",
 }
 
 

@@ -18,11 +18,12 @@ from typing import Any, NamedTuple
 
 import tyro
 
-from selfsight import presence, settings, signals
-from selfsight.atomic import json_text
+from selfsight import settings
 from selfsight.errors import SelfsightError, Stopped, UsageError, out_of_memory, unknown_name
-from selfsight.names import told
-from selfsight.streams import Standard
+from selfsight.system import presence, signals
+from selfsight.system.atomic import json_text
+from selfsight.system.names import told
+from selfsight.system.streams import Standard
 
 
 class Verb(NamedTuple):
@@ -37,25 +38,39 @@ class Verb(NamedTuple):
 
 
 VERBS: dict[str, Verb] = {
-    "demo": Verb(settings.Demo, "selfsight.studies.demo:demo_as", "selfsight.studies.demo:show"),
+    "demo": Verb(settings.Demo, "selfsight.commands.demo:demo_as", "selfsight.commands.demo:show"),
     "pretrain": Verb(
-        settings.Pretrain, "selfsight.pretraining:recorded", "selfsight.pretraining:show"
+        settings.Pretrain,
+        "selfsight.commands.pretrain:recorded",
+        "selfsight.commands.pretrain:show",
     ),
-    "probe": Verb(settings.Probe, "selfsight.probing:probe_as", "selfsight.probing:show"),
+    "probe": Verb(
+        settings.Probe, "selfsight.commands.probe:probe_as", "selfsight.commands.probe:show"
+    ),
     "neighbours": Verb(
         settings.Neighbours,
-        "selfsight.neighbouring:neighbours_as",
-        "selfsight.neighbouring:show",
+        "selfsight.commands.neighbours:neighbours_as",
+        "selfsight.commands.neighbours:show",
     ),
-    "look": Verb(settings.Look, "selfsight.looking:look_as", "selfsight.looking:show"),
-    "apply": Verb(settings.Apply, "selfsight.applying:apply_as", "selfsight.applying:show"),
-    "embed": Verb(settings.Embed, "selfsight.embedding:embed_as", "selfsight.embedding:show"),
-    "tasks": Verb(settings.Tasks, "selfsight.listing:tasks", "selfsight.listing:show_tasks"),
+    "look": Verb(settings.Look, "selfsight.commands.look:look_as", "selfsight.commands.look:show"),
+    "apply": Verb(
+        settings.Apply, "selfsight.commands.apply:apply_as", "selfsight.commands.apply:show"
+    ),
+    "embed": Verb(
+        settings.Embed, "selfsight.commands.embed:embed_as", "selfsight.commands.embed:show"
+    ),
+    "tasks": Verb(
+        settings.Tasks, "selfsight.commands.lists:tasks", "selfsight.commands.lists:show_tasks"
+    ),
     "datasets": Verb(
-        settings.Datasets, "selfsight.listing:datasets", "selfsight.listing:show_datasets"
+        settings.Datasets,
+        "selfsight.commands.lists:datasets",
+        "selfsight.commands.lists:show_datasets",
     ),
     "encoders": Verb(
-        settings.Encoders, "selfsight.listing:encoders", "selfsight.listing:show_encoders"
+        settings.Encoders,
+        "selfsight.commands.lists:encoders",
+        "selfsight.commands.lists:show_encoders",
     ),
 }
 

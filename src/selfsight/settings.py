@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, UseAppendAction, arg
 
 from selfsight.errors import UsageError, unknown_name
-from selfsight.tasks import row_of
+from selfsight.tasks.table import row_of
 
 PROBES = ("linear", "knn")
 DEVICES = ("auto", "cpu", "cuda")

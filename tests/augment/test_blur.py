@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import functional as reference
 
 from selfsight.augment import blur
 from selfsight.augment.blur import blurred, radius_of
-from selfsight.batch import Images
+from selfsight.data.pictures.batch import Images
 from selfsight.draws import Draws
 from selfsight.errors import UsageError
 

@@ -13,9 +13,9 @@ from selfsight.augment.colorless import (
     seen_at_size,
     without_colour,
 )
-from selfsight.batch import Images
-from selfsight.cielab import lab, lightness
+from selfsight.data.pictures.batch import Images
 from selfsight.encoders import build
+from selfsight.encoders.cielab import lab, lightness
 from selfsight.errors import UsageError
 
 

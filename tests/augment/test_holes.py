@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from selfsight.augment.holes import ASPECT, KINDS, KNOTS, Kind, grown, holes_in
-from selfsight.batch import Images
+from selfsight.data.pictures.batch import Images
 from selfsight.errors import UsageError
 
 every_kind = pytest.mark.parametrize("kind", KINDS)

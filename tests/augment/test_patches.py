@@ -10,7 +10,7 @@ from torch import Tensor
 
 from selfsight.augment import colors_dropped, resampled
 from selfsight.augment.patches import LEAST_PIXELS, shrunk_and_enlarged
-from selfsight.batch import Images
+from selfsight.data.pictures.batch import Images
 from selfsight.draws import Draws
 from selfsight.errors import UsageError
 

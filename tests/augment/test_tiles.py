@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from selfsight.augment.tiles import cut_tiles, put_together, side_of_tiles
-from selfsight.batch import Images
+from selfsight.data.pictures.batch import Images
 
 
 def numbered(count: int, side: int) -> Images:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import RandomResizedCrop
 
 from selfsight.augment.views import as_float, centre_view, random_boxes, random_view
-from selfsight.batch import Images
+from selfsight.data.pictures.batch import Images
 from selfsight.draws import Draws
 from selfsight.errors import UsageError
 

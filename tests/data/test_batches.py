@@ -6,8 +6,9 @@ import sys
 import pytest
 import torch
 
-from selfsight.batch import LabelledImages
-from selfsight.data import Order, Pictures, batch_at, open_data, read
+from selfsight.data.batches import Order, batch_at
+from selfsight.data.pictures import Pictures, open_data, read
+from selfsight.data.pictures.batch import LabelledImages
 from selfsight.errors import SelfsightError, UsageError
 
 

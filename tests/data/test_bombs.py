@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from selfsight.data import open_data, read
-from selfsight.data.decode import header_of
-from selfsight.data.header import LEAST_BOMB, MOST_UNPACKING, check_memory, is_bomb
+from selfsight.data.pictures import open_data, read
+from selfsight.data.pictures.files.decode import header_of
+from selfsight.data.pictures.files.header import LEAST_BOMB, MOST_UNPACKING, check_memory, is_bomb
 from selfsight.errors import SelfsightError
 
 BLOCK = bytes(1 << 20)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from selfsight.data.file_array import FileArray
-from selfsight.data.maps import Mapped
+from selfsight.data.pictures.maps import Mapped
 
 WANTED = np.arange(6 * 3 * 8 * 8).astype(np.uint8).reshape(6, 3, 8, 8)
 

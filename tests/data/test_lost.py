@@ -13,10 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
-from selfsight.data import Pictures, Unreadable, open_data, read
-from selfsight.data.canvases import Canvases
 from selfsight.data.file_array import FileArray
-from selfsight.data.header import Lost
+from selfsight.data.pictures import Pictures, Unreadable, open_data, read
+from selfsight.data.pictures.canvases import Canvases
+from selfsight.data.pictures.files.header import Lost
 from selfsight.data.source import Source
 from selfsight.errors import SelfsightError
 

@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from selfsight.data import open_data
-from selfsight.data.arrays import open_arrays
-from selfsight.data.parquet import ParquetTable
-from selfsight.data.photo import Photo
+from selfsight.data.pictures import open_data
+from selfsight.data.pictures.forms.arrays import open_arrays
+from selfsight.data.pictures.forms.parquet import ParquetTable
+from selfsight.data.pictures.forms.photo import Photo
 from selfsight.errors import SelfsightError
 
 IMAGES = np.zeros((10, 8, 8), np.uint8)  # 640 bytes

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image, ImageCms, ImageOps
 
-from selfsight.data.decode import decoded, header_of
+from selfsight.data.pictures.files.decode import decoded, header_of
 
 HEIGHT, WIDTH = 19, 26  # neither is whole bytes of one-bit pixels
 CHANCE = np.random.default_rng(0)

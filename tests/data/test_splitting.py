@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from selfsight.data.arrays import Arrays
-from selfsight.data.classes import Labels
+from selfsight.data.pictures.forms.arrays import Arrays
+from selfsight.data.pictures.forms.classes import Labels
 from selfsight.data.source import Source
 from selfsight.data.splitting import folds_of, split
 from selfsight.errors import SelfsightError, UsageError

@@ -10,16 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from selfsight.encoders import (
-    DEFAULT,
-    EXAMPLES,
-    OWN,
-    Encoder,
-    build,
-    from_recipe,
-    load,
-    save,
-)
+from selfsight.encoders import DEFAULT, EXAMPLES, OWN, Encoder, build, from_recipe, load, save
 from selfsight.errors import SelfsightError, UsageError
 
 SIDE = 32

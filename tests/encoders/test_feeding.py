@@ -6,8 +6,8 @@ import io
 import pytest
 import torch
 
-from selfsight.cielab import grey, lightness
 from selfsight.encoders import Encoder, Feed, Recipe, build, fed
+from selfsight.encoders.cielab import grey, lightness
 from selfsight.encoders.feeding import colors_projected, gradients, standardised
 from selfsight.errors import UsageError
 

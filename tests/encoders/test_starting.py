@@ -10,8 +10,8 @@ import torch
 import selfsight
 from selfsight.encoders import adapted
 from selfsight.errors import UsageError
-from selfsight.plan import Plan
-from selfsight.weights import built
+from selfsight.training.plan import Plan
+from selfsight.training.weights import built
 
 SIDE = 32
 BRIEF: dict[str, Any] = {"task": "rotation", "samples": 8, "batch": 8, "precision": "f32"}

@@ -24,8 +24,8 @@ from typing import NoReturn
 from fuzz import runs
 from fuzz.opening import KINDS, kind_of
 from fuzz.worker import MOST_SECONDS, Outcome, work
-from selfsight.names import told
-from selfsight.progress import Bar
+from selfsight.system.names import told
+from selfsight.system.progress import Bar
 
 PLACE = Path("build") / "fuzz"
 DONE, FINDINGS, TEMPLATES = "done.jsonl", "findings", "templates"
@@ -267,8 +267,8 @@ def _load_all() -> None:
     for name in (
         "lightning_fabric",
         "matplotlib.backends.backend_agg",
-        "selfsight.probing",
-        "selfsight.studies.demo",
+        "selfsight.commands.probe",
+        "selfsight.commands.demo",
     ):
         importlib.import_module(name)
 

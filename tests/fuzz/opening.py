@@ -15,13 +15,14 @@ import torch
 
 import selfsight
 from fuzz import pictures, runs, shards, tables
-from selfsight.advice import Trained
 from selfsight.cli import main
-from selfsight.data import Source, Unreadable, open_data, read, survey
+from selfsight.data.pictures import Unreadable, open_data, read, survey
+from selfsight.data.source import Source
 from selfsight.errors import SelfsightError, Stopped, UsageError
-from selfsight.names import told
-from selfsight.run import Run
-from selfsight.subject import subject_of
+from selfsight.probes.advice import Trained
+from selfsight.probes.subject import subject_of
+from selfsight.system.names import told
+from selfsight.training.run import Run
 
 LONGEST = 10_000  # characters of a sentence: a file is named, not quoted whole
 SEVERAL = 4  # pictures that are decoded, and that a batch has

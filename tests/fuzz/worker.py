@@ -22,8 +22,8 @@ from typing import IO, Any, NamedTuple
 import torch
 
 from fuzz.opening import KINDS, Fault, kind_of
-from selfsight.names import told
-from selfsight.reading import say_once
+from selfsight.data.pictures.reading import say_once
+from selfsight.system.names import told
 
 MOST_MEMORY = 1_500_000_000  # bytes of the process, at the most it ever had
 RESERVED = 3_000_000_000  # bytes of addresses that an input may take besides what there are

@@ -9,8 +9,8 @@ import pytest
 
 import selfsight
 from lessons import LESSONS, lesson_data, trained
-from selfsight.locks import alone
-from selfsight.run import Run
+from selfsight.system.locks import alone
+from selfsight.training.run import Run
 
 
 @pytest.fixture(scope="session")

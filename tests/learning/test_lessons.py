@@ -21,8 +21,8 @@ from lessons import (
     standard_error,
 )
 from selfsight.encoders import save
-from selfsight.run import Run
-from selfsight.tasks import TASKS
+from selfsight.tasks.table import TASKS
+from selfsight.training.run import Run
 
 Taught = Callable[[str], Run]
 Probed = Callable[..., dict[str, Any]]

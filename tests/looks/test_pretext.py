@@ -8,14 +8,23 @@ import torch
 from PIL import Image
 
 from selfsight.augment.views import random_view
-from selfsight.batch import Facts, Images, LabelledImages
-from selfsight.data import Pictures
+from selfsight.data.pictures import Pictures
+from selfsight.data.pictures.batch import Images, LabelledImages
 from selfsight.encoders import build
-from selfsight.looks import colourings, fillings, guesses, places, puzzles, turns, ways
 from selfsight.looks.held_out import HeldOut
 from selfsight.looks.pretext import LOOKS, LookAtAll, look_at_task, measured
 from selfsight.looks.sheet import CROSS, TICK
-from selfsight.tasks import TASKS, load_task
+from selfsight.looks.sheets import (
+    colorization,
+    colorization_vae,
+    inpainting,
+    jigsaw,
+    relative_position,
+    rotation,
+    supervised,
+)
+from selfsight.tasks.base import Facts
+from selfsight.tasks.table import TASKS, load_task
 
 SIDE, COUNT = 32, 5
 FACTS = Facts(samples=COUNT, classes=3, channels=3, side=SIDE, batch=COUNT)
@@ -120,7 +129,7 @@ def test_turns_are_marked_by_the_networks_own_guess() -> None:
     task = task_named("rotation")
     task.head.weight.zero_()
     task.head.bias.copy_(torch.tensor([0.0, 9.0, 0.0, 0.0]))
-    samples = turns.drawn(task, Images.of(some_pictures()), ()).samples
+    samples = rotation.drawn(task, Images.of(some_pictures()), ()).samples
 
     assert [cell.right for cell in samples[0]] == [False, True, False, False]
     assert samples[0][1].note.startswith(f"{TICK} a quarter left")
@@ -133,7 +142,9 @@ def test_guesses_name_the_true_class() -> None:
     task = task_named("supervised")
     task.head.weight.zero_()
     task.head.bias.copy_(torch.tensor([0.0, 9.0, 3.0]))
-    samples = guesses.drawn(task, a_batch(), ("cat", "dog", "a very long name of a class")).samples
+    samples = supervised.drawn(
+        task, a_batch(), ("cat", "dog", "a very long name of a class")
+    ).samples
 
     assert [cells[0].right for cells in samples] == [False, True, False, False, True]
     assert samples[1][0].note.startswith(f"{TICK} dog")
@@ -149,7 +160,7 @@ def test_puzzles_are_put_together_by_the_guess() -> None:
     last = task.joint[-1]
     last.weight.zero_()
     last.bias.copy_(9.0 * (torch.arange(len(last.bias)) == chosen))
-    samples = puzzles.drawn(task, batch, ()).samples
+    samples = jigsaw.drawn(task, batch, ()).samples
 
     question, answer, truth = samples[0]
     assert answer.right
@@ -173,7 +184,7 @@ def test_patches_lie_where_they_are_thought_to_be() -> None:
     last = task.joint[-1]
     last.weight.zero_()
     last.bias.copy_(9.0 * (torch.arange(8) == 7))
-    answer, truth = places.drawn(task, Images.of(some_pictures()), ()).samples[0]
+    answer, truth = relative_position.drawn(task, Images.of(some_pictures()), ()).samples[0]
     middle = slice(answer.picture.shape[1] // 3 + 1, 2 * (answer.picture.shape[1] // 3))
 
     assert answer.note == f"{CROSS} 1 of 8 right"
@@ -184,13 +195,13 @@ def test_patches_lie_where_they_are_thought_to_be() -> None:
 @torch.inference_mode()
 def test_colourings_keep_the_lightness_and_stand_beside_the_same_crop() -> None:
     task, batch = task_named("colorization"), Images.of(some_pictures())
-    sheet = colourings.drawn(task, batch, ())
+    sheet = colorization.drawn(task, batch, ())
     truth = random_view(batch, SIDE, scale=(task.least_scale, 1.0))
 
     assert list(sheet.columns) == ["question", "T → 0", "T = 0.38", "T = 1", "truth"]
     assert sheet.samples[0][-1].picture.equal(truth[0])
-    assert colourings.off(truth[0], task.hide(batch)[1][0]) == "off by 0.0"
-    figures = colourings.metrics(task, batch)
+    assert colorization.off(truth[0], task.hide(batch)[1][0]) == "off by 0.0"
+    figures = colorization.metrics(task, batch)
     assert figures["grey_error"] > 1
 
 
@@ -198,7 +209,7 @@ def test_colourings_keep_the_lightness_and_stand_beside_the_same_crop() -> None:
 def test_regression_has_one_answer() -> None:
     encoder = build("small", size=SIDE, arguments=SMALL)
     task: Any = load_task("colorization")(encoder, encoder.dim, size=SIDE, objective="regression")
-    sheet = colourings.drawn(task.eval(), Images.of(some_pictures()), ())
+    sheet = colorization.drawn(task.eval(), Images.of(some_pictures()), ())
 
     assert list(sheet.columns) == ["question", "answer", "truth"]
 
@@ -206,10 +217,10 @@ def test_regression_has_one_answer() -> None:
 @torch.inference_mode()
 def test_the_ways_differ_and_the_best_of_them_is_no_worse_than_the_first() -> None:
     task, batch = task_named("colorization-vae"), Images.of(some_pictures())
-    cells = ways.drawn(task, batch, ()).samples[0]
-    figures = ways.metrics(task, batch)
+    cells = colorization_vae.drawn(task, batch, ()).samples[0]
+    figures = colorization_vae.metrics(task, batch)
 
-    assert len(cells) == ways.SHOWN + 2
+    assert len(cells) == colorization_vae.SHOWN + 2
     assert not cells[1].picture.equal(cells[2].picture)
     assert figures["best_of"] <= figures["error"]
 
@@ -218,7 +229,7 @@ def test_the_ways_differ_and_the_best_of_them_is_no_worse_than_the_first() -> No
 def test_only_holes_are_painted() -> None:
     task, batch = task_named("inpainting"), Images.of(some_pictures())
     pictures, withheld = task.hide(batch)
-    samples = fillings.drawn(task, batch, ()).samples
+    samples = inpainting.drawn(task, batch, ()).samples
     for row, (question, answer, truth) in enumerate(samples):
         outside = (withheld.hole[row] == 0).expand(3, -1, -1)
         assert question.picture.equal(pictures[row])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from selfsight.looks.laid import EMPTY, laid
+from selfsight.looks.mosaic import EMPTY, laid
 from selfsight.looks.sheet import CROSS, TICK, Cell, Sheet, answered, draw_sheet, percent
 
 GREY = torch.full((3, 16, 16), 0.5)

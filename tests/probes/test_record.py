@@ -12,7 +12,7 @@ from selfsight.probes.features import Pixels
 from selfsight.probes.intervals import Gain
 from selfsight.probes.measure import Answers, measure
 from selfsight.probes.record import by_class, narrowing, rarest_third, result_record
-from selfsight.verdict import Shape
+from selfsight.probes.verdict import Shape
 
 KEYS = [
     *("probe", "metric", "unit", "chance", "labels", "test", "folds", "draws", "initialisations"),

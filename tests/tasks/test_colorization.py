@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from selfsight.batch import Images
-from selfsight.cielab import lab, lightness, linear_rgb, rgb
+from selfsight.data.pictures.batch import Images
 from selfsight.encoders import Encoder, Feed, build
+from selfsight.encoders.cielab import lab, lightness, linear_rgb, rgb
 from selfsight.errors import UsageError
-from selfsight.parts.color_bins import ColorBins
+from selfsight.layers.color_bins import ColorBins
 from selfsight.tasks.colorization import Colorization
 
 SIZE = 16

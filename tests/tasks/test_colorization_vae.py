@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from selfsight.batch import Images
-from selfsight.cielab import lab, lightness, rgb
+from selfsight.data.pictures.batch import Images
 from selfsight.draws import Draws
 from selfsight.encoders import build
+from selfsight.encoders.cielab import lab, lightness, rgb
 from selfsight.errors import UsageError
-from selfsight.parts.color_codes import closest_cost, divergence
+from selfsight.layers.color_codes import closest_cost, divergence
 from selfsight.tasks.colorization_vae import ColorizationVAE, Guess, Withheld
 
 SIZE = 16

@@ -10,8 +10,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from pair import Pair
-from selfsight.batch import Epoch, Facts, Images
+from selfsight.data.pictures.batch import Images
 from selfsight.encoders import Encoder, Feed, build
+from selfsight.tasks.base import Epoch, Facts
 from selfsight.tasks.deepcluster import DeepCluster, cluster_weights
 
 

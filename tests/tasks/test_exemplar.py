@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from selfsight.batch import Facts, Images
+from selfsight.data.pictures.batch import Images
 from selfsight.encoders import build
 from selfsight.errors import UsageError
+from selfsight.tasks.base import Facts
 from selfsight.tasks.exemplar import MOST, Exemplar
 
 SIZE = 12

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from selfsight.batch import Images
+from selfsight.data.pictures.batch import Images
 from selfsight.encoders import build
 from selfsight.tasks.inpainting import RIM, Inpainting, Withheld
 

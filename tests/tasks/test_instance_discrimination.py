@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from making import features_of
-from selfsight.batch import Epoch, Facts, Images
+from selfsight.data.pictures.batch import Images
 from selfsight.draws import Draws
 from selfsight.encoders import build
 from selfsight.errors import UsageError
+from selfsight.tasks.base import Epoch, Facts
 from selfsight.tasks.instance_discrimination import Asked, InstanceDiscrimination
 
 SIZE = 16

@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from selfsight.batch import Facts, Images
+from selfsight.data.pictures.batch import Images
 from selfsight.draws import Draws
 from selfsight.encoders import Encoder, build
+from selfsight.tasks.base import Facts
 from selfsight.tasks.jigsaw import Jigsaw
 
 PARTS = {"stem": 16, "widths": (16, 32)}

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from pair import Pair
 from selfsight.augment.color import ColorJitter
-from selfsight.batch import Facts, Images
+from selfsight.data.pictures.batch import Images
+from selfsight.distributed.gather import added, own, processes
 from selfsight.draws import Draws
 from selfsight.encoders import build
 from selfsight.errors import UsageError
-from selfsight.parts.gather import added, own, processes
-from selfsight.parts.heads import of_length_1
+from selfsight.layers.heads import of_length_1
+from selfsight.tasks.base import Facts
 from selfsight.tasks.moco import MoCo, Shuffled
 from selfsight.tasks.moco_v2 import MoCoV2
 

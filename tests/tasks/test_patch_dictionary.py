@@ -8,10 +8,11 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from selfsight.batch import Facts, Images
+from selfsight.data.pictures.batch import Images
 from selfsight.draws import Draws
 from selfsight.encoders import Encoder, build
 from selfsight.errors import UsageError
+from selfsight.tasks.base import Facts
 from selfsight.tasks.patch_dictionary import EPSILON, PatchDictionary, PatchesAlike
 
 SIZE = 16

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from making import features_of
-from selfsight.batch import Epoch, Facts, Images
+from selfsight.data.pictures.batch import Images
 from selfsight.draws import Draws
 from selfsight.encoders import build
+from selfsight.tasks.base import Epoch, Facts
 from selfsight.tasks.instance_discrimination import Asked
 from selfsight.tasks.pirl import PIRL, Embedded
 

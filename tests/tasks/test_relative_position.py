@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from selfsight.augment.tiles import cut_tiles
 from selfsight.augment.views import random_view
-from selfsight.batch import Images
+from selfsight.data.pictures.batch import Images
 from selfsight.draws import Draws
 from selfsight.encoders import Encoder, build
 from selfsight.tasks.relative_position import (

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from selfsight.batch import Images
+from selfsight.data.pictures.batch import Images
 from selfsight.tasks.rotation import Rotation, turn_all_ways
 
 

@@ -9,11 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from selfsight.batch import Facts, Images
+from selfsight.data.pictures.batch import Images
 from selfsight.draws import Draws
 from selfsight.encoders import build
 from selfsight.errors import UsageError
-from selfsight.parts.heads import of_length_1
+from selfsight.layers.heads import of_length_1
+from selfsight.tasks.base import Facts
 from selfsight.tasks.simclr import Partners, SimCLR
 
 

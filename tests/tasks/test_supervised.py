@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from selfsight.augment.views import random_view
-from selfsight.batch import Facts, Images, LabelledImages
+from selfsight.data.pictures.batch import Images, LabelledImages
+from selfsight.tasks.base import Facts
 from selfsight.tasks.supervised import Supervised
 
 

@@ -8,16 +8,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import selfsight.parts.gather as gather
+import selfsight.distributed.gather as gather
 from making import SAMPLES, batch_of, made, photographs, rows_of
 from pair import Pair
-from selfsight.engine import Engine
-from selfsight.parts import across, offered
-from selfsight.parts.across import with_joint_statistics
-from selfsight.parts.gather import added, own, processes
-from selfsight.parts.together import Together
-from selfsight.plan import parameter_groups, rate_factor
-from selfsight.tasks import TASKS
+from selfsight.distributed import statistics
+from selfsight.distributed.engine import Engine
+from selfsight.distributed.gather import added, own, processes
+from selfsight.distributed.statistics import with_joint_statistics
+from selfsight.tasks import offered
+from selfsight.tasks.mix import Together
+from selfsight.tasks.table import TASKS
+from selfsight.training.plan import parameter_groups, rate_factor
 
 BATCH, STEPS = 8, 10
 RATE, DECAY = 0.1 * BATCH / 64, 5e-4  # as a run chooses them for SGD
@@ -190,7 +191,7 @@ def _no_gradient_to_others(patch: pytest.MonkeyPatch) -> None:
 
 
 def _own_sums_behind_statistics(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(across, "added", lambda values: values)
+    patch.setattr(statistics, "added", lambda values: values)
 
 
 MISTAKES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {

@@ -1,9 +1,9 @@
 """Augmentation: on whole batches, on the device, a different draw for every sample."""
 
+from selfsight.augment.augmentation import Recipe, augmented
 from selfsight.augment.blur import blur
 from selfsight.augment.color import ColorJitter, jitter_colors, solarise
 from selfsight.augment.patches import colors_dropped, resampled
-from selfsight.augment.recipe import Recipe, augmented
 from selfsight.augment.views import random_view
 
 __all__ = [

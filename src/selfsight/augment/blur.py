@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from selfsight.augment.sums import Lines, filtered
-from selfsight.batch import Images, LabelledImages
+from selfsight.data.pictures.batch import Images, LabelledImages
 from selfsight.errors import UsageError
 
 NOTHING = 1e-12  # a weight this far below the middle's, which is 1, changes no bit of float32

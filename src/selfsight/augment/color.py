@@ -28,7 +28,7 @@ from torch import Tensor
 
 from selfsight.augment.ordered import greyed, one_after_another
 from selfsight.augment.sums import Lines, product, weighted_sums
-from selfsight.batch import Images, LabelledImages
+from selfsight.data.pictures.batch import Images, LabelledImages
 from selfsight.errors import UsageError
 
 LUMA = (0.299, 0.587, 0.114)

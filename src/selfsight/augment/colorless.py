@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selfsight.augment.views import centre_view
-from selfsight.batch import Images
-from selfsight.cielab import grey, lab, lightness, rgb
+from selfsight.data.pictures.batch import Images
 from selfsight.encoders import Encoder, Feed, fed
+from selfsight.encoders.cielab import grey, lab, lightness, rgb
 from selfsight.errors import UsageError
 
 STRIDE = 4  # pixels a step of the colours' grid

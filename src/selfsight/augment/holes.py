@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfsight.augment.sums import Lines, filtered
-from selfsight.batch import Images, LabelledImages
+from selfsight.data.pictures.batch import Images, LabelledImages
 from selfsight.errors import UsageError
 
 Kind = Literal["centre", "blocks", "free"]

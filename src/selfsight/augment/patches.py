@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from selfsight.augment.sums import Lines, filtered, weighted_sums
-from selfsight.batch import Images, LabelledImages
+from selfsight.data.pictures.batch import Images, LabelledImages
 from selfsight.encoders.feeding import GREY_LEVEL
 from selfsight.errors import UsageError
 

@@ -11,7 +11,7 @@ Cells are numbered in reading order: 0 is top left.
 import torch
 from torch import Tensor
 
-from selfsight.batch import Images
+from selfsight.data.pictures.batch import Images
 
 
 def side_of_tiles(size: int, grid: int, share: float) -> int:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from selfsight.augment.affine import FULL, crop_matrix, sample, turned
-from selfsight.batch import Images, LabelledImages
+from selfsight.data.pictures.batch import Images, LabelledImages
 from selfsight.errors import UsageError
 
 TRIES = 10

@@ -11,8 +11,8 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from selfsight.batch import Images, LabelledImages
-from selfsight.data.pictures import Pictures
+from selfsight.data.pictures.batch import Images, LabelledImages
+from selfsight.data.pictures.collection import Pictures
 from selfsight.draws import Draws
 from selfsight.errors import SelfsightError, UsageError
 
@@ -53,6 +53,14 @@ class Order:
             self._order = Draws(self.seed, epoch, torch.arange(self.count)).order("order")
             self._epoch = epoch
         return epoch, self._order[place * self.batch : (place + 1) * self.batch]
+
+
+def some_rows(count: int, most: int) -> Tensor:
+    """Choose rows in random order, the same every time: -> (at most `most`,) int64.
+
+    Not the first ones, and not in their order: pictures lie sorted by class.
+    """
+    return Draws(0, 0, torch.arange(count)).order("some rows")[:most]
 
 
 def batch_at(

@@ -14,7 +14,7 @@ from threading import Lock
 
 import numpy as np
 
-from selfsight.data.header import Lost, Unreadable
+from selfsight.data.pictures.files.header import Lost, Unreadable
 from selfsight.data.source import open_regular
 from selfsight.errors import SelfsightError
 

@@ -16,8 +16,8 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
-from selfsight.data.decode import Header, Unreadable, decoded, header_of, reasons
-from selfsight.data.scaling import Fit, fitted
+from selfsight.data.pictures.files.decode import Header, Unreadable, decoded, header_of, reasons
+from selfsight.data.pictures.scaling import Fit, fitted
 from selfsight.errors import SelfsightError
 
 LISTED = 10  # classes that a sentence names

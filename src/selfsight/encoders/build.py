@@ -16,16 +16,10 @@ from selfsight.encoders.encoder import (
     named_layers,
 )
 from selfsight.encoders.own import OWN
-from selfsight.encoders.sizes import (
-    fits,
-    nearest_sizes,
-    patch_side,
-    size_arguments,
-    size_step,
-)
+from selfsight.encoders.sizes import fits, nearest_sizes, patch_side, size_arguments, size_step
 from selfsight.encoders.soundness import refuse_unsound
 from selfsight.errors import SelfsightError, UsageError, in_a_line, out_of_memory, unknown_name
-from selfsight.kept import shortened
+from selfsight.system.kept import shortened
 
 REGISTERED = (alexnet, patch_dictionary, small, small_stem)  # with timm, by being imported
 DEFAULT = "small"

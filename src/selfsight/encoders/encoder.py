@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from selfsight.encoders.feeding import AS_IT_IS, Fed, Feed
 from selfsight.errors import UsageError
-from selfsight.kept import check, check_within, shortened
+from selfsight.system.kept import check, check_within, shortened
 
 MOST_CHANNELS, MOST_SIDE = 2**16, 2**15  # of pictures; more in a file of ours is damage
 MOST_MEASURE = 2**20  # of a network

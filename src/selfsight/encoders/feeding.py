@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from selfsight.cielab import lightness
+from selfsight.encoders.cielab import lightness
 from selfsight.errors import UsageError
 
 Colours = Literal["all", "projected", "lightness", "sobel"]

@@ -21,14 +21,14 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from selfsight.atomic import ANOTHER, write_bytes, write_json
 from selfsight.encoders.bounds import TooLarge, no_larger_than
 from selfsight.encoders.build import made
 from selfsight.encoders.encoder import Encoder, Recipe
 from selfsight.encoders.soundness import refuse_unsound
 from selfsight.errors import SelfsightError, in_a_line, out_of_memory
-from selfsight.kept import Damaged, check_value, read_record
-from selfsight.names import typed
+from selfsight.system.atomic import ANOTHER, write_bytes, write_json
+from selfsight.system.kept import Damaged, check_value, read_record
+from selfsight.system.names import typed
 
 WEIGHTS = "weights"  # the key of the hashes, beside those of the recipe
 _COPY = "copy both files anew"

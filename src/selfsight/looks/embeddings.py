@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from selfsight import atomic
 from selfsight.errors import SelfsightError
-from selfsight.run import OUT
+from selfsight.system import atomic
+from selfsight.training.run import OUT
 
 ROWS_A_GROUP = 4096  # of Parquet
 UNLABELLED = -1  # the class number of a picture without a class, where others have one

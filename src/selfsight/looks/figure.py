@@ -7,9 +7,9 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from selfsight import atomic
-from selfsight.data.signature import SIGNED
-from selfsight.names import told
+from selfsight.data.pictures.files.signature import SIGNED
+from selfsight.system import atomic
+from selfsight.system.names import told
 
 
 def save_figure(figure: Figure, path: Path) -> None:

@@ -4,17 +4,20 @@ from typing import NamedTuple
 
 import torch
 
-from selfsight.batch import Images, LabelledImages, Needs
-from selfsight.data import Parts, Pictures, Source, Tiles, batch_at, split
-from selfsight.data.reading import chosen_rows
-from selfsight.data.source import View, labels_of
+from selfsight.data.batches import batch_at
+from selfsight.data.pictures import Pictures, Tiles
+from selfsight.data.pictures.batch import Images, LabelledImages
+from selfsight.data.pictures.reading import read_aloud
+from selfsight.data.pictures.storing import chosen_rows
+from selfsight.data.source import Parts, Source, View, labels_of
+from selfsight.data.splitting import split
 from selfsight.errors import SelfsightError
-from selfsight.looks.gallery import random_order
-from selfsight.overlap import same_data
-from selfsight.plan import Plan
-from selfsight.preparing import needs_of
-from selfsight.reading import read_aloud
-from selfsight.subject import Subject
+from selfsight.looks.neighbours.gallery import random_order
+from selfsight.probes.overlap import same_data
+from selfsight.probes.subject import Subject
+from selfsight.tasks.base import Needs
+from selfsight.training.plan import Plan
+from selfsight.training.prepare import needs_of
 
 Batch = Images | LabelledImages
 

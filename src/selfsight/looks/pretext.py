@@ -11,24 +11,23 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import nn
 
-from selfsight.batch import Needs
 from selfsight.errors import SelfsightError
-from selfsight.looks import (
-    clusters,
-    colourings,
-    dictionary,
-    fillings,
-    guesses,
-    partners,
-    places,
-    puzzles,
-    turns,
-    ways,
-)
 from selfsight.looks.held_out import HeldOut
 from selfsight.looks.sheet import Sheet, draw_sheet
-from selfsight.progress import Bar
-from selfsight.score import Score
+from selfsight.looks.sheets import (
+    colorization,
+    colorization_vae,
+    contrast,
+    deepcluster,
+    inpainting,
+    jigsaw,
+    patch_dictionary,
+    relative_position,
+    rotation,
+    supervised,
+)
+from selfsight.system.progress import Bar
+from selfsight.tasks.base import Needs, Score
 
 BATCH = 64  # pictures at a time
 
@@ -64,21 +63,23 @@ class LookAtAll(NamedTuple):
 
 
 LOOKS: dict[str, Look | LookAtAll] = {
-    "relative-position": Look(places.drawn, places.said),
-    "jigsaw": Look(puzzles.drawn, puzzles.said),
-    "colorization": Look(colourings.drawn, colourings.said, colourings.metrics),
-    "colorization-vae": Look(ways.drawn, ways.said, ways.metrics),
-    "inpainting": Look(fillings.drawn, fillings.said),
-    "rotation": Look(turns.drawn, turns.said),
-    "simclr": LookAtAll(partners.asked, partners.said),
-    "moco": LookAtAll(partners.asked, partners.said),
-    "moco-v2": LookAtAll(partners.asked, partners.said),
-    "exemplar": LookAtAll(partners.asked, partners.said),
-    "instance-discrimination": LookAtAll(partners.asked, partners.said),
-    "pirl": LookAtAll(partners.asked, partners.said),
-    "deepcluster": LookAtAll(clusters.asked, clusters.said),
-    "patch-dictionary": LookAtAll(dictionary.asked, dictionary.said),
-    "supervised": Look(guesses.drawn, guesses.said),
+    "relative-position": Look(relative_position.drawn, relative_position.said),
+    "jigsaw": Look(jigsaw.drawn, jigsaw.said),
+    "colorization": Look(colorization.drawn, colorization.said, colorization.metrics),
+    "colorization-vae": Look(
+        colorization_vae.drawn, colorization_vae.said, colorization_vae.metrics
+    ),
+    "inpainting": Look(inpainting.drawn, inpainting.said),
+    "rotation": Look(rotation.drawn, rotation.said),
+    "simclr": LookAtAll(contrast.asked, contrast.said),
+    "moco": LookAtAll(contrast.asked, contrast.said),
+    "moco-v2": LookAtAll(contrast.asked, contrast.said),
+    "exemplar": LookAtAll(contrast.asked, contrast.said),
+    "instance-discrimination": LookAtAll(contrast.asked, contrast.said),
+    "pirl": LookAtAll(contrast.asked, contrast.said),
+    "deepcluster": LookAtAll(deepcluster.asked, deepcluster.said),
+    "patch-dictionary": LookAtAll(patch_dictionary.asked, patch_dictionary.said),
+    "supervised": Look(supervised.drawn, supervised.said),
 }
 
 

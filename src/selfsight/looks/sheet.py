@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from selfsight.looks.figure import save_figure
-from selfsight.looks.shown import as_shown
+from selfsight.looks.screen import as_shown
 
 RIGHT, WRONG, PLAIN, QUIET = "#1f8a34", "#c8323f", "#b5b5b5", "#555555"
 TICK, CROSS = "\u2713", "\u2717"

@@ -15,19 +15,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from selfsight import atomic, encoders, machine
+from selfsight import encoders
 from selfsight.augment.views import as_float
-from selfsight.draws import Draws
+from selfsight.data.batches import some_rows
+from selfsight.distributed.calibration import calibrate
 from selfsight.encoders import Encoder, Recipe
 from selfsight.encoders.soundness import refuse_unsound_features
 from selfsight.errors import SelfsightError
-from selfsight.machine import CACHE
-from selfsight.parts.calibrating import calibrate
 from selfsight.probes.measure import Answers
+from selfsight.system import atomic, machine
+from selfsight.system.machine import CACHE
 
 if TYPE_CHECKING:
-    from selfsight.data import Pictures
-    from selfsight.data.canvases import Canvases
+    from selfsight.data.pictures import Pictures
+    from selfsight.data.pictures.canvases import Canvases
 
 INITIALISATIONS = 8  # of fewer, first weights' luck is known too badly; see intervals.py
 OTHER_SEEDS = tuple(range(1_000_001, 1_000_000 + INITIALISATIONS))  # besides the run's own
@@ -58,14 +59,6 @@ def untrained_encoder(
     encoder.to(device)
     calibrate_on(encoder, images[some_rows(len(images), CALIBRATED_ON)])
     return encoder.eval()
-
-
-def some_rows(count: int, most: int) -> Tensor:
-    """Choose rows in random order, the same every time: -> (at most `most`,) int64.
-
-    Not the first ones, and not in their order: pictures lie sorted by class.
-    """
-    return Draws(0, 0, torch.arange(count)).order("some rows")[:most]
 
 
 def calibrate_on(encoder: Encoder, images: Tensor) -> None:

@@ -19,7 +19,7 @@ from selfsight.encoders import evaluating
 from selfsight.encoders.soundness import refuse_unsound_features
 
 if TYPE_CHECKING:
-    from selfsight.data.canvases import Canvases
+    from selfsight.data.pictures.canvases import Canvases
 
 MOST = 2048  # features a layer; its Gram matrix then takes 32 MB in float64
 

@@ -24,7 +24,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsight import atomic
 from selfsight.draws import Draws
 from selfsight.errors import SelfsightError, UsageError
 from selfsight.probes.features import MOST, Network, pooled, stream_maps
@@ -32,10 +31,11 @@ from selfsight.probes.knn import NearestNeighbours
 from selfsight.probes.linear import LinearProbe
 from selfsight.probes.probe import Probe
 from selfsight.probes.sampling import choose_labelled
-from selfsight.verdict import Shape
+from selfsight.probes.verdict import Shape
+from selfsight.system import atomic
 
 if TYPE_CHECKING:
-    from selfsight.data import Pictures
+    from selfsight.data.pictures import Pictures
 
 Kind = Literal["linear", "knn"]
 Progress = Callable[[str, int, int], None]  # network's name, pictures seen, pictures to see

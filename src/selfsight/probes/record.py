@@ -16,10 +16,10 @@ from torch import Tensor
 from selfsight.errors import UsageError
 from selfsight.probes.intervals import Gain, accuracy_interval
 from selfsight.probes.measure import Answers, Kind
-from selfsight.verdict import Shape, Verdict, judge_labelled
+from selfsight.probes.verdict import Shape, Verdict, judge_labelled
 
 if TYPE_CHECKING:
-    from selfsight.data import Pictures
+    from selfsight.data.pictures import Pictures
 
 DIGITS = 4
 

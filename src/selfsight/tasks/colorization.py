@@ -31,13 +31,13 @@ from selfsight.augment.colorless import (
     without_colour,
 )
 from selfsight.augment.views import random_view
-from selfsight.batch import Images, Needs
-from selfsight.cielab import lightness
+from selfsight.data.pictures.batch import Images
 from selfsight.encoders import evaluating
-from selfsight.parts.color_bins import ColorBins
-from selfsight.parts.color_scale import ColorScale
-from selfsight.parts.decoder import WIDTH, Decoder
-from selfsight.score import Score
+from selfsight.encoders.cielab import lightness
+from selfsight.layers.color_bins import ColorBins
+from selfsight.layers.color_scale import ColorScale
+from selfsight.layers.decoder import WIDTH, Decoder
+from selfsight.tasks.base import Needs, Score
 
 MEASURED = 8  # pictures of a batch whose colours are decoded for the metrics
 

@@ -49,16 +49,16 @@ from selfsight.augment.colorless import (
     without_colour,
 )
 from selfsight.augment.views import random_view
-from selfsight.batch import Images, Needs
-from selfsight.cielab import lightness
+from selfsight.data.pictures.batch import Images
 from selfsight.draws import Draws
 from selfsight.encoders import evaluating
-from selfsight.parts.color_bins import ColorBins
-from selfsight.parts.color_codes import Coder, Painter, closest_cost
-from selfsight.parts.color_codes import divergence as divergence_of
-from selfsight.parts.color_scale import ColorScale
-from selfsight.parts.decoder import WIDTH, Decoder
-from selfsight.score import Score
+from selfsight.encoders.cielab import lightness
+from selfsight.layers.color_bins import ColorBins
+from selfsight.layers.color_codes import Coder, Painter, closest_cost
+from selfsight.layers.color_codes import divergence as divergence_of
+from selfsight.layers.color_scale import ColorScale
+from selfsight.layers.decoder import WIDTH, Decoder
+from selfsight.tasks.base import Needs, Score
 
 RATE = 0.1  # of the networks without batch normalisation, over the plan's: they bear less
 RAMP = 0.5  # share of the training in which the divergence's weight rises

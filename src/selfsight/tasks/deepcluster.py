@@ -31,18 +31,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from selfsight import machine
+from selfsight.augment.augmentation import Recipe, augmented
 from selfsight.augment.color import ColorJitter
-from selfsight.augment.recipe import Recipe, augmented
-from selfsight.batch import Epoch, Facts, Images, Needs
+from selfsight.data.pictures.batch import Images
+from selfsight.distributed.gather import gathered
 from selfsight.draws import Draws
 from selfsight.encoders import Feed, fed
-from selfsight.parts.gather import gathered
-from selfsight.parts.kmeans import kmeans, mutual_information
-from selfsight.parts.memory_bank import samples_of
-from selfsight.parts.shares import entropy
-from selfsight.parts.whitening import Whitening
-from selfsight.score import Score
+from selfsight.layers.kmeans import kmeans, mutual_information
+from selfsight.layers.memory_bank import samples_of
+from selfsight.layers.shares import entropy
+from selfsight.layers.whitening import Whitening
+from selfsight.system import machine
+from selfsight.tasks.base import Epoch, Facts, Needs, Score
 
 PICTURES_A_CLUSTER = 128  # the paper's 1.28 million pictures in 10,000 clusters
 FEWEST_CLUSTERS = 10  # where there are four times as many pictures

@@ -24,13 +24,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from selfsight.augment.augmentation import Recipe, augmented
 from selfsight.augment.color import ColorJitter
-from selfsight.augment.recipe import Recipe, augmented
-from selfsight.batch import Facts, Images, Needs
+from selfsight.data.pictures.batch import Images
 from selfsight.encoders import Encoder, evaluating
-from selfsight.machine import size_in_words
-from selfsight.parts.memory_bank import samples_of
-from selfsight.score import Score
+from selfsight.layers.memory_bank import samples_of
+from selfsight.system.machine import size_in_words
+from selfsight.tasks.base import Facts, Needs, Score
 
 MOST = 1000  # exemplars that are taken unasked
 

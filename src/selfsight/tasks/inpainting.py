@@ -33,12 +33,12 @@ from torch import Tensor, nn
 from selfsight.augment.filling import fill_holes
 from selfsight.augment.holes import Kind, check_holes, grown, holes_in
 from selfsight.augment.views import random_view
-from selfsight.batch import Images, Needs
+from selfsight.data.pictures.batch import Images
 from selfsight.draws import Draws
 from selfsight.encoders import Encoder, evaluating
-from selfsight.parts.critic import Critic, told
-from selfsight.parts.decoder import WIDTH, Decoder
-from selfsight.score import Score
+from selfsight.layers.critic import Critic, told
+from selfsight.layers.decoder import WIDTH, Decoder
+from selfsight.tasks.base import Needs, Score
 
 RIM = 10.0  # weight of a visible pixel of the rim, where one in the hole has 1
 USUAL_MEAN, USUAL_DEVIATION = 0.5, 0.25  # of pictures, until the data has been looked at

@@ -28,10 +28,10 @@ from torch import Tensor, nn
 from selfsight.augment.ordered import greyed
 from selfsight.augment.tiles import cut_tiles, put_together, side_of_tiles
 from selfsight.augment.views import random_view
-from selfsight.batch import Facts, Images, Needs
+from selfsight.data.pictures.batch import Images
 from selfsight.encoders import Feed, fed
-from selfsight.parts.permutations import kept_permutations
-from selfsight.score import Score
+from selfsight.layers.permutations import kept_permutations
+from selfsight.tasks.base import Facts, Needs, Score
 
 PERMUTATIONS = {2: 24, 3: 100}  # by grid: all of 2 x 2
 THREE_FROM = 64  # pixels a side: below, tiles of a 3 x 3 puzzle show next to nothing

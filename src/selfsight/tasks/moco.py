@@ -29,20 +29,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from selfsight.augment.augmentation import Recipe, augmented
 from selfsight.augment.color import ColorJitter
-from selfsight.augment.recipe import Recipe, augmented
-from selfsight.batch import Facts, Images, Needs
+from selfsight.data.pictures.batch import Images
+from selfsight.distributed.gather import gathered, own, processes
 from selfsight.draws import Draws
 from selfsight.encoders import Encoder
 from selfsight.encoders.encoder import batch_norms
 from selfsight.errors import UsageError
-from selfsight.parts.drift import Drift
-from selfsight.parts.gather import gathered, own, processes
-from selfsight.parts.groups import in_groups, share_statistics
-from selfsight.parts.heads import Head, HeadKind, of_length_1
-from selfsight.parts.momentum import MomentumEncoder
-from selfsight.parts.queue import Queue
-from selfsight.score import Score
+from selfsight.layers.drift import Drift
+from selfsight.layers.groups import in_groups, share_statistics
+from selfsight.layers.heads import Head, HeadKind, of_length_1
+from selfsight.layers.momentum import MomentumEncoder
+from selfsight.layers.queue import Queue
+from selfsight.tasks.base import Facts, Needs, Score
 
 MOST_KEYS = 65_536
 PICTURES_A_KEY = 12  # gives CIFAR-10 the 4,096 keys of the authors' demonstration

@@ -15,9 +15,9 @@ from typing import ClassVar
 
 from torch import nn
 
+from selfsight.augment.augmentation import Recipe
 from selfsight.augment.color import ColorJitter
-from selfsight.augment.recipe import Recipe
-from selfsight.parts.heads import HeadKind
+from selfsight.layers.heads import HeadKind
 from selfsight.tasks.moco import MoCo
 
 

@@ -24,13 +24,13 @@ import torch
 from torch import Tensor, nn
 
 from selfsight.augment.views import centre_view
-from selfsight.batch import Facts, Images, Needs
+from selfsight.data.pictures.batch import Images
 from selfsight.encoders import Encoder
 from selfsight.encoders.patch_dictionary import SelfsightPatchDictionary, standardised
 from selfsight.errors import SelfsightError, UsageError
-from selfsight.parts.kmeans import assigned, kmeans
-from selfsight.parts.whitening import Whitening
-from selfsight.score import Score
+from selfsight.layers.kmeans import assigned, kmeans
+from selfsight.layers.whitening import Whitening
+from selfsight.tasks.base import Facts, Needs, Score
 
 ENCODER = "patch-dictionary"  # the one encoder that can be fitted
 PICTURES = 20_000  # that are looked at, where no number is asked for

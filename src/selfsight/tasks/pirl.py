@@ -29,15 +29,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from selfsight.augment.recipe import Recipe, augmented
+from selfsight.augment.augmentation import Recipe, augmented
 from selfsight.augment.tiles import cut_tiles, put_together, side_of_tiles
 from selfsight.augment.views import centre_view
-from selfsight.batch import Epoch, Facts, Images, Needs
-from selfsight.parts.calibrating import calibrate
-from selfsight.parts.heads import Head, HeadKind, of_length_1
-from selfsight.parts.memory_bank import MemoryBank, samples_of
-from selfsight.parts.noise_contrast import NoiseContrast, Objective, usual_negatives
-from selfsight.score import Score
+from selfsight.data.pictures.batch import Images
+from selfsight.distributed.calibration import calibrate
+from selfsight.layers.heads import Head, HeadKind, of_length_1
+from selfsight.layers.memory_bank import MemoryBank, samples_of
+from selfsight.layers.noise_contrast import NoiseContrast, Objective, usual_negatives
+from selfsight.tasks.base import Epoch, Facts, Needs, Score
 from selfsight.tasks.instance_discrimination import CALIBRATING, Asked, recipe_of
 
 LEAST_PUZZLE = 0.6  # of the area is cut into tiles, as in the paper's code

@@ -35,9 +35,9 @@ from torch import Tensor, nn
 from selfsight.augment.patches import colors_dropped, resampled
 from selfsight.augment.tiles import cut_tiles
 from selfsight.augment.views import random_view
-from selfsight.batch import Images, Needs
+from selfsight.data.pictures.batch import Images
 from selfsight.encoders import Encoder, Feed, fed
-from selfsight.score import Score
+from selfsight.tasks.base import Needs, Score
 
 GRID = 3
 GAP, JITTER = 1 / 2, 7 / 96  # of a patch's side: the paper's

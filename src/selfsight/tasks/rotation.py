@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selfsight.augment.views import random_view
-from selfsight.batch import Images, Needs
-from selfsight.score import Score
+from selfsight.data.pictures.batch import Images
+from selfsight.tasks.base import Needs, Score
 
 TURNS = 4
 

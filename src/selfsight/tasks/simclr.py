@@ -22,15 +22,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from selfsight.augment.augmentation import Recipe, augmented
 from selfsight.augment.color import ColorJitter
-from selfsight.augment.recipe import Recipe, augmented
-from selfsight.batch import Facts, Images, Needs
+from selfsight.data.pictures.batch import Images
+from selfsight.distributed.gather import gathered, own
 from selfsight.draws import Draws
 from selfsight.errors import UsageError
-from selfsight.parts.drift import Drift
-from selfsight.parts.gather import gathered, own
-from selfsight.parts.heads import Head, HeadKind, of_length_1
-from selfsight.score import Score
+from selfsight.layers.drift import Drift
+from selfsight.layers.heads import Head, HeadKind, of_length_1
+from selfsight.tasks.base import Facts, Needs, Score
 
 PHOTOGRAPHS_FROM = 64  # pixels a side: below, colours are changed half as strongly
 

@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selfsight.augment.views import random_view
-from selfsight.batch import Facts, LabelledImages, Needs
-from selfsight.parts.shares import entropy
-from selfsight.score import Score
+from selfsight.data.pictures.batch import LabelledImages
+from selfsight.layers.shares import entropy
+from selfsight.tasks.base import Facts, Needs, Score
 
 
 class Supervised(nn.Module):

@@ -1,0 +1,183 @@
+"""Recipe: everything that is done to a view for contrastive work, as one object.
+
+The defaults are those of Chen et al., "A Simple Framework for Contrastive Learning of Visual
+Representations", ICML 2020, https://arxiv.org/abs/2002.05709, appendix A: crop, flip, jitter of
+colours, loss of colour, blur, in this order. Solarising, off by default, is of Grill et al.,
+"Bootstrap Your Own Latent", NeurIPS 2020, https://arxiv.org/abs/2006.07733.
+
+Departures: the jitter is one matrix (`color.py`) unless `colors.exact` is set, and below 96 pixels
+nothing is blurred.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from selfsight.augment.affine import Points, at_a_time, looked_at, parts, points_to_look_at
+from selfsight.augment.blur import blur_where_wide_, drawn_widths
+from selfsight.augment.color import (
+    THRESHOLD,
+    ColorJitter,
+    Matrices,
+    Ordered,
+    drawn_bright,
+    drawn_colors,
+    inverted,
+)
+from selfsight.augment.views import view_matrices
+from selfsight.data.pictures.batch import Images, LabelledImages
+from selfsight.errors import unknown_name
+
+PAPER = ColorJitter()
+BLUR_FROM = 96  # pixels a side: in smaller pictures a blur removes what little detail there is
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is done to a view.
+
+    Attributes:
+        scale: Least and greatest share of the picture's area that a crop keeps, in (0, 1].
+        ratio: Least and greatest width over height of a crop.
+        flip: Share of views mirrored left to right, in [0, 1].
+        degrees: Views are turned by up to this, either way, in [0, 180].
+        shear: Views are sheared by up to this, either way, in degrees, below 90.
+        colors: How colours change, and how many views lose them.
+        blur: Share of views that are blurred, in [0, 1]; None is a half from 96 pixels a side on.
+        sigma: Least and greatest standard deviation of the blur, in pixels.
+        solarise: Share of views whose bright half is inverted, in [0, 1].
+    """
+
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: float = 0.5
+    degrees: float = 0.0
+    shear: float = 0.0
+    colors: ColorJitter = PAPER
+    blur: float | None = None
+    sigma: tuple[float, float] = (0.1, 2.0)
+    solarise: float = 0.0
+
+    def without(self, *ingredients: str) -> "Recipe":
+        """Leave ingredients out, to ask what each of them is worth.
+
+        Without "crop" a view is the largest centred square. "turn" is turning and shearing.
+
+        Args:
+            ingredients: Names, or several in one text as "jitter,grey"; nothing in an empty one.
+
+        Raises:
+            UsageError: If there is no such ingredient.
+        """
+        left = self
+        for ingredient in ",".join(ingredients).split(","):
+            if ingredient.strip():
+                left = replace(left, **left._absent(ingredient.strip()))
+        return left
+
+    def _absent(self, ingredient: str) -> dict[str, Any]:
+        """Give the settings under which an ingredient does nothing."""
+        absent: dict[str, dict[str, Any]] = {
+            "crop": {"scale": (1.0, 1.0), "ratio": (1.0, 1.0)},
+            "flip": {"flip": 0.0},
+            "turn": {"degrees": 0.0, "shear": 0.0},
+            "jitter": {"colors": self.colors._replace(share=0.0)},
+            "grey": {"colors": self.colors._replace(grey=0.0)},
+            "blur": {"blur": 0.0},
+            "solarise": {"solarise": 0.0},
+        }
+        if ingredient not in absent:
+            raise unknown_name("ingredient", ingredient, absent)
+        return absent[ingredient]
+
+    def blurred_share(self, size: int) -> float:
+        """Give the share of views of a side, in pixels, that are blurred."""
+        if self.blur is None:
+            return 0.5 if size >= BLUR_FROM else 0.0
+        return self.blur
+
+
+def augmented(
+    batch: Images | LabelledImages, size: int, recipe: Recipe, *, name: str = "view"
+) -> Tensor:
+    """Make one view of every picture.
+
+    All that is random is decided for the batch at once. Then, on a processor, a few pictures at a
+    time go through all of the recipe, so that they stay in its cache. That changes nothing.
+
+    Args:
+        batch: Pictures (B, C, H, H) on their canvases.
+        size: Side S of the views, in pixels.
+        recipe: What is done to them. Without three channels colours stay, which is said once.
+        name: Which view this is: another name draws another one.
+
+    Returns:
+        (B, C, S, S) float32 in [0, 1], on the batch's device.
+
+    Raises:
+        UsageError: If a setting is outside its range.
+    """
+    images = batch.images
+    with torch.autocast(images.device.type, enabled=False):
+        decided = _decided(batch, size, recipe, name)
+        if at_a_time(images) >= len(images):
+            return decided.applied(images)
+        views = torch.empty(*images.shape[:2], size, size, device=images.device)
+        for rows in parts(images):
+            views[rows] = decided.of(rows).applied(images[rows])
+        return views
+
+
+class _Decisions(NamedTuple):
+    """All that is drawn for a batch, before any picture is touched; None for what is not done."""
+
+    points: Points
+    colors: Matrices | Ordered | None
+    widths: Tensor | None
+    bright: Tensor | None
+
+    def of(self, rows: slice) -> "_Decisions":
+        """Take those of some pictures."""
+        return _Decisions(
+            self.points.of(rows),
+            None if self.colors is None else self.colors.of(rows),
+            None if self.widths is None else self.widths[rows],
+            None if self.bright is None else self.bright[rows],
+        )
+
+    def applied(self, images: Tensor) -> Tensor:
+        """Make the views of these pictures."""
+        views = looked_at(images, self.points)
+        if self.colors is not None:
+            views = self.colors.applied(views)
+        if self.widths is not None:
+            views = blur_where_wide_(views, self.widths)
+        if self.bright is not None:
+            views = inverted(views, self.bright, THRESHOLD)
+        return views
+
+
+def _decided(batch: Images | LabelledImages, size: int, recipe: Recipe, name: str) -> _Decisions:
+    """Draw for a whole batch at once: a hundred small steps, which parts need not repeat."""
+    channels, side = batch.images.shape[1], batch.images.shape[-1]
+    matrix = view_matrices(
+        batch,
+        size,
+        scale=recipe.scale,
+        ratio=recipe.ratio,
+        flip=recipe.flip,
+        degrees=recipe.degrees,
+        shear=recipe.shear,
+        name=name,
+    )
+    jitter = recipe.colors
+    changes = jitter.share or jitter.grey
+    share = recipe.blurred_share(size)
+    return _Decisions(
+        points_to_look_at(batch.extent.float(), matrix, side, size),
+        drawn_colors(batch, channels, jitter, name) if changes else None,
+        drawn_widths(batch, share, recipe.sigma, name),
+        drawn_bright(batch, recipe.solarise, THRESHOLD, name),
+    )

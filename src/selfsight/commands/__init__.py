@@ -1,0 +1,1 @@
+"""Commands: a verb a file; what each takes stands in `settings`."""

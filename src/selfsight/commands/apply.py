@@ -1,0 +1,273 @@
+"""Applying: the verb that colours photographs, or fills holes in them, by what a run learned."""
+
+import contextlib
+import dataclasses
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from selfsight.augment.views import as_float
+from selfsight.data.pictures import Skipped, Unreadable
+from selfsight.data.pictures.reading import say_once, say_skipped
+from selfsight.distributed.engine import resolve_device
+from selfsight.errors import SelfsightError, UsageError, unknown_name
+from selfsight.layers.color_bins import LEAST_TEMPERATURE
+from selfsight.looks.neighbours.invariance import is_coloured
+from selfsight.looks.photographs import large
+from selfsight.looks.photographs.files import (
+    WRITABLE,
+    Photograph,
+    check_places,
+    hole_of_boxes,
+    listed,
+    read_mask,
+    read_photograph,
+    write_png,
+)
+from selfsight.looks.photographs.side_by_side import draw_side_by_side
+from selfsight.settings import Apply
+from selfsight.system import atomic, machine
+from selfsight.system.progress import Bar, answers, console
+from selfsight.training.plan import Plan
+from selfsight.training.run import OUT, Run
+from selfsight.training.weights import trained_tasks
+
+OF_TASK = {"mask": "inpainting", "box": "inpainting", "ways": "colorization-vae",
+           "temperature": "colorization"}  # fmt: skip
+APPLIED = ("colorization", "colorization-vae", "inpainting")
+WAYS = 4
+
+
+class Job(NamedTuple):
+    """What is done to every photograph.
+
+    Attributes:
+        name: The task's name.
+        task: The task, trained, in evaluation mode.
+        channels: Channels of the pictures it takes.
+        device: Where to compute.
+        settings: What was asked.
+        mask: (H, W) bool, the hole, if one was given as a picture.
+    """
+
+    name: str
+    task: nn.Module
+    channels: int
+    device: str
+    settings: Apply
+    mask: Tensor | None
+
+
+def apply(
+    run: str | Path | Run, files: str | Path | Sequence[str | Path], **options: Any
+) -> dict[str, Any]:
+    """Colour photographs, or fill holes in them, by what a run has learned.
+
+    Args:
+        run: A run of colorization, colorization-vae or inpainting, or its path.
+        files: A photograph, several, or folders of them.
+        **options: The verb's flags by name: `out`, the folder for the results, and `box` for
+            two.
+
+    Returns:
+        The record: for each photograph the files that were written.
+
+    Raises:
+        UsageError: If asked wrongly.
+        SelfsightError: If it cannot be done.
+    """
+    place = str(run.path) if isinstance(run, Run) else str(run)
+    several = [files] if isinstance(files, str | Path) else files
+    if isinstance(options.get("box"), str):
+        options["box"] = (options["box"],)
+    for key in {"out", "mask"} & options.keys():
+        options[key] = None if options[key] is None else str(options[key])
+    return apply_as(Apply(run=place, files=tuple(str(file) for file in several), **options))
+
+
+def apply_as(settings: Apply) -> dict[str, Any]:
+    """Apply as the settings say; see `apply`."""
+    begun = time.monotonic()
+    job = _job(settings)
+    photographs = listed(settings.files)
+    for note in dict.fromkeys(note for one in photographs for note in one.source.notes):
+        say_once(note)
+    out = Path(str(settings.out))
+    places = [_places(out, one.name, job) for one in photographs]
+    check_places(photographs, places, *filter(None, (settings.mask,)))
+    if job.name == "inpainting":
+        _check_holes(photographs, job)
+    atomic.folder(out, another=OUT)
+    made: set[str] = set()
+    done: list[dict[str, Any]] = []
+    skipped: list[Skipped] = []
+    with Bar("applying", len(photographs), unit="photographs") as bar:
+        for number, one in enumerate(photographs):
+            try:
+                done.append(_applied(job, one, places[number], out, made))
+            except Unreadable as error:
+                skipped.append(Skipped(one.title, str(error)))
+            bar(number + 1)
+    if not done:
+        raise SelfsightError(
+            f"none of {len(photographs)} photographs could be read, the first: "
+            f"{skipped[0].title}: {skipped[0].reason}"
+        )
+    say_skipped(skipped, len(photographs), "the record (--json)")
+    _say_of_colours(done, job)
+    return {
+        "apply": job.name,
+        "files": done,
+        "skipped": [dataclasses.asdict(one) for one in skipped],
+        "seconds": round(time.monotonic() - begun, 1),
+        "settings": dataclasses.asdict(settings),
+        "machine": machine.described(job.device),
+    }
+
+
+def _job(settings: Apply) -> Job:
+    """Load the task that is applied, and check that what was asked is for it."""
+    run = Run.open(settings.run)
+    of = Plan.of(run)
+    name = _chosen(settings, of.tasks)
+    for flag, owner in OF_TASK.items():
+        if getattr(settings, flag) not in (None, ()) and owner != name:
+            raise UsageError(f"--{flag} is for {owner}, and {settings.run} is applied by {name}")
+    if name == "inpainting" and settings.mask is None and not settings.box:
+        raise UsageError(
+            "inpainting needs the hole: --box LEFT,TOP,WIDTH,HEIGHT in pixels, or --mask FILE, a "
+            "picture that is white where the hole is"
+        )
+    if of.channels not in WRITABLE:
+        raise SelfsightError(
+            f"{settings.run} takes pictures of {of.channels} channels, which no .png file holds; "
+            "only runs on pictures of 1 or 3 channels can be applied"
+        )
+    device = resolve_device(settings.device)
+    mask = None if settings.mask is None else read_mask(settings.mask)
+    task = trained_tasks(run, device=device)[name]
+    return Job(name, task, of.channels, device, settings, mask)
+
+
+def _chosen(settings: Apply, tasks: tuple[str, ...]) -> str:
+    """Choose the task of the run that is applied.
+
+    Raises:
+        UsageError: If there is none, or several and none was named.
+    """
+    known = [name for name in tasks if name in APPLIED]
+    if not known:
+        raise UsageError(
+            f"{settings.run} learned by {', '.join(tasks)}, which has no answer that is a picture; "
+            f"give a run of {', '.join(APPLIED)}"
+        )
+    if settings.task is not None:
+        if settings.task not in known:
+            raise unknown_name("task of this run that can be applied", settings.task, known)
+        return settings.task
+    if len(known) > 1:
+        raise UsageError(f"{settings.run} can be applied by {' or '.join(known)}; give --task")
+    return known[0]
+
+
+def _places(out: Path, name: str, job: Job) -> list[Path]:
+    """Name the files of a photograph: its results, and the sheet last."""
+    numbers = range(1, (job.settings.ways or WAYS) + 1) if job.name == "colorization-vae" else None
+    results = [f"{name}-{k}.png" for k in numbers] if numbers else [f"{name}.png"]
+    return [out / each for each in (*results, f"{name}-sheet.png")]
+
+
+def _check_holes(photographs: Sequence[Photograph], job: Job) -> None:
+    """Check before anything is computed that the hole lies in every photograph.
+
+    Raises:
+        UsageError: If it does not fit into one.
+    """
+    for one in photographs:
+        with contextlib.suppress(Unreadable):  # which is said when it is its turn
+            header = one.source.header(one.row)
+            _hole(job, one, header.height, header.width)
+
+
+def _hole(job: Job, one: Photograph, height: int, width: int) -> Tensor | None:
+    """Find the hole of a photograph: -> (H, W) bool; None for tasks without."""
+    if job.mask is not None:
+        if job.mask.shape != (height, width):
+            down, across = job.mask.shape
+            raise UsageError(
+                f"--mask must be as large as the photograph: {one.title} is {width} x {height} "
+                f"pixels, {job.settings.mask} {across} x {down}"
+            )
+        return job.mask
+    if job.settings.box:
+        return hole_of_boxes(job.settings.box, height, width, one.title)
+    return None
+
+
+def _applied(
+    job: Job, one: Photograph, places: list[Path], out: Path, made: set[str]
+) -> dict[str, Any]:
+    """Do the work on one photograph: -> its record; `made` are the folders in `out` so far."""
+    pixels = read_photograph(one, job.channels)
+    _, height, width = pixels.shape
+    hole = _hole(job, one, height, width)
+    answers = answers_of(job, pixels, hole)
+    *files, sheet = places
+    if (around := os.path.dirname(one.name)) not in made:
+        atomic.subfolder(out, around, another=OUT)
+        made.add(around)
+    for file, answer in zip(files, answers, strict=True):
+        write_png(file, answer)
+    coloured = bool(is_coloured(as_float(pixels)[None]))
+    grey = coloured and hole is None
+    draw_side_by_side(one.name, pixels, answers, sheet, hole=hole, grey=grey)
+    return {
+        "picture": one.title,
+        "height": height,
+        "width": width,
+        "coloured": coloured,
+        "results": [str(file) for file in files],
+        "sheet": str(sheet),
+    }
+
+
+@torch.inference_mode()
+def answers_of(job: Job, pixels: Tensor, hole: Tensor | None) -> list[Tensor]:
+    """Ask the task about one photograph (C, H, W), stored: -> pictures (C, H, W) uint8."""
+    task, asked, device = cast(Any, job.task), job.settings, job.device
+    if hole is not None:
+        fill, sight = task.filled, {"least": task.size, "share": task.share}
+        return [large.filled(pixels, hole, fill, device=device, **sight)]
+    if job.name == "colorization-vae":
+        count = asked.ways or WAYS
+        return large.coloured(
+            pixels, lambda one: task.ways(one, count, seed=asked.seed)[0], count, device=device
+        )
+    temperature = asked.temperature
+    if temperature is not None:
+        temperature = max(temperature, LEAST_TEMPERATURE)
+    return large.coloured(
+        pixels, lambda one: task.colours(one, temperature=temperature), 1, device=device
+    )
+
+
+def _say_of_colours(done: list[dict[str, Any]], job: Job) -> None:
+    """Say that colours were not looked at."""
+    coloured = sum(one["coloured"] for one in done)
+    if coloured and job.name != "inpainting":
+        console().print(
+            f"{coloured} of {len(done)} photographs have colours already; only their lightness "
+            "was used"
+        )
+
+
+def show(record: dict[str, Any]) -> None:
+    """Print the record for people: what was written where."""
+    say = answers().print
+    for one in record["files"]:
+        say(f"{one['picture']}: {', '.join(one['results'])}; side by side: {one['sheet']}")

@@ -1,0 +1,193 @@
+"""Embedding: the verb that writes down what a network says of every picture, for other programs.
+
+A row a picture: `path` (its title), `split` ("train" or "test") where the data has parts, `label`
+and `class` where it has classes (-1 and "" for a picture without), and `embedding`, D numbers.
+"""
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from selfsight.data.pictures import Pictures, Skipped
+from selfsight.data.pictures.reading import read_aloud, say_unlabelled
+from selfsight.data.pictures.scaling import SQUARE_VIEW
+from selfsight.data.pictures.streaming import Streamed
+from selfsight.data.source import Source
+from selfsight.errors import UsageError
+from selfsight.looks.embeddings import UNLABELLED, EmbeddingFile, NpzFile, ParquetFile, Rows
+from selfsight.probes.subject import Subject, check_layer, encoded, subject_of
+from selfsight.settings import Embed
+from selfsight.system import atomic, machine
+from selfsight.system.names import shown
+from selfsight.system.progress import Bar, answers, console
+from selfsight.training.run import OUT, Run
+
+
+def embed(
+    run: str | Path | Run, data: str | None = None, *, out: str | Path, **options: Any
+) -> dict[str, Any]:
+    """Write the features of every picture to a file.
+
+    Args:
+        run: A run, its path, or "timm:NAME".
+        data: The pictures; by default what the run was trained on.
+        out: The file, .parquet or .npz; one that is there is replaced.
+        **options: The verb's flags by name, `layer` and `limit` for two.
+
+    Returns:
+        The record: how many of how many numbers, where, and what was skipped.
+
+    Raises:
+        UsageError: If asked wrongly.
+        SelfsightError: If it cannot be done.
+    """
+    place = str(run.path) if isinstance(run, Run) else str(run)
+    return embed_as(Embed(run=place, data=data, out=str(out), **options))
+
+
+def embed_as(settings: Embed) -> dict[str, Any]:
+    """Embed as the settings say; see `embed`."""
+    begun = time.monotonic()
+    subject = subject_of(settings.run, size=settings.size, device=settings.device)
+    check_layer(subject.encoder, settings.layer)
+    data = settings.data or subject.data or ""
+    path = Path(str(settings.out))
+    if data:
+        _check_place(path, Path(data))
+    lock = atomic.file_place(path, another=OUT).with_name(f".{path.name}.lock")
+    with atomic.owned(path, lock, otherwise=OUT, another=OUT):
+        record = _written(settings, subject, data, path)
+    return record | {
+        "seconds": round(time.monotonic() - begun, 1),
+        "settings": dataclasses.asdict(settings),
+        "machine": machine.described(subject.device),
+    }
+
+
+def _written(settings: Embed, subject: Subject, data: str, path: Path) -> dict[str, Any]:
+    """Write the file: -> what the record says of it."""
+    parts = subject.parts(settings.data, f"embed {settings.run} needs DATA: the pictures")
+    if path.exists():
+        console().print(f"{path} is replaced once everything is computed")
+    say_unlabelled(parts.train, parts.test)
+    subject = subject.seeing(parts.train, parts.test)
+    about = {
+        "network": shown(subject.name),
+        "layer": settings.layer or "pooled",
+        "size": str(subject.size),
+        "data": shown(parts.train.name if parts.test is None else data),
+        "view": SQUARE_VIEW,
+    }
+    skipped: list[Skipped] = []
+    notes: dict[str, None] = {}
+    with (ParquetFile if path.suffix == ".parquet" else NpzFile)(path, about) as file:
+        for part in _parts(parts.train, parts.test):
+            pictures = _embedded(subject, settings, part, file)
+            skipped += [*pictures.skipped, *_found_broken(pictures)]
+            notes |= dict.fromkeys(pictures.notes)
+    return {
+        "out": str(path),
+        "count": file.count,
+        "features": file.features,
+        "splits": file.splits,
+        "classes": len(parts.train.classes),
+        "skipped": [dataclasses.asdict(one) for one in skipped],
+        "notes": list(notes),
+        **about,
+        "size": subject.size,
+    }
+
+
+def _check_place(path: Path, data: Path) -> None:
+    """Refuse to write over, or among, the pictures themselves."""
+    whole = data.resolve()
+    if data.exists() and whole in (path.resolve(), *path.resolve().parents):
+        raise UsageError(f"--out {path} would lie in the data {data}; name another place")
+
+
+class _Part(NamedTuple):
+    """A part of the data.
+
+    Attributes:
+        source: Its pictures.
+        split: "train" or "test"; None where the data has no parts.
+        labelled: Whether any part has classes.
+    """
+
+    source: Source
+    split: str | None
+    labelled: bool
+
+
+def _parts(train: Source, test: Source | None) -> list[_Part]:
+    if test is None:
+        return [_Part(train, None, train.labels is not None)]
+    labelled = train.labels is not None or test.labels is not None
+    return [_Part(train, "train", labelled), _Part(test, "test", labelled)]
+
+
+def _embedded(subject: Subject, settings: Embed, part: _Part, file: EmbeddingFile) -> Pictures:
+    """Embed one part: -> its pictures."""
+    pictures = read_aloud(
+        part.source,
+        side=subject.size,
+        fit="square",
+        channels=subject.channels,
+        limit=settings.limit,
+        listed_in="the record (--json)",
+    )
+    rows, done = torch.arange(len(pictures)), 0
+    features = encoded(
+        subject.encoder,
+        pictures.images,
+        rows,
+        size=subject.size,
+        layer=settings.layer,
+        device=subject.device,
+    )
+    with Bar(f"embedding {part.split or ''}".rstrip(), len(pictures)) as bar:
+        for batch in features:
+            here = rows[done : done + len(batch)]
+            kept = ~_broken(pictures, here)
+            file.add(_rows(pictures, here[kept], part, batch[kept]))
+            done += len(batch)
+            bar(done)
+    return pictures
+
+
+def _rows(pictures: Pictures, rows: Tensor, part: _Part, features: Tensor) -> Rows:
+    paths = [pictures.titles[row] for row in rows.tolist()]
+    if not part.labelled:
+        return Rows(paths, part.split, None, None, features)
+    if pictures.labels is None:
+        labels, names = torch.full((len(rows),), UNLABELLED), [""] * len(rows)
+    else:
+        labels = pictures.labels[rows]
+        names = [pictures.classes[number] for number in labels.tolist()]
+    return Rows(paths, part.split, labels, names, features)
+
+
+def _broken(pictures: Pictures, rows: Tensor) -> Tensor:
+    """Mark the streamed pictures that broke on decoding: another stood in their place."""
+    failed = pictures.images.failed if isinstance(pictures.images, Streamed) else {}
+    return torch.tensor([row in failed for row in rows.tolist()], dtype=torch.bool)
+
+
+def _found_broken(pictures: Pictures) -> list[Skipped]:
+    if not isinstance(pictures.images, Streamed):
+        return []
+    failures = pictures.images.failed.values()
+    return [Skipped(failure.title, str(failure.reason)) for failure in failures]
+
+
+def show(record: dict[str, Any]) -> None:
+    """Print for people what was written where."""
+    skipped = f", {len(record['skipped'])} skipped" if record["skipped"] else ""
+    answers().print(
+        f"{record['count']:,} pictures{skipped}, {record['features']} features each "
+        f"({record['layer']}), in {record['out']}"
+    )

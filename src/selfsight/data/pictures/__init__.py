@@ -1,0 +1,29 @@
+"""Pictures: files become batches.
+
+`open_data` lists the pictures of a folder, table or array; `read` decodes them once.
+"""
+
+from selfsight.data.pictures.collection import Pictures, Skipped
+from selfsight.data.pictures.files.decode import Header, Unreadable
+from selfsight.data.pictures.forms.embedded import EMBEDDED
+from selfsight.data.pictures.forms.named import NAMED
+from selfsight.data.pictures.forms.opening import FORMS, open_data
+from selfsight.data.pictures.forms.tiles import Tiles
+from selfsight.data.pictures.storing import Survey, read, survey
+from selfsight.data.pictures.streaming import Streamed
+
+__all__ = [
+    "EMBEDDED",
+    "FORMS",
+    "NAMED",
+    "Header",
+    "Pictures",
+    "Skipped",
+    "Streamed",
+    "Survey",
+    "Tiles",
+    "Unreadable",
+    "open_data",
+    "read",
+    "survey",
+]

@@ -1,0 +1,91 @@
+"""Canvases: pictures on squares of one side, wherever they are kept.
+
+In memory they are a plain tensor. What does not fit lies on a memory map in the cache folder, or is
+decoded again whenever it is needed; both of these are `Canvases`, which are indexed like a tensor,
+by a tensor of rows.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from selfsight.data.pictures.files.decode import Unreadable
+from selfsight.data.pictures.scaling import convertible, with_bits, with_channels
+
+Storage = Literal["memory", "map", "stream"]
+DTYPES = {8: torch.uint8, 16: torch.uint16}
+
+
+class Taken(NamedTuple):
+    """Some pictures.
+
+    Attributes:
+        images: (B, C, S, S) uint8 or uint16; a picture lies top left, black beyond it.
+        extent: (B, 2) int64, height and width of the picture on its canvas, in pixels.
+        rows: (B,) int64, which ones they are: a picture that broke has another in its place.
+    """
+
+    images: Tensor
+    extent: Tensor
+    rows: Tensor
+
+
+class Form(NamedTuple):
+    """What all pictures of a data set are brought to.
+
+    Attributes:
+        channels: C of each.
+        bits: 8 or 16, of a sample.
+    """
+
+    channels: int
+    bits: int
+
+    @classmethod
+    def of(cls, pixels: Tensor) -> "Form":
+        """Tell the form of a picture (C, H, W)."""
+        return cls(len(pixels), 8 if pixels.dtype == torch.uint8 else 16)
+
+    def joined(self, other: "Form") -> "Form":
+        """Find the form that holds both without loss: grey becomes colour, 8 bits 16.
+
+        Raises:
+            Unreadable: If there is none.
+        """
+        if not convertible(self.channels, other.channels):
+            raise Unreadable(
+                f"{other.channels} channels, and the pictures before it have {self.channels}"
+            )
+        return Form(max(self.channels, other.channels), max(self.bits, other.bits))
+
+    def brought(self, pixels: Tensor) -> Tensor:
+        """Bring a picture to this form: (C, H, W) -> (channels, H, W)."""
+        return with_bits(with_channels(pixels, self.channels), self.bits)
+
+    def bytes_each(self, side: int) -> int:
+        """Count the bytes of a canvas of this side."""
+        return self.channels * side * side * self.bits // 8
+
+
+class Canvases(ABC):
+    """Pictures that are fetched when they are asked for.
+
+    Attributes:
+        shape: (N, C, S, S).
+        dtype: torch.uint8 or torch.uint16.
+    """
+
+    shape: tuple[int, int, int, int]
+    dtype: torch.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        return self.taken(rows).images
+
+    @abstractmethod
+    def taken(self, rows: Tensor) -> Taken:
+        """Fetch the pictures of `rows` (B,) int64, in that order."""

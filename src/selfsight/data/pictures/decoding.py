@@ -1,0 +1,96 @@
+"""Decoding in parallel: threads decode and scale, the caller gets the results in order."""
+
+from collections import deque
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from types import TracebackType
+
+from torch import Tensor
+
+from selfsight.data.pictures.canvases import Form
+from selfsight.data.pictures.files.decode import Unreadable
+from selfsight.data.pictures.room import ROOM
+from selfsight.data.pictures.scaling import Fit, with_channels
+from selfsight.data.pictures.skipping import Failure
+from selfsight.data.source import Source
+from selfsight.system import machine
+
+AT_ONCE = 8  # pictures a thread takes at a time, so that handing over costs little
+AHEAD = 4  # bundles a thread may be ahead of the caller, which bounds what is in flight
+
+Decoded = Tensor | Unreadable  # a picture (C, h, w), or why there is none
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be decoded, and how it is to be stored.
+
+    Attributes:
+        source: The pictures.
+        rows: Which of them.
+        side: Side of the square canvas, in pixels.
+        fit: How a picture is scaled to it.
+        channels: What all are turned to, None to keep what they have.
+        form: What they are brought to, as far as is known beforehand; a picture may widen it.
+    """
+
+    source: Source
+    rows: list[int]
+    side: int
+    fit: Fit
+    channels: int | None
+    form: Form
+
+    @property
+    def bytes(self) -> int:
+        """Size of all canvases."""
+        return len(self.rows) * self.form.bytes_each(self.side)
+
+    def decoded_one(self, row: int) -> Decoded:
+        """Decode and scale a picture: -> (C, h, w) uint8 or uint16, or why not."""
+        try:
+            with ROOM.turn():
+                pixels = self.source.scaled(row, self.side, self.fit)
+                return with_channels(pixels, self.channels) if self.channels else pixels
+        except Unreadable as error:
+            return error
+
+    def decoded(self, rows: list[int], pool: ThreadPoolExecutor) -> Generator[tuple[int, Decoded]]:
+        """Decode in threads: -> (row, picture), in order, a bounded number in flight."""
+        bundles = (rows[k : k + AT_ONCE] for k in range(0, len(rows), AT_ONCE))
+        at_most = machine.processors() * AHEAD
+
+        def worked(bundle: list[int]) -> list[tuple[int, Decoded]]:
+            return [(row, self.decoded_one(row)) for row in bundle]
+
+        waiting = deque(pool.submit(worked, bundle) for bundle in islice(bundles, at_most))
+        try:
+            while waiting:
+                yield from waiting.popleft().result()
+                waiting.extend(pool.submit(worked, bundle) for bundle in islice(bundles, 1))
+        finally:  # of what nobody asks for any more nothing is begun
+            for future in waiting:
+                future.cancel()
+
+    def failure(self, row: int, reason: Unreadable) -> Failure:
+        """Note that a picture could not be read."""
+        return Failure(self.source.title(row), reason)
+
+
+class _Workers(ThreadPoolExecutor):
+    """Threads that begin nothing more once their block is left by an error, or by Ctrl-C."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.shutdown(wait=True, cancel_futures=kind is not None)
+
+
+def workers() -> ThreadPoolExecutor:
+    """Start threads that decode, one a core."""
+    return _Workers(machine.processors(), thread_name_prefix="decode")

@@ -1,0 +1,1 @@
+"""Forms: what DATA may be: folders, lists, tables, arrays, archives, names."""

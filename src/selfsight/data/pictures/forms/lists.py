@@ -1,0 +1,372 @@
+"""Lists: a .csv, .tsv or .txt file that names pictures, and perhaps their classes and parts.
+
+A .csv or .tsv file has a header: a column such as `path`, `filename` or `image_id` names the
+pictures (else the first one that counts nothing up), one such as `label`, `class` or `category`
+their classes, and `split` their parts; commas, semicolons or tabs part the columns. A .txt file has
+a path a line, and perhaps a class behind it; blank lines and those that start with # are skipped.
+
+Paths are relative to the list's folder. Where none of them is there as written, they are looked for
+as other systems write them: with back slashes, without a suffix, from another folder. A picture
+that is not there is unreadable like any other, so that one lost file does not stop a run.
+"""
+
+import csv
+import io
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from selfsight.data.pictures.files.header import Lost, Unreadable, check_memory
+from selfsight.data.pictures.forms.classes import NO_LABELS, Labels, classes_of, unusable
+from selfsight.data.pictures.forms.columns import LABELS, PATHS, SPLITS, first_of, plain
+from selfsight.data.pictures.forms.part_names import (
+    TRAIN,
+    VAL,
+    part_of_word,
+    tested_part,
+    told_of_unused,
+)
+from selfsight.data.pictures.forms.suffixes import is_picture_name
+from selfsight.data.pictures.forms.walking import walked
+from selfsight.data.source import EncodedSource, Parts, open_regular, same_classes, stamp_of
+from selfsight.errors import SelfsightError
+from selfsight.system.names import shown
+
+LIST_BYTES = 8  # that a byte of a list may take in memory, as text and in rows
+TABLES = (".csv", ".tsv")  # with a header; other lists have a path a line
+PARTINGS = ",;\t"
+NO_VALUE = {"", "nan", "<na>"}  # how pandas writes what is missing, in lower case
+COUNTING = re.compile(r"(unnamed:_\d+|index)?")  # pandas' column of row numbers
+# A picture's name and what stands behind it, as mmcls and many others write.
+BEHIND = re.compile(r"(?P<path>.*\.\w{2,5})(?:\s*[,;\t]\s*|\s+)(?P<label>\S.*)")
+
+
+class Row(NamedTuple):
+    """A line of a list.
+
+    Attributes:
+        line: Its number, from 1.
+        path: As written.
+        label: Class; "" where there is none.
+        part: "train", "val" or "test".
+    """
+
+    line: int
+    path: str
+    label: str
+    part: str
+
+
+class Listed(EncodedSource):
+    """Pictures named one by one.
+
+    Args:
+        name: Where their names come from.
+        root: The folder that relative paths start from.
+        paths: Each picture's path.
+        labels: Of the pictures.
+        files: What the names were read from, for the stamp.
+    """
+
+    by_file = True
+
+    def __init__(
+        self,
+        name: str,
+        root: Path,
+        paths: tuple[str, ...],
+        labels: Labels = NO_LABELS,
+        *,
+        files: tuple[Path, ...] = (),
+    ) -> None:
+        self.name = name
+        self.root = root
+        self.paths = paths
+        self.classes, self.labels, self.unlabelled = labels
+        self._files = files
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def title(self, i: int) -> str:
+        """Name picture i for messages."""
+        return shown(self.paths[i])
+
+    def file(self, i: int) -> str:
+        """Name the file of picture i."""
+        return os.path.join(self.root, self.paths[i])
+
+    def opened(self, i: int) -> BinaryIO:
+        """Open its bytes for reading."""
+        try:
+            return open_regular(self.root / self.paths[i])
+        except FileNotFoundError:
+            raise Lost(f"not there; relative paths start at {self.root}") from None
+
+    def stamp(self) -> Iterator[str]:
+        """Stamp the list, and every picture that is there."""
+        yield from map(stamp_of, self._files)
+        for path in self.paths:
+            yield stamp_of(self.root / path)
+
+
+def open_list(path: Path) -> Parts:
+    """Read a .csv, .tsv or .txt list.
+
+    Raises:
+        SelfsightError: If it is no text, names no picture, or leaves paths or parts out.
+    """
+    text = _text(path)
+    rows = _rows_of_csv(path, text) if path.suffix.lower() in TABLES else _rows_of_txt(text)
+    if not rows:
+        raise SelfsightError(f"{path} names no picture; give a path a line.")
+    rows, notes = _found(path.parent, str(path), rows)
+    parts = {part: [row for row in rows if row.part == part] for part in {r.part for r in rows}}
+    if TRAIN not in parts:
+        raise SelfsightError(
+            f"column `split` of {path} gives no picture to train; write train in some rows."
+        )
+    train = _source(path, parts[TRAIN])
+    other = tested_part(parts)
+    unused = f"{len(parts.get(VAL, ())):,} rows"
+    train.notes = (*notes, *told_of_unused(str(path), unused, parts))
+    if other is None:
+        return Parts(train, None)
+    return Parts(train, same_classes(train, _source(path, parts[other])))
+
+
+def _text(path: Path) -> str:
+    """Read a list; where it is no UTF-8, as names that are none themselves, byte by byte."""
+    try:
+        with open_regular(path) as file:
+            size = file.seek(0, 2)
+            check_memory(f"the list {path}", LIST_BYTES * size, "part it into several lists")
+            file.seek(0)
+            data = file.read()
+    except Unreadable as reason:
+        raise SelfsightError(f"{path} cannot be read: it is {reason}.") from reason
+    except OSError as error:
+        raise SelfsightError(f"{path} cannot be opened: {error.strerror or error}") from error
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        text = data.decode("utf-8-sig", "surrogateescape")
+        if "\0" not in text and _names_a_file(path.parent, text):
+            return text
+        raise SelfsightError(
+            f"a list of pictures must be text in UTF-8; {path} has another byte at place "
+            f"{error.start}. Save it as UTF-8."
+        ) from error
+
+
+def _names_a_file(root: Path, text: str) -> bool:
+    """Tell whether some word with bytes that are no UTF-8 is the name of a file."""
+    words = (word.strip(' "') for word in re.split(r"[,;\t\r\n]", text))
+    return any(shown(word) != word and os.path.isfile(root / word) for word in words)
+
+
+def _rows_of_txt(text: str) -> list[Row]:
+    # Not by splitlines: it also parts at characters that may stand in a name.
+    lines = enumerate((line.strip() for line in io.StringIO(text, newline=None)), start=1)
+    return [
+        Row(number, *_path_and_label(line), TRAIN)
+        for number, line in lines
+        if line and not line.startswith("#")
+    ]
+
+
+def _path_and_label(line: str) -> tuple[str, str]:
+    """Part a line at what stands behind a picture's name: -> path, label or ""."""
+    behind = BEHIND.fullmatch(line)
+    if (
+        behind
+        and not is_picture_name(Path(line).name)
+        and is_picture_name(Path(behind["path"]).name)
+    ):
+        return behind["path"], behind["label"]
+    return line, ""
+
+
+class _Columns(NamedTuple):
+    """Where in a row stands what counts.
+
+    Attributes:
+        cells: In the header.
+        path: Column of the pictures' names.
+        label: Column of the classes, None without.
+        split: Column of the parts, None without.
+    """
+
+    cells: int
+    path: int
+    label: int | None
+    split: int | None
+
+
+def _rows_of_csv(path: Path, text: str) -> list[Row]:
+    """Read the columns that count, by their names in the header."""
+    text, parting = _parting(text)
+    reader = csv.reader(
+        io.StringIO(text, newline=""), strict=True, delimiter=parting, skipinitialspace=True
+    )
+    try:
+        columns = _columns(path, next(reader, []))
+        return [
+            _row(path, reader.line_num, cells, columns)
+            for cells in reader
+            if any(cell.strip() for cell in cells)
+        ]
+    except csv.Error as error:
+        raise SelfsightError(
+            f"{path} is not well-formed CSV at line {reader.line_num}: {error}. Mend that line."
+        ) from error
+
+
+def _parting(text: str) -> tuple[str, str]:
+    """Find what parts the columns: -> the text from its header on, and "," or another character.
+
+    Spreadsheets where a comma stands in decimals write semicolons, and may say so in a first line.
+    """
+    first, newline, rest = text.partition("\n")
+    said = re.fullmatch(r'"?sep=(.)"?\s*', first)
+    if said and newline:
+        return rest, said[1]
+    names = re.sub(r'"[^"]*"', "", first)  # what is quoted parts nothing
+    return text, next((sign for sign in PARTINGS if sign in names), ",")
+
+
+def _columns(path: Path, header: list[str]) -> _Columns:
+    """Find the columns that count.
+
+    Raises:
+        SelfsightError: If the first line is no header, or has such a column twice.
+    """
+    if header and is_picture_name(Path(_path_and_label(header[0].strip())[0]).name):
+        raise SelfsightError(
+            f"a .csv file needs a header, such as path,label; {path} starts with the picture "
+            f"{header[0]!r}. Add a first line with the columns' names, or call it .txt if it has a "
+            "path a line, and perhaps a class behind it."
+        )
+    names = [plain(name) for name in header]
+    place, label, split = (_place(path, names, among) for among in (PATHS, LABELS, SPLITS))
+    if place is None:
+        taken = (label, split)
+        place = next(
+            (k for k, name in enumerate(names) if k not in taken and not COUNTING.fullmatch(name)),
+            0,
+        )
+    return _Columns(len(header), place, label, split)
+
+
+def _place(path: Path, names: Sequence[str], among: Sequence[str]) -> int | None:
+    """Find the first of several names in a header: -> its place, None where there is none."""
+    name = first_of(among, names)
+    if name is None:
+        return None
+    if names.count(name) > 1:
+        raise SelfsightError(
+            f"a column's name must stand once in the header; {path} has `{name}` "
+            f"{names.count(name)} times. Rename those that are not meant."
+        )
+    return names.index(name)
+
+
+def _row(path: Path, line: int, cells: list[str], columns: _Columns) -> Row:
+    """Read a row; a short one ends in empty cells."""
+    if any(cell.strip() for cell in cells[columns.cells :]):
+        raise SelfsightError(
+            f"a row must have no more cells than the header, {columns.cells}; {path} has "
+            f"{len(cells)} in line {line}. Put what holds a comma into quotes."
+        )
+
+    def cell(place: int | None) -> str:
+        return cells[place].strip() if place is not None and place < len(cells) else ""
+
+    label = cell(columns.label)
+    part = TRAIN if columns.split is None else _part(path, line, cell(columns.split))
+    return Row(line, cell(columns.path), "" if label.lower() in NO_VALUE else label, part)
+
+
+def _part(path: Path, line: int, word: str) -> str:
+    part = part_of_word(word)
+    if not part:
+        raise SelfsightError(
+            f"column `split` must hold train, val or test in every row; {path} has {word!r} in "
+            f"line {line}. Correct it, or rename the column to go without parts."
+        )
+    return part
+
+
+def _found(root: Path, name: str, rows: list[Row]) -> tuple[list[Row], tuple[str, ...]]:
+    """Look for the pictures elsewhere where none is there as written: -> rows, notes.
+
+    Args:
+        root: The list's folder.
+        name: The list.
+        rows: Its rows.
+    """
+    nameless = next((row for row in rows if not row.path), None)
+    if nameless:
+        raise SelfsightError(
+            f"every row must name a picture; {name} has none in line {nameless.line}. Fill it in, "
+            "or remove the line."
+        )
+    if any(os.path.isfile(root / row.path) for row in rows):
+        return rows, ()
+    known = _by_tails(walked(root).paths)
+    paths = [_sought(row.path, known) for row in rows]
+    count = sum(path is not None for path in paths)
+    if not count:
+        return rows, ()
+    first = next(k for k, path in enumerate(paths) if path)
+    note = (
+        f"no picture of {name} is there as written; {count:,} of {len(rows):,} were found by what "
+        f"their paths end in, {rows[first].path!r} as {paths[first]}"
+    )
+    found = [row._replace(path=path or row.path) for row, path in zip(rows, paths, strict=True)]
+    return found, (note,)
+
+
+def _by_tails(paths: Sequence[str]) -> dict[str, str | None]:
+    """Look pictures up by every end of their paths, with and without a suffix; None for several."""
+    known: dict[str, str | None] = {}
+    for path in paths:
+        for tail in _tails(path):
+            for key in (tail, os.path.splitext(tail)[0]):
+                known[key] = None if known.get(key, path) != path else path
+    return known
+
+
+def _tails(path: str) -> Iterator[str]:
+    """Give a path, then without its first folder, and so on down to the file's name."""
+    parts = path.split("/")
+    return ("/".join(parts[k:]) for k in range(len(parts)))
+
+
+def _sought(written: str, known: dict[str, str | None]) -> str | None:
+    """Find the picture that a path means, by the longest end of it that one picture has."""
+    for tail in _tails(written.replace("\\", "/")):
+        if (path := known.get(tail)) is not None:
+            return path
+    return None
+
+
+def _source(path: Path, rows: list[Row]) -> Listed:
+    """Make the source of one part."""
+    paths = tuple(row.path for row in rows)
+    return Listed(str(path), path.parent, paths, _labels(path, rows), files=(path,))
+
+
+def _labels(path: Path, rows: list[Row]) -> Labels:
+    """Number the classes of one part, where it has some."""
+    bare = [row for row in rows if not row.label]
+    if len(bare) == len(rows):
+        return NO_LABELS
+    if bare:
+        return unusable(
+            f"a class must stand in every row or in none; {path} has none in line {bare[0].line}. "
+            "Fill it in, or keep these rows in a list of their own"
+        )
+    return classes_of([row.label for row in rows], f"the column of classes of {path}")

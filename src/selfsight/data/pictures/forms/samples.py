@@ -1,0 +1,87 @@
+"""Samples: numbers of any kind become 8 or 16 bits, and opacity is laid over white.
+
+Sixteen bits are kept as they are. Floating-point pixels must lie in [0, 1], the one range that is
+the same everywhere, and become 16 bits; any other range would have to be guessed.
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfsight.data.pictures.files.header import Unreadable
+
+SIXTEEN_BIT = 65535
+STRIP = 1 << 20  # samples that are computed with at a time
+REMEDY = "save it with 8 or 16 bits, or scale it to [0, 1]"
+
+
+def as_samples(values: np.ndarray) -> np.ndarray:
+    """Turn pixels into 8 or 16 bits.
+
+    Args:
+        values: Of any shape: uint8, uint16, bool, or float in [0, 1].
+
+    Returns:
+        uint8 (0 and 255 for bool) or uint16 (65535 times a float, rounded), in native byte order.
+
+    Raises:
+        Unreadable: If the range of the values is not known to be one of these.
+    """
+    if values.dtype.kind == "b":
+        return values.astype(np.uint8) * np.uint8(255)
+    if values.dtype.kind == "f":
+        # `not (all within)` rather than `any outside`: so that NaN is refused too
+        if not (values.min() >= 0 and values.max() <= 1):
+            raise Unreadable(f"floating-point pixels outside [0, 1]; {REMEDY}")
+        samples = np.empty(values.shape, np.uint16)
+        for rows in strips(values.shape):
+            samples[rows] = np.rint(values[rows] * np.float64(SIXTEEN_BIT))
+        return samples
+    if values.dtype.kind == "u" and values.dtype.itemsize <= 2:
+        return values.astype(values.dtype.newbyteorder("="), copy=False)
+    raise Unreadable(f"pixels of kind {values.dtype}, whose range is unknown; {REMEDY}")
+
+
+def strips(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Part a picture (H, ...) into strips of rows, so that what is computed of one stays small."""
+    rows = max(1, STRIP // max(1, math.prod(shape[1:])))
+    return (slice(top, top + rows) for top in range(0, shape[0], rows))
+
+
+def as_picture(values: np.ndarray) -> Tensor:
+    """Put channels first: uint8 or uint16 (H, W) or (H, W, C) -> (C, H, W) tensor."""
+    pixels = torch.from_numpy(np.ascontiguousarray(values))
+    return pixels[None] if pixels.dim() == 2 else pixels.permute(2, 0, 1)
+
+
+def over_white(
+    colour: np.ndarray, opacity: np.ndarray, *, premultiplied: bool = False
+) -> np.ndarray:
+    """Lay a picture with transparent parts on white paper.
+
+    Args:
+        colour: (H, W, C) uint8 or uint16.
+        opacity: (H, W, 1), of the same kind; its greatest value is opaque.
+        premultiplied: Whether the colour has been multiplied by the opacity already.
+
+    Returns:
+        (H, W, C), of the same kind.
+    """
+    whole = np.empty_like(colour)
+    for rows in strips(colour.shape):
+        whole[rows] = _laid(colour[rows], opacity[rows], premultiplied=premultiplied)
+    return whole
+
+
+def _laid(colour: np.ndarray, opacity: np.ndarray, *, premultiplied: bool) -> np.ndarray:
+    """Lay a strip over white, see `over_white`."""
+    most = int(np.iinfo(colour.dtype).max)
+    # most * most + most / 2 just fits 32 bits for 16-bit samples
+    ink = colour.astype(np.uint32) * (np.uint32(most) if premultiplied else opacity)
+    paper = np.uint32(most) * (np.uint32(most) - opacity)
+    if premultiplied:  # damaged files hold more colour than opacity allows
+        ink = np.minimum(ink, np.uint32(most * most) - paper)
+    return ((ink + paper + np.uint32(most // 2)) // np.uint32(most)).astype(colour.dtype)

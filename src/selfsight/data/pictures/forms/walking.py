@@ -1,0 +1,92 @@
+"""Walking: the pictures under a folder, and what lies among them that is none.
+
+Links to folders are followed, each folder once.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from selfsight.data.pictures.files.signature import is_signed
+from selfsight.data.pictures.forms.left_out import LeftOut, is_foreign
+from selfsight.data.pictures.forms.suffixes import is_picture_name
+
+RUN_FILE = "settings.json"  # of a run, beside one of these
+RUN_FILES = {"encoder.json", "encoder.safetensors", "checkpoint.pt", "metrics.csv"}
+RECORD = ".json"  # ends what selfsight writes beside the sheets that it draws
+SHEETS = ("-sheet.png", "filters.png")  # end those that it draws without
+
+
+class Walked(NamedTuple):
+    """What was found under a folder.
+
+    Attributes:
+        paths: Of its pictures, relative to it, with forward slashes, sorted.
+        left_out: What was left out.
+    """
+
+    paths: tuple[str, ...]
+    left_out: LeftOut
+
+
+def walked(root: Path) -> Walked:
+    """List the pictures under a folder by suffix.
+
+    Hidden ones and those in folders of other programs are left out and counted, and those in
+    selfsight's own runs and sheets, unless there are no others.
+    """
+    left_out = LeftOut(str(root))
+    mine: list[str] = []
+    ours: dict[str, str] = {}  # pictures of selfsight's to the run or file they are counted by
+    seen: set[str] = set()
+    runs: list[str] = []  # folders, relative
+
+    def closed(error: OSError) -> None:
+        where = Path(os.path.relpath(str(error.filename), root))
+        if not any(map(is_foreign, where.parts)):
+            left_out.closed[where.as_posix()] = error.strerror or str(error)
+
+    for place, folders, files in os.walk(root, followlinks=True, onerror=closed):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        relative = Path(place).relative_to(root)
+        here = relative.as_posix()
+        if here != "." and is_run(files):
+            runs.append(here)
+        run = next((run for run in runs if f"{here}/".startswith(f"{run}/")), None)
+        drawn = set() if run else _drawn(place, files)
+        for file in files:
+            if left_out.take(relative.parts, file):
+                continue
+            path = (relative / file).as_posix()
+            if run or file in drawn:
+                ours[path] = run or path
+            else:
+                mine.append(path)
+    if mine:
+        left_out.ours.update(ours.values())
+    elif ours:
+        left_out.more.append(f"all {len(ours):,} pictures of {root} were made by selfsight")
+    return Walked(tuple(sorted(mine or ours)), left_out)
+
+
+def is_run(files: Sequence[str]) -> bool:
+    """Tell the folder of a run by the names of its files."""
+    return RUN_FILE in files and not RUN_FILES.isdisjoint(files)
+
+
+def _drawn(place: str, files: Sequence[str]) -> set[str]:
+    """Find the pictures in a folder that selfsight made, by the mark in them.
+
+    To look into every file would take long where there are many on a slow disk, so it is done only
+    where a name tells that selfsight may have written there.
+    """
+    if not any(file.endswith((RECORD, *SHEETS)) for file in files):
+        return set()
+    pictures = (file for file in files if file.lower().endswith(".png") and is_picture_name(file))
+    return {file for file in pictures if is_signed(os.path.join(place, file))}

@@ -1,0 +1,112 @@
+"""Reading aloud: pictures are decoded with progress; what was skipped or slow is said."""
+
+from collections.abc import Sequence
+from functools import cache
+
+from selfsight.data.pictures import Pictures, Skipped, Streamed, read
+from selfsight.data.pictures.canvases import Storage
+from selfsight.data.pictures.scaling import Fit
+from selfsight.data.pictures.storing import memory_for_pictures
+from selfsight.data.source import Source
+from selfsight.system import machine
+from selfsight.system.progress import Bar, console
+
+MOST_WAITING = 0.05  # share of a training's time that waiting for data may take unremarked
+
+
+def read_aloud(
+    source: Source,
+    *,
+    side: int,
+    listed_in: str,
+    fit: Fit = "canvas",
+    channels: int | None = None,
+    limit: int | None = None,
+    storage: Storage | None = None,
+    steady: bool = False,
+    processes: int = 1,
+) -> Pictures:
+    """Decode the pictures of a source, as `selfsight.data.read` does, and say how it goes.
+
+    Args:
+        source: The pictures.
+        side: Side of the square canvas, in pixels.
+        listed_in: Where the user finds all that was skipped.
+        fit: "canvas" or "square".
+        channels: 1, 3, or None for what the pictures have.
+        limit: How many at most.
+        storage: Where to keep them; None for the first place they fit.
+        steady: Whether they must not be streamed, as `selfsight.data.read` explains.
+        processes: How many of this machine's processes keep the same pictures in memory.
+
+    Raises:
+        SelfsightError: If the pictures do not fit into memory, or too many cannot be read.
+    """
+    for note in source.notes:
+        say_once(note)
+    count = min(len(source), limit or len(source))
+    with Bar("reading", count) as bar:
+        pictures = read(
+            source,
+            side=side,
+            fit=fit,
+            channels=channels,
+            limit=limit,
+            storage=storage,
+            steady=steady,
+            memory=memory_for_pictures() // processes,
+            progress=lambda done, _: bar(done),
+        )
+    for note in pictures.notes:
+        say_once(note)
+    say_skipped(pictures.skipped, count, listed_in)
+    return pictures
+
+
+@cache
+def say_once(note: str) -> None:
+    """Say what a user should know of the data, once however often it is read."""
+    console().print(note)
+
+
+def say_skipped(skipped: Sequence[Skipped], count: int, listed_in: str) -> None:
+    """Say that pictures were skipped, if any were."""
+    if skipped:
+        first = skipped[0]
+        console().print(
+            f"skipped {len(skipped)} of {count} pictures, the first: {first.title}: "
+            f"{first.reason}; {listed_in} lists them all"
+        )
+
+
+def say_unlabelled(*sources: Source | None) -> None:
+    """Say why labels are left out, of data that has some and none that can be used."""
+    for source in sources:
+        if source is not None and source.unlabelled:
+            say_once(f"labels are left out: {source.unlabelled}")
+
+
+def told_of_waiting(pictures: Pictures, share: float) -> str | None:
+    """Say what held a training up, and what to change, if it waited for data.
+
+    Args:
+        pictures: What it learned from.
+        share: Of its time spent waiting for them, in [0, 1].
+    """
+    if share <= MOST_WAITING:
+        return None
+    waited = f"training waited for data {share:.0%} of its time"
+    if isinstance(pictures.images, Streamed):
+        pace = pictures.images.pace()
+        limit = "the disk" if pace.waiting > 0.5 else "decoding"
+        size = machine.size_in_words(pictures.images.wanted.bytes)
+        return (
+            f"{waited}; the limit is {limit}: a core gets {pace.pictures:,.0f} pictures a second. "
+            f"Decode once with --storage map (needs {size} of disk), or store the pictures smaller"
+        )
+    if pictures.storage == "map":
+        return (
+            f"{waited}; the limit is the disk of {machine.cache_folder()}. Name a faster one with "
+            "SELFSIGHT_CACHE, or take fewer pictures with --limit so that they fit into memory"
+        )
+    return f"{waited}; the limit is memory: try a smaller --size or fewer other programs"

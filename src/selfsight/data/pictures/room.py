@@ -1,0 +1,88 @@
+"""Room: how much memory pictures may take while they are decoded, one by one and all at once.
+
+Threads decode as many pictures as there are cores. Of small ones that is nothing; large ones wait
+until there is room, and what unpacks to far more than its file is decoded alone. So a folder of
+huge pictures takes longer, and not all of the memory.
+"""
+
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from functools import cached_property
+
+from selfsight.data.pictures.files.header import UNREMARKABLE, Unreadable, is_bomb
+from selfsight.errors import out_of_memory
+from selfsight.system import machine
+
+SHARE = 8  # of this machine's memory one part, unless that is less than is unremarkable
+SMALL = 4 << 20  # bytes that are not counted: of these every core may have some
+LARGE = 64 << 20  # bytes past which memory that runs out is the picture's fault
+
+
+class Room:
+    """What pictures that are being decoded take together.
+
+    Args:
+        most: Bytes; by default a share of this machine's memory.
+    """
+
+    def __init__(self, most: int | None = None) -> None:
+        self._asked = most
+        self._free = threading.Condition()
+        self._taken = 0
+        self._mine = threading.local()
+
+    @cached_property
+    def most(self) -> int:
+        """Bytes that may be taken at once."""
+        if self._asked is not None:
+            return self._asked
+        return min(max(UNREMARKABLE, machine.memory() // SHARE), machine.memory() // 4)
+
+    @contextmanager
+    def turn(self) -> Generator[None]:
+        """Count what this thread takes in the block, and give it back at the end.
+
+        Raises:
+            Unreadable: If memory runs out on a large picture.
+        """
+        if getattr(self._mine, "taken", None) is not None:
+            yield  # within a turn
+            return
+        self._mine.taken = 0
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:
+            if self._mine.taken < LARGE or not out_of_memory(error):
+                raise
+            raise Unreadable("takes more memory than there is") from error
+        finally:
+            taken, self._mine.taken = self._mine.taken, None
+            if taken:
+                with self._free:
+                    self._taken -= taken
+                    self._free.notify_all()
+
+    def take(self, needed: int, decoded: int, packed: int) -> None:
+        """Wait until there is room for a picture, if this is a thread's turn.
+
+        Args:
+            needed: Bytes that it takes while it is decoded.
+            decoded: Bytes that it has afterwards.
+            packed: Bytes of its file.
+        """
+        mine = getattr(self._mine, "taken", None)
+        if mine is None or needed < SMALL:
+            return
+        if is_bomb(needed, decoded, packed, LARGE - 1):
+            needed = max(needed, self.most)
+        with self._free:
+            # Who has some already does not wait: two who waited for each other would for ever.
+            self._free.wait_for(
+                lambda: mine or not self._taken or self._taken + needed <= self.most
+            )
+            self._taken += needed
+        self._mine.taken = mine + needed
+
+
+ROOM = Room()

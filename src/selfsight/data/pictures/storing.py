@@ -1,0 +1,360 @@
+"""Reading: a source becomes pictures on canvases, in memory, on the disk, or decoded as needed.
+
+What fits into a quarter of memory is decoded once and kept there; what fits on half of the free
+disk becomes a memory map in the cache folder; the rest is streamed. All three give a step the same
+pictures, but for those whose header is sound and whose body is not: only a stream counts them as
+there until it meets them. Unreadable pictures are skipped and listed.
+"""
+
+import contextlib
+import shutil
+import statistics
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfsight.data.pictures.canvases import DTYPES, Form, Storage
+from selfsight.data.pictures.collection import Pictures, Skipped, fingerprint_of
+from selfsight.data.pictures.decoding import Wanted, workers
+from selfsight.data.pictures.files.decode import LEAST_SIDE, Unreadable
+from selfsight.data.pictures.mapping import mapped
+from selfsight.data.pictures.scaling import Fit
+from selfsight.data.pictures.skipping import Failure, judge, none_readable
+from selfsight.data.pictures.streaming import Streamed, looked_at
+from selfsight.data.source import Source
+from selfsight.draws import Draws
+from selfsight.errors import SelfsightError, UsageError
+from selfsight.system import machine
+
+SHARE_OF_MEMORY = 0.25  # of the machine's, unless the caller says otherwise
+SHARE_OF_DISK = 0.5  # of what is free where the cache folder is
+HEADERS_SURVEYED = 1000  # evenly spaced
+HEADERS_FOR_FORM = 32  # a first guess only: pictures turn to colour, or deeper, when they must
+
+Progress = Callable[[int, int], None] | None  # called with pictures done and pictures in all
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the headers of a source tell.
+
+    Attributes:
+        longer_side: Median of the pictures' longer sides, in pixels.
+        shortest: Least of them.
+        longest: Greatest of them.
+        channels: 1 if every picture looked at is grey, 3 with colour among them; else what most
+            of them have.
+        bits: Greatest depth of a sample, 8 or 16.
+        count: Pictures in the source.
+        looked: Headers that could be read.
+    """
+
+    longer_side: int
+    shortest: int
+    longest: int
+    channels: int
+    bits: int
+    count: int
+    looked: int
+
+
+def survey(source: Source, at_most: int = HEADERS_SURVEYED) -> Survey:
+    """Read some headers, evenly spaced.
+
+    Args:
+        source: The pictures.
+        at_most: Headers to read.
+
+    Raises:
+        SelfsightError: If none of them can be read.
+    """
+    count = len(source)
+    longer: list[int] = []
+    forms: list[Form] = []
+    failed: list[Failure] = []
+    for i in _evenly(count, at_most):
+        try:
+            header = source.header(i)
+            longer.append(max(header.height, header.width))
+            forms.append(Form(header.channels, header.bits))
+        except Unreadable as error:
+            failed.append(Failure(source.title(i), error))
+    if not longer:
+        raise SelfsightError(none_readable(source.name, failed))
+    return Survey(
+        statistics.median_low(longer),
+        min(longer),
+        max(longer),
+        _channels(forms),
+        max(form.bits for form in forms),
+        count,
+        len(longer),
+    )
+
+
+def _evenly(count: int, at_most: int) -> list[int]:
+    """Choose rows evenly spaced, the first and the last among them."""
+    return np.unique(np.linspace(0, count - 1, min(at_most, count)).astype(int)).tolist()
+
+
+def besides(source: Source, rows: list[int]) -> tuple[str, ...]:
+    """Say what the files of these pictures hold besides, by their headers: -> a sentence a kind."""
+    looked = [rows[k] for k in _evenly(len(rows), HEADERS_SURVEYED)]
+    found: dict[str, list[int]] = {}
+    for row in looked:
+        with contextlib.suppress(Unreadable):  # of these reading tells
+            for kind in source.header(row).besides:
+                found.setdefault(kind, []).append(row)
+    return tuple(
+        f"of {len(looked):,} files of {source.name} that were looked at, {len(those):,} "
+        f"{'hold' if len(those) > 1 else 'holds'} further {kind}, which are not read; the first: "
+        f"{source.title(those[0])}"
+        for kind, those in found.items()
+    )
+
+
+def _channels(forms: list[Form]) -> int:
+    """Choose the channels for all: grey becomes colour; other numbers have no way to each other."""
+    counts = Counter(form.channels for form in forms)
+    if counts.keys() <= {1, 3}:
+        return max(counts)
+    return counts.most_common(1)[0][0]
+
+
+def read(
+    source: Source,
+    *,
+    side: int,
+    fit: Fit = "canvas",
+    channels: int | None = None,
+    limit: int | None = None,
+    memory: int | None = None,
+    storage: Storage | None = None,
+    steady: bool = False,
+    progress: Progress = None,
+) -> Pictures:
+    """Read the pictures of a source.
+
+    Args:
+        source: The pictures.
+        side: Side of the square canvas, in pixels.
+        fit: "canvas" keeps the whole picture, shrunk to fit and never enlarged, top left;
+            "square" the largest centred square, shrunk or enlarged to fill.
+        channels: 1 turns colour to grey, 3 repeats grey; None keeps what they have, with grey
+            turned to colour where both occur.
+        limit: Keep this many, drawn from all over the source and the same ones every time.
+        memory: Most bytes to keep in memory; by default a quarter of the machine's.
+        storage: Where to keep them; by default the first that they fit of memory, map and stream.
+        steady: Never stream them by default: of a stream another picture stands in for one that
+            proves broken late, with its own class and title.
+        progress: Called with pictures done and pictures in all.
+
+    Raises:
+        UsageError: If an argument is outside its range.
+        SelfsightError: If the pictures do not fit, or too many cannot be read.
+    """
+    _check(side, fit, channels, limit, storage)
+    wanted = Wanted(
+        source,
+        chosen_rows(len(source), limit).tolist(),
+        side,
+        fit,
+        channels,
+        _form(source, channels),
+    )
+    memory = memory if memory is not None else memory_for_pictures()
+    chosen = storage or fitting(wanted.bytes, memory, held=source.held, steady=steady)
+    if chosen == "memory":
+        try:
+            return _in_memory(wanted, memory, progress)
+        except Full:
+            if storage == "memory":
+                raise
+            chosen = "map"  # they proved larger than the first headers promised
+    return _from_map(wanted, progress) if chosen == "map" else _from_stream(wanted, progress)
+
+
+def memory_for_pictures() -> int:
+    """Tell the most bytes to keep in memory."""
+    return int(machine.memory() * SHARE_OF_MEMORY)
+
+
+def fitting(
+    needed: int, memory: int | None = None, *, held: bool = False, steady: bool = False
+) -> Storage:
+    """Choose where pictures are kept: the first place they fit.
+
+    Args:
+        needed: Bytes of all canvases.
+        memory: Most bytes to keep in memory; by default a quarter of the machine's.
+        held: Whether they are cut from what is in memory already, so that storing wins nothing.
+        steady: Whether they must not be streamed.
+    """
+    if held and not steady:
+        return "stream"
+    if needed <= (memory_for_pictures() if memory is None else memory):
+        return "memory"
+    return "map" if steady or needed <= SHARE_OF_DISK * _free_disk() else "stream"
+
+
+def _free_disk() -> int:
+    """Tell the bytes that are free where the cache folder is, or would be."""
+    place = machine.cache_folder().absolute()
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free
+
+
+def _check(
+    side: int, fit: str, channels: int | None, limit: int | None, storage: str | None
+) -> None:
+    """Refuse arguments outside their range."""
+    if side < LEAST_SIDE:
+        raise UsageError(f"side must be at least {LEAST_SIDE} pixels, got {side}")
+    if fit not in get_args(Fit):
+        raise UsageError(f"fit must be 'canvas' or 'square', got {fit!r}")
+    if channels is not None and channels < 1:
+        raise UsageError(f"channels must be at least 1, or None, got {channels}")
+    if limit is not None and limit < 1:
+        raise UsageError(f"limit must be at least 1 picture, got {limit}")
+    if storage is not None and storage not in get_args(Storage):
+        raise UsageError(f"storage must be memory, map or stream, got {storage!r}")
+
+
+def chosen_rows(count: int, limit: int | None) -> Tensor:
+    """Choose rows, sorted: all, or `limit` of them drawn with a fixed seed.
+
+    Not the first ones: pictures lie sorted by class.
+    """
+    every = torch.arange(count)
+    if limit is None or limit >= count:
+        return every
+    return Draws(0, 0, every).order("limit")[:limit].sort().values
+
+
+def _form(source: Source, channels: int | None) -> Form:
+    """Guess from a few headers; any error is left for the reading to report."""
+    try:
+        known = survey(source, HEADERS_FOR_FORM)
+        return Form(channels or known.channels, known.bits)
+    except SelfsightError:
+        return Form(channels or 1, 8)
+
+
+def _in_memory(wanted: Wanted, memory: int, progress: Progress) -> Pictures:
+    """Decode once, into one tensor."""
+    store = _Store(len(wanted.rows), wanted.form, wanted.side, memory)
+    failed: list[Failure] = []
+    kept: list[int] = []
+    with workers() as pool:
+        for done, (row, result) in enumerate(wanted.decoded(wanted.rows, pool), start=1):
+            try:
+                if isinstance(result, Unreadable):
+                    raise result
+                store.add(result)
+                kept.append(row)
+            except Unreadable as reason:
+                failed.append(wanted.failure(row, reason))
+            if progress:
+                progress(done, len(wanted.rows))
+    judge(wanted.source.name, failed, len(wanted.rows))
+    images, extent = store.images[: len(kept)], store.extent[: len(kept)]
+    empty = Pictures(images, extent, None, (), (), (), "", "")
+    read = _described(empty, wanted.source, kept, failed)
+    return replace(read, fingerprint=fingerprint_of(images, extent, read.labels))
+
+
+def _from_map(wanted: Wanted, progress: Progress) -> Pictures:
+    """Decode once, onto the disk, unless that was done before."""
+    found = mapped(wanted, progress)
+    plain = Pictures(
+        found.canvases, found.extent, None, (), (), (), "", found.fingerprint, storage="map"
+    )
+    return _described(plain, wanted.source, found.kept, found.failed)
+
+
+def _from_stream(wanted: Wanted, progress: Progress) -> Pictures:
+    """Read the headers, and decode nothing yet."""
+    known = looked_at(wanted, progress)
+    streamed = Streamed(replace(wanted, rows=known.kept, form=known.form), known.failed)
+    plain = Pictures(
+        streamed, known.extent, None, (), (), (), "", streamed.fingerprint, storage="stream"
+    )
+    return _described(plain, wanted.source, known.kept, known.failed)
+
+
+def _described(plain: Pictures, source: Source, kept: list[int], failed: list[Failure]) -> Pictures:
+    """Add what the source knows of the pictures that were kept, and those that were not."""
+    return replace(
+        plain,
+        labels=None if source.labels is None else source.labels[torch.tensor(kept)],
+        classes=source.classes,
+        titles=tuple(source.title(row) for row in kept),
+        origins=torch.tensor(kept),
+        skipped=tuple(Skipped(title, str(reason)) for title, reason in failed),
+        name=source.name,
+        notes=(*source.notes, *besides(source, kept)),
+    )
+
+
+class Full(SelfsightError):
+    """More pictures than memory may hold."""
+
+
+class _Store:
+    """One tensor filled from the front, widened when a picture needs it.
+
+    Args:
+        count: Most pictures there can be.
+        form: What they have, as far as is known.
+        side: Side of the canvas, in pixels.
+        memory: Most bytes the tensor may take.
+    """
+
+    def __init__(self, count: int, form: Form, side: int, memory: int) -> None:
+        self.memory, self.form, self.side = memory, form, side
+        self.images = self._allocated(count)
+        self.extent = torch.zeros(count, 2, dtype=torch.int64)
+        self.filled = 0
+
+    def add(self, pixels: Tensor) -> None:
+        """Place a picture (C, h, w) top left on the next canvas.
+
+        Raises:
+            Unreadable: If it has channels that do not go with those before it.
+        """
+        needed = self.form.joined(Form.of(pixels))
+        if needed != self.form:
+            self._widen(needed)
+        pixels = self.form.brought(pixels)
+        height, width = pixels.shape[1:]
+        self.extent[self.filled, 0], self.extent[self.filled, 1] = height, width
+        # numpy, not torch: a copy this small is not worth waking a team of threads for
+        self.images.numpy()[self.filled, :, :height, :width] = pixels.numpy()
+        self.filled += 1
+
+    def _widen(self, form: Form) -> None:
+        """Bring the pictures so far to another form."""
+        narrow, self.form = self.images, form
+        self.images = self._allocated(len(narrow))
+        for i in range(self.filled):
+            self.images[i] = form.brought(narrow[i])
+
+    def _allocated(self, count: int) -> Tensor:
+        """Allocate black canvases, if they fit."""
+        channels, bits = self.form
+        needed = count * self.form.bytes_each(self.side)
+        if needed > self.memory:
+            raise Full(
+                f"{count} pictures of {channels} x {self.side} x {self.side} samples of {bits} "
+                f"bits need {machine.size_in_words(needed)}, and "
+                f"{machine.size_in_words(self.memory)} of memory may be used. Let them be kept on "
+                "the disk, as --storage auto or map does, or take fewer or smaller ones."
+            )
+        shape = (count, channels, self.side, self.side)
+        return torch.zeros(shape, dtype=DTYPES[bits])

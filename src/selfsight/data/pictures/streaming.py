@@ -1,0 +1,210 @@
+"""Streaming: pictures decoded again whenever a step needs them, for data larger than the disk.
+
+All headers are read first: they tell the form, and which files are no pictures at all. A picture
+that turns out to be broken only when it is decoded has the next readable one in its place, always
+the same, so that a run still follows from its seed; it is counted and listed like any other. Where
+a file is lost, others are looked at again: if most of them are lost too it is their disk that has
+gone, or their folder, and nothing is put in place of all that.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfsight.data.imprint import imprint_of, placeless
+from selfsight.data.pictures.canvases import DTYPES, Canvases, Form, Taken
+from selfsight.data.pictures.collection import Digest
+from selfsight.data.pictures.decoding import Wanted, workers
+from selfsight.data.pictures.files.decode import Header, Unreadable
+from selfsight.data.pictures.files.header import Lost
+from selfsight.data.pictures.scaling import check_channels, fitted_size
+from selfsight.data.pictures.skipping import MOST_SKIPPED, Failure, judge
+from selfsight.errors import SelfsightError
+
+PACED = 64  # pictures decoded to tell what a core can do
+AT_ONCE = 256  # headers a thread reads at a time
+LOOKED_AGAIN = 8  # pictures, evenly spaced, that tell a lost file from a lost disk
+
+
+class Looked(NamedTuple):
+    """What the headers of all pictures tell.
+
+    Attributes:
+        form: What holds them all.
+        kept: Rows that seem to be readable.
+        extent: (N, 2) int64, height and width of each of these on its canvas, in pixels.
+        failed: The others.
+    """
+
+    form: Form
+    kept: list[int]
+    extent: Tensor
+    failed: list[Failure]
+
+
+class Pace(NamedTuple):
+    """How fast a core decodes.
+
+    Attributes:
+        pictures: A second.
+        waiting: Share of the time spent waiting for the disk rather than computing, in [0, 1].
+    """
+
+    pictures: float
+    waiting: float
+
+
+def looked_at(wanted: Wanted, progress: Callable[[int, int], None] | None) -> Looked:
+    """Read all headers.
+
+    Raises:
+        SelfsightError: If too many cannot be read.
+    """
+    form = wanted.form  # of most pictures: the first may be damaged and claim anything
+    kept: list[int] = []
+    sizes: list[tuple[int, int]] = []
+    failed: list[Failure] = []
+    with workers() as pool:
+        bundles = [wanted.rows[k : k + AT_ONCE] for k in range(0, len(wanted.rows), AT_ONCE)]
+        for results in pool.map(lambda bundle: [_header(wanted, i) for i in bundle], bundles):
+            for row, header in results:
+                try:
+                    if isinstance(header, Unreadable):
+                        raise header
+                    check_channels(header.channels, wanted.channels or header.channels)
+                    form = form.joined(Form(wanted.channels or header.channels, header.bits))
+                    kept.append(row)
+                    sizes.append(fitted_size(header.height, header.width, wanted.side, wanted.fit))
+                except Unreadable as reason:
+                    failed.append(wanted.failure(row, reason))
+            if progress:
+                progress(len(kept) + len(failed), len(wanted.rows))
+    judge(wanted.source.name, failed, len(wanted.rows))
+    return Looked(form, kept, torch.tensor(sizes), failed)
+
+
+def _header(wanted: Wanted, row: int) -> tuple[int, Header | Unreadable]:
+    try:
+        return row, wanted.source.header(row)
+    except Unreadable as reason:
+        return row, reason
+
+
+class Streamed(Canvases):
+    """Pictures that are decoded when they are asked for.
+
+    Args:
+        wanted: The pictures, all of which seem to be readable.
+        before: Those that were seen not to be, which count when too many have failed.
+
+    Attributes:
+        failed: Those that proved unreadable so far, by their place in `wanted.rows`.
+    """
+
+    def __init__(self, wanted: Wanted, before: Sequence[Failure] = ()) -> None:
+        self.wanted, self._before = wanted, before
+        channels, bits = wanted.form
+        self.shape = (len(wanted.rows), channels, wanted.side, wanted.side)
+        self.dtype = DTYPES[bits]
+        self.failed: dict[int, Failure] = {}
+        self._pool: ThreadPoolExecutor | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash the files' names and lengths, some of what they hold, and which of them are here.
+
+        Neither where they lie counts nor when they were copied there.
+        """
+        source = self.wanted.source
+        return self._hashed([imprint_of(source), *map(placeless, source.stamp())])
+
+    @property
+    def former_fingerprint(self) -> str:
+        """Hash the files' paths, lengths and times, as runs without an imprint have it."""
+        return self._hashed(self.wanted.source.stamp())
+
+    def _hashed(self, words: Iterable[str]) -> str:
+        digest = Digest(self.shape)
+        for word in words:
+            digest.add(np.frombuffer(word.encode("utf-8", "surrogateescape"), dtype=np.uint8))
+        return digest.finished(torch.tensor(self.wanted.rows), self.wanted.source.labels)
+
+    def taken(self, rows: Tensor) -> Taken:
+        """Decode the pictures of `rows` (B,).
+
+        Raises:
+            SelfsightError: If too many have proved unreadable.
+        """
+        self._pool = self._pool or workers()
+        images = torch.zeros((len(rows), *self.shape[1:]), dtype=self.dtype)
+        extent = torch.empty((len(rows), 2), dtype=torch.int64)
+        actual = rows.clone()
+        asked = [self.wanted.rows[place] for place in rows.tolist()]
+        results = self.wanted.decoded(asked, self._pool)
+        for at, (place, (_, result)) in enumerate(zip(rows.tolist(), results, strict=True)):
+            place, pixels = self._readable(place, result)
+            actual[at] = place
+            height, width = pixels.shape[1:]
+            extent[at, 0], extent[at, 1] = height, width
+            images.numpy()[at, :, :height, :width] = pixels.numpy()
+        return Taken(images, extent, actual)
+
+    def _readable(self, place: int, result: Tensor | Unreadable) -> tuple[int, Tensor]:
+        """Find the first readable picture from this place on: -> its place and pixels."""
+        while True:
+            try:
+                if isinstance(result, Unreadable):
+                    raise result
+                if self.wanted.form.joined(Form.of(result)) != self.wanted.form:
+                    raise Unreadable("its pixels are not what its header says")
+                return place, self.wanted.form.brought(result)
+            except Unreadable as reason:
+                self._note(place, reason)
+            place = (place + 1) % len(self)
+            result = self.wanted.decoded_one(self.wanted.rows[place])
+
+    def _note(self, place: int, reason: Unreadable) -> None:
+        """Count a picture that failed; stop when too many have, by their headers or since."""
+        new = place not in self.failed
+        self.failed[place] = self.wanted.failure(self.wanted.rows[place], reason)
+        count, failed = len(self._before) + len(self), len(self._before) + len(self.failed)
+        if failed == count or failed > MOST_SKIPPED * count:
+            judge(self.wanted.source.name, [*self._before, *self.failed.values()], count)
+        if new and isinstance(reason, Lost) and len(self.failed).bit_count() == 1:  # 1, 2, 4, ...
+            self._look_again()
+
+    def _look_again(self) -> None:
+        """Stop where most pictures are lost: it is no fault of single files.
+
+        Raises:
+            SelfsightError: With the reason of one of them.
+        """
+        places = range(0, len(self), max(1, len(self) // LOOKED_AGAIN))
+        rows = [self.wanted.rows[place] for place in places]
+        lost = [
+            self.wanted.failure(row, found)
+            for row in rows
+            if isinstance(found := self.wanted.decoded_one(row), Lost)
+        ]
+        if 2 * len(lost) > len(rows):
+            title, why = lost[0]
+            raise SelfsightError(
+                f"the pictures of {self.wanted.source.name} are no longer there: {title}: {why}, "
+                f"and so are {len(lost)} of {len(rows)} that were looked at again. Bring them "
+                "back, such as by mounting their disk, and go on"
+            )
+
+    def pace(self) -> Pace:
+        """Decode some pictures, one after the other, to tell what the limit would be."""
+        step = max(1, len(self) // PACED)
+        rows = self.wanted.rows[::step][:PACED]
+        wall, computing = time.perf_counter(), time.thread_time()
+        for row in rows:
+            self.wanted.decoded_one(row)
+        wall, computing = time.perf_counter() - wall, time.thread_time() - computing
+        return Pace(len(rows) / max(wall, 1e-9), max(0.0, 1 - computing / max(wall, 1e-9)))

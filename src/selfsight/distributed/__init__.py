@@ -1,0 +1,1 @@
+"""Distributed: devices, and several processes that train one task together."""

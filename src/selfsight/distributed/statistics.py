@@ -1,0 +1,219 @@
+"""Across: batch normalisation by the statistics of all processes' pictures.
+
+Processes that train together each see a share of the batch. Normalised by its own share's mean and
+variance, a picture would be seen otherwise than in one process with the whole batch, and a loss
+that compares pictures would find out who shared a process with whom. Here every normalisation of
+PyTorch and timm that has batch statistics takes those of the joint batch, on processors (which
+`torch.nn.SyncBatchNorm` refuses) as on GPUs, with its true gradient.
+
+Ioffe, Szegedy, "Batch Normalization", ICML 2015, https://arxiv.org/abs/1502.03167, section 3. With
+x the joint batch's values of a channel, N of them, and h = (x - mean) / sqrt(variance + eps), the
+answer is y = w h + b. Mean and variance depend on every x, so that
+
+    dL/dx = w / sqrt(variance + eps) * (g - sum(g) / N - h sum(g h) / N),    g = dL/dy,
+
+with sums over all processes: one exchange of two numbers a channel, where the forward pass has one
+of mean, variance and count. The gradients of w and b are sums over the process's own pictures: the
+training adds those up.
+"""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from timm.layers.norm_act import BatchNormAct2d
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from selfsight.distributed.gather import added, gathered, processes
+from selfsight.encoders.encoder import batch_norms
+
+
+class Joint:
+    """What a normalisation by joint statistics has before its own class.
+
+    Alone, and in evaluation mode, it does what that class does.
+
+    Attributes:
+        alone: Whether it asks no other process for now, see `asking_nobody`.
+    """
+
+    alone = False
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise (B, C, ...), of B pictures of this process."""
+        norm = cast(nn.BatchNorm2d, self)
+        if self.alone or processes() == 1 or not norm.training:
+            return cast(Tensor, cast(Any, super()).forward(input))
+        norm._check_input_dim(input)  # pyright: ignore[reportPrivateUsage] -- as its own class does
+        return self.finished(_normalised(norm, input))
+
+    def finished(self, normalised: Tensor) -> Tensor:
+        """Do what the class does after normalising: nothing."""
+        return normalised
+
+
+class JointBatchNorm1d(Joint, nn.BatchNorm1d):
+    """`BatchNorm1d` of the joint batch."""
+
+
+class JointBatchNorm2d(Joint, nn.BatchNorm2d):
+    """`BatchNorm2d` of the joint batch."""
+
+
+class JointBatchNorm3d(Joint, nn.BatchNorm3d):
+    """`BatchNorm3d` of the joint batch."""
+
+
+class JointBatchNormAct2d(Joint, BatchNormAct2d):
+    """timm's normalisation, dropout and activation, of the joint batch."""
+
+    def finished(self, normalised: Tensor) -> Tensor:
+        """Drop and activate."""
+        return cast(nn.Module, self.act)(cast(nn.Module, self.drop)(normalised))
+
+
+JOINT: dict[type[nn.Module], type[nn.Module]] = {
+    nn.BatchNorm1d: JointBatchNorm1d,
+    nn.BatchNorm2d: JointBatchNorm2d,
+    nn.BatchNorm3d: JointBatchNorm3d,
+    BatchNormAct2d: JointBatchNormAct2d,
+}
+
+
+def with_joint_statistics(task: nn.Module) -> None:
+    """Let a task's batch normalisations take the statistics of all processes' pictures.
+
+    They stay the objects they are, and only their class changes: weights, running statistics, names
+    in the state and whoever else holds them do not notice. Frozen ones have no batch statistics and
+    are no `_BatchNorm`; classes that part a batch on purpose keep to that.
+
+    Args:
+        task: One whose attribute `joint_statistics` is False is left as it is. Of several that
+            share a network the shyest decides for what they share.
+    """
+    left = {id(norm) for part in _shy(task) for norm in batch_norms(part)}
+    for norm in batch_norms(task):
+        if id(norm) not in left and type(norm) in JOINT:
+            cast(Any, norm).__class__ = JOINT[type(norm)]
+
+
+@contextmanager
+def asking_nobody(network: nn.Module) -> Generator[None]:
+    """Let a network's normalisations take the statistics of this process's own pictures for now.
+
+    For pictures that one process alone holds, or all of them the same ones; and for networks that
+    are still on the processor, where the processes of GPUs have no way to each other.
+    """
+    joint = [norm for norm in network.modules() if isinstance(norm, Joint)]
+    for norm in joint:
+        norm.alone = True
+    try:
+        yield
+    finally:
+        for norm in joint:
+            norm.alone = False
+
+
+def own_statistics(task: nn.Module) -> list[nn.Module]:
+    """List the normalisations whose statistics are of each process's own pictures."""
+    return [norm for norm in batch_norms(task) if not isinstance(norm, Joint)]
+
+
+def _shy(task: nn.Module) -> list[nn.Module]:
+    """List what of a task, or of several, wants statistics of each process's own."""
+    return [part for part in task.modules() if not getattr(part, "joint_statistics", True)]
+
+
+def _normalised(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    """Normalise (B, C, ...) by the joint batch, and let the running statistics follow it."""
+    with torch.no_grad():
+        mean, variance, count = joint_moments(x)
+        if norm.track_running_stats:
+            _follow(norm, mean, variance * count / (count - 1))
+    return cast(
+        Tensor, _Normalised.apply(x, norm.weight, norm.bias, mean, variance, count, norm.eps)
+    )
+
+
+def joint_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Take mean and variance of every channel of the joint batch.
+
+    Each process sends its own moments, which are put together by Chan, Golub, LeVeque, "Updating
+    Formulae and a Pairwise Algorithm for Computing Sample Variances", 1979: a sum of squares less
+    the square of a sum would lose the variance of values far from 0.
+
+    Args:
+        x: (B, C, ...) of this process; others may have other numbers of them.
+
+    Returns:
+        (C,) mean, (C,) variance over the count, and () count of a channel's values; float32 or
+        more, the same to the bit in all processes.
+    """
+    kind = torch.promote_types(x.dtype, torch.float32)
+    # Running statistics are asked for to have the moments in float32 of bfloat16 too.
+    unused = x.new_zeros(2, x.shape[1], dtype=kind)
+    mean, variance = torch.batch_norm_update_stats(x, unused[0], unused[1], 0.0)
+    count = torch.full_like(mean[:1], x.numel() // x.shape[1])
+    every = gathered(torch.cat([count, mean, variance])[None])  # (P, 1 + 2 C)
+    counts, means, variances = every[:, :1], *every[:, 1:].chunk(2, dim=1)
+    total = counts.sum()
+    joint = (counts * means).sum(dim=0) / total
+    squares = (counts * (variances + (means - joint).square())).sum(dim=0)
+    return joint, squares / total, total
+
+
+def _follow(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
+    """Move the running statistics towards a batch's; without momentum they are plain averages."""
+    batches = cast(Tensor, norm.num_batches_tracked).add_(1)
+    share = 1 / batches.float() if norm.momentum is None else norm.momentum
+    for running, seen in ((norm.running_mean, mean), (norm.running_var, variance)):
+        running = cast(Tensor, running)
+        running.lerp_(seen.to(running.dtype), cast(Any, share))
+
+
+class _Normalised(torch.autograd.Function):
+    """Normalises by given moments, and knows that they are the joint batch's."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        mean: Tensor,
+        variance: Tensor,
+        count: Tensor,
+        eps: float,
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight, mean, variance, count)
+        ctx.eps = eps
+        return F.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps)
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride] -- the decorator names nothing
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        x, weight, mean, variance, count = ctx.saved_tensors
+        scale = torch.ones_like(mean) if weight is None else weight
+        # As if the moments were constants, PyTorch knows the gradients: w / deviation * g, and the
+        # sums of g h and of g.
+        wanted = [True, True, True]
+        into, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
+            gradients[0], x, scale, mean, variance, None, None, False, ctx.eps, wanted
+        )
+        needs_input, needs_weight, needs_bias = ctx.needs_input_grad[:3]
+        if needs_input:
+            sums = added(torch.stack([of_weight, of_bias])) / count
+            # What is missing is a line in h, so that normalising gives it in one pass.
+            slope, level = -sums * scale * (variance + ctx.eps).rsqrt()
+            into += F.batch_norm(x, mean, variance, slope, level, False, 0.0, ctx.eps)
+        return (
+            into if needs_input else None,
+            of_weight if needs_weight else None,
+            of_bias if needs_bias else None,
+            *(None,) * 4,
+        )

@@ -1,0 +1,1 @@
+"""Layers: what several tasks share."""

@@ -1,0 +1,72 @@
+"""Groups: one device computes batch statistics as several devices would, each of its own share.
+
+He et al., "Momentum Contrast for Unsupervised Visual Representation Learning", CVPR 2020,
+https://arxiv.org/abs/1911.05722, section 3.3: where a query and its key are normalised together
+with the same others, the statistics tell which key is whose. On several devices keys are shuffled
+over the devices; on one device there must be several groups to shuffle over.
+
+A batch of one process in G groups and those of P processes in G / P groups each are the same groups
+of rows, so results do not depend on the number of processes.
+"""
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from selfsight.distributed.gather import added, processes
+from selfsight.encoders.encoder import batch_norms
+
+_torch = cast(Any, torch)  # whose operations on many small tensors at once have no public names
+
+
+def in_groups(network: nn.Module, pictures: Tensor, groups: int) -> Tensor:
+    """Run a network on groups of consecutive rows, each with statistics of its own.
+
+    Running statistics move as far as in one pass, by the average of the groups' statistics. In
+    evaluation mode rows do not depend on each other, and there is one pass.
+
+    Args:
+        network: Maps (B, ...) to (B, D).
+        pictures: (N, ...).
+        groups: How many, at most N; as equal in size as can be.
+
+    Returns:
+        (N, D).
+    """
+    if groups == 1 or not network.training:
+        return network(pictures)
+    running = running_statistics(network)
+    before = [values.clone() for values in running]
+    total = [torch.zeros_like(values) for values in running]
+    rows: list[Tensor] = []
+    for part in pictures.tensor_split(groups):
+        rows.append(network(part))
+        if running:
+            _torch._foreach_add_(total, running, alpha=1 / groups)
+            _torch._foreach_copy_(running, before)
+    if running:
+        _torch._foreach_copy_(running, total)
+    return torch.cat(rows)
+
+
+def share_statistics(*networks: nn.Module) -> None:
+    """Average running statistics over processes, so that all of them keep and save the same."""
+    if processes() == 1:
+        return
+    running = [values for network in networks for values in running_statistics(network)]
+    if not running:
+        return
+    joint = added(torch.cat([values.flatten() for values in running])) / processes()
+    parts = joint.split([values.numel() for values in running])
+    _torch._foreach_copy_(running, list(parts))
+
+
+def running_statistics(network: nn.Module) -> list[Tensor]:
+    """List the running means and variances of every batch normalisation.
+
+    They come as aliases of which autograd keeps no count: a backward pass holds on to running
+    statistics, though it needs none of them after a pass in training mode.
+    """
+    both = [(norm.running_mean, norm.running_var) for norm in batch_norms(network)]
+    return [values.data for pair in both for values in pair if values is not None]

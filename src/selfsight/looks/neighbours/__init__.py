@@ -1,0 +1,1 @@
+"""Neighbours: which pictures a network takes for alike, and why."""

@@ -1,0 +1,1 @@
+"""Photographs: a run applied to pictures of any size."""

@@ -1,1 +1,0 @@
-"""Parts: what several tasks share."""

@@ -1,0 +1,137 @@
+"""Overlap: test pictures that a network has seen, or that are copies, and pictures all alike.
+
+Both make an accuracy flatter than it is. Pretraining saw no label, so that what it saw is no fault,
+but it is said. A picture that is in both parts tests memory; it is found by its pixels as they are
+read for the probe, whatever it is called.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+
+from selfsight.augment.views import as_float
+from selfsight.data.batches import some_rows
+from selfsight.data.pictures import Pictures, Unreadable
+from selfsight.data.pictures.collection import contents
+from selfsight.data.pictures.storing import chosen_rows
+from selfsight.data.source import Source, open_regular
+from selfsight.errors import SelfsightError
+from selfsight.probes.subject import Subject
+from selfsight.probes.verdict import alike
+from selfsight.training.origin import opened_origin
+from selfsight.training.plan import Plan
+from selfsight.training.prepare import source_of
+
+LOOKED_AT = 1000  # pictures
+
+
+def same_data(one: str, other: str) -> bool:
+    """Tell whether two names are of the same data."""
+    if Path(one).exists() and Path(other).exists():
+        return os.path.realpath(one) == os.path.realpath(other)
+    return one == other
+
+
+def in_both(train: Pictures, test: Pictures) -> int:
+    """Count the test pictures whose pixels are those of a training picture."""
+    known = set(contents(train))
+    return sum(content in known for content in contents(test))
+
+
+def seen_before(subject: Subject, data: str, test: Source) -> int | None:
+    """Count the pictures of a source that a run was trained on.
+
+    They are told by their files, of the same name or the same bytes, or by the row of the file that
+    holds many. A picture that was stored anew in another form is not found.
+
+    Args:
+        subject: The network.
+        data: What the source was opened as.
+        test: The pictures.
+
+    Returns:
+        None where it cannot be told: of timm's weights, of data that is gone, and of data of which
+        one comes as files and the other does not, so that none could be found.
+    """
+    if subject.run is None:
+        return None
+    of = Plan.of(subject.run)
+    try:
+        source = source_of(opened_origin(of, subject.run.path), of.tasks, of.tile)
+    except SelfsightError:
+        return None
+    if of.limit is not None and of.limit < len(source):
+        source = source.subset(chosen_rows(len(source), of.limit))
+    asked, known = test.identities(), source.identities()
+    if source.by_file and test.by_file:
+        return _among(asked, known)
+    names = set(known)
+    seen = sum(identity in names for identity in asked)
+    return seen if seen or same_data(data, of.data_found) else None
+
+
+def _among(asked: list[str], known: list[str]) -> int:
+    """Count the files that are among others by name, or else by their bytes.
+
+    Only files of one length can have the same bytes, so that few must be read.
+    """
+    lengths = {_length(stamp) for stamp in asked}
+    names = set(known)
+    missing = [stamp for stamp in asked if stamp not in names]
+    if not missing:
+        return len(asked)
+    bytes_known = {_bytes(stamp) for stamp in names if _length(stamp) in lengths}
+    found = sum(_bytes(stamp) in bytes_known for stamp in missing)
+    return len(asked) - len(missing) + found
+
+
+def _length(stamp: str) -> str:
+    """Read a file's length from its stamp: PATH LENGTH TIME."""
+    return stamp.rsplit(" ", 2)[-2]
+
+
+def _bytes(stamp: str) -> bytes:
+    """Hash a file; of one that cannot be read the stamp, which is like no other's."""
+    try:
+        with open_regular(stamp.rsplit(" ", 2)[0]) as file:
+            return hashlib.blake2b(file.read(), digest_size=16).digest()
+    except (OSError, Unreadable):
+        return stamp.encode(errors="surrogateescape")
+
+
+def told_of_seen(seen: int | None, count: int, network: str) -> str:
+    """Say how many of the test pictures a network was pretrained on."""
+    if seen is None:
+        return f"Whether {network} was pretrained on these test pictures cannot be told."
+    if seen == 0:
+        return "It was pretrained on none of the test pictures' files."
+    return (
+        f"It was pretrained on {_of(seen, count)} test pictures; for unseen ones give test "
+        "pictures of their own."
+    )
+
+
+def told_of_both(both: int, count: int) -> str | None:
+    """Say that test pictures are among the training pictures, if some are."""
+    if both == 0:
+        return None
+    share = _of(both, count)
+    return (
+        f"{share[0].upper()}{share[1:]} test pictures are also among the training pictures, pixel "
+        "for pixel: there it is memory that is tested."
+    )
+
+
+def _of(some: int, count: int) -> str:
+    """Write a share of things.
+
+    >>> _of(3, 3), _of(2, 1000)
+    ('all 3', '2 of the 1,000')
+    """
+    return f"all {count:,}" if some == count else f"{some:,} of the {count:,}"
+
+
+def told_of_alike(pictures: Pictures) -> str | None:
+    """Say that pictures are all alike, from some of them; None where they are not."""
+    rows = some_rows(len(pictures), LOOKED_AT)
+    return alike(as_float(pictures.taken(rows).images), bits=pictures.bits)

@@ -1,1 +1,0 @@
-"""Studies: whole experiments that end in a table, a picture and an answer in words."""

@@ -1,0 +1,355 @@
+"""Writing files so that a reader, a kill or a full disk never meets half of one.
+
+A file is written beside its place, under a name that no other has (`NAME.0123456789abcdef.part`),
+brought to the disk and renamed. A link that lies where something of ours goes is never written
+through; links in the path that a user names are his own, and are followed. What a process left that
+died while it wrote is told from the work of a living one by its lock, and taken away.
+"""
+
+import contextlib
+import errno
+import io
+import json
+import math
+import os
+import re
+import secrets
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from selfsight.errors import SelfsightError
+from selfsight.system import locks
+from selfsight.system.locks import Lock, is_taken
+from selfsight.system.names import shown
+
+PART = re.compile(r"\.[0-9a-f]{16}\.part$")
+NAMED = 50  # characters of a name that its part's begins with: the longest names have no room more
+PAGE = bytes(4096)  # what there must be room for in a folder that something is to be written to
+ANOTHER = "or name another place"
+# What helps, by the system's reason; against others there is another place alone.
+REMEDIES = {
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room within your quota",
+    errno.EFBIG: "allow larger files (ulimit -f)",
+    errno.EACCES: "have its owner let you write there",
+    errno.EPERM: "have its owner let you write there",
+    errno.EROFS: "have it mounted for writing",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+    errno.EIO: "see to the disk",
+    errno.ENAMETOOLONG: "give it a shorter name",
+}
+
+_unkept: set[str] = set()  # what this process has said of that it is not kept
+
+
+@contextlib.contextmanager
+def written(path: Path, *, another: str = ANOTHER) -> Generator[BinaryIO]:
+    """Give a file to write into, which takes its place at the end of the block, whole.
+
+    If the block fails, what lies there stays as it is.
+
+    Args:
+        path: The place, in a folder that is there.
+        another: What to do against a fault, after what helps against its reason: "or ...", where
+            it helps instead of that, "then ...".
+
+    Raises:
+        SelfsightError: If it cannot be written, on a full disk for one; from within the block too,
+            by the file's own methods. Faults of other things pass as they are.
+    """
+    with blamed(path, another):
+        part, descriptor = _begun(path)
+    raw = _Blaming(descriptor, path, another)
+    try:
+        file = io.BufferedWriter(raw)
+        yield file
+        file.flush()
+        with blamed(path, another):
+            os.fsync(descriptor)
+            if os.name == "nt":  # where open files cannot be renamed; elsewhere the lock lasts
+                raw.close()
+            part.replace(path)
+            raw.close()
+            settle(path.parent)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            raw.close()
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise
+
+
+class _Blaming(io.FileIO):
+    """A file that says, where it cannot be written, which place it is for."""
+
+    def __init__(self, descriptor: int, path: Path, another: str) -> None:
+        super().__init__(descriptor, "wb")
+        self._place = path, another
+
+    def write(self, content: Any, /) -> int:
+        """Write bytes."""
+        with blamed(*self._place):
+            return super().write(content)
+
+
+def _begun(path: Path) -> tuple[Path, int]:
+    """Make the file beside a place: -> where it is, and it, open and locked if that can be."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    while True:
+        part = path.with_name(f"{path.name[:NAMED]}.{secrets.token_hex(8)}.part")
+        descriptor = os.open(part, flags, 0o666)
+        is_taken(descriptor, wait=True)
+        if part.exists():
+            return part, descriptor
+        os.close(descriptor)  # `tidy` came between, and took it for a dead process's
+
+
+def settle(path: Path) -> None:
+    """Have the system write down what is in a folder, where it offers to."""
+    with contextlib.suppress(OSError):  # Windows opens no folders
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def tidy(path: Path) -> None:
+    """Take away from a folder what processes that died left half-written."""
+    with contextlib.suppress(OSError), os.scandir(path) as entries:
+        for entry in entries:
+            if PART.search(entry.name) and entry.is_file(follow_symlinks=False):
+                with contextlib.suppress(OSError):
+                    _remove_if_dead(Path(entry.path))
+
+
+def _remove_if_dead(part: Path) -> None:
+    """Remove a part that no living process writes; where there are no locks nobody can tell."""
+    descriptor = os.open(part, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+    try:
+        if is_taken(descriptor):
+            part.unlink()
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def blamed(
+    path: Path, another: str = ANOTHER, *, what: str = "could not be written"
+) -> Generator[None]:
+    """Turn what the system says of a place in a block into a sentence.
+
+    Args:
+        path: The place.
+        another: As of `written`.
+        what: What went wrong with it.
+
+    Raises:
+        SelfsightError: The place, what went wrong, why, and what helps.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason, remedy = cause(path, error)
+        kept = path.is_file() and error.errno not in (errno.EIO, errno.EEXIST)
+        intact = "; what was saved there before is intact" if kept else ""
+        helps = f"{remedy}, {another}" if remedy else another.partition(" ")[2]
+        raise SelfsightError(
+            f"{shown(str(path))} {what}: {reason}{intact}. {helps[:1].upper()}{helps[1:]}"
+        ) from error
+
+
+def cause(path: Path, error: OSError) -> tuple[str, str | None]:
+    """Tell why a place cannot be written: -> the reason, and what helps, None if nothing does."""
+    reason, number = error.strerror or str(error), error.errno
+    if number == errno.ELOOP and path.is_symlink():
+        return "it is a link, and nothing is written through it", "take it away"
+    around = Path(os.fsdecode(error.filename) if error.filename else path).parent
+    if number == errno.ENOENT and not around.is_dir():
+        return f"{reason}: the folder {shown(str(around))} is not there", "make it"
+    if number in (errno.ENOTDIR, errno.EEXIST) and (file := _in_the_way(path)):
+        return f"{reason}: {shown(str(file))} is in the way", "move that away"
+    if number in (errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST) and path.is_dir():
+        return f"{reason}: a folder lies there", "move it away"
+    return reason, REMEDIES.get(number or 0)
+
+
+def _in_the_way(path: Path) -> Path | None:
+    """Find what lies where a folder of this path should be, and is none."""
+    for place in (path, *path.parents):
+        if place.is_dir():
+            return None
+        if os.path.lexists(place):
+            return place
+    return None
+
+
+def folder(path: Path, *, another: str = ANOTHER) -> Path:
+    """Make a folder ready as `writable` does, and take away what the dead left: -> the same path.
+
+    Raises:
+        SelfsightError: If it cannot be made, or nothing can be written there.
+    """
+    writable(path, another=another)
+    tidy(path)
+    return path
+
+
+def writable(path: Path, *, another: str = ANOTHER) -> Path:
+    """Make a folder where there is none, and try whether it can be written: -> the same path.
+
+    Whoever asks for it before the work begins is spared work that cannot be kept.
+
+    Args:
+        path: The folder.
+        another: As of `written`.
+
+    Raises:
+        SelfsightError: If it cannot be made, or nothing can be written there.
+    """
+    with blamed(path, another, what="cannot be made a folder"):
+        path.mkdir(parents=True, exist_ok=True)
+    with blamed(path, another):
+        part, descriptor = _begun(path / "trial")
+        try:
+            with open(descriptor, "wb") as file:
+                file.write(PAGE)
+        finally:
+            part.unlink()
+    return path
+
+
+def file_place(path: Path, *, another: str = ANOTHER) -> Path:
+    """Get the place of a file ready that is written later: -> the same path; see `folder`.
+
+    Raises:
+        SelfsightError: If nothing can be written in its folder, or a folder lies in its place.
+    """
+    folder(path.parent, another=another)
+    if path.is_dir():
+        raise SelfsightError(
+            f"{shown(str(path))} cannot be a file: a folder lies there; move it away, {another}"
+        )
+    return path
+
+
+def subfolder(parent: Path, name: str, *, another: str = ANOTHER) -> Path:
+    """Make a folder of ours within another: -> its path, ready to be written to, as of `folder`.
+
+    Args:
+        parent: The folder that the user named, or a run.
+        name: The folder in it, or several, one in the other: "results".
+        another: As of `written`.
+
+    Raises:
+        SelfsightError: If it cannot be made or written, or one of them is a link.
+    """
+    place = parent
+    for step in Path(name).parts:
+        place = place / step
+        refuse_link(place, another=another)
+    return folder(place, another=another)
+
+
+def refuse_link(path: Path, *, another: str = ANOTHER) -> None:
+    """Refuse a place of ours where a link lies.
+
+    Raises:
+        SelfsightError: If one does.
+    """
+    if path.is_symlink():
+        raise SelfsightError(
+            f"{shown(str(path))} is a link, and nothing is written through it: a folder of ours is "
+            f"none. Move the folder that it leads to back in its place, {another}"
+        )
+
+
+@contextlib.contextmanager
+def kept_if_possible(what: str) -> Generator[None]:
+    """Keep in a block what can be computed again; the work goes on where it cannot be, told so.
+
+    Args:
+        what: What is kept, in the plural, as a sentence begins with it; it is said once.
+    """
+    try:
+        yield
+    except SelfsightError as error:
+        from selfsight.system.progress import console  # slow to load, and said seldom
+
+        if what not in _unkept:
+            console().print(f"{what} are not kept for the next time: {error}")
+        _unkept.add(what)
+
+
+@contextlib.contextmanager
+def owned(
+    place: Path, lock: Path, *, otherwise: str = ANOTHER, another: str = ANOTHER
+) -> Generator[Lock | None]:
+    """Own a file or folder for the length of a block, as `locks.alone_or_refused` does.
+
+    Args:
+        place: What is owned.
+        lock: The lock's file, in a folder that is there.
+        otherwise: What to do if another process owns it, after waiting: "or ...".
+        another: As of `written`, if there can be no lock.
+
+    Raises:
+        SelfsightError: If another process owns it, by naming that one, or the lock cannot be made.
+    """
+    with contextlib.ExitStack() as stack:
+        with blamed(lock, another):
+            owning = locks.alone_or_refused(lock, what=shown(str(place)), otherwise=otherwise)
+            held = stack.enter_context(owning)
+        yield held
+
+
+def write_bytes(path: Path, content: bytes, *, another: str = ANOTHER) -> None:
+    """Write a whole file, as `written` does.
+
+    Raises:
+        SelfsightError: If it cannot be written, on a full disk for one. The old file is untouched.
+    """
+    with written(path, another=another) as file:
+        file.write(content)
+
+
+def write_text(path: Path, content: str, *, another: str = ANOTHER) -> None:
+    """Write a text file as `write_bytes` does, in UTF-8."""
+    write_bytes(path, content.encode(), another=another)
+
+
+def write_json(path: Path, content: Any, *, another: str = ANOTHER) -> None:
+    """Write plain values as indented JSON, as `write_bytes` does; see `json_text`."""
+    write_text(path, json_text(content) + "\n", another=another)
+
+
+def json_text(content: Any) -> str:
+    """Spell plain values as indented JSON, in ASCII without control characters.
+
+    Raises:
+        SelfsightError: If a number is NaN or infinite: JSON has no word for these, and a result
+            that holds one is none.
+    """
+    try:
+        spelt = json.dumps(content, indent=2, allow_nan=False)
+    except ValueError as error:
+        places = ", ".join(f"{place} is {value}" for place, value in _not_finite(content))
+        raise SelfsightError(
+            f"a record must hold finite numbers, and {places or error}; what was computed is of no "
+            "use, so it is not written. A lower --rate or --precision f32 may help, or other data"
+        ) from error
+    return spelt.replace("\x7f", "\\u007f")  # the one control character that JSON lets stand
+
+
+def _not_finite(content: Any, place: str = "") -> Iterator[tuple[str, float]]:
+    """Find the numbers that JSON cannot hold: -> where they are, and what."""
+    if isinstance(content, float) and not math.isfinite(content):
+        yield place or "it", content
+    elif isinstance(content, dict):
+        for key, value in content.items():
+            yield from _not_finite(value, f"{place}.{key}" if place else str(key))
+    elif isinstance(content, list | tuple):
+        for number, value in enumerate(content):
+            yield from _not_finite(value, f"{place}[{number}]")

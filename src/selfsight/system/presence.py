@@ -1,0 +1,134 @@
+"""Presence: whether what the user names, a run or data, is there, before anything heavy is loaded.
+
+Whoever mistypes a path is told within a moment: torch alone takes seconds to load. What is there is
+looked at later, by those who open it.
+"""
+
+import difflib
+import os
+from dataclasses import fields
+from typing import Any
+
+from selfsight.errors import SelfsightError
+from selfsight.system.names import shown
+
+SETTINGS = "settings.json"  # what makes a directory a run
+ENCODER_FILE = ".safetensors"
+TIMM = "timm:"  # before the name of a network of timm's
+PHOTO = "photo:"  # before the path of a photograph whose crops are the data
+EMBEDDED_NAMES = ("photos", "digits", "crops")
+FETCHED_NAMES = (
+    "cifar10", "cifar100", "mnist", "fashion-mnist", "svhn", "stl10", "stl10-unlabelled",
+    "flowers102", "food101", "pets", "eurosat",
+)  # fmt: skip
+# Settings that name runs or networks, data, and files.
+RUNS = ("run", "start", "resume", "against")
+DATA = ("data", "test", "place")
+FILES = ("query", "mask")
+
+
+def check(settings: Any) -> None:
+    """Refuse settings of a verb that name what is not there.
+
+    Raises:
+        SelfsightError: With the first of them.
+    """
+    named = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    for key in (*RUNS, *DATA, *FILES):
+        value = named.get(key)
+        for one in (value,) if isinstance(value, str) else value or ():
+            if key in RUNS:
+                check_run(one)
+            elif key in DATA:
+                check_data(one)
+            elif not os.path.exists(one):
+                raise SelfsightError(f"--{key} {one} is not there; give the path of a picture")
+    photographs = named.get("files") or ()  # of several, those that are there are done
+    if photographs and not any(map(_is_data, photographs)):
+        raise SelfsightError(nothing_called(photographs[0]))
+
+
+def check_run(name: str) -> None:
+    """Refuse a path that is neither a run's directory nor an encoder's file in one.
+
+    Raises:
+        SelfsightError: If there is none.
+    """
+    if name.startswith(TIMM):
+        return
+    is_file = name.endswith(ENCODER_FILE) and not os.path.isdir(name)
+    path = (os.path.dirname(name) or ".") if is_file else name
+    if not os.path.exists(path):
+        raise SelfsightError(f"{path} does not exist; a run is made by selfsight pretrain")
+    if not os.path.isfile(os.path.join(path, SETTINGS)):
+        raise SelfsightError(
+            f"{path} is no run: it has no {SETTINGS}; a run is made by selfsight pretrain"
+        )
+
+
+def check_data(name: str) -> None:
+    """Refuse data that is neither a path nor a name.
+
+    Raises:
+        SelfsightError: With the names that are close.
+    """
+    if not _is_data(name):
+        raise SelfsightError(nothing_called(name))
+
+
+def _is_data(name: str) -> bool:
+    """Tell whether there is a path or data of a name."""
+    return "{" in name or is_there(name)  # several shards, which are looked for when opened
+
+
+def is_there(name: str) -> bool:
+    """Tell whether there is a path or data of a name, or the folder of several shards."""
+    if is_name(name) or os.path.exists(name) or os.path.exists(name.removeprefix(PHOTO)):
+        return True
+    return "{" in name and os.path.isdir(os.path.dirname(name.partition("{")[0]) or ".")
+
+
+def place_of(data: str) -> str:
+    """Tell where data lies, so that it is found from any folder: an absolute path, or a name.
+
+    >>> place_of("cifar10"), place_of("photo:/a/../b.png")
+    ('cifar10', 'photo:/b.png')
+    """
+    if is_name(data) and not os.path.exists(data):
+        return data
+    if data.startswith(PHOTO) and not os.path.exists(data):
+        return PHOTO + os.path.abspath(data.removeprefix(PHOTO))
+    return os.path.abspath(data)
+
+
+def found_at(data: str, place: str | None) -> str:
+    """Name data of a run so that it is found from here.
+
+    Args:
+        data: As it was asked for.
+        place: Where it lay; None where an older run does not say.
+
+    Returns:
+        As it was asked for, where that leads to the same place from here; else the place; else, if
+        nothing is there, as it was asked for, since run and data may have been moved together.
+    """
+    if place is None or place_of(data) == place:
+        return data
+    return data if is_there(data) and not is_there(place) else place
+
+
+def is_name(data: str) -> bool:
+    """Tell whether there is data of a name."""
+    return data in EMBEDDED_NAMES or data in FETCHED_NAMES
+
+
+def nothing_called(name: str) -> str:
+    """Say what names there are, and which of them is close."""
+    close = difflib.get_close_matches(name, [*EMBEDDED_NAMES, *FETCHED_NAMES], n=3, cutoff=0.6)
+    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    return (
+        f"there is no file or folder '{shown(name)}', and no data of that name; "
+        f"embedded: {', '.join(sorted(EMBEDDED_NAMES))}; fetched by torchvision: "
+        f"{', '.join(sorted(FETCHED_NAMES))}.{hint} Give one of these, or a path; "
+        "`selfsight datasets` lists what it may be of"
+    )

@@ -1,0 +1,342 @@
+"""Checkpoint: everything for an exact resume, kept twice and checked when it is read.
+
+    checkpoint.pt          the last one, whole at every moment
+    checkpoint-before.pt   the one before it, should the last one rot on the disk
+
+A checkpoint is a zip that torch writes, with a checksum of every record. They are compared when it
+is read, and what it holds is checked against what it must be; nothing in it is executed. Both take
+twice the room of one, which is also the most while one is written: the older one goes first.
+"""
+
+import io
+import math
+import os
+import pickle
+import secrets
+import stat
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from selfsight.encoders.saved import compare
+from selfsight.encoders.soundness import unsound
+from selfsight.errors import SelfsightError, in_a_line, out_of_memory
+from selfsight.system import atomic
+from selfsight.system.kept import Damaged, check_value, check_within, shortened
+from selfsight.system.locks import is_taken
+from selfsight.system.names import typed
+
+LAST, BEFORE = "checkpoint.pt", "checkpoint-before.pt"
+# What a checkpoint holds besides tensors, where it does.
+_KINDS: dict[str, Any] = {"step": int, "seconds": float, "waited": float, "counts": dict[str, int]}
+_ALWAYS = ("step", "seconds", "waited", "task")  # further ones are of a training with gradients
+# What reading raises where bytes are not those of a checkpoint.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    pickle.UnpicklingError,
+    EOFError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
+def save(run: Path, state: Mapping[str, Any], *, another: str = atomic.ANOTHER) -> None:
+    """Keep a checkpoint, and the one that was there as the one before.
+
+    Raises:
+        SelfsightError: If it cannot be written; the last one is intact, and `another` is what to do
+            then, see `atomic`.
+    """
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    _put_aside(run, another)
+    atomic.write_bytes(run / LAST, buffer.getvalue(), another=another)
+
+
+def _put_aside(run: Path, another: str) -> None:
+    """Let the last checkpoint be the one before too, by a second name of the same file.
+
+    So the last one stays in its place until the next is renamed over it.
+    """
+    last, before = run / LAST, run / BEFORE
+    if not last.is_file() or last.is_symlink():
+        return
+    if before.is_file() and before.samefile(last):
+        return  # the next one could not be written; of two names of one file none is renamed
+    part = run / f"{BEFORE}.{secrets.token_hex(8)}.part"  # as `atomic` names what it may tidy up
+    with atomic.blamed(before, another=another), last.open("rb") as file:
+        is_taken(file.fileno(), wait=True)  # the second name's too: whoever tidies lets it be
+        try:
+            os.link(last, part)
+        except OSError:  # a file system without second names
+            before.unlink(missing_ok=True)
+            atomic.write_bytes(before, file.read(), another=another)
+        else:
+            part.replace(before)
+
+
+def load(run: Path, *, steps: int | None = None) -> dict[str, Any] | None:
+    """Read a run's last checkpoint.
+
+    Args:
+        run: The run's directory.
+        steps: Of its plan, if known: the most that a checkpoint may have taken.
+
+    Returns:
+        What was saved; None if nothing was saved yet.
+
+    Raises:
+        SelfsightError: If it is damaged, or is missing and the one before is there. Where the one
+            before is sound it is offered, with its step.
+    """
+    path = run / LAST
+    if not os.path.lexists(path):
+        if os.path.lexists(run / BEFORE):
+            raise SelfsightError(f"{path} is missing; {_remedy(run, steps)}")
+        return None
+    return read(path, steps=steps, run=run)
+
+
+def read(path: Path, *, steps: int | None = None, run: Path | None = None) -> dict[str, Any]:
+    """Read a checkpoint and check it.
+
+    Args:
+        path: The file.
+        steps: The most that it may have taken, if known.
+        run: The run whose last checkpoint it is, to say what helps; None for any other file.
+
+    Raises:
+        SelfsightError: If it is damaged or cannot be read.
+    """
+    try:
+        state = _content(path)
+        check(state, steps)
+        return state
+    except OSError as error:
+        raise SelfsightError(f"{path} could not be read: {error.strerror or error}") from error
+    except _DAMAGE as error:
+        if out_of_memory(error):
+            raise
+        remedy = "take another one" if run is None else _remedy(run, steps)
+        raise Damaged(path, in_a_line(error), remedy) from error
+
+
+def _remedy(run: Path, steps: int | None) -> str:
+    """Say what helps where the last checkpoint is of no use."""
+    place, last, before = (typed(p) for p in (run, run / LAST, run / BEFORE))
+    fresh = f"start a new run from its encoder with --from {place}"
+    if not os.path.lexists(run / BEFORE):
+        return f"no earlier one is kept, so {fresh}, or begin it again after rm {last}"
+    try:
+        step = read(run / BEFORE, steps=steps)["step"]
+    except SelfsightError:
+        return f"the one before it, {before}, is damaged too, so {fresh}"
+    return (
+        f"the one before it, of step {step:,}, is sound: mv {before} {last}, then selfsight "
+        f"pretrain --resume {place}"
+    )
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """Read a checkpoint whose checksums are right.
+
+    Raises:
+        ValueError: If they are not, as an end of a sentence.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError("it must be a file, and is none")
+    with path.open("rb") as file:
+        with zipfile.ZipFile(file) as records:
+            if any(one.compress_type != zipfile.ZIP_STORED for one in records.infolist()):
+                raise ValueError("a record is compressed, which torch never does")
+            wrong = records.testzip()
+        if wrong is not None:
+            raise ValueError(f"the checksum of record {shortened(wrong)} is wrong")
+        file.seek(0)
+        return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def check(state: Any, steps: int | None) -> None:
+    """Check what a checkpoint holds against what it must be, as far as no task is needed.
+
+    Raises:
+        ValueError: With the first fault.
+    """
+    if not isinstance(state, dict):
+        raise ValueError(f"it must hold a dictionary, and holds {shortened(state)}")
+    state = cast(dict[str, Any], state)
+    for key in _ALWAYS:
+        if key not in state:
+            raise ValueError(f"{key} is missing")
+    for key, kind in _KINDS.items():
+        if key in state:
+            check_value(state[key], kind, key)
+    check_within("step", state["step"], 0, math.inf if steps is None else steps)
+    for key in ("seconds", "waited"):
+        check_within(key, state[key], 0, math.inf)
+    tensors = {
+        f"{key} {name}": value for key in ("task", "sums") for name, value in _named(state, key)
+    }
+    for name, value in tensors.items():
+        check_tensor(value, name)
+    if name := unsound(tensors):
+        raise ValueError(f"{name} must be finite, and holds NaN or infinity")
+    counts = cast(dict[str, int], state.get("counts", {}))
+    if "counts" in state and counts.keys() != state["sums"].keys():
+        raise ValueError("counts and sums must be of the same metrics")
+    for name, count in counts.items():
+        check_within(f"the count of {name}", count, 1, math.inf)
+
+
+def _named(state: dict[str, Any], key: str) -> list[tuple[str, Any]]:
+    """List the entries of a dictionary in a checkpoint; nothing where a fit has none."""
+    found = state.get(key, {})
+    if not isinstance(found, dict):
+        raise ValueError(f"{key} must hold tensors by name, and is {shortened(found)}")
+    return list(cast(dict[str, Any], found).items())
+
+
+def check_tensor(value: Any, name: str) -> None:
+    """Refuse what is no plain tensor whose numbers are all there.
+
+    Raises:
+        ValueError: If it is another kind, or says more numbers than the file holds.
+    """
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_quantized:
+        raise ValueError(f"{name} must be a tensor, and is {shortened(value)}")
+    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        raise ValueError(f"{name} must hold all of its {value.numel():,} numbers, and does not")
+
+
+def take_up(task: nn.Module, state: Mapping[str, Any], path: Path) -> None:
+    """Give a task the weights of a checkpoint.
+
+    Raises:
+        SelfsightError: If they are those of another task or encoder.
+    """
+    try:
+        compare(task.state_dict(), state["task"])
+        task.load_state_dict(state["task"])
+    except (ValueError, RuntimeError) as error:
+        if out_of_memory(error):
+            raise
+        raise other(path, error) from error
+
+
+def take_up_optimizer(
+    optimizer: torch.optim.Optimizer, state: Mapping[str, Any], path: Path
+) -> None:
+    """Give an optimiser how its weights moved.
+
+    Raises:
+        SelfsightError: If it is that of another plan, or of other weights.
+    """
+    try:
+        _check_optimizer(optimizer, state.get("optimizer"))
+        optimizer.load_state_dict(state["optimizer"])
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+        if out_of_memory(error):
+            raise
+        raise other(path, error) from error
+
+
+def _check_optimizer(optimizer: torch.optim.Optimizer, found: Any) -> None:
+    """Compare an optimiser's state with the one that is to take it.
+
+    What a group says but its rate follows from the plan, and what is kept of a weight is of the
+    weight's shape, or a single number.
+    """
+    check_value(found, dict, "optimizer")
+    check_value(found.get("state"), dict, "the optimiser's state")
+    check_value(found.get("param_groups"), list[dict], "the optimiser's groups")
+    own = optimizer.state_dict()["param_groups"]
+    if len(own) != len(found["param_groups"]):
+        raise ValueError(f"{len(own)} groups of weights are trained, and it has others")
+    for mine, its in zip(own, found["param_groups"], strict=True):
+        for key in mine.keys() & its.keys() - {"lr"}:
+            if _plain(mine[key]) != _plain(its[key]):
+                raise ValueError(
+                    f"{key} of a group of weights must be {shortened(mine[key])}, and is "
+                    f"{shortened(its[key])}"
+                )
+        check_value(its.get("lr"), float, "the rate of a group of weights")
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    for number, kept in found["state"].items():
+        if type(number) is not int or not 0 <= number < len(weights) or not isinstance(kept, dict):
+            raise ValueError(f"the optimiser's state has {shortened(number)}, which is no weight")
+        for name, value in cast(dict[str, Any], kept).items():
+            if value is None:
+                continue
+            place = f"the optimiser's {name} of weight {number}"
+            check_tensor(value, place)
+            if value.numel() != 1 and value.shape != weights[number].shape:
+                raise ValueError(f"{place} must be of the weight's shape, and is not")
+            if unsound({place: value}):
+                raise ValueError(f"{place} must be finite, and holds NaN or infinity")
+
+
+def tensors_of(optimizer: Mapping[str, Any]) -> dict[str, Tensor]:
+    """List the tensors of an optimiser's state dict, each by a name."""
+    return {
+        f"{name} of weight {number}": value
+        for number, kept in optimizer["state"].items()
+        for name, value in kept.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Let tuples and lists of the same be the same."""
+    return list(cast(tuple[Any], value)) if isinstance(value, tuple) else value
+
+
+def check_generators(states: Any, own: Tensor, count: int, path: Path) -> None:
+    """Refuse states of random generators that are not one for each process.
+
+    Args:
+        states: As the checkpoint has them.
+        own: This process's state, for its length.
+        count: Processes.
+        path: The checkpoint.
+
+    Raises:
+        SelfsightError: If they are of another length or kind.
+    """
+    wanted = count * own.numel()
+    if not isinstance(states, Tensor) or states.dtype != own.dtype or states.numel() != wanted:
+        found = f"{states.numel():,}" if isinstance(states, Tensor) else shortened(states)
+        raise other(
+            path, ValueError(f"generators' states must be {wanted:,} bytes, and are {found}")
+        )
+
+
+def check_sums(sums: Mapping[str, Tensor], count: int, path: Path) -> None:
+    """Refuse sums that are not one number for each process, or one for all.
+
+    Raises:
+        SelfsightError: With the first of them.
+    """
+    for name, value in sums.items():
+        if value.ndim > 1 or value.numel() not in (1, count):
+            raise other(path, ValueError(f"the sum of {name} is of shape {tuple(value.shape)}"))
+
+
+def other(path: Path, error: Exception) -> Damaged:
+    """Build the error of a checkpoint that is of another run."""
+    return Damaged(
+        path,
+        f"it must be of this run, and is not: {in_a_line(error)}",
+        "put back the run's own settings.json and checkpoint, or start a new run from its encoder "
+        f"with --from {typed(path.parent)}",
+    )

@@ -1,0 +1,55 @@
+"""Origin: the data that a run was trained on, found from any folder and told from other data.
+
+A run knows its data as it was asked for, where that lay, and its imprint. So `probe runs/a` finds
+the data from wherever it is called, and refuses pictures that have taken the place of its own.
+"""
+
+from pathlib import Path
+
+from selfsight.data.imprint import imprint_of
+from selfsight.data.pictures import open_data
+from selfsight.data.pictures.forms.opening import open_called
+from selfsight.data.source import Parts
+from selfsight.errors import SelfsightError
+from selfsight.system.presence import is_name, is_there
+from selfsight.training.plan import Plan
+
+
+def opened_origin(of: Plan, run: Path, remedy: str = "name it as DATA") -> Parts:
+    """Open what a run was trained on.
+
+    Args:
+        of: The run's plan.
+        run: Its directory, for messages.
+        remedy: What to do where the data lies elsewhere now, as a sentence ends.
+
+    Raises:
+        SelfsightError: If it is not there, cannot be read, or other pictures are in its place.
+    """
+    parts = parts_of(of, run, remedy)
+    if of.imprint is not None and imprint_of(parts.train) != of.imprint:
+        raise SelfsightError(
+            f"the pictures in {of.data_found} are not those that {run} was trained on: some were "
+            f"added, taken away or changed, or others lie there. To ask about the pictures there "
+            f"are, name {of.data_found} as DATA; if the run's own lie elsewhere now, {remedy}"
+        )
+    return parts
+
+
+def parts_of(of: Plan, run: Path, remedy: str) -> Parts:
+    """Open what lies where a run's data lay, whatever it is.
+
+    Raises:
+        SelfsightError: If nothing is there, or it cannot be read.
+    """
+    found = of.data_found
+    try:
+        return open_called(found) if of.data_place == found and is_name(found) else open_data(found)
+    except SelfsightError as error:
+        if is_there(found):
+            raise
+        lay = "" if of.data_place in (None, of.data) else f", which lay at {of.data_place}"
+        raise SelfsightError(
+            f"{run} was trained on {of.data}{lay}, and that is not there. If it lies elsewhere "
+            f"now, {remedy}"
+        ) from error

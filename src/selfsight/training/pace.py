@@ -1,0 +1,184 @@
+"""Pace: how a step is computed, by rule; and how long it takes, where the length is a time.
+
+Precision, threads and compiling follow from the machine and from what was asked, never from a
+stopwatch: the same command with the same seed gives the same weights, however busy the machine is.
+Only `--minutes` needs to know how many steps there is room for; nothing else is measured.
+"""
+
+import copy
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from selfsight.distributed.engine import (
+    Engine,
+    Precision,
+    bf16_is_sound,
+    fault_of_compiling,
+    threads,
+)
+from selfsight.distributed.processes import ALONE, Processes
+from selfsight.settings import Pretrain
+from selfsight.system import machine
+from selfsight.system.progress import console
+from selfsight.tasks import offered
+from selfsight.tasks.base import Epoch
+from selfsight.training import plan
+from selfsight.training.loop import Batches, FeaturesOf
+from selfsight.training.plan import Plan, make_optimizer
+
+MEASURED_STEPS, MEASURED_SECONDS = 7, 3.0
+# Compiling takes about a minute: it is left to trainings of at least so many minutes, or steps.
+LONG_MINUTES, LONG_STEPS = 5.0, 5000
+
+
+def completed(
+    settings: Pretrain,
+    draft: Plan,
+    task: nn.Module,
+    batches: Batches,
+    features_of: Callable[[Plan], FeaturesOf],
+    *,
+    processes: Processes = ALONE,
+) -> Plan:
+    """Choose precision and compiling by rule, and count the steps: -> the plan, in all processes.
+
+    Args:
+        settings: What was asked.
+        draft: All but precision, compiling and steps.
+        task: What is trained; no weight, statistic or draw of it is touched.
+        batches: Gives the batch of a step.
+        features_of: Encodes every picture, for tasks that look at all of them before an epoch.
+        processes: Those that train together.
+    """
+    precision, notes = _precision(settings, draft, task, batches)
+    chosen = dataclasses.replace(draft, precision=precision)
+    minutes = plan.minutes_of(settings, draft.device)
+    steps = 1
+    if minutes is None:
+        steps = plan.step_count(settings, draft.learned or draft.samples, draft.batch)
+    if _is_to_be_compiled(settings, draft.device, minutes, steps):
+        fault = _fault(chosen, task, batches, processes)
+        notes += fault
+        chosen = dataclasses.replace(chosen, compiled=not fault)
+    seconds = None
+    if minutes is not None:
+        console().print("measuring a step", style="dim")
+        seconds = measured_step(task, batches, chosen, processes=processes)
+        seconds += measured_epoch(task, features_of(chosen), chosen, processes=processes)
+        steps = plan.steps_within(minutes, seconds)
+    machine.give_back_memory()
+    return processes.told(
+        dataclasses.replace(
+            chosen,
+            steps=steps,
+            warmup=round(plan.WARM_UP_SHARE * steps),
+            seconds_a_step=seconds,
+            notes=draft.notes + notes,
+        )
+    )
+
+
+def _precision(
+    settings: Pretrain, draft: Plan, task: nn.Module, batches: Batches
+) -> tuple[Precision, tuple[str, ...]]:
+    """Choose bf16 where the device multiplies it and its gradients are sound: -> it, notes."""
+    asked = settings.precision
+    if asked == "f32" or (asked == "auto" and not machine.multiplies_bf16(draft.device)):
+        return "f32", ()
+    if bf16_is_sound(task, batches(0), draft.device):
+        return "bf16", ()
+    return "f32", ("f32, since this processor's bf16 gives wrong gradients for maps of one value",)
+
+
+def _is_to_be_compiled(settings: Pretrain, device: str, minutes: float | None, steps: int) -> bool:
+    """Decide whether compiling is tried: if asked for, else on a GPU in a long training."""
+    if settings.compile != "auto":
+        return settings.compile == "on"
+    long = steps >= LONG_STEPS if minutes is None else minutes >= LONG_MINUTES
+    return device == "cuda" and long
+
+
+def _fault(of: Plan, task: nn.Module, batches: Batches, processes: Processes) -> tuple[str, ...]:
+    """Try to compile: -> a note if that fails in any process, so that all of them leave it."""
+    fault = fault_of_compiling(task, batches(0), processes.placed(of.device), of.precision)
+    (failed,) = processes.largest(float(fault is not None))
+    if not failed:
+        return ()
+    return (f"compiling failed, so the encoder runs as it is: {fault or 'in another process'}",)
+
+
+def as_compiled(
+    of: Plan, task: nn.Module, batches: Batches, *, processes: Processes = ALONE
+) -> tuple[Plan, tuple[str, ...]]:
+    """Check that a run that was compiled can be here too: -> how to go on, what to say."""
+    notes = _fault(of, task, batches, processes) if of.compiled else ()
+    return (dataclasses.replace(of, compiled=False), notes) if notes else (of, ())
+
+
+def measured_step(
+    task: nn.Module,
+    batches: Batches,
+    of: Plan,
+    *,
+    processes: Processes = ALONE,
+) -> float:
+    """Time a training step on a copy of the task.
+
+    No weight, statistic or draw of the run is touched.
+
+    Args:
+        task: What would be trained.
+        batches: Gives the batch of a step.
+        of: How; if compiled, that must be known to work.
+        processes: Those that would train together; they measure together.
+
+    Returns:
+        Seconds, the median of a few steps, averaged over tasks that take turns; of several
+        processes the slowest's, in all of them.
+    """
+    shares: dict[int, float] = getattr(task, "shares", {0: 1.0})
+    cycle = len(getattr(task, "turns", (0,)))
+    engine = Engine(
+        of.device,
+        of.precision,
+        devices=of.devices,
+        nodes=of.nodes,
+        compiled=of.compiled,
+        resting=of.resting,
+    )
+    twin = copy.deepcopy(task).train()
+    optimizer = make_optimizer(twin, of)
+    engine.prepare(twin, optimizer)
+    times: dict[int, list[float]] = {first: [] for first in shares}
+    with torch.random.fork_rng(), threads(of.threads):
+        for first, taken in times.items():
+            most = MEASURED_SECONDS / len(shares)
+            while len(taken) < MEASURED_STEPS and (len(taken) < 2 or sum(taken) < most):
+                step = first + len(taken) * cycle
+                begun = time.perf_counter()
+                offered.before_step(twin, step, of.steps)
+                engine.update(engine.score(batches(len(taken))).loss, clip=of.clip)
+                offered.after_step(twin, step, of.steps)
+                engine.wait()
+                taken += processes.largest(time.perf_counter() - begun)
+    # The first step of each kind sets things up.
+    return sum(share * statistics.median(times[first][1:]) for first, share in shares.items())
+
+
+def measured_epoch(
+    task: nn.Module, features_of: FeaturesOf, of: Plan, *, processes: Processes = ALONE
+) -> float:
+    """Time what a task does before an epoch, on a copy of it: -> seconds a step, on the average."""
+    if not hasattr(task, "before_epoch") or not offered.epochs_between(task):
+        return 0.0  # what is done once belongs to no step
+    twin = copy.deepcopy(task).to(processes.placed(of.device))
+    begun = time.perf_counter()
+    with torch.random.fork_rng(), threads(of.threads):
+        offered.before_epoch(twin, Epoch(0, of.seed, features_of))
+    (seconds,) = processes.largest(time.perf_counter() - begun)
+    return seconds / (of.steps_per_epoch * offered.epochs_between(twin))
