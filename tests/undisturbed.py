@@ -228,7 +228,7 @@ def whole(name: str, work: Path) -> Whole:
 
 STOPPED = """
 import os
-from selfsight.train import Training
+from selfsight.training.loop import Training
 advance = Training._advance
 def interrupted(training):
     if training.step == 4:

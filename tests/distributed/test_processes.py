@@ -164,12 +164,13 @@ def breaking(rank: int, step: int, failing: str) -> str:
     """Write Python after which a training fails in one process before a step."""
     return (
         "import os\n"
-        "from selfsight import errors, train\n"
-        "advance = train.Training._advance\n"
+        "from selfsight import errors\n"
+        "from selfsight.training import loop\n"
+        "advance = loop.Training._advance\n"
         "def broken(training):\n"
         f"    if training.step == {step} and training.processes.rank == {rank}: {failing}\n"
         "    advance(training)\n"
-        "train.Training._advance = broken\n"
+        "loop.Training._advance = broken\n"
     )
 
 

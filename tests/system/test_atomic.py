@@ -30,7 +30,7 @@ from selfsight.system.atomic import (
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from selfsight.atomic import write_bytes
+from selfsight.system.atomic import write_bytes
 from selfsight.errors import SelfsightError
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
@@ -201,7 +201,7 @@ def test_the_longest_name_there_may_be_can_be_written(tmp_path: Path) -> None:
 WRITER = """
 import os, sys, time
 from pathlib import Path
-from selfsight.atomic import written
+from selfsight.system.atomic import written
 
 with written(Path(sys.argv[1])) as file:
     file.write(b"half")
@@ -248,7 +248,7 @@ def test_a_file_in_the_way_of_a_folder_is_named(tmp_path: Path) -> None:
 READ_ONLY = """
 import os, sys
 from pathlib import Path
-from selfsight.atomic import folder
+from selfsight.system.atomic import folder
 from selfsight.errors import SelfsightError
 
 if os.geteuid() == 0:  # who may write anywhere

@@ -76,7 +76,7 @@ def test_who_waits_says_for_whom(tmp_path: Path, capsys: pytest.CaptureFixture[s
 HOLDER = """
 import sys, time
 from pathlib import Path
-from selfsight.locks import alone_or_refused
+from selfsight.system.locks import alone_or_refused
 
 with alone_or_refused(Path(sys.argv[1]), what="runs/a", otherwise=""):
     print("begun", flush=True)
@@ -216,7 +216,7 @@ def test_a_place_that_cannot_be_looked_at_for_a_moment_costs_no_lock(tmp_path: P
 FORKED = """
 import os, sys
 from pathlib import Path
-from selfsight.locks import alone_if_free, alone_or_refused
+from selfsight.system.locks import alone_if_free, alone_or_refused
 
 place, read_write = Path(sys.argv[1]), os.pipe()
 with alone_or_refused(place, what="runs/a", otherwise="") as lock:

@@ -127,7 +127,7 @@ def test_every_group_that_a_process_is_in_limits_its_memory(case: str, tmp_path:
 
 LIMITED = """
 import resource, sys
-from selfsight import machine
+from selfsight.system import machine
 before = machine.memory()
 resource.setrlimit(getattr(resource, sys.argv[1]), (int(sys.argv[2]),) * 2)
 print(before, machine.memory())

@@ -187,7 +187,7 @@ def test_a_map_widens_when_a_late_picture_has_colour_or_depth(tmp_path: Path) ->
 KILLED = """
 import sys, time
 from pathlib import Path
-from selfsight.data import open_data, read
+from selfsight.data.pictures import open_data, read
 
 def slowly(done, total):
     Path(sys.argv[2]).write_text(str(done))
@@ -217,7 +217,7 @@ def test_a_kill_while_writing_leaves_no_half_map(folder: Path, tmp_path: Path, c
 
 SHARED = """
 import sys
-from selfsight.data import open_data, read
+from selfsight.data.pictures import open_data, read
 
 print(read(open_data(sys.argv[1]).train, side=32, storage="map").fingerprint)
 """

@@ -265,7 +265,7 @@ def test_a_directory_beyond_the_file_is_cut_short() -> None:
 WITHOUT_IMAGECODECS = """
 import io, sys
 sys.modules["imagecodecs"] = None  # as where it is not installed
-from selfsight.data.decode import Unreadable, decoded
+from selfsight.data.pictures.files.decode import Unreadable, decoded
 try:
     with open(sys.argv[1], "rb") as file:
         decoded(file)

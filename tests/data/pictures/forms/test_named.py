@@ -67,7 +67,7 @@ def test_a_folder_of_the_same_name_comes_first(
 
 
 OFFLINE = """
-from selfsight.data import open_data
+from selfsight.data.pictures import open_data
 from selfsight.errors import SelfsightError
 for name in ("cifar10", "mnist"):
     try:
