@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from selfsight.augment.views import as_float
 from selfsight.data.pictures import Skipped, Unreadable
@@ -33,6 +33,7 @@ from selfsight.looks.photographs.side_by_side import draw_side_by_side
 from selfsight.settings import Apply
 from selfsight.system import atomic, machine
 from selfsight.system.progress import Bar, answers, console
+from selfsight.tasks.base import Task
 from selfsight.training.plan import Plan
 from selfsight.training.run import OUT, Run
 from selfsight.training.weights import trained_tasks
@@ -56,7 +57,7 @@ class Job(NamedTuple):
     """
 
     name: str
-    task: nn.Module
+    task: Task
     channels: int
     device: str
     settings: Apply

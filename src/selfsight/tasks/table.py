@@ -4,12 +4,14 @@ Nothing is loaded until a task is asked for, so that listing the names needs no 
 """
 
 import importlib
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from selfsight.errors import unknown_name
 
 if TYPE_CHECKING:
-    from torch import nn
+    from selfsight.encoders import Encoder
+    from selfsight.tasks.base import Task
 
 
 class Row(NamedTuple):
@@ -69,7 +71,7 @@ def row_of(name: str) -> Row:
     return TASKS[name]
 
 
-def load_task(name: str) -> "type[nn.Module]":
+def load_task(name: str) -> "type[Task]":
     """Load a task's class.
 
     Raises:
@@ -77,3 +79,14 @@ def load_task(name: str) -> "type[nn.Module]":
     """
     module, _, attribute = row_of(name).target.partition(":")
     return getattr(importlib.import_module(module), attribute)
+
+
+def make_task(name: str, encoder: "Encoder", **given: Any) -> "Task":
+    """Make a task around an encoder, with what is given it by the run and by its settings.
+
+    Raises:
+        UsageError: If there is none of that name.
+        ValueError: If a setting is outside its range, or the encoder does not suit the task.
+    """
+    made = cast("Callable[..., Task]", load_task(name))
+    return made(encoder, encoder.dim, **given)
