@@ -7,7 +7,7 @@ PYTEST := $(BIN)/pytest -n 2 --dist worksteal
 FAST := not learn and not gpu and not slow
 CIFAR10 ?= ../shared/data/cifar10
 
-.PHONY: help setup demo lint ruff types types-of-tests check test kernels learn fuzz faults bench clean
+.PHONY: help setup demo lint ruff types types-of-tests check test kernels learn fuzz faults bench docs clean
 
 help:
 	@echo "make setup   make .venv and install everything (the others do it when it is missing)"
@@ -19,6 +19,7 @@ help:
 	@echo "make learn   lessons: short trainings on real pictures, in which every task must learn"
 	@echo "make fuzz    10,000 mutated pictures, tables, shards and runs, each read or refused in a sentence"
 	@echo "make faults  kills, full disks, flipped bits and more, put to real commands, in a quarter of an hour"
+	@echo "make docs    writes docs/tasks.md, and the README's table of results"
 	@echo "make bench   speed, as ratios within one run"
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -70,6 +71,10 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/augmentation.py
 	$(BIN)/python benchmarks/many_pictures.py
 	$(BIN)/python benchmarks/peers.py $(CIFAR10) --network test_resnet
+
+docs: $(INSTALLED)
+	$(BIN)/python docs/tasks.py
+	$(BIN)/python docs/table.py
 
 clean:
 	rm -rf .venv build dist src/*.egg-info .pytest_cache .ruff_cache

@@ -6,10 +6,10 @@ its `low` lies two standard errors of the pictures below it. A network that lear
 its beginning's answers, so that this tells more from one training than the accuracies of other
 untrained networks would. What those say is in the verdict, which some lessons ask too.
 
-One table says how long each task trains that has gradients, by a rule: over `SEEDS`, the mean gain
+A task's row in the table of tasks says how long it trains, by a rule: over `SEEDS`, the mean gain
 lies at least `MARGIN` of its standard errors above nothing, and every seed's `low` above nothing.
 The spread from seed to seed is taken over all tasks together, since three runs of one tell little
-of it. `tests/learning/measured.csv` keeps what was measured; a test holds that the table follows
+of it. `tests/learning/measured.csv` keeps what was measured; a test holds that the lengths follow
 from it. In the suite each lesson then runs once, with the first seed, and asks for its `low`.
 
 Run as a program this file measures: a lesson a seed is a row, kept as soon as it is there, and what
@@ -28,7 +28,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -41,6 +41,7 @@ from selfsight.probes.measure import measure_one
 from selfsight.probes.sampling import choose_labelled
 from selfsight.probes.subject import subject_of
 from selfsight.system.locks import alone
+from selfsight.tasks.table import TASKS, Lesson
 from selfsight.training.run import Run
 
 SEEDS = (0, 1, 2)
@@ -52,35 +53,11 @@ MEASURED = Path(__file__).parent / "learning" / "measured.csv"
 ALIKE: dict[str, Any] = {"precision": "f32", "threads": 1}
 
 
-class Lesson(NamedTuple):
-    """How a task is trained in its lesson.
-
-    Attributes:
-        samples: Pictures drawn.
-        data: What it is trained and probed on.
-        settings: Flags of `pretrain` by name, besides those that all have.
-    """
-
-    samples: int
-    data: Literal["cifar10", "caltech30"] = "cifar10"
-    settings: Mapping[str, Any] = {}
-
-
+# A task that is fitted has no beginning to leave behind; it is held beside pixels.
 LESSONS: dict[str, Lesson] = {
-    "rotation": Lesson(20_000),
-    "relative-position": Lesson(16_000, "caltech30", {"size": 64}),
-    "inpainting": Lesson(40_000),
-    "colorization": Lesson(30_000),
-    "colorization-vae": Lesson(30_000),
-    "jigsaw": Lesson(20_000),
-    "simclr": Lesson(30_000),
-    "moco": Lesson(40_000),
-    "moco-v2": Lesson(40_000),
-    "pirl": Lesson(40_000),
-    "instance-discrimination": Lesson(30_000),
-    "exemplar": Lesson(40_000),
-    "deepcluster": Lesson(50_000),
-    "supervised": Lesson(20_000),
+    name: row.lesson
+    for name, row in TASKS.items()
+    if row.way == "trained" and row.modality == "pictures"
 }
 
 

@@ -12,7 +12,7 @@ from selfsight.data.pictures import Pictures
 from selfsight.data.pictures.batch import Images, LabelledImages
 from selfsight.encoders import build
 from selfsight.looks.held_out import HeldOut
-from selfsight.looks.pretext import LOOKS, LookAtAll, look_at_task, measured
+from selfsight.looks.pretext import look_at_task, task_sheet
 from selfsight.looks.sheet import CROSS, TICK
 from selfsight.looks.sheets import (
     colorization,
@@ -23,6 +23,7 @@ from selfsight.looks.sheets import (
     rotation,
     supervised,
 )
+from selfsight.looks.sheets.base import PicturewiseSheet, Question, measured
 from selfsight.tasks.base import Facts
 from selfsight.tasks.table import TASKS, load_task, make_task
 
@@ -30,6 +31,7 @@ SIDE, COUNT = 32, 5
 FACTS = Facts(samples=COUNT, classes=3, channels=3, side=SIDE, batch=COUNT)
 SMALL = {"stem": 8, "widths": (8, 16)}
 EVERY_TASK = pytest.mark.parametrize("name", list(TASKS))
+SETWISE = [name for name in TASKS if not isinstance(task_sheet(name), PicturewiseSheet)]
 
 
 def task_named(name: str) -> Any:
@@ -61,35 +63,21 @@ def held_out(*, trained_on: bool | None = False) -> HeldOut:
     return HeldOut(pictures, "the test part", trained_on)
 
 
-def test_every_task_has_a_sheet() -> None:
-    assert LOOKS.keys() == TASKS.keys()
-
-
 @EVERY_TASK
 def test_a_sheet_is_drawn_and_its_words_hold_figures(name: str, tmp_path: Path) -> None:
     path = tmp_path / "sheet.png"
-    record = look_at_task(
-        name,
-        task_named(name),
-        held_out(),
-        path,
-        count=3,
-        classes=("a", "b", "c"),
-        seed=0,
-        device="cpu",
-    )
+    question = Question(held_out(), 3, ("a", "b", "c"))
+    record = look_at_task(name, task_named(name), question, path)
 
     with Image.open(path) as sheet:
         assert min(sheet.size) > 150
     assert "5 held-out pictures" in record["words"]
     assert any(letter.isdigit() for letter in record["words"].replace("5 held-out", ""))
     assert record["pictures"] == COUNT
-    assert isinstance(LOOKS[name], LookAtAll) or record["loss"] > 0
+    assert name in SETWISE or record["loss"] > 0
 
 
-@pytest.mark.parametrize(
-    "name", [name for name, look in LOOKS.items() if isinstance(look, LookAtAll)]
-)
+@pytest.mark.parametrize("name", SETWISE)
 def test_a_task_that_tells_pictures_apart_is_not_asked_for_its_loss(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,9 +85,7 @@ def test_a_task_that_tells_pictures_apart_is_not_asked_for_its_loss(
     task = task_named(name)
     monkeypatch.setattr(task, "forward", None)
     before = {key: value.clone() for key, value in task.state_dict().items()}
-    look_at_task(
-        name, task, held_out(), tmp_path / "a.png", count=2, classes=(), seed=0, device="cpu"
-    )
+    look_at_task(name, task, Question(held_out(), 2), tmp_path / "a.png")
 
     assert all(value.equal(before[key]) for key, value in task.state_dict().items())
 
@@ -110,7 +96,7 @@ def test_figures_are_averages_over_all_pictures(name: str, monkeypatch: pytest.M
     task, held = task_named(name), held_out()
     with torch.inference_mode():
         whole = measured(name, task, held, seed=0, device="cpu")
-        monkeypatch.setattr("selfsight.looks.pretext.BATCH", 2)
+        monkeypatch.setattr("selfsight.looks.sheets.base.BATCH", 2)
         parts = measured(name, task, held, seed=0, device="cpu")
 
     assert parts == pytest.approx(whole, abs=2e-4)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from selfsight.looks.mosaic import EMPTY, laid
+from selfsight.looks.mosaic import EMPTY, mosaic
 from selfsight.looks.sheet import CROSS, TICK, Cell, Sheet, answered, draw_sheet, percent
 
 GREY = torch.full((3, 16, 16), 0.5)
@@ -69,7 +69,7 @@ def test_small_shares_keep_a_decimal() -> None:
 
 def test_tiles_are_laid_out_in_reading_order_with_white_lines() -> None:
     tiles = torch.tensor([0.1, 0.2, 0.3, 0.4]).view(4, 1, 1, 1).expand(4, 1, 2, 2)
-    picture = laid(tiles, 2)[0]
+    picture = mosaic(tiles, 2)[0]
 
     assert picture.shape == (5, 5)
     assert picture[2].eq(1).all()
@@ -80,7 +80,7 @@ def test_tiles_are_laid_out_in_reading_order_with_white_lines() -> None:
 
 def test_empty_places_are_chequered() -> None:
     blank = torch.tensor([False, True, False, False])
-    picture = laid(torch.zeros(4, 3, 12, 12), 2, blank=blank)
+    picture = mosaic(torch.zeros(4, 3, 12, 12), 2, blank=blank)
 
     assert picture[:, :12, :12].eq(0).all()
     assert picture[0, :12, 13:].unique().tolist() == pytest.approx(list(EMPTY))

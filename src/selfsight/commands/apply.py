@@ -6,19 +6,18 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from selfsight.augment.views import as_float
 from selfsight.data.pictures import Skipped, Unreadable
-from selfsight.data.pictures.reading import say_once, say_skipped
+from selfsight.data.pictures.reading_progress import say_once, say_skipped
 from selfsight.distributed.engine import resolve_device
 from selfsight.errors import SelfsightError, UsageError, unknown_name
-from selfsight.layers.color_bins import LEAST_TEMPERATURE
 from selfsight.looks.neighbours.invariance import is_coloured
-from selfsight.looks.photographs import large
+from selfsight.looks.photographs.applications import Application, Request
 from selfsight.looks.photographs.files import (
     WRITABLE,
     Photograph,
@@ -34,14 +33,10 @@ from selfsight.settings import Apply
 from selfsight.system import atomic, machine
 from selfsight.system.progress import Bar, answers, console
 from selfsight.tasks.base import Task
+from selfsight.tasks.table import TASKS, object_at
 from selfsight.training.plan import Plan
 from selfsight.training.run import OUT, Run
 from selfsight.training.weights import trained_tasks
-
-OF_TASK = {"mask": "inpainting", "box": "inpainting", "ways": "colorization-vae",
-           "temperature": "colorization"}  # fmt: skip
-APPLIED = ("colorization", "colorization-vae", "inpainting")
-WAYS = 4
 
 
 class Job(NamedTuple):
@@ -50,6 +45,7 @@ class Job(NamedTuple):
     Attributes:
         name: The task's name.
         task: The task, trained, in evaluation mode.
+        application: How it is used.
         channels: Channels of the pictures it takes.
         device: Where to compute.
         settings: What was asked.
@@ -58,10 +54,17 @@ class Job(NamedTuple):
 
     name: str
     task: Task
+    application: Application
     channels: int
     device: str
     settings: Apply
     mask: Tensor | None
+
+    @property
+    def request(self) -> Request:
+        """Tell what is asked of the task besides the photographs."""
+        asked = self.settings
+        return Request(asked.ways, asked.temperature, asked.seed, self.device)
 
 
 def apply(
@@ -101,7 +104,7 @@ def apply_as(settings: Apply) -> dict[str, Any]:
     out = Path(str(settings.out))
     places = [_places(out, one.name, job) for one in photographs]
     check_places(photographs, places, *filter(None, (settings.mask,)))
-    if job.name == "inpainting":
+    if job.application.hides == "hole":
         _check_holes(photographs, job)
     atomic.folder(out, another=OUT)
     made: set[str] = set()
@@ -136,12 +139,17 @@ def _job(settings: Apply) -> Job:
     run = Run.open(settings.run)
     of = Plan.of(run)
     name = _chosen(settings, of.tasks)
-    for flag, owner in OF_TASK.items():
-        if getattr(settings, flag) not in (None, ()) and owner != name:
-            raise UsageError(f"--{flag} is for {owner}, and {settings.run} is applied by {name}")
-    if name == "inpainting" and settings.mask is None and not settings.box:
+    applications = applied_tasks()
+    application = applications[name]
+    for flag in dict.fromkeys(flag for one in applications.values() for flag in one.flags):
+        if getattr(settings, flag) not in (None, ()) and flag not in application.flags:
+            owners = [owner for owner, one in applications.items() if flag in one.flags]
+            raise UsageError(
+                f"--{flag} is for {' or '.join(owners)}, and {settings.run} is applied by {name}"
+            )
+    if application.hides == "hole" and settings.mask is None and not settings.box:
         raise UsageError(
-            "inpainting needs the hole: --box LEFT,TOP,WIDTH,HEIGHT in pixels, or --mask FILE, a "
+            f"{name} needs the hole: --box LEFT,TOP,WIDTH,HEIGHT in pixels, or --mask FILE, a "
             "picture that is white where the hole is"
         )
     if of.channels not in WRITABLE:
@@ -152,7 +160,13 @@ def _job(settings: Apply) -> Job:
     device = resolve_device(settings.device)
     mask = None if settings.mask is None else read_mask(settings.mask)
     task = trained_tasks(run, device=device)[name]
-    return Job(name, task, of.channels, device, settings, mask)
+    return Job(name, task, application, of.channels, device, settings, mask)
+
+
+def applied_tasks() -> dict[str, Application]:
+    """Name the tasks that can be applied to photographs, and how each of them is."""
+    rows = {name: row.application for name, row in TASKS.items()}
+    return {name: object_at(place) for name, place in rows.items() if place is not None}
 
 
 def _chosen(settings: Apply, tasks: tuple[str, ...]) -> str:
@@ -161,11 +175,12 @@ def _chosen(settings: Apply, tasks: tuple[str, ...]) -> str:
     Raises:
         UsageError: If there is none, or several and none was named.
     """
-    known = [name for name in tasks if name in APPLIED]
+    applicable = applied_tasks()
+    known = [name for name in tasks if name in applicable]
     if not known:
         raise UsageError(
             f"{settings.run} learned by {', '.join(tasks)}, which has no answer that is a picture; "
-            f"give a run of {', '.join(APPLIED)}"
+            f"give a run of {', '.join(applicable)}"
         )
     if settings.task is not None:
         if settings.task not in known:
@@ -178,8 +193,7 @@ def _chosen(settings: Apply, tasks: tuple[str, ...]) -> str:
 
 def _places(out: Path, name: str, job: Job) -> list[Path]:
     """Name the files of a photograph: its results, and the sheet last."""
-    numbers = range(1, (job.settings.ways or WAYS) + 1) if job.name == "colorization-vae" else None
-    results = [f"{name}-{k}.png" for k in numbers] if numbers else [f"{name}.png"]
+    results = job.application.results(name, job.request)
     return [out / each for each in (*results, f"{name}-sheet.png")]
 
 
@@ -217,7 +231,8 @@ def _applied(
     pixels = read_photograph(one, job.channels)
     _, height, width = pixels.shape
     hole = _hole(job, one, height, width)
-    answers = answers_of(job, pixels, hole)
+    with torch.inference_mode():
+        answers = job.application.answers(job.task, pixels, hole, job.request)
     *files, sheet = places
     if (around := os.path.dirname(one.name)) not in made:
         atomic.subfolder(out, around, another=OUT)
@@ -237,30 +252,10 @@ def _applied(
     }
 
 
-@torch.inference_mode()
-def answers_of(job: Job, pixels: Tensor, hole: Tensor | None) -> list[Tensor]:
-    """Ask the task about one photograph (C, H, W), stored: -> pictures (C, H, W) uint8."""
-    task, asked, device = cast(Any, job.task), job.settings, job.device
-    if hole is not None:
-        fill, sight = task.filled, {"least": task.size, "share": task.share}
-        return [large.filled(pixels, hole, fill, device=device, **sight)]
-    if job.name == "colorization-vae":
-        count = asked.ways or WAYS
-        return large.coloured(
-            pixels, lambda one: task.ways(one, count, seed=asked.seed)[0], count, device=device
-        )
-    temperature = asked.temperature
-    if temperature is not None:
-        temperature = max(temperature, LEAST_TEMPERATURE)
-    return large.coloured(
-        pixels, lambda one: task.colours(one, temperature=temperature), 1, device=device
-    )
-
-
 def _say_of_colours(done: list[dict[str, Any]], job: Job) -> None:
     """Say that colours were not looked at."""
     coloured = sum(one["coloured"] for one in done)
-    if coloured and job.name != "inpainting":
+    if coloured and job.application.hides == "colours":
         console().print(
             f"{coloured} of {len(done)} photographs have colours already; only their lightness "
             "was used"

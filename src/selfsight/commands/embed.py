@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from selfsight.data.pictures import Pictures, Skipped
-from selfsight.data.pictures.reading import read_aloud, say_unlabelled
+from selfsight.data.pictures.reading_progress import read_with_progress, say_unlabelled
 from selfsight.data.pictures.scaling import SQUARE_VIEW
 from selfsight.data.pictures.streaming import Streamed
 from selfsight.data.source import Source
@@ -22,7 +22,7 @@ from selfsight.looks.embeddings import UNLABELLED, EmbeddingFile, NpzFile, Parqu
 from selfsight.probes.subject import Subject, check_layer, encoded, subject_of
 from selfsight.settings import Embed
 from selfsight.system import atomic, machine
-from selfsight.system.names import shown
+from selfsight.system.escaping import escaped
 from selfsight.system.progress import Bar, answers, console
 from selfsight.training.run import OUT, Run
 
@@ -76,10 +76,10 @@ def _written(settings: Embed, subject: Subject, data: str, path: Path) -> dict[s
     say_unlabelled(parts.train, parts.test)
     subject = subject.seeing(parts.train, parts.test)
     about = {
-        "network": shown(subject.name),
+        "network": escaped(subject.name),
         "layer": settings.layer or "pooled",
         "size": str(subject.size),
-        "data": shown(parts.train.name if parts.test is None else data),
+        "data": escaped(parts.train.name if parts.test is None else data),
         "view": SQUARE_VIEW,
     }
     skipped: list[Skipped] = []
@@ -132,7 +132,7 @@ def _parts(train: Source, test: Source | None) -> list[_Part]:
 
 def _embedded(subject: Subject, settings: Embed, part: _Part, file: EmbeddingFile) -> Pictures:
     """Embed one part: -> its pictures."""
-    pictures = read_aloud(
+    pictures = read_with_progress(
         part.source,
         side=subject.size,
         fit="square",

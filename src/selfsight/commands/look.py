@@ -14,6 +14,7 @@ from selfsight.errors import UsageError
 from selfsight.looks.filters import draw_filters
 from selfsight.looks.held_out import HeldOut, held_out
 from selfsight.looks.pretext import look_at_task
+from selfsight.looks.sheets.base import Question
 from selfsight.probes.subject import TIMM, Subject, subject_of
 from selfsight.settings import Look
 from selfsight.system import atomic, machine
@@ -101,17 +102,9 @@ def _pretext(settings: Look, subject: Subject, folder: Path) -> dict[str, Any]:
     most = max(MEASURED, settings.count)
     held = held_out(settings.data, of, subject, count=most, seed=settings.seed)
     _say_of_training(held)
+    question = Question(held, settings.count, of.classes, settings.seed, subject.device)
     found = {
-        name: look_at_task(
-            name,
-            task,
-            held,
-            folder / f"pretext-{name}.png",
-            count=settings.count,
-            classes=of.classes,
-            seed=settings.seed,
-            device=subject.device,
-        )
+        name: look_at_task(name, task, question, folder / f"pretext-{name}.png")
         for name, task in tasks.items()
     }
     return {

@@ -7,7 +7,7 @@ import torch
 from selfsight.data.batches import batch_at
 from selfsight.data.pictures import Pictures, Tiles
 from selfsight.data.pictures.batch import Images, LabelledImages
-from selfsight.data.pictures.reading import read_aloud
+from selfsight.data.pictures.reading_progress import read_with_progress
 from selfsight.data.pictures.storing import chosen_rows
 from selfsight.data.source import Parts, Source, View, labels_of
 from selfsight.data.splitting import split
@@ -81,7 +81,7 @@ def held_out(data: str | None, of: Plan, subject: Subject, *, count: int, seed: 
     if of.tile is not None:
         source = Tiles(source, of.tile)
     subject.seeing(source)
-    pictures = read_aloud(
+    pictures = read_with_progress(
         source.subset(random_order(len(source), seed)[:count]),
         side=of.canvas,
         channels=of.channels,

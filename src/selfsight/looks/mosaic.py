@@ -1,4 +1,4 @@
-"""Laid: tiles of a picture side by side, with white lines between them; empty places chequered."""
+"""Mosaic: tiles of a picture side by side, white lines between them, empty places chequered."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ LINE = 0.06  # of a tile's side
 CHEQUERS = 6  # a side
 
 
-def laid(tiles: Tensor, across: int, *, blank: Tensor | None = None) -> Tensor:
+def mosaic(tiles: Tensor, across: int, *, blank: Tensor | None = None) -> Tensor:
     """Lay tiles out in rows.
 
     Args:

@@ -22,7 +22,7 @@ After a probe:
 Tasks are of two kinds. Some ask about a single picture (which way is up, what is in a hole): these
 are trivial where a mark or a border gives the answer away. Others ask which pictures are of a kind:
 these are trivial where a colour does. Whoever gained nothing by the one is sent to the other, to
-the task of it that gained most in `docs/results`.
+the task of it that gained most in `docs/results`: a task's row in `tasks/table.py` names it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,30 +30,14 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from selfsight.probes.verdict import Solved, Word
-from selfsight.system.names import typed
-from selfsight.system.presence import found_at
+from selfsight.system.escaping import shell_quoted
+from selfsight.system.paths import found_at
+from selfsight.tasks.table import USUAL, WITHOUT_TRAINING, row_of
 
 EASY_SHARE = 0.01  # of the steps
 EASY_LOSS = 0.1  # share of a blind guess's cost; below it a task is solved
 WORTH = 0.01  # of accuracy: by so much the dictionary must be better to be taken
 LOWER_RATE, LONGER = 3, 4  # times
-OTHER_KIND = {
-    "rotation": "simclr",
-    "relative-position": "simclr",
-    "jigsaw": "simclr",
-    "colorization": "simclr",
-    "colorization-vae": "simclr",
-    "inpainting": "simclr",
-    "patch-dictionary": "simclr",
-    "simclr": "rotation",
-    "moco": "rotation",
-    "moco-v2": "rotation",
-    "exemplar": "rotation",
-    "instance-discrimination": "rotation",
-    "pirl": "rotation",
-    "deepcluster": "rotation",
-    "supervised": "simclr",
-}
 
 
 class Advice(NamedTuple):
@@ -108,7 +92,8 @@ class Trained:
 
     def again(self, task: str, *more: object, longer: int = 1) -> str:
         """Say how to train by a task on the same data, as long as this run or longer."""
-        length = () if task == "patch-dictionary" else ("--samples", longer * self.samples)
+        fitted = row_of(task).way == "fitted"
+        length = () if fitted else ("--samples", longer * self.samples)
         return command("pretrain", self.data, "--task", task, *self.pictures, *length, *more)
 
     def at_a_lower_rate(self) -> str:
@@ -128,7 +113,7 @@ def lines(record: dict[str, Any]) -> list[str]:
 
 def command(*words: object) -> str:
     """Write a command so that a shell reads it as meant, whatever is in a path."""
-    return " ".join(["selfsight", *map(typed, words)])
+    return " ".join(["selfsight", *map(shell_quoted, words)])
 
 
 def after_pretraining(
@@ -157,8 +142,8 @@ def after_pretraining(
         if early is not None and early < EASY_LOSS * one.blind and one.task != "supervised":
             return Advice(
                 f"{one.task} was solved in the first {EASY_SHARE:.0%} of the steps: it is too easy "
-                f"for these pictures and teaches little. Try {OTHER_KIND[one.task]}.",
-                of.again(OTHER_KIND[one.task]),
+                f"for these pictures and teaches little. Try {row_of(one.task).instead}.",
+                of.again(row_of(one.task).instead),
             )
         if not one.loss < one.blind:
             return Advice("Train longer.", of.again(one.task, longer=LONGER))
@@ -208,7 +193,7 @@ def after_probe(
     """
     if found := _nothing_to_learn(of, word, alike=alike):
         return found
-    of_dictionary = of is not None and of.tasks == ("patch-dictionary",)
+    of_dictionary = of is not None and of.tasks == (WITHOUT_TRAINING,)
     if (
         trained is not None
         and dictionary is not None
@@ -217,7 +202,7 @@ def after_probe(
     ):
         return Advice(
             "The patch dictionary is better here, and needs no training: take it.",
-            command("pretrain", data, "--task", "patch-dictionary"),
+            command("pretrain", data, "--task", WITHOUT_TRAINING),
         )
     if word == "learning":
         return Advice(
@@ -231,11 +216,11 @@ def after_probe(
     if of is None:
         return Advice(
             "Go on from its weights with your own pictures.",
-            command("pretrain", data, "--task", "simclr", "--from", network),
+            command("pretrain", data, "--task", USUAL, "--from", network),
         )
     if word == "too close to tell" and of.rate > 0 and len(of.tasks) == 1:
         return Advice("Train longer.", of.again(of.tasks[0], longer=LONGER))
-    other = OTHER_KIND[of.tasks[0]]
+    other = row_of(of.tasks[0]).instead
     if other in of.tasks:
         return Advice("Train longer.", of.again(other, longer=LONGER))
     return Advice(f"Try another kind of task: {other}.", of.again(other))

@@ -22,11 +22,11 @@ from selfsight.data.pictures.storing import HEADERS_FOR_FORM
 from selfsight.data.source import Parts, Source
 from selfsight.distributed.engine import resolve_device
 from selfsight.encoders import Encoder, evaluating
-from selfsight.encoders.soundness import refuse_unsound_features
+from selfsight.encoders.finite import refuse_non_finite_features
 from selfsight.errors import SelfsightError, UsageError, unknown_name
 from selfsight.probes.features import Network, Pixels, pooled
 from selfsight.system import atomic
-from selfsight.system.presence import TIMM
+from selfsight.system.paths import TIMM
 from selfsight.system.progress import console
 from selfsight.training.origin import opened_origin
 from selfsight.training.plan import Plan
@@ -238,7 +238,7 @@ def _said(network: Encoder | Pixels, pictures: Tensor, layer: str | None) -> Ten
     else:
         whole: Network = network
         said = pooled(whole.layers(pictures)[layer], most=1)
-    refuse_unsound_features({layer or "pooled": said})
+    refuse_non_finite_features({layer or "pooled": said})
     return said.cpu()
 
 

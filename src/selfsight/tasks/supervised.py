@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from selfsight.augment.views import random_view
 from selfsight.data.pictures.batch import LabelledImages
 from selfsight.errors import UsageError
-from selfsight.layers.shares import entropy
+from selfsight.layers.entropy import entropy
 from selfsight.tasks.base import Facts, Needs, Score
 from selfsight.tasks.crops import Cropping
 

@@ -16,7 +16,7 @@ import torch
 from selfsight import encoders
 from selfsight.data.pictures import Streamed, survey
 from selfsight.data.pictures.batch import Images
-from selfsight.data.pictures.reading import read_aloud
+from selfsight.data.pictures.reading_progress import read_with_progress
 from selfsight.data.source import Source
 from selfsight.errors import SelfsightError, UsageError
 from selfsight.settings import Pretrain
@@ -101,7 +101,7 @@ def fit_prepared(
     known = survey(source)
     size = plan.side_of_pictures(settings.size, known.longer_side, device)
     canvas = plan.side_of_canvas(size, known.longest, 1.0)
-    pictures = read_aloud(
+    pictures = read_with_progress(
         source,
         side=canvas,
         limit=settings.limit,

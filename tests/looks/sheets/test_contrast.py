@@ -14,6 +14,7 @@ from selfsight.errors import SelfsightError
 from selfsight.looks.held_out import HeldOut
 from selfsight.looks.sheet import CROSS, TICK, draw_sheet
 from selfsight.looks.sheets import contrast
+from selfsight.looks.sheets.base import Question
 from selfsight.tasks.base import Needs
 
 SIDE = 8
@@ -47,7 +48,7 @@ def held_out(reds: list[int]) -> HeldOut:
 
 
 def asked(task: nn.Module, held: HeldOut, count: int = 8) -> tuple[contrast.Sheet, dict]:
-    return contrast.asked(task, held, count=count, seed=0, device="cpu")
+    return contrast.SHEET.ask("some", task, Question(held, count))
 
 
 def test_places_by_hand() -> None:
@@ -135,7 +136,9 @@ def test_random_embeddings_stay_at_chance() -> None:
 def test_a_sheet_holds_as_many_views_as_wanted(tmp_path: Path) -> None:
     held = held_out(list(range(0, 200, 10)))
     sheet, figures = asked(ByAngle(between_views=0.1), held, count=3)
-    draw_sheet(sheet, tmp_path / "sheet.png", caption=contrast.said(None, figures, held.among))
+    draw_sheet(
+        sheet, tmp_path / "sheet.png", caption=contrast.SHEET.in_words(None, figures, held.among)
+    )
 
     assert len(sheet.samples) == 3
     with Image.open(tmp_path / "sheet.png") as picture:
@@ -144,7 +147,7 @@ def test_a_sheet_holds_as_many_views_as_wanted(tmp_path: Path) -> None:
 
 def test_the_words_hold_the_figures() -> None:
     figures = {"found": 0.41, "chance": 1 / 64, "among": 64, "partners": 0.823, "others": 0.1}
-    words = contrast.said(None, figures, "500 held-out pictures")
+    words = contrast.SHEET.in_words(None, figures, "500 held-out pictures")
 
     assert words.startswith("On 500 held-out pictures, 41 % of the views find the other view")
     assert "the nearest among those of 64; a blind guess finds 1.6 %" in words

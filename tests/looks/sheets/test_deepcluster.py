@@ -13,6 +13,7 @@ from selfsight.data.pictures.batch import Images
 from selfsight.looks.held_out import HeldOut
 from selfsight.looks.sheet import draw_sheet
 from selfsight.looks.sheets import deepcluster
+from selfsight.looks.sheets.base import Question
 from selfsight.tasks.base import Needs
 
 SIDE = 8
@@ -42,7 +43,7 @@ def held_out(groups: list[int], labels: list[int] | None = None) -> HeldOut:
 
 
 def asked(held: HeldOut, count: int = 8) -> tuple[deepcluster.Sheet, dict[str, float]]:
-    return deepcluster.asked(ByRed(), held, count=count, seed=0, device="cpu")
+    return deepcluster.asked(ByRed(), Question(held, count))
 
 
 def numbers(sheet: deepcluster.Sheet) -> list[list[int]]:

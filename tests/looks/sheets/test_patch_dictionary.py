@@ -15,6 +15,7 @@ from selfsight.layers.whitening import Whitening
 from selfsight.looks.held_out import HeldOut
 from selfsight.looks.sheet import draw_sheet
 from selfsight.looks.sheets import patch_dictionary
+from selfsight.looks.sheets.base import Question
 from selfsight.tasks.base import Facts
 from selfsight.tasks.patch_dictionary import PatchDictionary
 
@@ -50,7 +51,7 @@ def fitted() -> PatchDictionary:
 
 def asked(task: PatchDictionary) -> tuple[patch_dictionary.Sheet, dict[str, float]]:
     with torch.inference_mode():
-        return patch_dictionary.asked(task, held_out(), count=8, seed=0, device="cpu")
+        return patch_dictionary.asked(task, Question(held_out(), 8))
 
 
 def test_undone_centroids_are_the_means_of_patches(fitted: PatchDictionary) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from selfsight.data.pictures import Unreadable
 from selfsight.data.pictures.forms.folder import Folder
-from selfsight.data.pictures.reading import say_unlabelled
+from selfsight.data.pictures.reading_progress import say_unlabelled
 from selfsight.data.source import Source, View
 from selfsight.errors import SelfsightError
 from selfsight.looks.neighbours.agreement import Asked

@@ -7,6 +7,7 @@ from selfsight.augment.views import random_view
 from selfsight.data.pictures.batch import Images
 from selfsight.layers.color_bins import ColorBins
 from selfsight.looks.sheet import Cell, Sheet, percent
+from selfsight.looks.sheets.base import PicturewiseSheet
 from selfsight.tasks.colorization import Colorization
 
 SHARPEST = 0.01  # temperature: in effect the likeliest colour of every place
@@ -67,3 +68,6 @@ def said(task: Colorization, figures: dict[str, float], among: str) -> str:
         f"{percent(colourful)} as colourful as the true ones. The loss is {figures['loss']:.2f}; "
         f"{blind} {figures['blind']:.2f}.{temperature}"
     )
+
+
+SHEET = PicturewiseSheet(drawn, said, metrics)

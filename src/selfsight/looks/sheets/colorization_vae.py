@@ -3,6 +3,7 @@
 from selfsight.augment.views import random_view
 from selfsight.data.pictures.batch import Images
 from selfsight.looks.sheet import Cell, Sheet
+from selfsight.looks.sheets.base import PicturewiseSheet
 from selfsight.looks.sheets.colorization import off
 from selfsight.tasks.colorization_vae import ColorizationVAE
 
@@ -42,3 +43,6 @@ def said(_: ColorizationVAE, figures: dict[str, float], among: str) -> str:
         f"the pictures grey by {figures['grey_error']:.1f}. The ways differ from their mean by "
         f"{figures['variance'] ** 0.5:.1f}."
     )
+
+
+SHEET = PicturewiseSheet(drawn, said, metrics)

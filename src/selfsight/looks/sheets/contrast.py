@@ -5,34 +5,25 @@ other views, one of every picture of a batch, is the one of the same picture; of
 guess finds 1 / B. The queue or bank of the training plays no part: it has no entries of held-out
 pictures, so the task's own loss and metrics have no meaning for them.
 
-PIRL is asked for puzzles instead: it embeds pictures and their shuffled tiles in one space.
-Exemplar has no embedding of its own, and its classes are the training's pictures: its pooled
-features are compared.
-
 Legend: B pictures of a batch, D width of an embedding, s and t sides in pixels.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from selfsight.augment.augmentation import augmented
 from selfsight.data.pictures.batch import Images
 from selfsight.errors import SelfsightError
-from selfsight.looks.held_out import HeldOut
-from selfsight.looks.mosaic import laid
 from selfsight.looks.sheet import Cell, Sheet, answered, percent
+from selfsight.looks.sheets.base import Figures, Question, TaskSheet
 from selfsight.system.progress import Bar
-from selfsight.tasks.exemplar import Exemplar
-from selfsight.tasks.pirl import PIRL
 
 BATCH = 64  # pictures a partner is looked for among
 SEEN = 3  # views found, on the sheet
 PLACES = ("nearest", "second", "third")
-VERSIONS = ("view", "other")  # of an exemplar
 
 
 class Pairs(NamedTuple):
@@ -56,80 +47,67 @@ def of_views(task: Any, batch: Images) -> Pairs:
     return Pairs(first, second, (embedded[: len(first)] @ embedded[len(first) :].T).cpu())
 
 
-def of_puzzles(task: PIRL, batch: Images) -> Pairs:
-    """Compare a view and a puzzle of every picture; the puzzles' tiles are drawn apart."""
-    views, puzzles = task.views(batch)[0], task.puzzles(batch)
-    cosine = task.embed(views).float() @ task.embed_puzzles(puzzles).float().T
-    side, extent = task.side, task.side * task.grid  # beyond it a puzzle is black
-    cells = puzzles[..., :extent, :extent].unfold(2, side, side).unfold(3, side, side)
-    tiles = cells.permute(0, 2, 3, 1, 4, 5).flatten(1, 2)  # (B, N, C, t, t)
-    return Pairs(views, torch.stack([laid(one, task.grid) for one in tiles]), cosine.cpu())
+@dataclass(frozen=True)
+class PartnerSheet(TaskSheet):
+    """The sheet of a task that tells pictures apart.
 
-
-def of_exemplars(task: Exemplar, batch: Images) -> Pairs:
-    """Compare two versions of every picture by the features that its classifier is told."""
-    first, second = (augmented(batch, task.size, task.recipe, name=name) for name in VERSIONS)
-    features = F.normalize(task.encoder(torch.cat([first, second])).float(), dim=1)
-    return Pairs(first, second, (features[: len(first)] @ features[len(first) :].T).cpu())
-
-
-def asked(
-    task: Any, held: HeldOut, *, count: int, seed: int, device: str
-) -> tuple[Sheet, dict[str, float]]:
-    """Look for the partners of held-out pictures' views.
-
-    Args:
-        task: What tells pictures apart: by `views` of a batch, two of (B, C, S, S), and `embed`,
-            which gives (B, D) of length 1 for either.
-        held: The pictures.
-        count: Views on the sheet.
-        seed: Of the views.
-        device: Where to compute.
-
-    Returns:
-        The sheet, and the figures: share `found`, `chance`, how many they are found `among`, and
-        the mean cosine of `partners` and of `others`.
-
-    Raises:
-        SelfsightError: If there is one picture alone.
+    Attributes:
+        pairs: Makes two views of every picture and compares them: task and batch -> pairs.
+        views: What the partners are, in words.
+        partner: One of them, in words.
     """
-    total = len(held.pictures)
-    among = min(BATCH, total)
-    if among < 2:
-        raise SelfsightError(
-            "views are told apart among several pictures, and there is 1; give DATA with more"
+
+    pairs: Callable[[Any, Images], Pairs] = of_views
+    views: str = "views"
+    partner: str = "other view"
+
+    def ask(self, name: str, task: Any, question: Question) -> tuple[Sheet, Figures]:
+        """Look for the partners of held-out pictures' views.
+
+        Returns:
+            The sheet, and the figures: share `found`, `chance`, how many they are found `among`,
+            and the mean cosine of `partners` and of `others`.
+
+        Raises:
+            SelfsightError: If there is one picture alone.
+        """
+        held, seed, device = question.held, question.seed, question.device
+        total = len(held.pictures)
+        among = min(BATCH, total)
+        if among < 2:
+            raise SelfsightError(
+                "views are told apart among several pictures, and there is 1; give DATA with more"
+            )
+        samples: list[list[Cell]] = []
+        found = partners = others = 0.0
+        for last, new in _batches(total, among):
+            batch = held.batch(last - among, last, needs=task.needs, seed=seed, device=device)
+            compared = self.pairs(task, cast(Images, batch))
+            own, sums = compared.cosine.diagonal(), compared.cosine.sum(dim=1)
+            found += float((places(compared.cosine) == 1)[-new:].sum())
+            partners += float(own[-new:].sum())
+            others += float((sums - own)[-new:].sum()) / (among - 1)
+            wanted = min(new, question.count - len(samples))
+            samples += [_sample(compared, among - new + row) for row in range(wanted)]
+        columns = ("a view", *PLACES[: min(SEEN, among)], "its partner")
+        title = f"Partners: which of {among} {self.views} is of the same picture?"
+        figures = {
+            "found": found / total,
+            "chance": 1 / among,
+            "among": among,
+            "partners": partners / total,
+            "others": others / total,
+        }
+        return Sheet(title, columns, samples), figures
+
+    def in_words(self, task: Any, figures: Figures, among: str) -> str:
+        """Put figures into words."""
+        return (
+            f"On {among}, {percent(figures['found'])} of the views find the {self.partner} of "
+            f"their picture as the nearest among those of {figures['among']:.0f}; a blind guess "
+            f"finds {percent(figures['chance'])}. The cosine is {figures['partners']:.2f} between "
+            f"partners, and {figures['others']:.2f} between those of different pictures."
         )
-    samples: list[list[Cell]] = []
-    found = partners = others = 0.0
-    for last, new in _batches(total, among):
-        batch = held.batch(last - among, last, needs=task.needs, seed=seed, device=device)
-        compared = _pairs(task, cast(Images, batch))
-        own, sums = compared.cosine.diagonal(), compared.cosine.sum(dim=1)
-        found += float((places(compared.cosine) == 1)[-new:].sum())
-        partners += float(own[-new:].sum())
-        others += float((sums - own)[-new:].sum()) / (among - 1)
-        wanted = min(new, count - len(samples))
-        samples += [_sample(compared, among - new + row) for row in range(wanted)]
-    columns = ("a view", *PLACES[: min(SEEN, among)], "its partner")
-    title = f"Partners: which of {among} {_other(task)}s is of the same picture?"
-    return Sheet(title, columns, samples), {
-        "found": found / total,
-        "chance": 1 / among,
-        "among": among,
-        "partners": partners / total,
-        "others": others / total,
-    }
-
-
-def said(task: Any, figures: dict[str, float], among: str) -> str:
-    """Say what was measured."""
-    other = "puzzle" if isinstance(task, PIRL) else "other view"
-    return (
-        f"On {among}, {percent(figures['found'])} of the views find the {other} of their picture "
-        f"as the nearest among those of {figures['among']:.0f}; a blind guess finds "
-        f"{percent(figures['chance'])}. The cosine is {figures['partners']:.2f} between partners, "
-        f"and {figures['others']:.2f} between those of different pictures."
-    )
 
 
 def places(cosine: Tensor) -> Tensor:
@@ -138,16 +116,6 @@ def places(cosine: Tensor) -> Tensor:
     As similar is as good as nearer: a network to which all views are the same finds no partner.
     """
     return (cosine >= cosine.diagonal()[:, None]).sum(dim=1)
-
-
-def _pairs(task: Any, batch: Images) -> Pairs:
-    if isinstance(task, PIRL):
-        return of_puzzles(task, batch)
-    return of_exemplars(task, batch) if isinstance(task, Exemplar) else of_views(task, batch)
-
-
-def _other(task: Any) -> str:
-    return "puzzle" if isinstance(task, PIRL) else "view"
 
 
 def _batches(total: int, among: int) -> Iterator[tuple[int, int]]:
@@ -181,3 +149,6 @@ def _answer(view: Tensor, cosine: float, *, right: bool, first: bool) -> Cell:
     if not (first or right):
         return Cell(view, f"{cosine:.2f}")
     return Cell(view, answered(f"{cosine:.2f}", right=right), right)
+
+
+SHEET = PartnerSheet()

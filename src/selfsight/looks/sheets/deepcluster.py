@@ -15,6 +15,7 @@ from selfsight.augment.views import centre_view
 from selfsight.draws import Draws
 from selfsight.looks.held_out import HeldOut
 from selfsight.looks.sheet import Cell, Sheet, percent
+from selfsight.looks.sheets.base import Question, SetwiseSheet
 from selfsight.system.progress import Bar
 
 BATCH = 64  # pictures at a time
@@ -23,23 +24,20 @@ DEALS = 20  # random fillings whose purity is averaged
 LETTERS = 14  # of a class's name
 
 
-def asked(
-    task: Any, held: HeldOut, *, count: int, seed: int, device: str
-) -> tuple[Sheet, dict[str, float]]:
+def asked(task: Any, question: Question) -> tuple[Sheet, dict[str, float]]:
     """Sort held-out pictures, each seen as its largest centred square.
 
     Args:
         task: Tells the `clusters_of` pictures (B, C, S, S) in [0, 1], S being its `size`, and has
             a weight for each cluster.
-        held: The pictures.
-        count: Clusters on the sheet, the largest.
-        seed: Of the random fillings.
-        device: Where to compute.
+        question: The pictures; its samples are the largest clusters, its seed is of the random
+            fillings.
 
     Returns:
         The sheet, and the figures: how many `clusters` there are, how many are `used`, the share of
         the pictures in the `largest`, and where classes are known `purity` and `chance`.
     """
+    held, seed, device = question.held, question.seed, question.device
     clusters = clusters_of(task, held, seed=seed, device=device)
     sizes = clusters.bincount()
     figures = {
@@ -51,7 +49,7 @@ def asked(
     if labels is not None:
         figures["purity"] = purity(clusters, labels)
         figures["chance"] = purity_by_chance(clusters, labels, seed=seed)
-    largest = sizes.argsort(descending=True, stable=True)[:count]
+    largest = sizes.argsort(descending=True, stable=True)[: question.count]
     drawn = [(clusters == one).nonzero()[:, 0] for one in largest[sizes[largest] > 0].tolist()]
     return Sheet(
         "Clusters: which pictures are taken for the same?",
@@ -134,3 +132,6 @@ def _name(held: HeldOut, number: int) -> str:
     classes = held.pictures.classes
     name = classes[number] if number < len(classes) else f"{number}"
     return name if len(name) <= LETTERS else f"{name[: LETTERS - 1]}\u2026"
+
+
+SHEET = SetwiseSheet(asked, said)

@@ -2,6 +2,7 @@
 
 from selfsight.data.pictures.batch import Images
 from selfsight.looks.sheet import Cell, Sheet, percent
+from selfsight.looks.sheets.base import PicturewiseSheet
 from selfsight.tasks.inpainting import Inpainting
 
 
@@ -35,3 +36,6 @@ def said(task: Inpainting, figures: dict[str, float], among: str) -> str:
         f"On {among}, what is painted is off by {percent(figures['error'])} of white on "
         f"average.{blind}"
     )
+
+
+SHEET = PicturewiseSheet(drawn, said)

@@ -3,8 +3,9 @@
 from torch import Tensor
 
 from selfsight.data.pictures.batch import Images
-from selfsight.looks.mosaic import laid
+from selfsight.looks.mosaic import mosaic
 from selfsight.looks.sheet import Cell, Sheet, answered, percent
+from selfsight.looks.sheets.base import PicturewiseSheet
 from selfsight.tasks.jigsaw import Jigsaw
 
 
@@ -40,7 +41,10 @@ def _sample(
     in_place = int((order == truth).sum())
     words = f"solved, {percent(sure)}" if right else f"{in_place} of {len(pieces)} in place"
     return (
-        Cell(laid(pieces, task.grid)),
-        Cell(laid(pieces[order], task.grid), answered(words, right=right), right),
-        Cell(laid(pieces[truth], task.grid)),
+        Cell(mosaic(pieces, task.grid)),
+        Cell(mosaic(pieces[order], task.grid), answered(words, right=right), right),
+        Cell(mosaic(pieces[truth], task.grid)),
     )
+
+
+SHEET = PicturewiseSheet(drawn, said)

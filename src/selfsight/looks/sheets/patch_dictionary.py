@@ -19,8 +19,9 @@ from selfsight.encoders.patch_dictionary import SelfsightPatchDictionary
 from selfsight.layers.kmeans import assigned
 from selfsight.looks.filters import as_pictures
 from selfsight.looks.held_out import HeldOut
-from selfsight.looks.mosaic import laid
+from selfsight.looks.mosaic import mosaic
 from selfsight.looks.sheet import Cell, Sheet, percent
+from selfsight.looks.sheets.base import Question, SetwiseSheet
 from selfsight.system.progress import Bar
 from selfsight.tasks.patch_dictionary import PatchDictionary
 
@@ -31,22 +32,19 @@ INCHES = 0.4  # a centroid
 ROUNDING = 1e-5  # what the whitening scales by less than this share of its most is left out of it
 
 
-def asked(
-    task: PatchDictionary, held: HeldOut, *, count: int, seed: int, device: str
-) -> tuple[Sheet, dict[str, float]]:
+def asked(task: PatchDictionary, question: Question) -> tuple[Sheet, dict[str, float]]:
     """Count how often each centroid is the nearest to a patch of held-out pictures.
 
     Args:
         task: The task, fitted.
-        held: The pictures.
-        count: Pictures of other tasks' sheets; here all centroids are drawn, up to 400.
-        seed: Of the places at which patches are cut.
-        device: Where to compute.
+        question: The pictures; its seed is of the places at which patches are cut. All centroids
+            are drawn, up to 400, however many samples it wants.
 
     Returns:
         The sheet, and the figures: `loss` and `blind`, how many `centroids` there are, how many are
         `unused`, the share of patches at the `commonest`, and how many `patches` were looked at.
     """
+    held, seed, device = question.held, question.seed, question.device
     counts, missed = _counted(task, held, seed=seed, device=device)
     shares = counts / counts.sum()
     order = shares.argsort(descending=True, stable=True)[:DRAWN]
@@ -55,7 +53,7 @@ def asked(
     lines = zip(tiles.split(across), shares[order].split(across), strict=True)
     samples, headings = list[list[Cell]](), list[str]()
     for line, used in lines:
-        samples.append([Cell(laid(line, across))])
+        samples.append([Cell(mosaic(line, across))])
         headings.append(f"{100 * float(used[0]):.2f} to {_exactly(float(used[-1]))}")
     among = f"the {len(tiles)} most used of {len(counts):,}"
     some = among if len(tiles) < len(counts) else f"all {len(counts)}, the most used first"
@@ -119,3 +117,6 @@ def _counted(
                 length += float(whitened.square().sum())
                 bar(time * total + last)
     return counts, missed / length
+
+
+SHEET = SetwiseSheet(asked, said)

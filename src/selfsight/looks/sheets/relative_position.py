@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 
 from selfsight.data.pictures.batch import Images
-from selfsight.looks.mosaic import laid
+from selfsight.looks.mosaic import mosaic
 from selfsight.looks.sheet import Cell, Sheet, answered, percent
+from selfsight.looks.sheets.base import PicturewiseSheet
 from selfsight.tasks.relative_position import GRID, PATCHES, SIDES, RelativePosition
 
 MIDDLE = PATCHES // 2
@@ -50,4 +51,7 @@ def _sample(
     count = int((guesses == sides).sum())
     right = count == len(sides)
     note = answered(f"{count} of {len(sides)} right", right=right)
-    return Cell(laid(answer, GRID, blank=blank), note, right), Cell(laid(patches, GRID))
+    return Cell(mosaic(answer, GRID, blank=blank), note, right), Cell(mosaic(patches, GRID))
+
+
+SHEET = PicturewiseSheet(drawn, said)

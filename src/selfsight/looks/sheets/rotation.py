@@ -6,6 +6,7 @@ from torch import Tensor
 
 from selfsight.data.pictures.batch import Images
 from selfsight.looks.sheet import Cell, Sheet, answered, percent
+from selfsight.looks.sheets.base import PicturewiseSheet
 from selfsight.tasks.rotation import TURNS, Rotation
 
 WAYS = ("upright", "a quarter left", "upside down", "a quarter right")
@@ -40,3 +41,6 @@ def _cell(picture: Tensor, chances: Tensor, turn: int) -> Cell:
     right = guess == turn
     share = percent(float(chances[guess]))
     return Cell(picture, answered(f"{WAYS[guess]}, {share}", right=right), right)
+
+
+SHEET = PicturewiseSheet(drawn, said)

@@ -4,6 +4,7 @@ from torch import Tensor
 
 from selfsight.data.pictures.batch import LabelledImages
 from selfsight.looks.sheet import Cell, Sheet, answered, percent
+from selfsight.looks.sheets.base import PicturewiseSheet
 from selfsight.tasks.supervised import Supervised
 
 SEEN = 3  # classes named under a picture
@@ -42,3 +43,6 @@ def _cell(picture: Tensor, chances: Tensor, label: int, classes: tuple[str, ...]
 def _name(number: int, classes: tuple[str, ...]) -> str:
     name = classes[number] if number < len(classes) else f"class {number}"
     return name if len(name) <= LETTERS else f"{name[: LETTERS - 1]}\u2026"
+
+
+SHEET = PicturewiseSheet(drawn, said)

@@ -1,0 +1,142 @@
+"""Base: how a task's sheet is made, and how its figures are measured on held-out pictures.
+
+Some tasks answer picture by picture, so that a few pictures show what they do. Others find answers
+among many pictures; these measure in their own way.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from selfsight.looks.held_out import HeldOut
+from selfsight.looks.sheet import Sheet
+from selfsight.system.progress import Bar
+
+BATCH = 64  # pictures at a time
+
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a sheet is asked for.
+
+    Attributes:
+        held: The pictures to ask about.
+        count: Samples on the sheet.
+        classes: Names of the run's classes, for a task that learns from them.
+        seed: Of the questions: which crops, turns, holes.
+        device: Where to compute.
+    """
+
+    held: HeldOut
+    count: int
+    classes: tuple[str, ...] = ()
+    seed: int = 0
+    device: str = "cpu"
+
+
+class TaskSheet(ABC):
+    """The sheet of a task: it asks the task about pictures and puts the answers side by side."""
+
+    @abstractmethod
+    def ask(self, name: str, task: Any, question: Question) -> tuple[Sheet, Figures]:
+        """Ask a task: -> the sheet, and what was measured.
+
+        Args:
+            name: The task's name, for the progress.
+            task: The task with its encoder and head, in evaluation mode.
+            question: What is asked.
+        """
+
+    @abstractmethod
+    def in_words(self, task: Any, figures: Figures, among: str) -> str:
+        """Put figures into words.
+
+        Args:
+            task: The task.
+            figures: What `ask` measured.
+            among: On which pictures, in words.
+        """
+
+
+@dataclass(frozen=True)
+class PicturewiseSheet(TaskSheet):
+    """The sheet of a task that answers picture by picture.
+
+    Attributes:
+        drawn: Lays out a few pictures: task, batch and names of classes -> sheet.
+        said: Puts figures into words: task, figures and on which pictures they were measured.
+        metrics: Measures a batch in other ways than training does, for tasks whose own metrics
+            are of some of its pictures only.
+    """
+
+    drawn: Callable[[Any, Any, tuple[str, ...]], Sheet]
+    said: Callable[[Any, Figures, str], str]
+    metrics: Callable[[Any, Any], Figures] | None = None
+
+    def ask(self, name: str, task: Any, question: Question) -> tuple[Sheet, Figures]:
+        """Average the task's metrics over all pictures, and lay out the first of them."""
+        held, seed, device = question.held, question.seed, question.device
+        figures = measured(name, task, held, self.metrics, seed=seed, device=device)
+        first = held.batch(0, question.count, needs=task.needs, seed=seed, device=device)
+        return self.drawn(task, first, question.classes), figures
+
+    def in_words(self, task: Any, figures: Figures, among: str) -> str:
+        """Put figures into words."""
+        return self.said(task, figures, among)
+
+
+@dataclass(frozen=True)
+class SetwiseSheet(TaskSheet):
+    """The sheet of a task that finds its answers among many pictures.
+
+    Attributes:
+        asked: Asks it: task and question -> sheet, and what was measured.
+        said: Puts figures into words: task, figures and on which pictures they were measured.
+    """
+
+    asked: Callable[[Any, Question], tuple[Sheet, Figures]]
+    said: Callable[[Any, Figures, str], str]
+
+    def ask(self, name: str, task: Any, question: Question) -> tuple[Sheet, Figures]:
+        """Ask the task about all pictures."""
+        return self.asked(task, question)
+
+    def in_words(self, task: Any, figures: Figures, among: str) -> str:
+        """Put figures into words."""
+        return self.said(task, figures, among)
+
+
+def measured(
+    name: str,
+    task: Any,
+    held: HeldOut,
+    metrics: Callable[[Any, Any], Figures] | None = None,
+    *,
+    seed: int,
+    device: str,
+) -> Figures:
+    """Average a task's loss and metrics over pictures: -> these, and what a blind guess gets.
+
+    Args:
+        name: The task's name, for the progress.
+        task: The task.
+        held: The pictures.
+        metrics: Measured instead of the task's own.
+        seed: Of the questions.
+        device: Where to compute.
+    """
+    total: Figures = {}
+    count = len(held.pictures)
+    with Bar(name, count) as bar:
+        for first in range(0, count, BATCH):
+            batch = held.batch(first, first + BATCH, needs=task.needs, seed=seed, device=device)
+            score = task(batch)
+            figures = metrics(task, batch) if metrics else score.metrics
+            for key, value in {"loss": score.loss, **figures}.items():
+                total[key] = total.get(key, 0.0) + float(value) * len(batch.images) / count
+            bar(min(first + BATCH, count))
+    guess: dict[str, float | None] = {k: getattr(task, k, None) for k in ("blind", "chance")}
+    return total | {key: float(value) for key, value in guess.items() if value is not None}
