@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from selfsight.data.batches import Order, batch_at
+from selfsight.data.batches import Order
 from selfsight.data.pictures import Pictures, open_data, read
 from selfsight.data.pictures.batch import Images
 from selfsight.distributed.engine import Engine, resolve_device
@@ -97,7 +97,7 @@ def trained(candidate: Candidate, pictures: Pictures, steps: int, device: str) -
     for step in range(steps):
         begun = time.perf_counter()
         epoch, rows = order.at(step)
-        batch = batch_at(pictures, rows, seed=SEED, epoch=epoch, labels=False, device=device)
+        batch = Images.from_rows(pictures, rows, seed=SEED, epoch=epoch, device=device)
         assert isinstance(batch, Images)
         for group in optimizer.param_groups:
             group["lr"] = candidate.rate * rate_factor(step, steps, steps // 20, "cosine")

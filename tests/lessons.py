@@ -35,7 +35,7 @@ import torch
 
 import selfsight
 from selfsight.data.pictures import open_data, read
-from selfsight.data.source import Source
+from selfsight.data.pictures.source import PictureSource
 from selfsight.probes.baseline import kept_answers, untrained_encoder
 from selfsight.probes.measure import measure_one
 from selfsight.probes.sampling import choose_labelled
@@ -91,7 +91,7 @@ def lesson_data(name: str, shared: Path, home: Path) -> Path:
     return place
 
 
-def _some_of(source: Source, count: int) -> dict[str, np.ndarray]:
+def _some_of(source: PictureSource, count: int) -> dict[str, np.ndarray]:
     """Decode so many pictures, of every class alike: -> images (N, H, W, C), labels (N,)."""
     assert source.labels is not None
     rows = choose_labelled(source.labels, count, seed=0, draw=0)[0].sort().values

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from selfsight.augment.views import as_float
 from selfsight.data.pictures.batch import Images, LabelledImages
+from selfsight.data.pictures.scaling import as_float
 from selfsight.encoders import build, evaluating
 from selfsight.tasks.base import Epoch, Facts, Needs, Score, Task
 from selfsight.tasks.table import load_task, make_task

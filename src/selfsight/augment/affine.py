@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfsight.augment.sums import product
+from selfsight.data.pictures.scaling import WHITE
 
 # A copy reduced by r serves results r * SWITCH / 2 to r * SWITCH times coarser than the canvas.
 # Of the values between sqrt 2 and 2, this one lies nearest torchvision's antialiased resize at
@@ -25,7 +26,6 @@ SWITCH = 1.7
 # made of them then stay in its cache, and in memory that it has already been given. Fewer cost more
 # in calls, and in waiting of one thread for another, than they save.
 AT_A_TIME = 2**21
-FULL = {torch.uint8: 255, torch.uint16: 65535}  # what 1 is stored as
 
 
 def crop_matrix(box: Tensor, flipped: Tensor, size: int) -> Tensor:
@@ -169,7 +169,7 @@ def _on_level(images: Tensor, points: Points, level: int) -> Tensor:
     """Look at canvases halved `level` times."""
     copy = _reduced(images.float(), 2**level)
     crops = F.grid_sample(copy, points.grid(), padding_mode="border", align_corners=False)
-    return crops.div_(FULL[images.dtype]) if images.dtype in FULL else crops
+    return crops.div_(WHITE[images.dtype]) if images.dtype in WHITE else crops
 
 
 def at_a_time(images: Tensor) -> int:

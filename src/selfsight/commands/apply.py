@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from selfsight.augment.views import as_float
-from selfsight.data.pictures import Skipped, Unreadable
 from selfsight.data.pictures.reading_progress import say_once, say_skipped
+from selfsight.data.pictures.scaling import as_float
+from selfsight.data.samples import Skipped
+from selfsight.data.source import Unreadable
 from selfsight.distributed.engine import resolve_device
 from selfsight.errors import SelfsightError, UsageError, unknown_name
 from selfsight.looks.neighbours.invariance import is_coloured

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from selfsight.data.pictures import Pictures, Skipped
+from selfsight.data.pictures import Pictures
 from selfsight.data.pictures.reading_progress import read_with_progress, say_unlabelled
 from selfsight.data.pictures.scaling import SQUARE_VIEW
+from selfsight.data.pictures.source import PictureSource
 from selfsight.data.pictures.streaming import Streamed
-from selfsight.data.source import Source
+from selfsight.data.samples import Skipped
 from selfsight.errors import UsageError
 from selfsight.looks.embeddings import UNLABELLED, EmbeddingFile, NpzFile, ParquetFile, Rows
 from selfsight.probes.subject import Subject, check_layer, encoded, subject_of
@@ -118,12 +119,12 @@ class _Part(NamedTuple):
         labelled: Whether any part has classes.
     """
 
-    source: Source
+    source: PictureSource
     split: str | None
     labelled: bool
 
 
-def _parts(train: Source, test: Source | None) -> list[_Part]:
+def _parts(train: PictureSource, test: PictureSource | None) -> list[_Part]:
     if test is None:
         return [_Part(train, None, train.labels is not None)]
     labelled = train.labels is not None or test.labels is not None

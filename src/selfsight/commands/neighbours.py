@@ -111,6 +111,7 @@ def _seers(
     size, device, recipe = subject.size, subject.device, subject.encoder.recipe
     yield "trained", Seer(subject.encoder, size, settings.layer, device), recipe.channels
     some = seen(bank.images, some_rows(len(bank), CALIBRATED_ON), size)
+    some = some[some_rows(len(some), CALIBRATED_ON)]
     fresh = untrained_encoder(recipe, subject.seed, some, device=device)
     yield "untrained", Seer(fresh, size, settings.layer, device), recipe.channels
     for name in dict.fromkeys(settings.against):

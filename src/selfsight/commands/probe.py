@@ -21,8 +21,9 @@ from selfsight.data.pictures import Pictures, open_data
 from selfsight.data.pictures.collection import numbered_by_content
 from selfsight.data.pictures.reading_progress import read_with_progress
 from selfsight.data.pictures.scaling import SQUARE_VIEW
+from selfsight.data.pictures.source import PictureSource
 from selfsight.data.pictures.storing import fitting
-from selfsight.data.source import Parts, Source, labels_of, require_same_classes, same_classes
+from selfsight.data.source import Parts, labels_of, require_same_classes, same_classes
 from selfsight.data.splitting import FOLDS, folds_of, split
 from selfsight.errors import SelfsightError
 from selfsight.probes import advice
@@ -200,7 +201,7 @@ def _sources(settings: Probe, subject: Subject) -> Parts:
     return Parts(train, test)
 
 
-def _in_folds(source: Source, subject: Subject) -> bool:
+def _in_folds(source: PictureSource, subject: Subject) -> bool:
     """Whether to test every picture: few are there, and the network was taught no labels.
 
     A run that learns from labels leaves out the fifth that `split` keeps, and is tested on that.
@@ -215,7 +216,7 @@ def _pictures(parts: Parts, settings: Probe, subject: Subject) -> tuple[Pictures
     return _read(parts.train, subject, most), test
 
 
-def _read(source: Source, subject: Subject, most: int | None = None) -> Pictures:
+def _read(source: PictureSource, subject: Subject, most: int | None = None) -> Pictures:
     """Read pictures as the network sees them, to be gone through several times.
 
     Where they do not fit into memory, and more are there than the draws could use, `most` of them
@@ -307,7 +308,7 @@ def _labelled(kind: Kind, settings: Probe, subject: Subject, exam: _Exam) -> dic
     }
 
     def untrained(seed: int) -> Answers:
-        network = untrained_encoder(recipe, seed, train.images, device=subject.device)
+        network = untrained_encoder(recipe, seed, calibrating(train), device=subject.device)
         return answers("untrained", network)
 
     trained = answers("trained", subject.encoder)

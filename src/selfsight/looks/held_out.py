@@ -4,12 +4,12 @@ from typing import NamedTuple
 
 import torch
 
-from selfsight.data.batches import batch_at
 from selfsight.data.pictures import Pictures, Tiles
 from selfsight.data.pictures.batch import Images, LabelledImages
 from selfsight.data.pictures.reading_progress import read_with_progress
+from selfsight.data.pictures.source import PictureSource
 from selfsight.data.pictures.storing import chosen_rows
-from selfsight.data.source import Parts, Source, View, labels_of
+from selfsight.data.source import Parts, labels_of
 from selfsight.data.splitting import split
 from selfsight.errors import SelfsightError
 from selfsight.looks.neighbours.gallery import random_order
@@ -51,8 +51,7 @@ class HeldOut(NamedTuple):
     ) -> Batch:
         """Make a batch of some of them, as the task needs it; another epoch has other draws."""
         index = torch.arange(first, min(last, len(self.pictures)))
-        labels = needs.batch is LabelledImages
-        return batch_at(self.pictures, index, seed=seed, epoch=epoch, labels=labels, device=device)
+        return needs.batch.from_rows(self.pictures, index, seed=seed, epoch=epoch, device=device)
 
 
 def held_out(data: str | None, of: Plan, subject: Subject, *, count: int, seed: int) -> HeldOut:
@@ -91,7 +90,7 @@ def held_out(data: str | None, of: Plan, subject: Subject, *, count: int, seed: 
     return HeldOut(pictures, part, trained_on)
 
 
-def _chosen(parts: Parts, of: Plan, *, own: bool) -> tuple[Source, str, bool | None]:
+def _chosen(parts: Parts, of: Plan, *, own: bool) -> tuple[PictureSource, str, bool | None]:
     """Choose the part: -> its pictures, its name, whether they were trained on."""
     if parts.test is not None:
         return parts.test, "the test part", False
@@ -113,7 +112,7 @@ def _chosen(parts: Parts, of: Plan, *, own: bool) -> tuple[Source, str, bool | N
     return rest, "the pictures of the run's data that --limit left out", False
 
 
-def _with_classes(source: Source, classes: tuple[str, ...]) -> Source:
+def _with_classes(source: PictureSource, classes: tuple[str, ...]) -> PictureSource:
     """Number the classes as the run numbers them."""
     labels = source.labels
     if labels is None:
@@ -127,4 +126,4 @@ def _with_classes(source: Source, classes: tuple[str, ...]) -> Source:
             "give pictures of its own classes"
         )
     renumber = torch.tensor([classes.index(name) for name in source.classes])
-    return View(source, torch.arange(len(source)), classes, renumber[labels])
+    return source.viewed(torch.arange(len(source)), classes, renumber[labels])

@@ -18,12 +18,13 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from selfsight.data.samples import Samples
 from selfsight.draws import Draws
 from selfsight.errors import SelfsightError, UsageError
 from selfsight.probes.features import MOST, Network, pooled, stream_maps
@@ -33,9 +34,6 @@ from selfsight.probes.probe import Probe
 from selfsight.probes.sampling import choose_labelled
 from selfsight.probes.verdict import Shape
 from selfsight.system import atomic
-
-if TYPE_CHECKING:
-    from selfsight.data.pictures import Pictures
 
 Kind = Literal["linear", "knn"]
 Progress = Callable[[str, int, int], None]  # network's name, pictures seen, pictures to see
@@ -146,7 +144,7 @@ class Answers:
                 "delete it, and they are computed anew"
             ) from error
 
-    def fit(self, test: "Pictures") -> bool:
+    def fit(self, test: Samples) -> bool:
         """Tell whether these can be answers for pictures: no more of them, and of their classes."""
         tested, most = self.predictions.shape[2], int(self.predictions.max())
         return tested <= len(test) and most < len(test.classes)
@@ -225,21 +223,21 @@ class _Stage:
         return LinearProbe(features, classes)
 
 
-def _labels_of(part: "Pictures", role: str) -> Tensor:
+def _labels_of(part: Samples, role: str) -> Tensor:
     if part.labels is None or len(part.labels) == 0:
         raise UsageError(f"{role} pictures must have labels to be probed, got none; label fifty")
     return part.labels
 
 
 def _fit(
-    network: Network, train: "Pictures", plan: _Plan, stage: _Stage, step: Callable[[int], None]
+    network: Network, train: Samples, plan: _Plan, stage: _Stage, step: Callable[[int], None]
 ) -> dict[str, list[Probe]]:
     """Feed every draw's probe of every layer from one pass, then solve: -> R probes a layer."""
     labels = _labels_of(train, "training")
     probes: dict[str, list[Probe]] = {}
     maps = stream_maps(
         network,
-        train.images,
+        train,
         plan.rows,
         batch=stage.batch,
         device=stage.device,
@@ -264,7 +262,7 @@ def _fit(
 
 def _answer(
     network: Network,
-    test: "Pictures",
+    test: Samples,
     probes: Mapping[str, list[Probe]],
     stage: _Stage,
     step: Callable[[int], None],
@@ -274,7 +272,7 @@ def _answer(
     final = _Final(len(_labels_of(test, "test")))
     maps = stream_maps(
         network,
-        test.images,
+        test,
         torch.arange(final.pictures),
         batch=stage.batch,
         device=stage.device,
@@ -345,7 +343,7 @@ class _Folds:
 
 def _in_folds(
     network: Network,
-    pictures: "Pictures",
+    pictures: Samples,
     plan: _Folds,
     stage: _Stage,
     step: Callable[[int], None],
@@ -360,7 +358,7 @@ def _in_folds(
     final = _Final(len(plan.folds))
     maps = stream_maps(
         network,
-        pictures.images,
+        pictures,
         torch.arange(len(plan.folds)),
         batch=stage.batch,
         device=stage.device,
@@ -395,8 +393,8 @@ def _in_folds(
 
 def measure_one(
     network: Network,
-    train: "Pictures",
-    test: "Pictures",
+    train: Samples,
+    test: Samples,
     *,
     probe: Kind = "linear",
     labels: int = 10_000,
@@ -452,8 +450,8 @@ def measure_one(
 
 def measure(
     networks: Mapping[str, Network],
-    train: "Pictures",
-    test: "Pictures",
+    train: Samples,
+    test: Samples,
     *,
     probe: Kind = "linear",
     labels: int = 10_000,

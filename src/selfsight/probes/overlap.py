@@ -9,15 +9,16 @@ import hashlib
 import os
 from pathlib import Path
 
-from selfsight.augment.views import as_float
 from selfsight.data.batches import some_rows
-from selfsight.data.pictures import Pictures, Unreadable
+from selfsight.data.pictures import Pictures
 from selfsight.data.pictures.collection import contents
+from selfsight.data.pictures.likeness import told_of_likeness
+from selfsight.data.pictures.scaling import as_float
+from selfsight.data.pictures.source import PictureSource
 from selfsight.data.pictures.storing import chosen_rows
-from selfsight.data.source import Source, open_regular
+from selfsight.data.source import Unreadable, open_regular
 from selfsight.errors import SelfsightError
 from selfsight.probes.subject import Subject
-from selfsight.probes.verdict import alike
 from selfsight.training.origin import opened_origin
 from selfsight.training.plan import Plan
 from selfsight.training.prepare import source_of
@@ -38,7 +39,7 @@ def in_both(train: Pictures, test: Pictures) -> int:
     return sum(content in known for content in contents(test))
 
 
-def seen_before(subject: Subject, data: str, test: Source) -> int | None:
+def seen_before(subject: Subject, data: str, test: PictureSource) -> int | None:
     """Count the pictures of a source that a run was trained on.
 
     They are told by their files, of the same name or the same bytes, or by the row of the file that
@@ -134,4 +135,4 @@ def _of(some: int, count: int) -> str:
 def told_of_alike(pictures: Pictures) -> str | None:
     """Say that pictures are all alike, from some of them; None where they are not."""
     rows = some_rows(len(pictures), LOOKED_AT)
-    return alike(as_float(pictures.taken(rows).images), bits=pictures.bits)
+    return told_of_likeness(as_float(pictures.taken(rows).images), bits=pictures.bits)

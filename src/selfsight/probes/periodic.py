@@ -22,13 +22,13 @@ from selfsight.probes.sampling import choose_labelled
 
 if TYPE_CHECKING:
     from selfsight.data.pictures import Pictures
-    from selfsight.data.source import Source
+    from selfsight.data.pictures.source import PictureSource
 
 LABELS, TESTED = 2000, 1000  # pictures
 KINDS: tuple[Kind, ...] = ("linear", "knn")
 
 
-def few(source: "Source", count: int) -> "Source":
+def few(source: "PictureSource", count: int) -> "PictureSource":
     """Choose labelled pictures by the classes' shares, the same ones every time.
 
     Raises:
@@ -67,7 +67,7 @@ class CurveProbe:
         """
         with torch.random.fork_rng():
             twin = copy.deepcopy(encoder).eval()
-            calibrate_on(twin, self.train.taken(torch.arange(len(self.train))).images)
+            calibrate_on(twin, self.train.seen(torch.arange(len(self.train))))
             return {k: v for kind in KINDS for k, v in self._columns(twin, kind).items()}
 
     def _columns(self, twin: Encoder, kind: Kind) -> dict[str, float]:

@@ -14,12 +14,12 @@ import hashlib
 import json
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from selfsight import encoders
-from selfsight.data.batches import batch_at, some_rows
+from selfsight.data.batches import some_rows
 from selfsight.data.pictures.batch import Images
 from selfsight.encoders import Encoder
 from selfsight.errors import SelfsightError
@@ -88,7 +88,7 @@ def fitted_dictionary(
         done += len(part)
         if progress is not None:
             progress(done, len(rows))
-        return cast(Images, batch_at(train, part, seed=0, epoch=0, labels=False, device=device))
+        return Images.from_rows(train, part, seed=0, epoch=0, device=device)
 
     task.fit(map(batch, rows.split(BATCH)))
     return encoder.eval()

@@ -14,12 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfsight import encoders
-from selfsight.augment.views import as_float
 from selfsight.data.pictures import open_data, survey
 from selfsight.data.pictures.canvases import Canvases
-from selfsight.data.pictures.scaling import convertible
+from selfsight.data.pictures.scaling import as_float, convertible
+from selfsight.data.pictures.source import PictureSource
 from selfsight.data.pictures.storing import HEADERS_FOR_FORM
-from selfsight.data.source import Parts, Source
+from selfsight.data.source import Parts
 from selfsight.distributed.engine import resolve_device
 from selfsight.encoders import Encoder, evaluating
 from selfsight.encoders.finite import refuse_non_finite_features
@@ -88,7 +88,7 @@ class Subject:
         """Channels of the pictures it takes."""
         return self.encoder.recipe.channels
 
-    def seeing(self, source: Source, *others: Source | None) -> "Subject":
+    def seeing(self, source: PictureSource, *others: PictureSource | None) -> "Subject":
         """Get ready for the pictures of a source, as `taking` does, and of others like them.
 
         Raises:
@@ -176,7 +176,7 @@ def subject_of(
     return subject
 
 
-def _channels(source: Source) -> int:
+def _channels(source: PictureSource) -> int:
     """Tell the channels of most pictures of a source by some headers."""
     return survey(source, HEADERS_FOR_FORM).channels
 

@@ -38,7 +38,7 @@ class Needs:
         samples: Most samples that it learns from, None for all.
     """
 
-    batch: type
+    batch: "type[Any]"
     labels: bool = False
     least_side: int = 8
     wanted_side: int | None = None
@@ -54,8 +54,8 @@ class Facts:
     Attributes:
         samples: How many samples there are.
         classes: How many classes, 0 when unlabelled.
-        channels: Channels of the pictures.
-        side: Side of the crops, in pixels.
+        channels: Channels of the pictures; 0 of samples that are none.
+        side: Side of the crops, in pixels; 0 alike.
         batch: Samples a step, over all processes.
         steps: Steps of the whole run, None when not yet known.
         chosen: Settings of the task that were asked for.

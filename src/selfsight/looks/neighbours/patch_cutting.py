@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from selfsight.augment.tiles import side_of_tiles
-from selfsight.augment.views import as_float
 from selfsight.data.pictures.canvases import Canvases, Taken
+from selfsight.data.pictures.scaling import as_float
 from selfsight.draws import Draws
 from selfsight.tasks.cards import settings_of
 from selfsight.tasks.relative_position import layout_of

@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from selfsight.data.pictures import Unreadable
 from selfsight.data.pictures.forms.folder import Folder
 from selfsight.data.pictures.reading_progress import say_unlabelled
-from selfsight.data.source import Source, View
+from selfsight.data.pictures.source import PictureSource
+from selfsight.data.source import Unreadable
 from selfsight.errors import SelfsightError
 from selfsight.looks.neighbours.agreement import Asked
 from selfsight.looks.neighbours.gallery import (
@@ -47,9 +47,9 @@ class Hall:
         chosen: Rows measured and rows drawn, once they are chosen.
     """
 
-    bank: Source
-    test: Source | None
-    files: Source | None
+    bank: PictureSource
+    test: PictureSource | None
+    files: PictureSource | None
     cut: Cut | None
     settings: Neighbours
     chosen: tuple[Tensor, Tensor] | None = None
@@ -77,7 +77,9 @@ class Hall:
         assert groups is not None
         return spread(rows, groups[rows])[: max(self.settings.queries, len(self.settings.query))]
 
-    def _read(self, source: Source, size: int, channels: int, limit: int | None = None) -> Gallery:
+    def _read(
+        self, source: PictureSource, size: int, channels: int, limit: int | None = None
+    ) -> Gallery:
         return read_gallery(source, size=size, channels=channels, cut=self.cut, limit=limit)
 
 
@@ -104,7 +106,7 @@ def open_hall(settings: Neighbours, subject: Subject) -> Hall:
     return Hall(parts.train, test, files, cut, settings)
 
 
-def _files(paths: tuple[str, ...]) -> Source | None:
+def _files(paths: tuple[str, ...]) -> PictureSource | None:
     """Open the pictures asked for, all of which must be readable.
 
     Raises:
@@ -118,7 +120,7 @@ def _files(paths: tuple[str, ...]) -> Source | None:
             files.decode(i)
         except Unreadable as error:
             raise SelfsightError(f"--query {path} cannot be read: {error}") from error
-    return View(files, torch.arange(len(paths)), (), None)  # folders of files are no classes here
+    return files.viewed(torch.arange(len(paths)), (), None)  # folders of files are no classes here
 
 
 def _candidates(gallery: Gallery, seed: int) -> Tensor:
