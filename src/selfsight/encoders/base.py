@@ -14,7 +14,10 @@ from selfsight.errors import unknown_name
 KIND = "kind"  # the key that says which recipe it is; those of pictures lack it
 PICTURES = "pictures"
 # Kind of recipe to "module:Class".
-KINDS: dict[str, str] = {PICTURES: "selfsight.encoders.encoder:Recipe"}
+KINDS: dict[str, str] = {
+    PICTURES: "selfsight.encoders.encoder:Recipe",
+    "words": "selfsight.encoders.word_table:TableRecipe",
+}
 
 Input = Tensor  # what an encoder takes: (B, ...) of its modality
 
