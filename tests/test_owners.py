@@ -90,7 +90,7 @@ def test_a_run_that_is_being_trained_has_one_owner_until_that_is_killed(
         again.kill()
     status, told = apart([*words, "--samples", "16"], tmp_path / "said")
     assert status == 1
-    assert f"{run} holds another run; go on with it by --resume" in told
+    assert f"{run} holds another run; continue it with --resume" in told
 
 
 def test_two_trainings_into_one_place_at_once_leave_one_whole_run(

@@ -20,10 +20,10 @@ import tyro
 
 from selfsight import settings
 from selfsight.errors import SelfsightError, Stopped, UsageError, out_of_memory, unknown_name
-from selfsight.system import presence, signals
+from selfsight.system import paths, signals
 from selfsight.system.atomic import json_text
-from selfsight.system.names import told
-from selfsight.system.streams import Standard
+from selfsight.system.escaping import printable
+from selfsight.system.streams import SafeStandardStreams
 
 
 class Verb(NamedTuple):
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command: -> exit status."""
     _let_threads_rest()
     words = list(sys.argv[1:] if arguments is None else arguments)
-    with Standard() as streams:
+    with SafeStandardStreams() as streams:
         with signals.raised() as interrupted, _libraries_told():
             try:
                 status = _done(words)
@@ -102,7 +102,7 @@ def _done(words: list[str]) -> int:
     asked: Any = None
     try:
         asked = _asked(words)
-        presence.check(asked)
+        paths.check(asked)
         name = next(n for n, verb in VERBS.items() if isinstance(asked, verb.settings))
         with contextlib.redirect_stdout(sys.stderr):  # what libraries say is no part of the answer
             record = _load(VERBS[name].function)(asked)
@@ -131,7 +131,7 @@ def _libraries_told() -> Generator[None]:
     formatted, handler = warnings.formatwarning, logging.lastResort
 
     def in_words(*remark: Any, **more: Any) -> str:
-        return told(formatted(*remark, **more).rstrip("\n")) + "\n"
+        return printable(formatted(*remark, **more).rstrip("\n")) + "\n"
 
     warnings.formatwarning = in_words
     logging.lastResort = _Told(logging.WARNING)
@@ -150,7 +150,7 @@ class _Told(logging.StreamHandler[Any]):
 
     def format(self, record: logging.LogRecord) -> str:
         """Write a line without what cannot be shown."""
-        return told(super().format(record))
+        return printable(super().format(record))
 
 
 def _let_threads_rest() -> None:
@@ -188,5 +188,5 @@ def _load(target: str) -> Any:
 
 
 def _told(problem: object, status: int) -> int:
-    print(told(f"selfsight: {problem}"), file=sys.stderr)
+    print(printable(f"selfsight: {problem}"), file=sys.stderr)
     return status

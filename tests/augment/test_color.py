@@ -18,7 +18,7 @@ from selfsight.augment.color import (
     recolored,
     say_that_colors_stay,
 )
-from selfsight.augment.ordered import one_after_another as one_by_one
+from selfsight.augment.color_sequence import one_after_another as one_by_one
 from selfsight.data.pictures.batch import Images
 from selfsight.draws import Draws
 from selfsight.errors import UsageError

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from pair import Pair
 from selfsight import encoders
+from selfsight.distributed.batch_statistics import with_joint_statistics
 from selfsight.distributed.calibration import calibrate
-from selfsight.distributed.statistics import with_joint_statistics
 from selfsight.probes.baseline import calibrate_on
 
 

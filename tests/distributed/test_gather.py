@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from pair import JobError, Pair
-from selfsight.distributed.gather import added, gathered, own, processes
+from selfsight.distributed.gather import gathered, own_rows, processes, summed
 
 ROWS = torch.arange(8.0, dtype=torch.float64).view(4, 2).square()  # of both, two each
 
@@ -13,23 +13,23 @@ ROWS = torch.arange(8.0, dtype=torch.float64).view(4, 2).square()  # of both, tw
 def test_one_process_alone_has_all_rows() -> None:
     assert processes() == 1
     assert gathered(ROWS) is ROWS
-    assert ROWS[own(4)].equal(ROWS)
-    assert added(ROWS).equal(ROWS)
+    assert ROWS[own_rows(4)].equal(ROWS)
+    assert summed(ROWS).equal(ROWS)
 
 
 def test_what_is_added_alone_is_another_tensor() -> None:
-    assert added(ROWS) is not ROWS
+    assert summed(ROWS) is not ROWS
 
 
 def mine(rows: Tensor = ROWS) -> Tensor:
     """Give this process's rows, to be differentiated."""
-    return rows[own(2)].clone().requires_grad_()
+    return rows[own_rows(2)].clone().requires_grad_()
 
 
 def job_of_rows() -> tuple[int, Tensor, Tensor]:
     rows = mine()
     joint = gathered(rows)
-    return processes(), joint.detach(), joint[own(2)].detach()
+    return processes(), joint.detach(), joint[own_rows(2)].detach()
 
 
 @pytest.mark.slow
@@ -41,8 +41,8 @@ def test_rows_come_in_the_order_of_the_processes(two: Pair) -> None:
 
 
 def job_of_kinds() -> list[Tensor]:
-    own_rows = [ROWS.long(), ROWS > 9, ROWS.bfloat16(), ROWS.float().view(4, 1, 2).mT]
-    return [gathered(rows[own(2)]) for rows in own_rows]
+    kinds = [ROWS.long(), ROWS > 9, ROWS.bfloat16(), ROWS.float().view(4, 1, 2).mT]
+    return [gathered(rows[own_rows(2)]) for rows in kinds]
 
 
 @pytest.mark.slow
@@ -56,7 +56,7 @@ def test_rows_of_every_kind_come_as_they_are(two: Pair) -> None:
 
 def job_of_gradients() -> Tensor:
     """Differentiate what each makes of all rows: the first's loss weighs 1, the second's 10."""
-    factor = 1.0 if own(2).start == 0 else 10.0
+    factor = 1.0 if own_rows(2).start == 0 else 10.0
     rows = mine()
     (factor * gathered(rows).pow(2).sum()).backward()
     assert rows.grad is not None
@@ -70,9 +70,9 @@ def test_a_gradient_is_the_sum_of_what_all_processes_say(two: Pair) -> None:
 
 
 def job_that_fails_in(rank: int, waits: bool) -> float:
-    if own(1).start == rank:
+    if own_rows(1).start == rank:
         raise ValueError(f"process {rank} would not")
-    return added(torch.ones(())).item() if waits else 0.0
+    return summed(torch.ones(())).item() if waits else 0.0
 
 
 @pytest.mark.slow

@@ -42,7 +42,7 @@ def test_one_process_alone_asks_nobody() -> None:
 
     assert ALONE.mean(value) is value
     assert ALONE.largest(1.0, 3.0) == [1.0, 3.0]
-    assert ALONE.told("here") == "here"
+    assert ALONE.from_first("here") == "here"
     assert ALONE.gathered(value).tolist() == [[1.0, 2.0]]
     assert ALONE.placed("cuda") == "cuda"
 

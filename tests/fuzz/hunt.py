@@ -24,7 +24,7 @@ from typing import NoReturn
 from fuzz import runs
 from fuzz.opening import KINDS, kind_of
 from fuzz.worker import MOST_SECONDS, Outcome, work
-from selfsight.system.names import told
+from selfsight.system.escaping import printable
 from selfsight.system.progress import Bar
 
 PLACE = Path("build") / "fuzz"
@@ -220,7 +220,7 @@ class Hunt:
         """Keep a finding: the input, what was wrong and what was said."""
         kept = self.place / FINDINGS / f"{outcome.number}-{outcome.kind}"
         kept.mkdir(parents=True, exist_ok=True)
-        (kept / "what.txt").write_text(f"{told(outcome.fault)}\n{outcome.where}\n")
+        (kept / "what.txt").write_text(f"{printable(outcome.fault)}\n{outcome.where}\n")
         with contextlib.suppress(OSError):
             shutil.copyfile(worker.place / "said.txt", kept / "said.txt")
         with contextlib.suppress(OSError):  # what it wrote may not be moved
@@ -252,7 +252,8 @@ class Hunt:
             alike[one.where, one.fault[:60]].append(one)
         for (where, _), several in sorted(alike.items(), key=lambda item: -len(item[1])):
             numbers = ", ".join(str(one.number) for one in several[:NAMED])
-            yield f"  {len(several)} times, {numbers}: {where}: {told(several[0].fault)[:LONGEST]}"
+            fault = printable(several[0].fault)[:LONGEST]
+            yield f"  {len(several)} times, {numbers}: {where}: {fault}"
 
     def end(self) -> None:
         """Forget what was done, so that the next hunt begins anew; findings stay until then."""

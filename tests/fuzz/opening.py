@@ -21,7 +21,7 @@ from selfsight.data.source import Source
 from selfsight.errors import SelfsightError, Stopped, UsageError
 from selfsight.probes.advice import Trained
 from selfsight.probes.network import named_network
-from selfsight.system.names import told
+from selfsight.system.escaping import printable
 from selfsight.training.run import Run
 
 LONGEST = 10_000  # characters of a sentence: a file is named, not quoted whole
@@ -65,15 +65,16 @@ def check_sentence(text: str) -> None:
     """Look whether a refusal can be read."""
     if not text.strip() or "Traceback" in text or " at 0x" in text:
         raise Fault(f"a refusal that is no sentence: {text[:200]!r}")
-    if len(told(text)) > LONGEST:
-        raise Fault(f"a refusal of {len(told(text))} characters: {text[:200]!r}")
+    if len(printable(text)) > LONGEST:
+        raise Fault(f"a refusal of {len(printable(text))} characters: {text[:200]!r}")
 
 
 def check_shown(*names: str) -> None:
     """Look whether names are written out, as `names.shown` does."""
     for name in names:
         if any(
-            told(name[at : at + 1000]) != name[at : at + 1000] for at in range(0, len(name), 1000)
+            printable(name[at : at + 1000]) != name[at : at + 1000]
+            for at in range(0, len(name), 1000)
         ):
             raise Fault(f"a name that is not written out: {name!r}")
 

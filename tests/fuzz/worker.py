@@ -22,8 +22,8 @@ from typing import IO, Any, NamedTuple
 import torch
 
 from fuzz.opening import KINDS, Fault, kind_of
-from selfsight.data.pictures.reading import say_once
-from selfsight.system.names import told
+from selfsight.data.pictures.reading_progress import say_once
+from selfsight.system.escaping import printable
 
 MOST_MEMORY = 1_500_000_000  # bytes of the process, at the most it ever had
 RESERVED = 3_000_000_000  # bytes of addresses that an input may take besides what there are
@@ -175,7 +175,9 @@ def _otherwise(said: Path, watch: Watch, seconds: float, peak: int) -> list[str]
         found.append(f"took {peak / 1e9:.2f} GB of memory")
     text = said.read_bytes().decode(errors="backslashreplace")
     lines = [line for line in text.split("\n") if not line.startswith(LIBJPEG)]
-    found += [f"printed what cannot be shown: {line!r}" for line in lines if told(line) != line]
+    found += [
+        f"printed what cannot be shown: {line!r}" for line in lines if printable(line) != line
+    ]
     found += [f"a library said: {line!r}" for line in lines if "Warning: " in line]
     return found + [f"a traceback: {lines[-2:]}" for line in lines if "Traceback (most" in line]
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pair import Pair
-from selfsight.distributed.gather import own, processes
+from selfsight.distributed.gather import own_rows, processes
 from selfsight.errors import UsageError
 from selfsight.layers.memory_bank import MemoryBank, samples_of
 from selfsight.tasks.base import Facts
@@ -111,7 +111,7 @@ def test_the_number_of_pictures_is_that_of_the_data() -> None:
 
 def followed(index: Tensor, embedded: Tensor) -> tuple[Tensor, Tensor]:
     memory = bank(16, 4)
-    mine = own(len(index) // processes())
+    mine = own_rows(len(index) // processes())
     moved = memory.follow(index[mine], embedded[mine])
     return memory.entries, moved
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pair import Pair
 from selfsight.data.pictures.batch import Images
-from selfsight.distributed.gather import own, processes
+from selfsight.distributed.gather import own_rows, processes
 from selfsight.draws import Draws
 from selfsight.layers.memory_bank import MemoryBank
 from selfsight.layers.noise_contrast import (
@@ -236,7 +236,7 @@ def test_what_is_outside_its_range_is_refused(settings: dict[str, Any], rule: st
 def compared() -> tuple[Tensor, Tensor]:
     """Compare four pictures, or this process's two of them."""
     index = torch.tensor([4, 0, 29, 7])
-    mine = own(len(index) // processes())
+    mine = own_rows(len(index) // processes())
     asked = contrast(30, "nce", negatives=10, temperature=0.2)
     noise = asked.draw(batch_of(index[mine]))
     assert noise is not None

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from selfsight.encoders import Feed, build
-from selfsight.encoders.feeding import colors_projected, gradients
+from selfsight.encoders.feed import colors_projected, gradients
 from selfsight.encoders.patch_dictionary import LEAST_VARIANCE
 from selfsight.looks.filters import ACROSS, GAP, as_pictures, draw_filters, first_filters, tiled
 

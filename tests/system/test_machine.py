@@ -60,7 +60,7 @@ def test_bf16_is_for_processors_that_multiply_it(monkeypatch: pytest.MonkeyPatch
 def test_another_program_at_work_is_noticed() -> None:
     program = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
-        company = machine.Company()
+        company = machine.OtherPrograms()
         while (busy := company.busy()) is None or busy < 0.3:
             time.sleep(0.1)
     finally:
@@ -71,7 +71,7 @@ def test_another_program_at_work_is_noticed() -> None:
 
 
 def test_too_short_a_look_says_nothing() -> None:
-    assert machine.Company().busy() is None
+    assert machine.OtherPrograms().busy() is None
 
 
 GROUPS = {  # lines of /proc/self/cgroup, and of mountinfo; where a group's files lie; bytes

@@ -17,7 +17,7 @@ from apart import Apart
 from making import PRETRAIN
 from selfsight.cli import main
 from selfsight.system.progress import console
-from selfsight.system.streams import Lasting
+from selfsight.system.streams import SafeStream
 
 FULL = Path("/dev/full")
 on_linux = pytest.mark.skipif(not FULL.exists(), reason="only Linux has a disk that is always full")
@@ -43,7 +43,7 @@ CUT = (OSError(errno.ENOSPC, "full"), OSError(errno.EFBIG, "large"), ValueError(
 @pytest.mark.parametrize("reason", [*GONE, *CUT])
 def test_writing_never_fails_and_the_first_reason_is_kept(reason: Exception) -> None:
     failing = Failing(reason)
-    stream = Lasting(failing)
+    stream = SafeStream(failing)
 
     assert stream.lost is None
     assert stream.write("text") == 4
@@ -57,7 +57,7 @@ def test_writing_never_fails_and_the_first_reason_is_kept(reason: Exception) -> 
 
 def test_a_broken_disk_under_a_file_cuts_what_a_closed_terminal_only_lost(tmp_path: Path) -> None:
     with (tmp_path / "log").open("w") as file:
-        stream = Lasting(file)
+        stream = SafeStream(file)
         stream.lost = GONE[1]
         assert stream.cut is GONE[1]
 
@@ -66,7 +66,7 @@ def test_a_broken_disk_under_a_file_cuts_what_a_closed_terminal_only_lost(tmp_pa
 def test_letters_that_a_stream_has_not_are_spelt_out(encoding: str) -> None:
     below = io.TextIOWrapper(io.BytesIO(), encoding=encoding, write_through=True)
 
-    Lasting(below).write("caf\xe9\n")
+    SafeStream(below).write("caf\xe9\n")
 
     assert below.buffer.getvalue() == b"caf\\xe9\n"  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -89,7 +89,7 @@ def test_training_from_python_goes_on_without_standard_error(
 
 
 def test_files_never_get_the_numbers_of_closed_streams() -> None:
-    program = "from selfsight.system.streams import take_up_closed; take_up_closed()\n"
+    program = "from selfsight.system.streams import open_closed_streams; open_closed_streams()\n"
     program += "import sys; sys.exit(open('/dev/null').fileno())"
     closing = 'exec "$0" -c "$1" <&- >&- 2>&-'
     done = subprocess.run(["sh", "-c", closing, sys.executable, program], check=False)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pair import Pair
 from selfsight.augment.color import ColorJitter
 from selfsight.data.pictures.batch import Images
-from selfsight.distributed.gather import added, own, processes
+from selfsight.distributed.gather import own_rows, processes, summed
 from selfsight.draws import Draws
 from selfsight.encoders import build
 from selfsight.errors import UsageError
@@ -346,7 +346,7 @@ def job_of_steps(symmetric: bool) -> Told:
     loss = torch.zeros(())
     for number in range(2):
         whole = noise(16 * number, 16)
-        mine = own(16 // processes())
+        mine = own_rows(16 // processes())
         index = whole.index[mine]
         share = Images(whole.images[mine], whole.extent[mine], index, Draws(0, 0, index))
         loss = task(share).loss
@@ -354,10 +354,10 @@ def job_of_steps(symmetric: bool) -> Told:
         loss.backward()
         for parameter in task.parameters():
             if parameter.grad is not None:
-                parameter.grad = added(parameter.grad) / processes()
+                parameter.grad = summed(parameter.grad) / processes()
                 parameter.data -= 0.1 * parameter.grad
         task.after_step(number, 2)
-    mean = added(loss) / processes()
+    mean = summed(loss) / processes()
     gradients = {k: p.grad for k, p in task.named_parameters() if p.grad is not None}
     return mean.item(), gradients, task.state_dict()
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 import selfsight.distributed.gather as gather
 from making import SAMPLES, batch_of, made, photographs, rows_of
 from pair import Pair
-from selfsight.distributed import statistics
+from selfsight.distributed import batch_statistics
+from selfsight.distributed.batch_statistics import with_joint_statistics
 from selfsight.distributed.engine import Engine
-from selfsight.distributed.gather import added, own, processes
-from selfsight.distributed.statistics import with_joint_statistics
+from selfsight.distributed.gather import own_rows, processes, summed
 from selfsight.tasks import offered
 from selfsight.tasks.mix import Together
 from selfsight.tasks.table import TASKS
@@ -105,8 +105,8 @@ def followed(case: Case, *, factor: float = 1.0, joint: bool = True) -> dict[str
         for group in optimizer.param_groups:
             group["lr"] = rate * group["factor"]
         offered.before_step(task, step, STEPS)
-        score = engine.score(rows_of(whole, rows[own(BATCH // processes())]))
-        losses.append(added(score.loss) / processes())
+        score = engine.score(rows_of(whole, rows[own_rows(BATCH // processes())]))
+        losses.append(summed(score.loss) / processes())
         engine.update(score.loss * factor, clip=None)
         offered.after_step(task, step, STEPS)
         states.append(_state(task))
@@ -186,12 +186,12 @@ def _own_rows_only(patch: pytest.MonkeyPatch) -> None:
 
 
 def _no_gradient_to_others(patch: pytest.MonkeyPatch) -> None:
-    mine = staticmethod(lambda ctx, *gradients: gradients[0][own(ctx.rows)])
+    mine = staticmethod(lambda ctx, *gradients: gradients[0][own_rows(ctx.rows)])
     patch.setattr(gather._Gathered, "backward", mine)
 
 
 def _own_sums_behind_statistics(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(statistics, "added", lambda values: values)
+    patch.setattr(batch_statistics, "summed", lambda values: values)
 
 
 MISTAKES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {

@@ -16,7 +16,7 @@ from selfsight.data.pictures import Streamed, open_data, read
 from selfsight.errors import SelfsightError, UsageError
 from selfsight.probes.network import named_network
 from selfsight.settings import Pretrain
-from selfsight.system.presence import found_at, place_of
+from selfsight.system.paths import found_at, place_of
 from selfsight.training.run import Run
 
 SHORT: dict[str, Any] = {"samples": 16, "batch": 8, "size": 16}

@@ -219,8 +219,9 @@ def test_a_link_in_place_of_a_folder_of_a_run_is_refused_before_it_is_gone_on_wi
     (tmp_path / "theirs").mkdir()
     (run.path / name).symlink_to(tmp_path / "theirs")
     told = (
-        rf"run/{name} is a link, and nothing is written through it: a folder of ours is none\. "
-        "Move the folder that it leads to back in its place, or begin a new run .* --out$"
+        rf"run/{name} is a link, and nothing is written through it: selfsight's own "
+        r"folders are never links\. Move the folder that it leads to back here, "
+        r"or begin a new run .* --out$"
     )
 
     with pytest.raises(SelfsightError, match=told), run.owned():

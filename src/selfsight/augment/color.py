@@ -26,7 +26,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from selfsight.augment.ordered import greyed, one_after_another
+from selfsight.augment.color_sequence import greyed, one_after_another
 from selfsight.augment.sums import Lines, product, weighted_sums
 from selfsight.data.pictures.batch import Images, LabelledImages
 from selfsight.errors import UsageError

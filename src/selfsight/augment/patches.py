@@ -4,7 +4,7 @@ Tiles give themselves away by their brightness, by the lens, whose red, green an
 in size (chromatic aberration), and by how pixelated they are. The cures, from Doersch, Gupta,
 Efros, "Unsupervised Visual Representation Learning by Context Prediction", ICCV 2015,
 https://arxiv.org/abs/1505.05192. What needs no draws is part of how an encoder is fed
-(`encoders/feeding.py`): standardising every tile, and removing the axis along which lenses spread
+(`encoders/feed.py`): standardising every tile, and removing the axis along which lenses spread
 colours. Here is what is drawn:
 
     colors_dropped      the lens                   one channel kept, the others noise
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from selfsight.augment.sums import Lines, filtered, weighted_sums
 from selfsight.data.pictures.batch import Images, LabelledImages
-from selfsight.encoders.feeding import GREY_LEVEL
+from selfsight.encoders.feed import GREY_LEVEL
 from selfsight.errors import UsageError
 
 # Doersch et al. shrink patches of 96 x 96 pixels to 100 or more.

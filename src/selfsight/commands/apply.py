@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from selfsight.augment.views import as_float
 from selfsight.data.pictures import Skipped, Unreadable
-from selfsight.data.pictures.reading import say_once, say_skipped
+from selfsight.data.pictures.reading_progress import say_once, say_skipped
 from selfsight.distributed.engine import resolve_device
 from selfsight.errors import SelfsightError, UsageError, unknown_name
 from selfsight.looks.neighbours.invariance import is_coloured

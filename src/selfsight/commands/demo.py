@@ -26,8 +26,8 @@ from selfsight.looks import draw_filters, draw_neighbours, nearest, shared_class
 from selfsight.probes.baseline import final_features, untrained_encoder
 from selfsight.settings import Demo
 from selfsight.system import atomic
-from selfsight.system.kept import read_record
 from selfsight.system.progress import answers, console
+from selfsight.system.validation import read_record
 from selfsight.training.plan import Plan
 from selfsight.training.run import LOCK, OUT, SETTINGS, Run
 

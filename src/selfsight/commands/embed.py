@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from selfsight.data.pictures import Pictures, Skipped
-from selfsight.data.pictures.reading import read_aloud, say_unlabelled
+from selfsight.data.pictures.reading_progress import read_with_progress, say_unlabelled
 from selfsight.data.pictures.scaling import SQUARE_VIEW
 from selfsight.data.pictures.streaming import Streamed
 from selfsight.data.source import Source
@@ -23,7 +23,7 @@ from selfsight.probes.encoding import check_layer, encoded
 from selfsight.probes.network import NamedNetwork, named_network
 from selfsight.settings import Embed
 from selfsight.system import atomic, machine
-from selfsight.system.names import shown
+from selfsight.system.escaping import escaped
 from selfsight.system.progress import Bar, answers, console
 from selfsight.training.run import OUT, Run
 
@@ -77,10 +77,10 @@ def _written(settings: Embed, network: NamedNetwork, data: str, path: Path) -> d
     say_unlabelled(parts.train, parts.test)
     network = network.seeing(parts.train, parts.test)
     about = {
-        "network": shown(network.name),
+        "network": escaped(network.name),
         "layer": settings.layer or "pooled",
         "size": str(network.size),
-        "data": shown(parts.train.name if parts.test is None else data),
+        "data": escaped(parts.train.name if parts.test is None else data),
         "view": SQUARE_VIEW,
     }
     skipped: list[Skipped] = []
@@ -134,7 +134,7 @@ def _parts(train: Source, test: Source | None) -> list[_Part]:
 
 def _embedded(network: NamedNetwork, settings: Embed, part: _Part, file: EmbeddingFile) -> Pictures:
     """Embed one part: -> its pictures."""
-    pictures = read_aloud(
+    pictures = read_with_progress(
         part.source,
         side=network.size,
         fit="square",

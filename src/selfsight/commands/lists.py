@@ -6,7 +6,7 @@ import torch
 from rich.table import Table
 
 from selfsight.data.pictures import EMBEDDED, FORMS, NAMED
-from selfsight.data.pictures.forms.named import downloads
+from selfsight.data.pictures.forms.torchvision_sets import downloads
 from selfsight.encoders import DEFAULT, EXAMPLES, build, fitting_size
 from selfsight.settings import Datasets, Encoders, Tasks
 from selfsight.system.progress import answers

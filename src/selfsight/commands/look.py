@@ -10,7 +10,7 @@ import torch
 
 from selfsight import encoders
 from selfsight.data.pictures import Tiles
-from selfsight.data.pictures.reading import read_aloud
+from selfsight.data.pictures.reading_progress import read_with_progress
 from selfsight.data.pictures.storing import chosen_rows
 from selfsight.data.source import Parts, Source, View, labels_of
 from selfsight.data.splitting import split
@@ -152,7 +152,7 @@ def held_out(
     if of.tile is not None:
         source = Tiles(source, of.tile)
     network.seeing(source)
-    pictures = read_aloud(
+    pictures = read_with_progress(
         source.subset(random_order(len(source), seed)[:count]),
         side=of.canvas,
         channels=of.channels,

@@ -17,7 +17,7 @@ from selfsight.augment.tiles import side_of_tiles
 from selfsight.data.batches import some_rows
 from selfsight.data.pictures import Unreadable
 from selfsight.data.pictures.forms.folder import Folder
-from selfsight.data.pictures.reading import say_unlabelled
+from selfsight.data.pictures.reading_progress import say_unlabelled
 from selfsight.data.pictures.scaling import SQUARE_VIEW
 from selfsight.data.source import Source, View
 from selfsight.errors import SelfsightError

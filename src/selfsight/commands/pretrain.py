@@ -18,14 +18,18 @@ from selfsight.augment.views import centre_view
 from selfsight.data.batches import Ahead, some_rows
 from selfsight.data.imprint import imprint_of
 from selfsight.data.pictures import Pictures, Skipped, Streamed, open_data
-from selfsight.data.pictures.reading import read_aloud, say_skipped, told_of_waiting
+from selfsight.data.pictures.reading_progress import (
+    advice_on_waiting,
+    read_with_progress,
+    say_skipped,
+)
 from selfsight.data.source import Parts, Source, require_same_classes
 from selfsight.data.splitting import split
 from selfsight.distributed.engine import resolve_device, threads
 from selfsight.distributed.processes import Processes, joined
 from selfsight.draws import derived_seed
 from selfsight.encoders import Encoder
-from selfsight.encoders.feeding import AS_IT_IS
+from selfsight.encoders.feed import AS_IT_IS
 from selfsight.errors import SelfsightError, Stopped
 from selfsight.probes import advice
 from selfsight.probes.baseline import final_features, untrained_encoder
@@ -33,10 +37,10 @@ from selfsight.probes.periodic import LABELS, TESTED, CurveProbe, few
 from selfsight.probes.verdict import Shape, Solved, alike, judge_unlabelled
 from selfsight.settings import Pretrain
 from selfsight.system import machine
-from selfsight.system.names import typed
-from selfsight.system.presence import TIMM, place_of
+from selfsight.system.escaping import shell_quoted
+from selfsight.system.paths import TIMM, place_of
 from selfsight.system.progress import answers, console
-from selfsight.system.streams import take_up_closed
+from selfsight.system.streams import open_closed_streams
 from selfsight.tasks.cards import parsed_settings
 from selfsight.training import checkpoint
 from selfsight.training.fit import Fitting, fit_prepared, is_fitted, refuse
@@ -84,7 +88,7 @@ def pretrain_as(settings: Pretrain) -> Run:
 @contextlib.contextmanager
 def _processes_of(settings: Pretrain) -> Generator[Processes]:
     """Join the processes that are asked for, or that a run to go on with had."""
-    take_up_closed()
+    open_closed_streams()
     refuse(settings)  # before other processes are started for nothing
     devices, nodes, device = settings.devices, settings.nodes, settings.device
     if settings.resume is not None:
@@ -116,7 +120,7 @@ def _pretrained(settings: Pretrain, processes: Processes) -> Run:
     place = Path(settings.out or _free_place("+".join(settings.task), cast(str, settings.data)))
     taken = Run.begun(place) if processes.leads else contextlib.nullcontext(Run(place))
     with taken as run, _told_how_to_go_on(run):
-        run.path = processes.told(run.path)
+        run.path = processes.from_first(run.path)
         with threads(thread_count(settings.threads, settings.devices)):
             begun = (
                 fit_prepared(settings, chosen, source, device)
@@ -144,7 +148,7 @@ def _told_how_to_go_on(run: Run) -> Generator[None]:
             raise
         raise Stopped(
             "stopped at once; what was saved before is intact: go on with: selfsight pretrain "
-            f"--resume {typed(run.path)}"
+            f"--resume {shell_quoted(run.path)}"
         ) from interrupted
 
 
@@ -180,7 +184,7 @@ def _curve_probe(run: Path, begun: Prepared) -> CurveProbe | None:
     if of.probe_every is None or not begun.processes.leads:
         return None
     train, test = (
-        read_aloud(
+        read_with_progress(
             part,
             side=of.size,
             fit="square",
@@ -212,7 +216,7 @@ def _resumed(run: Run, processes: Processes, place: str | None) -> Run:
         state is not None and _is_finished(run, of, state) and place is None
     ):  # what it learned from may be gone
         return _left_finished(run, of, state, processes)
-    pictures = read_aloud(
+    pictures = read_with_progress(
         source_of(parts_of(of, run.path, NAME_IT), of.tasks, of.tile),
         side=of.canvas,
         limit=of.limit,
@@ -225,7 +229,7 @@ def _resumed(run: Run, processes: Processes, place: str | None) -> Run:
         raise SelfsightError(
             f"{of.data_found} holds other pictures than when {run.path} began, so it cannot go on "
             f"as it was. If its own lie elsewhere now, {NAME_IT}; or start a new run from its "
-            f"weights with --from {typed(run.path)}"
+            f"weights with --from {shell_quoted(run.path)}"
         )
     now = place_of(of.data_found)
     if processes.leads and now != kept["plan"].get("data_place"):
@@ -257,7 +261,7 @@ def _begun_already(run: Run, of: Plan) -> dict[str, Any] | None:
         raise SelfsightError(
             f"{run.path} is finished, and its checkpoint is missing, so there is nothing to go on "
             f"from; its encoder is left as it is. Start a new run from it with --from "
-            f"{typed(run.path)}"
+            f"{shell_quoted(run.path)}"
         )
     begins = "" if of.start is None else f", from the weights of {of.start_found}"
     console().print(f"{run.path} has no checkpoint yet, so it begins at step 0{begins}")
@@ -399,7 +403,7 @@ def _say_of_data(run: Run, begun: Prepared, training: Training | Fitting) -> Non
             run.write_settings({**kept, "skipped": list({s["title"]: s for s in listed}.values())})
         except SelfsightError as error:  # which must hide nothing that ended the training
             console().print(f"they are not listed there: {error}")
-    told = training.seconds and told_of_waiting(pictures, training.waited / training.seconds)
+    told = training.seconds and advice_on_waiting(pictures, training.waited / training.seconds)
     if told:
         console().print(told)
 
@@ -515,7 +519,7 @@ def recorded(settings: Pretrain) -> dict[str, Any]:
     record = run.result("pretrain")
     if record is None:
         raise SelfsightError(
-            f"{run.path} ended without a record; go on with --resume {typed(run.path)}"
+            f"{run.path} ended without a record; go on with --resume {shell_quoted(run.path)}"
         )
     return record
 

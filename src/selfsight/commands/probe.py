@@ -18,8 +18,8 @@ from torch import Tensor
 
 from selfsight.data.batches import some_rows
 from selfsight.data.pictures import Pictures, open_data
-from selfsight.data.pictures.collection import alike
-from selfsight.data.pictures.reading import read_aloud
+from selfsight.data.pictures.collection import numbered_by_content
+from selfsight.data.pictures.reading_progress import read_with_progress
 from selfsight.data.pictures.scaling import SQUARE_VIEW
 from selfsight.data.pictures.storing import fitting
 from selfsight.data.source import Parts, Source, labels_of, require_same_classes, same_classes
@@ -43,8 +43,8 @@ from selfsight.probes.sampling import choose_labelled
 from selfsight.probes.verdict import Shape, Solved, in_percent, judge_unlabelled
 from selfsight.settings import Probe
 from selfsight.system import atomic, machine
-from selfsight.system.kept import read_record
 from selfsight.system.progress import Bar, answers, console
+from selfsight.system.validation import read_record
 from selfsight.tasks.patch_dictionary import PatchesAlike
 from selfsight.training.run import ENCODER_FILE, OUT, Run
 
@@ -229,7 +229,7 @@ def _read(source: Source, network: NamedNetwork, most: int | None = None) -> Pic
         most = max(most, len(source.classes))
         rows, _ = choose_labelled(source.labels, most, seed=0, draw=0)
         source = source.subset(rows.sort().values)
-    return read_aloud(
+    return read_with_progress(
         source,
         side=network.size,
         fit="square",
@@ -259,7 +259,7 @@ class _Exam:
         if test is not None:
             return cls(train, test, None)
         assert train.labels is not None  # only labelled pictures are probed
-        return cls(train, train, folds_of(train.labels, alike=alike(train)))
+        return cls(train, train, folds_of(train.labels, alike=numbered_by_content(train)))
 
     @property
     def tested(self) -> Tensor:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from selfsight.distributed.statistics import asking_nobody
+from selfsight.distributed.batch_statistics import without_exchange
 from selfsight.encoders import evaluating
 from selfsight.encoders.encoder import batch_norms
 
@@ -29,7 +29,7 @@ def calibrate(network: nn.Module, batches: Iterable[Tensor]) -> None:
     if not norms:
         return
     momenta = [norm.momentum for norm in norms]
-    with evaluating(network), asking_nobody(network):
+    with evaluating(network), without_exchange(network):
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum, norm.training = None, True  # None: a plain average

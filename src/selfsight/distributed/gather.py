@@ -1,10 +1,11 @@
-"""Gathering: what tasks ask of the other processes that train with them.
+"""Gathering: the rows of all processes that train one task together, with gradients.
 
 Tasks never ask which process they run in. `gathered` gives the rows of all processes in order, and
-`own` says which of them are this one's; alone, both are the identity. The rule that makes several
-processes score like one: each averages the loss over its own samples, whatever they are compared
-with. The training then averages gradients over processes, and a gradient with respect to rows of
-another process is sent back there and added: together the gradient of the joint loss.
+`own_rows` says which of them belong to this process; in a single process both change nothing. One
+rule makes several processes compute the loss of one: each averages the loss over its own samples,
+whatever they are compared with. The training then averages gradients over processes, and the
+gradient with respect to rows of another process is sent back to it and added. The result is the
+gradient of the joint loss.
 """
 
 from typing import Any, cast
@@ -34,7 +35,7 @@ def gathered(rows: Tensor) -> Tensor:
     return cast(Tensor, _Gathered.apply(rows))
 
 
-def own(rows: int) -> slice:
+def own_rows(rows: int) -> slice:
     """Tell which of the joint rows are this process's.
 
     Args:
@@ -44,7 +45,7 @@ def own(rows: int) -> slice:
     return slice(first, first + rows)
 
 
-def added(values: Tensor) -> Tensor:
+def summed(values: Tensor) -> Tensor:
     """Add a tensor up over processes, without gradients: -> a new one, the same in all of them."""
     total = values.detach().contiguous().clone()
     if processes() > 1:
@@ -65,4 +66,4 @@ class _Gathered(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return added(gradients[0])[own(ctx.rows)]
+        return summed(gradients[0])[own_rows(ctx.rows)]

@@ -26,7 +26,7 @@ from torch import Tensor
 from selfsight.distributed.engine import launch, make_fabric
 from selfsight.errors import SelfsightError, Stopped, UsageError, out_of_memory
 from selfsight.settings import Pretrain
-from selfsight.system.names import told
+from selfsight.system.escaping import printable
 
 T = TypeVar("T")
 
@@ -81,7 +81,7 @@ class Processes:
         dist.all_reduce(most, dist.ReduceOp.MAX)
         return most.tolist()
 
-    def told(self, value: T) -> T:
+    def from_first(self, value: T) -> T:
         """Give what the first process says, in all of them."""
         if self.count == 1:
             return value
@@ -245,7 +245,7 @@ class _Watch:
             self._takes_over()
             if any(child.poll() for child in self._children) and not self._over.wait(GRACE):
                 fault = _told_fault() or _lost()
-                print(told(f"selfsight: {fault}"), file=sys.stderr, flush=True)
+                print(printable(f"selfsight: {fault}"), file=sys.stderr, flush=True)
                 self.end(patience=0.0)
                 os._exit(_status(_kind(fault)))
 

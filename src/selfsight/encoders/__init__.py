@@ -4,7 +4,6 @@
 architectures are registered with timm when this package is imported.
 """
 
-from selfsight.encoders.adapting import adapted
 from selfsight.encoders.build import (
     DEFAULT,
     EXAMPLES,
@@ -13,9 +12,10 @@ from selfsight.encoders.build import (
     usual_channels,
     usual_size,
 )
+from selfsight.encoders.channels import adapted
 from selfsight.encoders.encoder import Encoder, Recipe, evaluating, fed
-from selfsight.encoders.feeding import Feed
-from selfsight.encoders.own import OWN
+from selfsight.encoders.feed import Feed
+from selfsight.encoders.own_architectures import OWN
 from selfsight.encoders.saved import load, save
 from selfsight.encoders.sizes import fitting_size, size_step
 

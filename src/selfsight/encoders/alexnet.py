@@ -20,7 +20,7 @@ from typing import Any
 from timm.models import register_model
 from torch import Tensor, nn
 
-from selfsight.encoders.own import OWN, for_the_class
+from selfsight.encoders.own_architectures import OWN, class_arguments
 from selfsight.encoders.staged import Staged
 
 NAME = OWN["alexnet"]
@@ -89,4 +89,4 @@ def _convolution(before: int, after: int, kernel: int, **arguments: int) -> nn.S
 @register_model
 def selfsight_alexnet(pretrained: bool = False, **arguments: Any) -> SelfsightAlexNet:
     """Build AlexNet, as `timm.create_model("selfsight_alexnet", ...)` does."""
-    return SelfsightAlexNet(**for_the_class(NAME, pretrained, arguments))
+    return SelfsightAlexNet(**class_arguments(NAME, pretrained, arguments))

@@ -15,11 +15,11 @@ from selfsight.encoders.encoder import (
     check_statistics,
     named_layers,
 )
-from selfsight.encoders.own import OWN
+from selfsight.encoders.finite import refuse_non_finite
+from selfsight.encoders.own_architectures import OWN
 from selfsight.encoders.sizes import fits, nearest_sizes, patch_side, size_arguments, size_step
-from selfsight.encoders.soundness import refuse_unsound
 from selfsight.errors import SelfsightError, UsageError, in_a_line, out_of_memory, unknown_name
-from selfsight.system.kept import shortened
+from selfsight.system.validation import shortened
 
 REGISTERED = (alexnet, patch_dictionary, small, small_stem)  # with timm, by being imported
 DEFAULT = "small"
@@ -176,7 +176,7 @@ def made(recipe: Recipe, *, pretrained: bool = False, measures: Measures | None 
         raise UsageError(f"this timm has no architecture {shortened(recipe.name)}")
     model = timm.create_model(recipe.name, pretrained=pretrained, **recipe.arguments)
     if pretrained:
-        refuse_unsound(model.state_dict(), f"timm's weights for {recipe.name!r}")
+        refuse_non_finite(model.state_dict(), f"timm's weights for {recipe.name!r}")
     layers = recipe.layers or named_layers(model)
     return Encoder(model, dataclasses.replace(recipe, layers=layers), measures=measures)
 

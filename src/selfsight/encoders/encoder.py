@@ -19,9 +19,9 @@ import torch
 from timm.models import build_model_with_cfg
 from torch import Tensor, nn
 
-from selfsight.encoders.feeding import AS_IT_IS, Fed, Feed
+from selfsight.encoders.feed import AS_IT_IS, Fed, Feed
 from selfsight.errors import UsageError
-from selfsight.system.kept import check, check_within, shortened
+from selfsight.system.validation import check, check_within, shortened
 
 MOST_CHANNELS, MOST_SIDE = 2**16, 2**15  # of pictures; more in a file of ours is damage
 MOST_MEASURE = 2**20  # of a network

@@ -36,7 +36,7 @@ import torch.nn.functional as F
 from timm.models import register_model
 from torch import Tensor, nn
 
-from selfsight.encoders.own import OWN, for_the_class
+from selfsight.encoders.own_architectures import OWN, class_arguments
 from selfsight.encoders.staged import Staged
 
 NAME = OWN["patch-dictionary"]
@@ -206,4 +206,4 @@ def selfsight_patch_dictionary(
     pretrained: bool = False, **arguments: Any
 ) -> SelfsightPatchDictionary:
     """Build the dictionary, as `timm.create_model("selfsight_patch_dictionary", ...)` does."""
-    return SelfsightPatchDictionary(**for_the_class(NAME, pretrained, arguments))
+    return SelfsightPatchDictionary(**class_arguments(NAME, pretrained, arguments))

@@ -24,11 +24,11 @@ from torch import Tensor
 from selfsight.encoders.bounds import TooLarge, no_larger_than
 from selfsight.encoders.build import made
 from selfsight.encoders.encoder import Encoder, Recipe
-from selfsight.encoders.soundness import refuse_unsound
+from selfsight.encoders.finite import refuse_non_finite
 from selfsight.errors import SelfsightError, in_a_line, out_of_memory
 from selfsight.system.atomic import ANOTHER, write_bytes, write_json
-from selfsight.system.kept import Damaged, check_value, read_record
-from selfsight.system.names import typed
+from selfsight.system.escaping import shell_quoted
+from selfsight.system.validation import Damaged, check_value, read_record
 
 WEIGHTS = "weights"  # the key of the hashes, beside those of the recipe
 _COPY = "copy both files anew"
@@ -112,7 +112,7 @@ def load(folder: Path, *, stem: str = "encoder", remedy: str = _COPY) -> Encoder
         raise SelfsightError(
             f"the encoder in {folder} is damaged: {error.path.name}: {error.fault}; {remedy}"
         ) from error
-    refuse_unsound(encoder.model.state_dict(), f"the weights in {files.weights}")
+    refuse_non_finite(encoder.model.state_dict(), f"the weights in {files.weights}")
     return encoder.eval()
 
 
@@ -198,9 +198,9 @@ def _told(value: Tensor) -> str:
     return " x ".join(map(str, value.shape)) or "one number"
 
 
-def again(run: Path, stem: str = "encoder") -> str:
+def how_to_restore(run: Path, stem: str = "encoder") -> str:
     """Say how a run's encoder is written again from its checkpoint."""
-    place = typed(run)
+    place = shell_quoted(run)
     return (
         f"selfsight pretrain --resume {place} writes it again from the checkpoint; or copy "
         f"{stem}.json and {stem}.safetensors anew"

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from selfsight.encoders.encoder import look_into, named_layers
-from selfsight.encoders.own import OWN
+from selfsight.encoders.own_architectures import OWN
 from selfsight.errors import UsageError
 
 _FINE = 4  # multiples of the patch tried on either side

@@ -16,7 +16,7 @@ from timm.models import register_model
 from timm.models.resnet import BasicBlock, downsample_avg
 from torch import Tensor, nn
 
-from selfsight.encoders.own import OWN, for_the_class
+from selfsight.encoders.own_architectures import OWN, class_arguments
 from selfsight.encoders.staged import Staged
 
 NAME = OWN["small"]
@@ -68,4 +68,4 @@ class SelfsightSmall(Staged):
 @register_model
 def selfsight_small(pretrained: bool = False, **arguments: Any) -> SelfsightSmall:
     """Build the small encoder, as `timm.create_model("selfsight_small", ...)` does."""
-    return SelfsightSmall(**for_the_class(NAME, pretrained, arguments))
+    return SelfsightSmall(**class_arguments(NAME, pretrained, arguments))

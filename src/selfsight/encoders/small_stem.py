@@ -13,7 +13,7 @@ from timm.models import register_model
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import nn
 
-from selfsight.encoders.own import for_the_class
+from selfsight.encoders.own_architectures import class_arguments
 
 __all__ = ["SmallStemResNet", "resnet18_small", "resnet34_small", "resnet50_small"]
 
@@ -70,4 +70,4 @@ def _network(
     arguments: dict[str, Any],
 ) -> SmallStemResNet:
     whole: dict[str, Any] = {"block": block, "layers": layers}
-    return SmallStemResNet(**(whole | for_the_class(name, pretrained, arguments)))
+    return SmallStemResNet(**(whole | class_arguments(name, pretrained, arguments)))

@@ -9,7 +9,7 @@ from matplotlib.text import Text
 
 from selfsight.data.pictures.files.signature import SIGNED
 from selfsight.system import atomic
-from selfsight.system.names import told
+from selfsight.system.escaping import printable
 
 
 def save_figure(figure: Figure, path: Path) -> None:
@@ -17,7 +17,7 @@ def save_figure(figure: Figure, path: Path) -> None:
     for text in figure.findobj(Text):
         assert isinstance(text, Text)
         text.set_parse_math(False)  # a dollar in a name begins no formula
-        text.set_text("\n".join(map(told, text.get_text().split("\n"))))
+        text.set_text("\n".join(map(printable, text.get_text().split("\n"))))
     buffer = io.BytesIO()
     with warnings.catch_warnings():  # a box stands for a letter that the font lacks
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing", UserWarning)

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from selfsight.encoders import Encoder
-from selfsight.encoders.feeding import colors_projected
+from selfsight.encoders.feed import colors_projected
 from selfsight.encoders.patch_dictionary import SelfsightPatchDictionary
 from selfsight.looks.figure import save_figure
 

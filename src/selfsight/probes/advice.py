@@ -30,8 +30,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from selfsight.probes.verdict import Solved, Word
-from selfsight.system.names import typed
-from selfsight.system.presence import found_at
+from selfsight.system.escaping import shell_quoted
+from selfsight.system.paths import found_at
 from selfsight.tasks.table import USUAL, WITHOUT_TRAINING, row_of
 
 EASY_SHARE = 0.01  # of the steps
@@ -113,7 +113,7 @@ def lines(record: dict[str, Any]) -> list[str]:
 
 def command(*words: object) -> str:
     """Write a command so that a shell reads it as meant, whatever is in a path."""
-    return " ".join(["selfsight", *map(typed, words)])
+    return " ".join(["selfsight", *map(shell_quoted, words)])
 
 
 def after_pretraining(

@@ -20,7 +20,7 @@ from selfsight.augment.views import as_float
 from selfsight.data.batches import some_rows
 from selfsight.distributed.calibration import calibrate
 from selfsight.encoders import Encoder, Recipe
-from selfsight.encoders.soundness import refuse_unsound_features
+from selfsight.encoders.finite import refuse_non_finite_features
 from selfsight.errors import SelfsightError
 from selfsight.probes.measure import Answers
 from selfsight.system import atomic, machine
@@ -112,5 +112,5 @@ def final_features(encoder: Encoder, images: Tensor) -> Tensor:
     parts = [encoder(as_float(b.to(device))).float().cpu() for b in images.split(BATCH)]
     encoder.train(was_training)
     features = torch.cat(parts)
-    refuse_unsound_features({"pooled": features})
+    refuse_non_finite_features({"pooled": features})
     return features

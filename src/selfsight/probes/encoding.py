@@ -9,7 +9,7 @@ from torch import Tensor
 from selfsight.augment.views import as_float
 from selfsight.data.pictures.canvases import Canvases
 from selfsight.encoders import Encoder, evaluating
-from selfsight.encoders.soundness import refuse_unsound_features
+from selfsight.encoders.finite import refuse_non_finite_features
 from selfsight.errors import UsageError, unknown_name
 from selfsight.probes.features import LayeredNetwork, Pixels, pooled
 
@@ -73,7 +73,7 @@ def _features_of(network: Encoder | Pixels, pictures: Tensor, layer: str | None)
     else:
         layered: LayeredNetwork = network
         features = pooled(layered.layers(pictures)[layer], most=1)
-    refuse_unsound_features({layer or "pooled": features})
+    refuse_non_finite_features({layer or "pooled": features})
     return features.cpu()
 
 

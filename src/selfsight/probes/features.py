@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from selfsight.augment.views import as_float
 from selfsight.encoders import evaluating
-from selfsight.encoders.soundness import refuse_unsound_features
+from selfsight.encoders.finite import refuse_non_finite_features
 
 if TYPE_CHECKING:
     from selfsight.data.pictures.canvases import Canvases
@@ -106,7 +106,7 @@ def _maps(
     pictures = pictures.contiguous(memory_format=torch.channels_last)
     with torch.autocast(device.type, torch.bfloat16, enabled=precision.startswith("bf16")):
         layers = network.layers(pictures)
-    refuse_unsound_features(layers)
+    refuse_non_finite_features(layers)
     return layers
 
 

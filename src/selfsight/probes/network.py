@@ -17,7 +17,7 @@ from selfsight.distributed.engine import resolve_device
 from selfsight.encoders import Encoder
 from selfsight.errors import SelfsightError, UsageError
 from selfsight.system import atomic
-from selfsight.system.presence import TIMM
+from selfsight.system.paths import TIMM
 from selfsight.system.progress import console
 from selfsight.training.origin import opened_origin
 from selfsight.training.plan import Plan

@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfsight.errors import SelfsightError
-from selfsight.system.kept import check, check_value
+from selfsight.system.validation import check, check_value
 
 Word = Literal["collapsed", "no better than untrained", "too close to tell", "learning", "unknown"]
 

@@ -20,8 +20,8 @@ from typing import Any, BinaryIO
 
 from selfsight.errors import SelfsightError
 from selfsight.system import locks
+from selfsight.system.escaping import escaped
 from selfsight.system.locks import Lock, is_taken
-from selfsight.system.names import shown
 
 PART = re.compile(r"\.[0-9a-f]{16}\.part$")
 NAMED = 50  # characters of a name that its part's begins with: the longest names have no room more
@@ -157,7 +157,7 @@ def blamed(
         intact = "; what was saved there before is intact" if kept else ""
         helps = f"{remedy}, {another}" if remedy else another.partition(" ")[2]
         raise SelfsightError(
-            f"{shown(str(path))} {what}: {reason}{intact}. {helps[:1].upper()}{helps[1:]}"
+            f"{escaped(str(path))} {what}: {reason}{intact}. {helps[:1].upper()}{helps[1:]}"
         ) from error
 
 
@@ -168,9 +168,9 @@ def cause(path: Path, error: OSError) -> tuple[str, str | None]:
         return "it is a link, and nothing is written through it", "take it away"
     around = Path(os.fsdecode(error.filename) if error.filename else path).parent
     if number == errno.ENOENT and not around.is_dir():
-        return f"{reason}: the folder {shown(str(around))} is not there", "make it"
+        return f"{reason}: the folder {escaped(str(around))} is not there", "make it"
     if number in (errno.ENOTDIR, errno.EEXIST) and (file := _in_the_way(path)):
-        return f"{reason}: {shown(str(file))} is in the way", "move that away"
+        return f"{reason}: {escaped(str(file))} is in the way", "move that away"
     if number in (errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST) and path.is_dir():
         return f"{reason}: a folder lies there", "move it away"
     return reason, REMEDIES.get(number or 0)
@@ -230,7 +230,7 @@ def file_place(path: Path, *, another: str = ANOTHER) -> Path:
     folder(path.parent, another=another)
     if path.is_dir():
         raise SelfsightError(
-            f"{shown(str(path))} cannot be a file: a folder lies there; move it away, {another}"
+            f"{escaped(str(path))} cannot be a file: a folder lies there; move it away, {another}"
         )
     return path
 
@@ -261,8 +261,8 @@ def refuse_link(path: Path, *, another: str = ANOTHER) -> None:
     """
     if path.is_symlink():
         raise SelfsightError(
-            f"{shown(str(path))} is a link, and nothing is written through it: a folder of ours is "
-            f"none. Move the folder that it leads to back in its place, {another}"
+            f"{escaped(str(path))} is a link, and nothing is written through it: selfsight's own "
+            f"folders are never links. Move the folder that it leads to back here, {another}"
         )
 
 
@@ -300,7 +300,7 @@ def owned(
     """
     with contextlib.ExitStack() as stack:
         with blamed(lock, another):
-            owning = locks.alone_or_refused(lock, what=shown(str(place)), otherwise=otherwise)
+            owning = locks.alone_or_refused(lock, what=escaped(str(place)), otherwise=otherwise)
             held = stack.enter_context(owning)
         yield held
 

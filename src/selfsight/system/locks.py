@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from selfsight.errors import SelfsightError
-from selfsight.system.names import shown
+from selfsight.system.escaping import escaped
 
 try:
     import fcntl
@@ -255,7 +255,7 @@ def _holder(path: Path) -> str:
             words = os.pread(descriptor, 2 * LONGEST, 0).decode("utf-8", "replace")
         finally:
             os.close(descriptor)
-    return shown(words) if words else "another process"
+    return escaped(words) if words else "another process"
 
 
 def _forget() -> None:

@@ -77,7 +77,7 @@ def multiplies_bf16(device: str) -> bool:
     return any(known.get(unit) for unit in BF16_UNITS)
 
 
-class Company:
+class OtherPrograms:
     """How much other programs have been at work since this object was made (Linux).
 
     Args:

@@ -14,8 +14,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 from rich.text import Text
 
-from selfsight.system.names import told
-from selfsight.system.streams import Lasting
+from selfsight.system.escaping import printable
+from selfsight.system.streams import SafeStream
 
 SECONDS_BETWEEN_LINES = 20.0
 BAR_SHARE, LONGEST_BAR = 1 / 8, 24  # of the terminal's width, and in characters
@@ -34,7 +34,7 @@ class _Plain(Console):
     @property
     def file(self) -> IO[str]:
         """Give the stream to write to, to which writing never fails."""
-        return cast(IO[str], Lasting(super().file))
+        return cast(IO[str], SafeStream(super().file))
 
     @file.setter
     def file(self, new_file: IO[str]) -> None:
@@ -47,7 +47,7 @@ class _Plain(Console):
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Bring a string that is printed, or that a table holds, to what is shown."""
-        return super().render_str(told(text), **options)
+        return super().render_str(printable(text), **options)
 
 
 def console() -> Console:
@@ -73,7 +73,7 @@ class Bar:
     def __init__(
         self, title: str, total: int, *, unit: str = "pictures", on: Console | None = None
     ) -> None:
-        self.title, self.total, self.unit = told(title), total, unit
+        self.title, self.total, self.unit = printable(title), total, unit
         self.console = on or console()
         self._live = self.console.is_terminal
         self._bar = _progress(self.console, live=self._live)
@@ -105,7 +105,7 @@ class Bar:
             self._bar.update(self._task, total=total)
         if self._live:
             side = "left" if done < self.total else "in all"
-            text = told(text) or self._pace(done)
+            text = printable(text) or self._pace(done)
             self._bar.update(self._task, completed=done, side=side, text=text)
             return
         now = time.monotonic()

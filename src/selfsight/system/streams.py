@@ -25,7 +25,7 @@ class _Nowhere(io.TextIOBase):
         return len(text)
 
 
-class Lasting:
+class SafeStream:
     """A text stream to which writing never fails; it is used like the stream it stands for.
 
     Args:
@@ -92,7 +92,7 @@ class Lasting:
         os.close(nowhere)
 
 
-class Standard:
+class SafeStandardStreams:
     """Puts lasting streams in the place of `sys.stdout` and `sys.stderr`, as a context.
 
     Attributes:
@@ -100,10 +100,10 @@ class Standard:
         error: Standard error, where everything else goes.
     """
 
-    def __enter__(self) -> "Standard":
-        take_up_closed()
+    def __enter__(self) -> "SafeStandardStreams":
+        open_closed_streams()
         self._old = sys.stdout, sys.stderr
-        self.output, self.error = map(Lasting, self._old)
+        self.output, self.error = map(SafeStream, self._old)
         sys.stdout, sys.stderr = cast(TextIO, self.output), cast(TextIO, self.error)
         return self
 
@@ -114,7 +114,7 @@ class Standard:
         sys.stdout, sys.stderr = self._old
 
 
-def take_up_closed() -> None:
+def open_closed_streams() -> None:
     """Let the standard streams that were closed before the start lead nowhere.
 
     The next files to be opened would get their numbers otherwise, and a library that writes its

@@ -13,7 +13,7 @@ import typing
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from selfsight.errors import UsageError, unknown_name
-from selfsight.system.kept import check_value, check_within
+from selfsight.system.validation import check_value, check_within
 from selfsight.tasks.base import Facts
 from selfsight.tasks.mix import Together
 from selfsight.tasks.table import TASKS, load_task, row_of

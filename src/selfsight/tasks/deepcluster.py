@@ -37,9 +37,9 @@ from selfsight.data.pictures.batch import Images
 from selfsight.distributed.gather import gathered
 from selfsight.draws import Draws
 from selfsight.encoders import Feed, fed
+from selfsight.layers.entropy import entropy
 from selfsight.layers.kmeans import kmeans, mutual_information
 from selfsight.layers.memory_bank import samples_of
-from selfsight.layers.shares import entropy
 from selfsight.layers.whitening import Whitening
 from selfsight.system import machine
 from selfsight.tasks.base import Epoch, Facts, Needs, Score

@@ -32,13 +32,13 @@ from torch import Tensor, nn
 from selfsight.augment.augmentation import Recipe, augmented
 from selfsight.augment.color import ColorJitter
 from selfsight.data.pictures.batch import Images
-from selfsight.distributed.gather import gathered, own, processes
+from selfsight.distributed.gather import gathered, own_rows, processes
 from selfsight.draws import Draws
 from selfsight.encoders import Encoder
 from selfsight.encoders.encoder import batch_norms
 from selfsight.errors import UsageError
+from selfsight.layers.batch_groups import in_groups, share_statistics
 from selfsight.layers.drift import Drift
-from selfsight.layers.groups import in_groups, share_statistics
 from selfsight.layers.heads import Head, HeadKind, of_length_1
 from selfsight.layers.momentum import MomentumEncoder
 from selfsight.layers.queue import Queue
@@ -175,7 +175,7 @@ class MoCo(nn.Module):
         first, second = self.views(batch)
         pictures = gathered(batch.index)
         order = self._order(Draws(batch.draws.seed, batch.draws.epoch, pictures))
-        mine = order[own(len(first))]
+        mine = order[own_rows(len(first))]
         queries = [first, second] if self.symmetric else [first]
         keys = [second, first] if self.symmetric else [second]
         views = torch.cat([*queries, *(gathered(each)[mine] for each in keys)])
@@ -213,7 +213,7 @@ class MoCo(nn.Module):
         queries, keys = predicted
         pictures, order = shuffled
         directions = 2 if self.symmetric else 1
-        mine = own(len(queries) // directions)
+        mine = own_rows(len(queries) // directions)
         joint = self._in_order(keys, order, directions)  # (V, P B, width)
         self._pushed = joint.flatten(0, 1), pictures.repeat(directions)
         own_keys = pictures[mine].repeat(directions)[:, None] == self.queue.owners

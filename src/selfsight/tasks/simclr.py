@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from selfsight.augment.augmentation import Recipe, augmented
 from selfsight.augment.color import ColorJitter
 from selfsight.data.pictures.batch import Images
-from selfsight.distributed.gather import gathered, own
+from selfsight.distributed.gather import gathered, own_rows
 from selfsight.draws import Draws
 from selfsight.errors import UsageError
 from selfsight.layers.drift import Drift
@@ -123,7 +123,7 @@ class SimCLR(nn.Module):
     def hide(self, batch: Images) -> tuple[Tensor, Partners]:
         """Make two views of every picture: -> views (2B, C, S, S), who belongs to whom."""
         views = torch.cat(self.views(batch))
-        mine, rows = own(len(views)), torch.arange(len(views), device=views.device)
+        mine, rows = own_rows(len(views)), torch.arange(len(views), device=views.device)
         partner = rows.roll(len(views) // 2) + mine.start
         return views, Partners(rows + mine.start, partner, _turns(batch))
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from selfsight.augment.views import random_view
 from selfsight.data.pictures.batch import LabelledImages
-from selfsight.layers.shares import entropy
+from selfsight.layers.entropy import entropy
 from selfsight.tasks.base import Facts, Needs, Score
 
 

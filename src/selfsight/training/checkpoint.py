@@ -23,13 +23,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from selfsight.encoders.finite import first_non_finite
 from selfsight.encoders.saved import compare
-from selfsight.encoders.soundness import unsound
 from selfsight.errors import SelfsightError, in_a_line, out_of_memory
 from selfsight.system import atomic
-from selfsight.system.kept import Damaged, check_value, check_within, shortened
+from selfsight.system.escaping import shell_quoted
 from selfsight.system.locks import is_taken
-from selfsight.system.names import typed
+from selfsight.system.validation import Damaged, check_value, check_within, shortened
 
 LAST, BEFORE = "checkpoint.pt", "checkpoint-before.pt"
 # What a checkpoint holds besides tensors, where it does.
@@ -134,7 +134,7 @@ def read(path: Path, *, steps: int | None = None, run: Path | None = None) -> di
 
 def _remedy(run: Path, steps: int | None) -> str:
     """Say what helps where the last checkpoint is of no use."""
-    place, last, before = (typed(p) for p in (run, run / LAST, run / BEFORE))
+    place, last, before = (shell_quoted(p) for p in (run, run / LAST, run / BEFORE))
     fresh = f"start a new run from its encoder with --from {place}"
     if not os.path.lexists(run / BEFORE):
         return f"no earlier one is kept, so {fresh}, or begin it again after rm {last}"
@@ -190,7 +190,7 @@ def check(state: Any, steps: int | None) -> None:
     }
     for name, value in tensors.items():
         check_tensor(value, name)
-    if name := unsound(tensors):
+    if name := first_non_finite(tensors):
         raise ValueError(f"{name} must be finite, and holds NaN or infinity")
     counts = cast(dict[str, int], state.get("counts", {}))
     if "counts" in state and counts.keys() != state["sums"].keys():
@@ -282,7 +282,7 @@ def _check_optimizer(optimizer: torch.optim.Optimizer, found: Any) -> None:
             check_tensor(value, place)
             if value.numel() != 1 and value.shape != weights[number].shape:
                 raise ValueError(f"{place} must be of the weight's shape, and is not")
-            if unsound({place: value}):
+            if first_non_finite({place: value}):
                 raise ValueError(f"{place} must be finite, and holds NaN or infinity")
 
 
@@ -338,5 +338,5 @@ def other(path: Path, error: Exception) -> Damaged:
         path,
         f"it must be of this run, and is not: {in_a_line(error)}",
         "put back the run's own settings.json and checkpoint, or start a new run from its encoder "
-        f"with --from {typed(path.parent)}",
+        f"with --from {shell_quoted(path.parent)}",
     )

@@ -17,7 +17,7 @@ from torch import nn
 from selfsight import encoders
 from selfsight.data.pictures import Streamed, survey
 from selfsight.data.pictures.batch import Images
-from selfsight.data.pictures.reading import read_aloud
+from selfsight.data.pictures.reading_progress import read_with_progress
 from selfsight.data.source import Source
 from selfsight.encoders import Encoder
 from selfsight.errors import SelfsightError, UsageError
@@ -96,7 +96,7 @@ def fit_prepared(
     known = survey(source)
     size = plan.side_of_pictures(settings.size, known.longer_side, device)
     canvas = plan.side_of_canvas(size, known.longest, 1.0)
-    pictures = read_aloud(
+    pictures = read_with_progress(
         source,
         side=canvas,
         limit=settings.limit,

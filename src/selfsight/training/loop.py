@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from selfsight.distributed.engine import Engine, uncompile_encoders
 from selfsight.distributed.processes import ALONE, Processes
 from selfsight.encoders import Encoder
-from selfsight.encoders.soundness import unsound
+from selfsight.encoders.finite import first_non_finite
 from selfsight.errors import SelfsightError, Stopped
-from selfsight.system.names import typed
+from selfsight.system.escaping import shell_quoted
 from selfsight.system.progress import Bar
 from selfsight.system.signals import Interruption
 from selfsight.tasks import offered
@@ -133,7 +133,7 @@ class Training:
         if "counts" not in state:
             raise SelfsightError(
                 f"{self.run.path} was begun by an older selfsight and cannot be gone on with; "
-                f"start a new run from its weights with --from {typed(self.run.path)}"
+                f"start a new run from its weights with --from {shell_quoted(self.run.path)}"
             )
         place = self.run.path / checkpoint.LAST
         checkpoint.take_up(self.task, state, place)
@@ -175,10 +175,10 @@ class Training:
                 nothing is written then.
         """
         self._check_sound()
-        if unsound(self.task.state_dict()):
+        if first_non_finite(self.task.state_dict()):
             raise self._unsound("a weight")
         moved = self.optimizer.state_dict()
-        if unsound(checkpoint.tensors_of(moved)):
+        if first_non_finite(checkpoint.tensors_of(moved)):
             raise self._unsound("the optimiser's state")
         on_gpu, every = self.engine.device.type == "cuda", self.processes
         state = {
@@ -234,7 +234,7 @@ class Training:
                 if asked and not last:
                     raise Stopped(
                         f"stopped at step {self.step:,} of {self.plan.steps:,}, and saved; "
-                        f"go on with: selfsight pretrain --resume {typed(self.run.path)}"
+                        f"go on with: selfsight pretrain --resume {shell_quoted(self.run.path)}"
                     )
         uncompile_encoders(self.task)
 

@@ -11,7 +11,7 @@ from selfsight.data.pictures import open_data
 from selfsight.data.pictures.forms.opening import open_called
 from selfsight.data.source import Parts
 from selfsight.errors import SelfsightError
-from selfsight.system.presence import is_name, is_there
+from selfsight.system.paths import is_name, is_there
 from selfsight.training.plan import Plan
 
 

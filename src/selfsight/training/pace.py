@@ -72,7 +72,7 @@ def completed(
         seconds += measured_epoch(task, features_of(chosen), chosen, processes=processes)
         steps = plan.steps_within(minutes, seconds)
     machine.give_back_memory()
-    return processes.told(
+    return processes.from_first(
         dataclasses.replace(
             chosen,
             steps=steps,

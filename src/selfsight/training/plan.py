@@ -12,15 +12,15 @@ import torch
 from torch import nn
 
 from selfsight.data.pictures.canvases import Form, Storage
+from selfsight.distributed.batch_statistics import own_statistics
 from selfsight.distributed.engine import Precision
-from selfsight.distributed.statistics import own_statistics
 from selfsight.encoders import DEFAULT, Encoder, Recipe
 from selfsight.encoders.encoder import MOST_CHANNELS, MOST_SIDE, batch_norms
 from selfsight.errors import UsageError, unknown_name
 from selfsight.settings import LEAST_GROWTH, MOST_THREADS, TRACKERS, Pretrain
-from selfsight.system import kept
+from selfsight.system import validation
 from selfsight.system.machine import cache_folder, processors, size_in_words
-from selfsight.system.presence import found_at
+from selfsight.system.paths import found_at
 from selfsight.system.progress import duration
 from selfsight.tasks.mix import Mix
 from selfsight.tasks.table import row_of
@@ -37,12 +37,13 @@ ROWS_LOGGED = 200
 # one far beyond any machine: a greater one is damage.
 _ANY = (0, math.inf)
 _RANGES: dict[str, tuple[float, float]] = {
-    "limit": (1, kept.MOST), "samples": (1, kept.MOST), "channels": (1, MOST_CHANNELS),
+    "limit": (1, validation.MOST), "samples": (1, validation.MOST), "channels": (1, MOST_CHANNELS),
     "canvas": (1, MOST_SIDE), "size": (1, MOST_SIDE), "batch": (1, 2**31), "steps": (1, 2**53),
-    "seed": (0, kept.MOST), "rate": _ANY, "decay": _ANY, "warmup": (0, kept.MOST), "clip": _ANY,
+    "seed": (0, validation.MOST), "rate": _ANY, "decay": _ANY, "clip": _ANY,
+    "warmup": (0, validation.MOST),
     "threads": (1, MOST_THREADS), "seconds_a_step": _ANY, "save_every": _ANY,
     "tile": (1, MOST_SIDE), "devices": (1, 256), "nodes": (1, 2**16),
-    "probe_every": (LEAST_GROWTH, math.inf), "learned": (1, kept.MOST),
+    "probe_every": (LEAST_GROWTH, math.inf), "learned": (1, validation.MOST),
 }  # fmt: skip
 _WORDS: dict[str, tuple[Any, ...]] = {
     "optimizer": ("sgd", "adamw", CLOSED_FORM), "schedule": ("cosine", "step"),
@@ -97,7 +98,7 @@ class Plan:
         resting: Whether some parameters have no part in some steps, or in none.
         learned: How many of the pictures are learned from, None for all.
         labels: Whether labels teach it, or have taught what it starts from; None if not known.
-        data_place: Where the data lies, as `presence.place_of` tells it; None of older runs.
+        data_place: Where the data lies, as `paths.place_of` tells it; None of older runs.
         imprint: Of the data, as `data.imprint` takes it; None of older runs.
         start_place: The absolute path of the run that the first weights come from, if they do;
             None also of older runs.
@@ -202,7 +203,7 @@ class Plan:
         try:
             return cls.from_json(run.settings["plan"])
         except ValueError as error:
-            raise kept.Damaged(
+            raise validation.Damaged(
                 run.path / SETTINGS, f"in its plan, {error}", run.without_settings
             ) from None
 
@@ -218,7 +219,7 @@ class Plan:
             name, settings = values["task"], values.get("task_settings")
             values = {k: v for k, v in values.items() if k != "task"}
             values |= {"tasks": [name], "task_settings": {str(name): settings}, "mix": None}
-        kept.check(values, cls)
+        validation.check(values, cls)
         names = ("classes", "notes", "track", "tasks")
         tuples: dict[str, Any] = {key: tuple(values[key]) for key in names if key in values}
         plan = cls(**(values | tuples))
@@ -232,10 +233,10 @@ class Plan:
             ValueError: With the first of them.
         """
         for name, (least, most) in _RANGES.items():
-            kept.check_within(name, getattr(self, name), least, most)
+            validation.check_within(name, getattr(self, name), least, most)
         for name, words in _WORDS.items():
             if getattr(self, name) not in words:
-                found = kept.shortened(getattr(self, name))
+                found = validation.shortened(getattr(self, name))
                 raise ValueError(f"{name} must be {' or '.join(map(str, words))}, got {found}")
         for name in self.tasks:
             row_of(name)
@@ -251,7 +252,7 @@ class Plan:
             raise ValueError("the places of data and start must hold no null character")
         limits = (("batch", self.learned or self.samples), ("warmup", self.steps))
         for name, most in (*limits, ("learned", self.samples)):
-            kept.check_within(name, getattr(self, name), 0, most)
+            validation.check_within(name, getattr(self, name), 0, most)
         if self.batch % self.processes:
             raise ValueError(
                 f"batch must be a multiple of the {self.processes} processes, got {self.batch}"

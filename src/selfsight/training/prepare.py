@@ -12,7 +12,7 @@ from selfsight.augment.views import centre_view
 from selfsight.data.batches import Ahead, Order, batch_at, some_rows
 from selfsight.data.pictures import Pictures, Streamed, Survey, Tiles, survey
 from selfsight.data.pictures.batch import LabelledImages
-from selfsight.data.pictures.reading import read_aloud
+from selfsight.data.pictures.reading_progress import read_with_progress
 from selfsight.data.source import Parts, Source, labels_of
 from selfsight.data.splitting import split
 from selfsight.distributed.gather import gathered
@@ -21,7 +21,7 @@ from selfsight.encoders import Encoder, evaluating
 from selfsight.errors import SelfsightError, UsageError, in_a_line, out_of_memory
 from selfsight.settings import Pretrain
 from selfsight.system import machine
-from selfsight.system.presence import TIMM
+from selfsight.system.paths import TIMM
 from selfsight.system.progress import console
 from selfsight.tasks import offered
 from selfsight.tasks.base import Facts, Needs, Score
@@ -64,7 +64,7 @@ def prepared(
     processes: Processes,
 ) -> Prepared:
     """Read the data, build the networks, try a step, and plan."""
-    say, company = console().print, machine.Company(settings.devices)
+    say, company = console().print, machine.OtherPrograms(settings.devices)
     needs = needs_of(settings.task)
     if needs.labels:
         asker = _asker(settings.task, "labels")
@@ -78,7 +78,7 @@ def prepared(
         raise UsageError(f"{asker} needs --size {needs.least_side} or more, got {size}")
     scales = [{**settings_of(name), **chosen[name]}.get("least_scale") for name in settings.task]
     canvas = plan.side_of_canvas(size, known.longest, min(1.0 if s is None else s for s in scales))
-    pictures = read_aloud(
+    pictures = read_with_progress(
         source,
         side=canvas,
         limit=settings.limit,
@@ -330,7 +330,7 @@ def settled(task: str, facts: Facts, chosen: dict[str, Any]) -> dict[str, Any]:
     return derived | {k: v for k, v in chosen.items() if v is not None or k not in derived}
 
 
-def told_of_company(company: machine.Company, of: Plan) -> list[str]:
+def told_of_company(company: machine.OtherPrograms, of: Plan) -> list[str]:
     """Say so where other programs are at work and threads will wait for each other.
 
     The number of threads is left as it is: the weights may not depend on what else is at work.

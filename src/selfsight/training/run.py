@@ -21,12 +21,12 @@ from typing import Any
 
 from selfsight import encoders
 from selfsight.encoders import Encoder
-from selfsight.encoders.saved import again
+from selfsight.encoders.saved import how_to_restore
 from selfsight.errors import SelfsightError, Stopped
-from selfsight.system import atomic, kept
+from selfsight.system import atomic, validation
+from selfsight.system.escaping import shell_quoted
 from selfsight.system.locks import Lock
-from selfsight.system.names import typed
-from selfsight.system.presence import ENCODER_FILE, SETTINGS, check_run
+from selfsight.system.paths import ENCODER_FILE, SETTINGS, check_run
 from selfsight.training import checkpoint
 
 METRICS, CHECKPOINT, LOCK = "metrics.csv", checkpoint.LAST, ".lock"
@@ -122,8 +122,8 @@ class Run:
             taken = [p for p in self.path.iterdir() if p.suffix != ".part" and p.name != LOCK]
         if (self.path / SETTINGS).exists():
             raise SelfsightError(
-                f"{self.path} holds another run; go on with it by --resume {typed(self.path)}, "
-                f"{OUT}"
+                f"{self.path} holds another run; continue it with "
+                f"--resume {shell_quoted(self.path)}, {OUT}"
             )
         if taken:
             raise SelfsightError(f"{self.path} is not empty; name another place with --out")
@@ -147,7 +147,7 @@ class Run:
         atomic.writable(self.path, another=another)
         lock = self.path / LOCK
         with atomic.owned(self.path, lock, otherwise=otherwise, another=another) as self._lock:
-            self._another = f"then go on with --resume {typed(self.path)}"
+            self._another = f"then go on with --resume {shell_quoted(self.path)}"
             for place in (self.path, self.path / RESULTS, self.path / PICTURES):
                 atomic.tidy(place)  # only now: what another owner writes is his
             try:
@@ -188,13 +188,13 @@ class Run:
             SelfsightError: If the file is damaged, or of another program.
         """
         path = self.path / SETTINGS
-        found = kept.read_record(path, remedy=self.without_settings)
+        found = validation.read_record(path, remedy=self.without_settings)
         try:
             for key, kind in _SETTINGS.items():
                 if key == "plan" or key in found:
-                    kept.check_value(found.get(key), kind, key)
+                    validation.check_value(found.get(key), kind, key)
         except ValueError as error:
-            raise kept.Damaged(path, str(error), self.without_settings) from None
+            raise validation.Damaged(path, str(error), self.without_settings) from None
         return found
 
     @property
@@ -202,7 +202,7 @@ class Run:
         """Say what helps where the settings are damaged."""
         return (
             "copy it anew from where the run came from, or take the run's weights without it: "
-            f"selfsight.load, or pretrain --from {typed(self.path)}"
+            f"selfsight.load, or pretrain --from {shell_quoted(self.path)}"
         )
 
     def write_settings(self, content: dict[str, Any]) -> None:
@@ -215,7 +215,7 @@ class Run:
         stem = f"encoder-{name}" if name else "encoder"
         if not (self.path / CHECKPOINT).is_file():
             return encoders.load(self.path, stem=stem)
-        return encoders.load(self.path, stem=stem, remedy=again(self.path, stem))
+        return encoders.load(self.path, stem=stem, remedy=how_to_restore(self.path, stem))
 
     def save_encoder(self, encoder: Encoder, stem: str = "encoder") -> None:
         """Keep an encoder alone, ready to be loaded."""
@@ -243,8 +243,8 @@ class Run:
         path = self.path / METRICS
         if not os.path.lexists(path):
             return []
-        remedy = f"remove it (rm {typed(path)}), and the run goes on with rows from then"
-        return kept.read_rows(path, whole=("step", "samples"), remedy=remedy)
+        remedy = f"remove it (rm {shell_quoted(path)}), and the run goes on with rows from then"
+        return validation.read_rows(path, whole=("step", "samples"), remedy=remedy)
 
     def write_metrics(self, rows: list[dict[str, float]]) -> None:
         """Keep the logged steps; what a row lacks is left empty, and probes' columns come last."""
@@ -267,11 +267,11 @@ class Run:
         path = self._place_of_result(name)
         if not os.path.lexists(path):
             return None
-        return kept.read_record(path, remedy=self._without_result(name))
+        return validation.read_record(path, remedy=self._without_result(name))
 
-    def damaged_result(self, name: str, fault: str) -> kept.Damaged:
+    def damaged_result(self, name: str, fault: str) -> validation.Damaged:
         """Build the error of a result that does not say what it must."""
-        return kept.Damaged(self._place_of_result(name), fault, self._without_result(name))
+        return validation.Damaged(self._place_of_result(name), fault, self._without_result(name))
 
     def _place_of_result(self, name: str) -> Path:
         return self.path / RESULTS / f"{name}.json"
@@ -280,8 +280,8 @@ class Run:
         """Say what helps where a result is damaged."""
         anew = "measure anew"
         if name == "pretrain":
-            anew = f"let selfsight pretrain --resume {typed(self.path)} write it again"
-        return f"remove it (rm {typed(self._place_of_result(name))}) and {anew}"
+            anew = f"let selfsight pretrain --resume {shell_quoted(self.path)} write it again"
+        return f"remove it (rm {shell_quoted(self._place_of_result(name))}) and {anew}"
 
     def write_result(self, name: str, record: dict[str, Any]) -> Path:
         """Keep a measured result: -> where."""

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from selfsight.errors import SelfsightError, in_a_line
-from selfsight.system import atomic, kept
-from selfsight.system.names import told
+from selfsight.system import atomic, validation
+from selfsight.system.escaping import printable
 from selfsight.system.progress import console
 
 INSTALL = 'pip install "selfsight[track]"'
@@ -100,7 +100,7 @@ class WeightsAndBiases:
         known_as = _kept(self.place, "wandb")
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", "selfsight"),
-            name=told(self.place.name),
+            name=printable(self.place.name),
             dir=str(self.place),
             id=known_as,
             resume="allow" if known_as else None,
@@ -148,7 +148,7 @@ class MLflow:
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "selfsight")
         found = self._client.get_experiment_by_name(name)
         experiment = found.experiment_id if found else self._client.create_experiment(name)
-        begun = self._client.create_run(experiment, run_name=told(self.place.name))
+        begun = self._client.create_run(experiment, run_name=printable(self.place.name))
         self._id = begun.info.run_id
         _keep(self.place, "mlflow", self._id)
         for key, value in settings.items():
@@ -165,7 +165,7 @@ class MLflow:
     def end(self, record: Mapping[str, Any] | None) -> None:
         """Set the record as tags, and end the run."""
         for key, value in (record or {}).items():
-            self._client.set_tag(cast(str, self._id), key, told(str(value))[:LONGEST])
+            self._client.set_tag(cast(str, self._id), key, printable(str(value))[:LONGEST])
         status = "KILLED" if record is None else "FINISHED"
         self._client.set_terminated(cast(str, self._id), status)
 
@@ -229,7 +229,7 @@ class Trackers:
 
 
 def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Lay nested settings out flat; texts as `told` writes them.
+    """Lay nested settings out flat; texts as `printable` writes them.
 
     >>> flattened({"rate": 0.1, "encoder": {"name": "small", "size": None}})
     {'rate': 0.1, 'encoder.name': 'small', 'encoder.size': 'None'}
@@ -239,7 +239,7 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, Mapping):
             flat |= flattened(cast(Mapping[str, Any], value), f"{prefix}{key}.")
         else:
-            flat[prefix + key] = value if isinstance(value, int | float) else told(str(value))
+            flat[prefix + key] = value if isinstance(value, int | float) else printable(str(value))
     return flat
 
 
@@ -251,7 +251,9 @@ def _kept(run: Path, name: str) -> str | None:
 def _known(run: Path) -> dict[str, str]:
     """Read under which names trackers know the run; none where the file is damaged or not there."""
     with suppress(SelfsightError):
-        found = kept.read_record(run / TRACKS, remedy=f"remove it; {run} is then told as a new run")
+        found = validation.read_record(
+            run / TRACKS, remedy=f"remove it; {run} is then told as a new run"
+        )
         return {name: known for name, known in found.items() if isinstance(known, str)}
     return {}
 

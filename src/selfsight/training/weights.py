@@ -13,14 +13,14 @@ from torch import nn
 from selfsight import encoders
 from selfsight.data.batches import some_rows
 from selfsight.data.pictures import Pictures
-from selfsight.distributed.statistics import with_joint_statistics
+from selfsight.distributed.batch_statistics import with_joint_statistics
 from selfsight.encoders import Encoder, Recipe
 from selfsight.encoders.bounds import TooLarge, no_larger_than
-from selfsight.encoders.feeding import AS_IT_IS
+from selfsight.encoders.feed import AS_IT_IS
 from selfsight.errors import SelfsightError, UsageError
 from selfsight.settings import Pretrain
-from selfsight.system.names import typed
-from selfsight.system.presence import TIMM
+from selfsight.system.escaping import shell_quoted
+from selfsight.system.paths import TIMM
 from selfsight.tasks.cards import MIX, check_settings
 from selfsight.tasks.mix import Together
 from selfsight.tasks.table import load_task
@@ -148,7 +148,7 @@ def trained_tasks(run: Run, *, device: str = "cpu") -> dict[str, nn.Module]:
     if state is None:
         raise SelfsightError(
             f"{run.path} holds no checkpoint, so its task's head is not there; go on with "
-            f"selfsight pretrain --resume {typed(run.path)}"
+            f"selfsight pretrain --resume {shell_quoted(run.path)}"
         )
     of = Plan.of(run)
     task, _ = built(dataclasses.replace(of, start=None), state)

@@ -148,7 +148,7 @@ def fingerprint_of(images: Tensor | Canvases, extent: Tensor, labels: Tensor | N
     return digest.finished(extent, labels)
 
 
-def alike(pictures: Pictures) -> Tensor:
+def numbered_by_content(pictures: Pictures) -> Tensor:
     """Number pictures (N,) int64 so that those of the same pixels have the same number."""
     found: dict[bytes, int] = {}
     numbers = [found.setdefault(content, len(found)) for content in contents(pictures)]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from selfsight.data.pictures.canvases import Form
 from selfsight.data.pictures.files.decode import Unreadable
-from selfsight.data.pictures.room import ROOM
+from selfsight.data.pictures.memory_budget import BUDGET
 from selfsight.data.pictures.scaling import Fit, with_channels
 from selfsight.data.pictures.skipping import Failure
 from selfsight.data.source import Source
@@ -51,7 +51,7 @@ class Wanted:
     def decoded_one(self, row: int) -> Decoded:
         """Decode and scale a picture: -> (C, h, w) uint8 or uint16, or why not."""
         try:
-            with ROOM.turn():
+            with BUDGET.turn():
                 pixels = self.source.scaled(row, self.side, self.fit)
                 return with_channels(pixels, self.channels) if self.channels else pixels
         except Unreadable as error:

@@ -30,8 +30,8 @@ from selfsight.data.pictures.maps import ABOUT, IMAGES, Map, Writer, opened
 from selfsight.data.pictures.skipping import Failure, judge
 from selfsight.errors import SelfsightError
 from selfsight.system import atomic, machine
+from selfsight.system.escaping import escaped
 from selfsight.system.locks import alone, alone_if_free
-from selfsight.system.names import shown
 
 REVISION = 1  # of how a map is written: another one makes old maps useless
 UNUSED_DAYS = 30  # after which a map is taken away when another one is written
@@ -58,7 +58,7 @@ class _Keeping:
 
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
         if isinstance(error, OSError):
-            what = f"cannot keep the memory map of {shown(self.name)}"
+            what = f"cannot keep the memory map of {escaped(self.name)}"
             with atomic.blamed(self.folder, ELSEWHERE, what=what):
                 raise error
 

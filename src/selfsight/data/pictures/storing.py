@@ -102,7 +102,7 @@ def _evenly(count: int, at_most: int) -> list[int]:
     return np.unique(np.linspace(0, count - 1, min(at_most, count)).astype(int)).tolist()
 
 
-def besides(source: Source, rows: list[int]) -> tuple[str, ...]:
+def unread_contents(source: Source, rows: list[int]) -> tuple[str, ...]:
     """Say what the files of these pictures hold besides, by their headers: -> a sentence a kind."""
     looked = [rows[k] for k in _evenly(len(rows), HEADERS_SURVEYED)]
     found: dict[str, list[int]] = {}
@@ -298,7 +298,7 @@ def _described(plain: Pictures, source: Source, kept: list[int], failed: list[Fa
         origins=torch.tensor(kept),
         skipped=tuple(Skipped(title, str(reason)) for title, reason in failed),
         name=source.name,
-        notes=(*source.notes, *besides(source, kept)),
+        notes=(*source.notes, *unread_contents(source, kept)),
     )
 
 

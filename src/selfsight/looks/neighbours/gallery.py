@@ -15,7 +15,7 @@ from torch import Tensor
 from selfsight.data.pictures import Pictures, Unreadable, read, survey
 from selfsight.data.pictures.canvases import Canvases
 from selfsight.data.pictures.files.decode import LEAST_SIDE
-from selfsight.data.pictures.reading import read_aloud
+from selfsight.data.pictures.reading_progress import read_with_progress
 from selfsight.data.source import Source
 from selfsight.draws import Draws
 from selfsight.errors import SelfsightError
@@ -111,7 +111,7 @@ def read_gallery(
     Raises:
         SelfsightError: If too many cannot be read, or every one is smaller than a patch.
     """
-    pictures = read_aloud(
+    pictures = read_with_progress(
         source,
         side=cut.canvas if cut else size,
         fit="canvas" if cut else "square",

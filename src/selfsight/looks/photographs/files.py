@@ -22,7 +22,7 @@ from selfsight.data.pictures.scaling import with_channels
 from selfsight.data.source import Source, View
 from selfsight.errors import SelfsightError, UsageError
 from selfsight.system import atomic
-from selfsight.system.names import shown
+from selfsight.system.escaping import escaped
 
 PNG_EFFORT = 3  # of 9: past that, files shrink little and take several times as long
 WRITABLE = (1, 3)  # channels of the .png files
@@ -73,7 +73,7 @@ def _one_of(source: Source, row: int, data: str) -> Photograph:
     """Take one picture of some data."""
     title, own = source.title(row), source.file(row)
     name = _plain(_relative(source, row) or title)
-    return Photograph(source, row, name, shown(own) if own else f"{data}: {title}", own or data)
+    return Photograph(source, row, name, escaped(own) if own else f"{data}: {title}", own or data)
 
 
 def _relative(source: Source, row: int) -> str | None:

@@ -28,13 +28,6 @@ from PIL.WebPImagePlugin import WebPImageFile
 from torch import Tensor
 from torchvision.io import ImageReadMode  # this import also registers torch.ops.image
 
-from selfsight.data.pictures.files.deep import (
-    deep_channels,
-    deep_png,
-    deepest_value,
-    pixels_of,
-    scaled_ppm,
-)
 from selfsight.data.pictures.files.header import (
     LEAST_SIDE,
     MOST_BYTES,
@@ -48,6 +41,13 @@ from selfsight.data.pictures.files.header import (
 from selfsight.data.pictures.files.jpeg import JpegFacts, jpeg_facts
 from selfsight.data.pictures.files.orientation import orientation_said
 from selfsight.data.pictures.files.plugins import START_BYTES, opener_of, plugin_of_start
+from selfsight.data.pictures.files.sixteen_bit import (
+    deep_channels,
+    deep_png,
+    deepest_value,
+    pixels_of,
+    scaled_ppm,
+)
 from selfsight.data.pictures.files.tiff import (
     FLOAT,
     WHITE_IS_ZERO,
@@ -57,8 +57,8 @@ from selfsight.data.pictures.files.tiff import (
 )
 from selfsight.data.pictures.files.tiff import SIGNATURES as TIFF_SIGNATURES
 from selfsight.data.pictures.files.tiff_pixels import decode_tiff, silence_libtiff
-from selfsight.data.pictures.forms.samples import REMEDY, SIXTEEN_BIT, as_picture, as_samples
-from selfsight.data.pictures.room import ROOM
+from selfsight.data.pictures.forms.sample_values import REMEDY, SIXTEEN_BIT, as_picture, as_samples
+from selfsight.data.pictures.memory_budget import BUDGET
 from selfsight.errors import out_of_memory
 
 __all__ = ["LEAST_SIDE", "Header", "TooSmall", "Unreadable", "decoded", "header_of", "reasons"]
@@ -201,7 +201,7 @@ class _Weight(NamedTuple):
     def take(self, packed: int) -> None:
         """Refuse what takes too much, and wait until there is room for the rest."""
         self.check(packed)
-        ROOM.take(self.most, self.decoded, packed)
+        BUDGET.take(self.most, self.decoded, packed)
 
 
 def _weight_of_jpeg(facts: JpegFacts) -> _Weight:

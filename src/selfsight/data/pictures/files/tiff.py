@@ -13,7 +13,7 @@ from PIL import TiffTags
 
 from selfsight.data.pictures.files.header import Unreadable
 from selfsight.data.pictures.files.orientation import ORIENTATION, first_number, settled
-from selfsight.data.pictures.forms.samples import REMEDY
+from selfsight.data.pictures.forms.sample_values import REMEDY
 
 # Byte order, and whether it is a BigTIFF.
 SIGNATURES = {

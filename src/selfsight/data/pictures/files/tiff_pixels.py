@@ -21,7 +21,7 @@ from PIL import Image
 
 from selfsight.data.pictures.files.header import Unreadable, usable
 from selfsight.data.pictures.files.tiff import PREMULTIPLIED, WHITE_IS_ZERO, TiffFacts
-from selfsight.data.pictures.forms.samples import as_samples, over_white
+from selfsight.data.pictures.forms.sample_values import as_samples, over_white
 
 if TYPE_CHECKING:
     from tifffile import TiffPage

@@ -38,7 +38,7 @@ from selfsight.data.pictures.forms.part_names import (
     tested_part,
     told_of_unused,
 )
-from selfsight.data.pictures.forms.samples import REMEDY, as_picture, as_samples
+from selfsight.data.pictures.forms.sample_values import REMEDY, as_picture, as_samples
 from selfsight.data.source import Parts, Source, open_regular, same_classes, stamp_of
 from selfsight.errors import SelfsightError, in_a_line
 

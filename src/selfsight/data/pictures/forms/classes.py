@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from selfsight.errors import SelfsightError
-from selfsight.system.names import shown
+from selfsight.system.escaping import escaped
 
 MOST_GRADES = 20  # different decimals that may still be classes; more are measurements
 SHOWN = 60  # letters of a value in a sentence
@@ -135,7 +135,7 @@ def numbered_words(words: Sequence[str]) -> tuple[tuple[str, ...], Tensor]:
         found.sort(key=int)
     number = {word: k for k, word in enumerate(found)}
     numbers = torch.tensor([number[word] for word in words], dtype=torch.int64)
-    return tuple(map(shown, found)), numbers
+    return tuple(map(escaped, found)), numbers
 
 
 def _is_whole(word: str) -> bool:

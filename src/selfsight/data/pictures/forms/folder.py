@@ -19,7 +19,7 @@ from selfsight.data.pictures.forms.classes import numbered_words
 from selfsight.data.pictures.forms.part_names import TEST, TRAIN, VAL, part_of_folder, tested_part
 from selfsight.data.pictures.forms.walking import Walked
 from selfsight.data.source import EncodedSource, Parts, open_regular, same_classes, stamp_of
-from selfsight.system.names import shown
+from selfsight.system.escaping import escaped
 
 MOST_STRAY = 0.1  # share of the pictures that may lie beside class folders without being many
 NAMED = 3  # pictures or folders that a sentence names
@@ -59,7 +59,7 @@ class Folder(EncodedSource):
 
     def title(self, i: int) -> str:
         """Name picture i for messages."""
-        return shown(self.paths[i])
+        return escaped(self.paths[i])
 
     def file(self, i: int) -> str:
         """Name the file of picture i."""
@@ -136,7 +136,7 @@ def _part(root: Path, tree: _Tree, name: str, notes: tuple[str, ...]) -> Folder:
 def _unused(root: Path, tree: _Tree, used: tuple[str, str]) -> tuple[str, ...]:
     """Say which pictures are in neither part."""
     others = {name: found for name, found in tree.folders.items() if name not in used}
-    told = [f"{len(found):,} in {shown(name)}" for name, found in list(others.items())[:NAMED]]
+    told = [f"{len(found):,} in {escaped(name)}" for name, found in list(others.items())[:NAMED]]
     if more := sum(len(found) for found in list(others.values())[NAMED:]):
         told.append(f"{more:,} in other folders")
     if tree.beside:
@@ -175,7 +175,7 @@ def _labelled(root: Path, paths: Sequence[str], notes: tuple[str, ...]) -> Folde
 def _few(names: Sequence[str] | dict[str, list[str]]) -> str:
     """Name the first few."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(map(shown, list(names)[:NAMED])) + more
+    return ", ".join(map(escaped, list(names)[:NAMED])) + more
 
 
 def _like_parts(root: Path, classes: tuple[str, ...]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from selfsight.data.pictures.forms.suffixes import has_read_suffix, remedy_for, unread_suffix
-from selfsight.system.names import shown
+from selfsight.system.escaping import escaped
 
 # Folders that other programs make among pictures, in lower case: network storage (Synology, QNAP),
 # macOS, Windows, file managers, Linux, notebooks.
@@ -78,7 +78,7 @@ class LeftOut:
         if self.hidden:
             said.append(
                 f"{_files(len(self.hidden))} hidden by a name that begins with a dot, such as "
-                f"{shown(self.hidden[0])}"
+                f"{escaped(self.hidden[0])}"
             )
         if count := self.ours.total():
             said.append(f"{_files(count)} that selfsight made: {_listed(self.ours)}")
@@ -88,11 +88,13 @@ class LeftOut:
         if self.closed:
             folder, reason = next(iter(self.closed.items()))
             more = f" and {len(self.closed) - 1} more" if len(self.closed) > 1 else ""
-            said.append(f"all that lies in {shown(folder)}{more}, which cannot be opened: {reason}")
+            said.append(
+                f"all that lies in {escaped(folder)}{more}, which cannot be opened: {reason}"
+            )
         if self.links:
             said.append(
                 f"{_counted(len(self.links), 'link')} to nothing in the same tar, such as "
-                f"{shown(self.links[0])}"
+                f"{escaped(self.links[0])}"
             )
         if self.further:
             said.append(f"{_files(self.further)} beside the first of their samples")
@@ -100,7 +102,7 @@ class LeftOut:
             said.append(f"{_files(self.twice)} that another of the same name comes after")
         if self.cut:
             more = f" and {len(self.cut) - 1} more" if len(self.cut) > 1 else ""
-            where = f"{shown(self.cut[0])}{more} is damaged or cut short"
+            where = f"{escaped(self.cut[0])}{more} is damaged or cut short"
             said.append(f"what lay behind the place where {where}")
         return (*(f"left out of {self.name}: {what}" for what in said), *self.more)
 
@@ -117,4 +119,4 @@ def _listed(found: Counter[str]) -> str:
     """Name the first few."""
     names = [name for name, count in found.items() if count]
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(map(shown, names[:NAMED])) + more
+    return ", ".join(map(escaped, names[:NAMED])) + more

@@ -20,7 +20,7 @@ from typing import BinaryIO, NamedTuple
 
 from selfsight.data.pictures.files.header import Lost, Unreadable, check_memory
 from selfsight.data.pictures.forms.classes import NO_LABELS, Labels, classes_of, unusable
-from selfsight.data.pictures.forms.columns import LABELS, PATHS, SPLITS, first_of, plain
+from selfsight.data.pictures.forms.column_names import LABELS, PATHS, SPLITS, first_of, plain
 from selfsight.data.pictures.forms.part_names import (
     TRAIN,
     VAL,
@@ -32,7 +32,7 @@ from selfsight.data.pictures.forms.suffixes import is_picture_name
 from selfsight.data.pictures.forms.walking import walked
 from selfsight.data.source import EncodedSource, Parts, open_regular, same_classes, stamp_of
 from selfsight.errors import SelfsightError
-from selfsight.system.names import shown
+from selfsight.system.escaping import escaped
 
 LIST_BYTES = 8  # that a byte of a list may take in memory, as text and in rows
 TABLES = (".csv", ".tsv")  # with a header; other lists have a path a line
@@ -92,7 +92,7 @@ class Listed(EncodedSource):
 
     def title(self, i: int) -> str:
         """Name picture i for messages."""
-        return shown(self.paths[i])
+        return escaped(self.paths[i])
 
     def file(self, i: int) -> str:
         """Name the file of picture i."""
@@ -164,7 +164,7 @@ def _text(path: Path) -> str:
 def _names_a_file(root: Path, text: str) -> bool:
     """Tell whether some word with bytes that are no UTF-8 is the name of a file."""
     words = (word.strip(' "') for word in re.split(r"[,;\t\r\n]", text))
-    return any(shown(word) != word and os.path.isfile(root / word) for word in words)
+    return any(escaped(word) != word and os.path.isfile(root / word) for word in words)
 
 
 def _rows_of_txt(text: str) -> list[Row]:

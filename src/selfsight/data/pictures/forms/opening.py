@@ -14,7 +14,6 @@ from selfsight.data.pictures.forms.folder import open_pictures
 from selfsight.data.pictures.forms.idx import is_idx, is_idx_name, open_idx, open_idx_folder
 from selfsight.data.pictures.forms.left_out import is_foreign
 from selfsight.data.pictures.forms.lists import open_list
-from selfsight.data.pictures.forms.named import NAMED, open_named
 from selfsight.data.pictures.forms.parquet import ParquetTable
 from selfsight.data.pictures.forms.part_names import (
     TRAIN,
@@ -35,10 +34,11 @@ from selfsight.data.pictures.forms.shards import (
     refuse_compressed,
 )
 from selfsight.data.pictures.forms.suffixes import is_picture_name
+from selfsight.data.pictures.forms.torchvision_sets import NAMED, open_named
 from selfsight.data.pictures.forms.walking import walked
 from selfsight.data.source import Parts, Source, same_classes
 from selfsight.errors import SelfsightError
-from selfsight.system.presence import PHOTO, nothing_called
+from selfsight.system.paths import PHOTO, nothing_called
 
 SUPPORTED = (
     "a folder of pictures, a .parquet, .npz or .npy file, a .csv, .tsv or .txt list of pictures, "

@@ -27,11 +27,11 @@ from selfsight.data.pictures.forms.classes import (
     labels_or_reason,
     unusable,
 )
-from selfsight.data.pictures.forms.columns import LABELS, first_of
+from selfsight.data.pictures.forms.column_names import LABELS, first_of
 from selfsight.data.source import EncodedSource, open_regular, stamp_of, state_of
 from selfsight.errors import SelfsightError, in_a_line
 from selfsight.system import machine
-from selfsight.system.names import shown
+from selfsight.system.escaping import escaped
 
 NAMES = "class"  # the column of the classes' names, beside one of their numbers
 NOBODY_KNOWS = -1  # how Hugging Face writes the labels of a contest's test part
@@ -312,7 +312,7 @@ def _names_in(schema: pa.Schema, column: str) -> list[str]:
         names = about["info"]["features"][column]["names"]
     except (KeyError, ValueError, TypeError, RecursionError):
         return []
-    return [shown(str(name)) for name in names] if isinstance(names, list) else []
+    return [escaped(str(name)) for name in names] if isinstance(names, list) else []
 
 
 def _named_by_metadata(found: Labels, names: list[str]) -> Labels:
@@ -331,7 +331,7 @@ def _named(found: Labels, words: list[object]) -> Labels:
     """Name the classes by words (N,), where each class always has the same one of its own."""
     if found.numbers is None or not all(type(word) is str for word in words):
         return found
-    names = dict(zip(found.numbers.tolist(), map(shown, map(str, words)), strict=True))
+    names = dict(zip(found.numbers.tolist(), map(escaped, map(str, words)), strict=True))
     if len(set(names.values())) < len(found.classes):
         return found
     return found._replace(classes=tuple(names[k] for k in range(len(names))))

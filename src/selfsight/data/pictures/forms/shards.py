@@ -20,7 +20,6 @@ from selfsight.data.pictures.files.decode import Unreadable
 from selfsight.data.pictures.files.header import MOST_BYTES, Lost
 from selfsight.data.pictures.forms.classes import NO_LABELS, Labels, classes_of, labels_or_reason
 from selfsight.data.pictures.forms.left_out import LeftOut
-from selfsight.data.pictures.forms.members import Sample, read_member, samples_in
 from selfsight.data.pictures.forms.part_names import (
     TRAIN,
     VAL,
@@ -28,6 +27,7 @@ from selfsight.data.pictures.forms.part_names import (
     tested_part,
     told_of_unused,
 )
+from selfsight.data.pictures.forms.tar_samples import Sample, read_member, samples_in
 from selfsight.data.source import (
     EncodedSource,
     Parts,
@@ -38,7 +38,7 @@ from selfsight.data.source import (
     state_of,
 )
 from selfsight.errors import SelfsightError
-from selfsight.system.names import shown
+from selfsight.system.escaping import escaped
 
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 BRACES = re.compile(r"\{([^{}]*)\}")
@@ -82,7 +82,7 @@ class Shards(EncodedSource):
 
     def title(self, i: int) -> str:
         """Name picture i for messages."""
-        return shown(self._titles[i])
+        return escaped(self._titles[i])
 
     def opened(self, i: int) -> BinaryIO:
         """Open its bytes for reading."""

@@ -15,7 +15,7 @@ OWN = {
 _FOR_TIMM = ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir", "features_only")
 
 
-def for_the_class(name: str, pretrained: bool, arguments: dict[str, Any]) -> dict[str, Any]:
+def class_arguments(name: str, pretrained: bool, arguments: dict[str, Any]) -> dict[str, Any]:
     """Leave what `timm.create_model` adds for itself out of a class's keyword arguments.
 
     Args:

@@ -32,7 +32,7 @@ from selfsight.looks.embeddings import NpzFile, ParquetFile, Rows
 from selfsight.looks.figure import save_figure
 from selfsight.looks.photographs.files import listed
 from selfsight.probes.advice import command
-from selfsight.system.names import UNSHOWN, shown, told, typed
+from selfsight.system.escaping import UNSHOWN, escaped, printable, shell_quoted
 from selfsight.system.progress import answers, console
 
 LATIN = os.fsdecode(b"caf\xe9.png")  # no UTF-8
@@ -54,7 +54,7 @@ ODD = (
 
 
 def told_back(name: str) -> str:
-    """Undo what `shown` does, by the rule in its module's docstring."""
+    """Undo what `escaped` does, by the rule in its module's docstring."""
     escape = r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8})|(n)|(\\))"
 
     def one(match: re.Match[str]) -> str:
@@ -71,7 +71,7 @@ def told_back(name: str) -> str:
 
 @pytest.mark.parametrize("name", ODD)
 def test_a_shown_name_can_be_printed_and_told_back(name: str) -> None:
-    written = shown(name)
+    written = escaped(name)
 
     written.encode()  # it is text
     assert not any(character in written for character in "\n\x1b\u202e\u2028")
@@ -83,27 +83,27 @@ def test_different_names_are_shown_differently() -> None:
     letters = ["\\", "n", "x", "u", "e", "9", "0", "\n", "\udce9", "\u202e", "\x1b", "\x80"]
     names = {"".join(chance.choice(letters, size)) for size in range(1, 9) for _ in range(2000)}
 
-    assert len({shown(name) for name in names}) == len(names)
-    assert all(told_back(shown(name)) == name for name in names)
+    assert len({escaped(name) for name in names}) == len(names)
+    assert all(told_back(escaped(name)) == name for name in names)
 
 
 def test_a_usual_name_is_shown_as_it_is() -> None:
     for name in ("cat/1.png", "C:\\photos\\1.png", "na\u00efve.png", "$5.png", "a b.png"):
-        assert shown(name) == name
+        assert escaped(name) == name
 
 
 def test_a_sentence_keeps_its_own_lines() -> None:
-    assert told(f"first\n  {LATIN}\u202e") == "first\n  caf\\xe9.png\\u202e"
+    assert printable(f"first\n  {LATIN}\u202e") == "first\n  caf\\xe9.png\\u202e"
 
 
 def test_no_name_in_a_sentence_begins_a_line_of_its_own() -> None:
-    assert told("a.png\nselfsight: done\r\x07") == "a.png\\nselfsight: done\\x0d\\x07"
-    assert told("C:\\new  b") == "C:\\new  b"
+    assert printable("a.png\nselfsight: done\r\x07") == "a.png\\nselfsight: done\\x0d\\x07"
+    assert printable("C:\\new  b") == "C:\\new  b"
 
 
 def test_of_a_word_longer_than_any_path_only_the_ends_are_told() -> None:
-    assert told(f"no file {'a' * 4096}") == f"no file {'a' * 4096}"
-    assert told(f"no {'b' * 100_000} here") == (
+    assert printable(f"no file {'a' * 4096}") == f"no file {'a' * 4096}"
+    assert printable(f"no {'b' * 100_000} here") == (
         f"no {'b' * 100}[99,800 more characters]{'b' * 100} here"
     )
 
@@ -118,12 +118,15 @@ HOSTILE = "\x1b]8;;http://x\x07\x9b31m\x7f\u202e"  # a link, a colour, a rubout,
 def test_a_shell_reads_a_word_of_a_command_as_it_was(word: str, tmp_path: Path) -> None:
     line = command("probe", word)
 
-    assert told(line) == line
+    assert printable(line) == line
     read = subprocess.run(
-        ["bash", "-c", f"printf %s {typed(word)}"], capture_output=True, check=True, cwd=tmp_path
+        ["bash", "-c", f"printf %s {shell_quoted(word)}"],
+        capture_output=True,
+        check=True,
+        cwd=tmp_path,
     )
     assert os.fsdecode(read.stdout) == word
-    assert line == f"selfsight probe {typed(word)}"
+    assert line == f"selfsight probe {shell_quoted(word)}"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -280,8 +283,8 @@ def test_a_file_of_embeddings_may_have_any_name(
 ) -> None:
     path = tmp_path / os.fsdecode(b"\xe9\n$.out")
 
-    with kind(path, {"data": shown(LATIN)}) as file:
-        file.add(Rows([shown(LATIN)], None, None, None, torch.zeros(1, 2)))
+    with kind(path, {"data": escaped(LATIN)}) as file:
+        file.add(Rows([escaped(LATIN)], None, None, None, torch.zeros(1, 2)))
 
     if kind is ParquetFile:
         paths = pq.read_table(io.BytesIO(path.read_bytes())).column("path").to_pylist()
@@ -323,7 +326,7 @@ def test_results_of_photographs_keep_their_names(folder: Path) -> None:
 
     assert "new\nline/1caf\udce9" in [one.name for one in found]
     assert all(os.path.exists(one.file) for one in found)
-    assert all(shown(one.title).encode() for one in found)
+    assert all(escaped(one.title).encode() for one in found)
 
 
 @pytest.mark.slow  # trains for a few steps

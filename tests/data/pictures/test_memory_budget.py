@@ -1,4 +1,4 @@
-"""Room: what pictures take while they are decoded, one by one and all at once."""
+"""MemoryBudget: what pictures take while they are decoded, one by one and all at once."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -10,12 +10,12 @@ import tifffile
 
 from selfsight.data.pictures.files.header import LEAST_BOMB, Unreadable, check_weight
 from selfsight.data.pictures.files.tiff_pixels import check_inflated
-from selfsight.data.pictures.room import LARGE, SMALL, Room
+from selfsight.data.pictures.memory_budget import LARGE, SMALL, MemoryBudget
 
 MIB = 1 << 20
 
 
-def taken_at_once(room: Room, needed: int, packed: int, count: int = 8) -> int:
+def taken_at_once(room: MemoryBudget, needed: int, packed: int, count: int = 8) -> int:
     """Let threads take room for a picture each: -> how many had it at once."""
     there, most, lock = 0, 0, threading.Lock()
 
@@ -37,13 +37,15 @@ def taken_at_once(room: Room, needed: int, packed: int, count: int = 8) -> int:
 
 
 def test_large_pictures_are_decoded_as_many_at_once_as_there_is_room_for() -> None:
-    assert taken_at_once(Room(100 * MIB), 40 * MIB, 10 * MIB) <= 2
-    assert taken_at_once(Room(100 * MIB), 300 * MIB, 100 * MIB) == 1  # more than there ever is
-    assert taken_at_once(Room(10**12), LARGE, 1000) == 1  # of a small file: alone
+    assert taken_at_once(MemoryBudget(100 * MIB), 40 * MIB, 10 * MIB) <= 2
+    assert (
+        taken_at_once(MemoryBudget(100 * MIB), 300 * MIB, 100 * MIB) == 1
+    )  # more than there ever is
+    assert taken_at_once(MemoryBudget(10**12), LARGE, 1000) == 1  # of a small file: alone
 
 
 def test_small_pictures_do_not_wait() -> None:
-    room = Room(1)
+    room = MemoryBudget(1)
     with room.turn():
         room.take(SMALL, SMALL, SMALL)  # fills it
         with ThreadPoolExecutor(1) as pool:
@@ -51,7 +53,7 @@ def test_small_pictures_do_not_wait() -> None:
 
 
 def test_a_thread_that_has_room_is_given_more_at_once_and_gives_all_back() -> None:
-    room = Room(10 * MIB)
+    room = MemoryBudget(10 * MIB)
     for _ in range(3):
         with room.turn():
             room.take(8 * MIB, 8 * MIB, 8 * MIB)
@@ -60,7 +62,7 @@ def test_a_thread_that_has_room_is_given_more_at_once_and_gives_all_back() -> No
 
 
 def test_memory_that_runs_out_is_the_fault_of_a_large_picture_alone() -> None:
-    room = Room(2 * LARGE)
+    room = MemoryBudget(2 * LARGE)
 
     def fail(needed: int, error: Exception) -> None:
         with room.turn():

@@ -27,7 +27,7 @@ from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from selfsight.distributed.gather import added, gathered, processes
+from selfsight.distributed.gather import gathered, processes, summed
 from selfsight.encoders.encoder import batch_norms
 
 
@@ -37,7 +37,7 @@ class Joint:
     Alone, and in evaluation mode, it does what that class does.
 
     Attributes:
-        alone: Whether it asks no other process for now, see `asking_nobody`.
+        alone: Whether it asks no other process for now, see `without_exchange`.
     """
 
     alone = False
@@ -101,7 +101,7 @@ def with_joint_statistics(task: nn.Module) -> None:
 
 
 @contextmanager
-def asking_nobody(network: nn.Module) -> Generator[None]:
+def without_exchange(network: nn.Module) -> Generator[None]:
     """Let a network's normalisations take the statistics of this process's own pictures for now.
 
     For pictures that one process alone holds, or all of them the same ones; and for networks that
@@ -207,7 +207,7 @@ class _Normalised(torch.autograd.Function):
         )
         needs_input, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         if needs_input:
-            sums = added(torch.stack([of_weight, of_bias])) / count
+            sums = summed(torch.stack([of_weight, of_bias])) / count
             # What is missing is a line in h, so that normalising gives it in one pass.
             slope, level = -sums * scale * (variance + ctx.eps).rsqrt()
             into += F.batch_norm(x, mean, variance, slope, level, False, 0.0, ctx.eps)

@@ -11,8 +11,8 @@ from timm.layers.norm_act import BatchNormAct2d, FrozenBatchNormAct2d
 from torch import Tensor, nn
 
 from pair import Pair
-from selfsight.distributed import statistics
-from selfsight.distributed.statistics import own_statistics, with_joint_statistics
+from selfsight.distributed import batch_statistics
+from selfsight.distributed.batch_statistics import own_statistics, with_joint_statistics
 from selfsight.encoders.encoder import batch_norms
 
 C = 3  # channels
@@ -138,7 +138,7 @@ def test_evaluation_asks_nobody(two: Pair) -> None:
 
 def test_moments_of_one_process_are_those_by_hand() -> None:
     """Of 1, 3 and 5, 9 the means are 2 and 7, the variances over their count 1 and 4."""
-    mean, variance, count = statistics.joint_moments(torch.tensor([[1.0, 5.0], [3.0, 9.0]]))
+    mean, variance, count = batch_statistics.joint_moments(torch.tensor([[1.0, 5.0], [3.0, 9.0]]))
 
     assert mean.tolist() == [2.0, 7.0]
     assert variance.tolist() == [1.0, 4.0]
@@ -188,7 +188,10 @@ def test_frozen_statistics_are_left_alone() -> None:
 
     with_joint_statistics(network)
 
-    assert [type(part) for part in network] == [FrozenBatchNormAct2d, statistics.JointBatchNorm2d]
+    assert [type(part) for part in network] == [
+        FrozenBatchNormAct2d,
+        batch_statistics.JointBatchNorm2d,
+    ]
     assert own_statistics(network) == []
 
 

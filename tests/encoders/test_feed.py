@@ -8,7 +8,7 @@ import torch
 
 from selfsight.encoders import Encoder, Feed, Recipe, build, fed
 from selfsight.encoders.cielab import grey, lightness
-from selfsight.encoders.feeding import colors_projected, gradients, standardised
+from selfsight.encoders.feed import colors_projected, gradients, standardised
 from selfsight.errors import UsageError
 
 

@@ -5,9 +5,9 @@ those that turn the direction of writing would break a sentence, a table, a Parq
 the terminal shows; they are written as `\xe9` (a byte), `\n` or `\u202e`. Backslashes are doubled
 in names that have such, so that different names stay different and each can be told again.
 
-All that is shown or printed goes through here: a sentence through `told` (every console of
-`progress`, what the command says of an error, what libraries remark), a name through `shown` where
-it must be told from others, a word of a command through `typed`.
+Everything that is shown or printed goes through here: sentences through `printable` (every console
+of `progress`, error messages, remarks of libraries), names that must stay distinct through
+`escaped`, words of a command through `shell_quoted`.
 """
 
 import re
@@ -24,14 +24,14 @@ OWN_BREAK = re.compile(r"\n(?=  )")  # of a sentence, not of a name in it
 ESCAPE = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}|n|\\)")
 
 
-def shown(name: str) -> str:
+def escaped(name: str) -> str:
     r"""Write a name so that it can be shown and written anywhere.
 
-    >>> shown("cat/1.png")
+    >>> escaped("cat/1.png")
     'cat/1.png'
-    >>> print(shown(b"caf\xe9\n.png".decode("utf-8", "surrogateescape")))
+    >>> print(escaped(b"caf\xe9\n.png".decode("utf-8", "surrogateescape")))
     caf\xe9\n.png
-    >>> print(shown("C:\\photos"), shown("C:\\new"), shown("a\\b\n"))
+    >>> print(escaped("C:\\photos"), escaped("C:\\new"), escaped("a\\b\n"))
     C:\photos C:\\new a\\b\n
     """
     if name.isascii() and name.isprintable() and "\\" not in name:
@@ -41,14 +41,14 @@ def shown(name: str) -> str:
     return "".join(map(_escaped, name))
 
 
-def told(text: str) -> str:
+def printable(text: str) -> str:
     r"""Write a sentence so that it can be shown anywhere.
 
     Its own line breaks, which two spaces follow, stay; any other is one of a name or a message in
     it, and is written out, so that no name begins a line that seems to be ours. Of a word that is
     longer than any path, only the ends stay.
 
-    >>> print(told("left out:\n  a.png\nselfsight: done"))
+    >>> print(printable("left out:\n  a.png\nselfsight: done"))
     left out:
       a.png\nselfsight: done
     """
@@ -64,12 +64,12 @@ def _cut(word: re.Match[str]) -> str:
     return f"{word[0][:ENDS]}[{left_out:,} more characters]{word[0][-ENDS:]}"
 
 
-def typed(word: object) -> str:
+def shell_quoted(word: object) -> str:
     r"""Write a word of a command so that a shell reads it as meant, and a terminal shows it.
 
     What cannot be shown is spelt byte by byte, as bash, zsh and the shells of POSIX 2024 read it.
 
-    >>> print(typed("a.png"), typed("my photos"), typed("$(rm x)"), typed("a\x1b[1m'b"))
+    >>> print(*map(shell_quoted, ("a.png", "my photos", "$(rm x)", "a\x1b[1m'b")))
     a.png 'my photos' '$(rm x)' $'a\x1b[1m\'b'
     """
     text = str(word)

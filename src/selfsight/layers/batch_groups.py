@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from selfsight.distributed.gather import added, processes
+from selfsight.distributed.gather import processes, summed
 from selfsight.encoders.encoder import batch_norms
 
 _torch = cast(Any, torch)  # whose operations on many small tensors at once have no public names
@@ -57,7 +57,7 @@ def share_statistics(*networks: nn.Module) -> None:
     running = [values for network in networks for values in running_statistics(network)]
     if not running:
         return
-    joint = added(torch.cat([values.flatten() for values in running])) / processes()
+    joint = summed(torch.cat([values.flatten() for values in running])) / processes()
     parts = joint.split([values.numel() for values in running])
     _torch._foreach_copy_(running, list(parts))
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from selfsight.layers.groups import in_groups, running_statistics
+from selfsight.layers.batch_groups import in_groups, running_statistics
 
 
 def network(momentum: float = 0.1) -> nn.Sequential:

@@ -1,8 +1,8 @@
-"""Room: how much memory pictures may take while they are decoded, one by one and all at once.
+"""Memory budget: how much memory pictures may take while they are decoded.
 
-Threads decode as many pictures as there are cores. Of small ones that is nothing; large ones wait
-until there is room, and what unpacks to far more than its file is decoded alone. So a folder of
-huge pictures takes longer, and not all of the memory.
+One thread a core decodes pictures. Small pictures are not counted; large ones wait until there is
+room, and one that unpacks to far more than its file is decoded alone. So a folder of huge pictures
+takes longer but does not use up the memory.
 """
 
 import threading
@@ -19,7 +19,7 @@ SMALL = 4 << 20  # bytes that are not counted: of these every core may have some
 LARGE = 64 << 20  # bytes past which memory that runs out is the picture's fault
 
 
-class Room:
+class MemoryBudget:
     """What pictures that are being decoded take together.
 
     Args:
@@ -85,4 +85,4 @@ class Room:
         self._mine.taken = mine + needed
 
 
-ROOM = Room()
+BUDGET = MemoryBudget()

@@ -8,7 +8,7 @@ from torch import Tensor
 from selfsight.errors import SelfsightError
 
 
-def refuse_unsound(values: Mapping[str, Tensor], owner: str) -> None:
+def refuse_non_finite(values: Mapping[str, Tensor], owner: str) -> None:
     """Refuse weights or statistics that are NaN or infinite.
 
     Args:
@@ -18,7 +18,7 @@ def refuse_unsound(values: Mapping[str, Tensor], owner: str) -> None:
     Raises:
         SelfsightError: With the name of the first that is not finite.
     """
-    if name := unsound(values):
+    if name := first_non_finite(values):
         raise SelfsightError(
             f"{owner} must be finite numbers, and {name} holds NaN or infinity; the network has "
             "diverged or its file is of something else. Take an earlier one, or train again at a "
@@ -26,7 +26,7 @@ def refuse_unsound(values: Mapping[str, Tensor], owner: str) -> None:
         )
 
 
-def refuse_unsound_features(layers: Mapping[str, Tensor]) -> None:
+def refuse_non_finite_features(layers: Mapping[str, Tensor]) -> None:
     """Refuse features that are NaN or infinite.
 
     Args:
@@ -35,14 +35,14 @@ def refuse_unsound_features(layers: Mapping[str, Tensor]) -> None:
     Raises:
         SelfsightError: With the name of the first layer that is not finite.
     """
-    if name := unsound(layers):
+    if name := first_non_finite(layers):
         raise SelfsightError(
             f"features must be finite, got infinity or NaN in layer {name}; the network has "
             "diverged, so train again at a lower rate or in float32"
         )
 
 
-def unsound(values: Mapping[str, Tensor]) -> str | None:
+def first_non_finite(values: Mapping[str, Tensor]) -> str | None:
     """Find the first of several tensors that is not finite: -> its name, None if all are.
 
     A sum is finite only if all its terms are, and costs a pass without memory; a GPU is waited for

@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import ColorJitter as Theirs
 from torchvision.transforms.v2 import functional as reference
 
 from selfsight.augment import ColorJitter, jitter_colors
-from selfsight.augment.ordered import greyed, one_after_another
+from selfsight.augment.color_sequence import greyed, one_after_another
 from selfsight.data.pictures.batch import Images
 from selfsight.draws import Draws
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from selfsight.data.pictures import Header
-from selfsight.data.pictures.reading import read_aloud
+from selfsight.data.pictures.reading_progress import read_with_progress
 from selfsight.data.pictures.storing import read
 from selfsight.data.source import Source
 
@@ -63,7 +63,7 @@ def test_notes_are_said_once_however_often_the_pictures_are_read(
     source = Stacks("read twice")
 
     for rows in ([0, 1], [2, 3]):
-        read_aloud(source.subset(torch.tensor(rows)), side=16, listed_in="nowhere")
+        read_with_progress(source.subset(torch.tensor(rows)), side=16, listed_in="nowhere")
 
     said, printed = capfd.readouterr().err.splitlines(), "read twice lies on a shelf"
     assert said.count(printed) == 1

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from selfsight.errors import SelfsightError
-from selfsight.system.names import told
+from selfsight.system.escaping import printable
 
 MOST_BYTES = 256 << 20  # of a text: far more than the longest list of skipped pictures takes
 MOST = 2**63  # whole numbers from here on are none of ours
@@ -42,7 +42,7 @@ class Damaged(SelfsightError):
 
     def __init__(self, path: Path, fault: str, remedy: str) -> None:
         super().__init__(
-            told(f"{path} is damaged or was not written by selfsight: {fault}; {remedy}")
+            printable(f"{path} is damaged or was not written by selfsight: {fault}; {remedy}")
         )
         self.path, self.fault, self.remedy = path, fault, remedy
 
@@ -67,7 +67,7 @@ def read_text(path: Path, *, remedy: str) -> str:
         raise Damaged(path, f"it must be UTF-8, and is not at byte {error.start}", remedy) from None
     except OSError as error:
         raise SelfsightError(
-            told(f"{path} could not be read: {error.strerror or error}")
+            printable(f"{path} could not be read: {error.strerror or error}")
         ) from error
 
 
@@ -240,6 +240,6 @@ def check_within(name: str, value: float | None, least: float, most: float) -> N
 def shortened(value: Any) -> str:
     """Spell a value that was found, at most a few words of it."""
     try:
-        return told(_SHORT.repr(value))
+        return printable(_SHORT.repr(value))
     except ValueError:  # Python spells no whole number of thousands of digits
         return "a very long number"

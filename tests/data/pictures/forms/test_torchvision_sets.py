@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from selfsight.data.pictures import open_data
-from selfsight.data.pictures.forms.named import NAMED, open_named
+from selfsight.data.pictures.forms.torchvision_sets import NAMED, open_named
 from selfsight.errors import SelfsightError
 
 DOWNLOADED = "MNIST/raw"
@@ -142,9 +142,9 @@ def test_the_table_fits_the_installed_torchvision(name: str) -> None:
 
 
 def test_the_module_lists_the_table() -> None:
-    from selfsight.data.pictures.forms import named
+    from selfsight.data.pictures.forms import torchvision_sets
 
-    assert [name for name in NAMED if f"`{name}`" not in (named.__doc__ or "")] == []
+    assert [name for name in NAMED if f"`{name}`" not in (torchvision_sets.__doc__ or "")] == []
 
 
 class Held:

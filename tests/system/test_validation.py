@@ -17,7 +17,7 @@ import selfsight
 from selfsight import encoders
 from selfsight.errors import SelfsightError
 from selfsight.probes.network import named_network
-from selfsight.system import kept
+from selfsight.system import validation
 from selfsight.training import checkpoint
 from selfsight.training.loop import Training
 from selfsight.training.plan import Plan
@@ -583,7 +583,7 @@ def test_a_value_that_is_shown_is_short_and_has_no_control_characters(tmp_path: 
     path = tmp_path / "x.json"
     path.write_text(json.dumps(["\x1b[31m" * 1000]))
 
-    with pytest.raises(kept.Damaged) as caught:
-        kept.read_record(path, remedy="remove it")
+    with pytest.raises(validation.Damaged) as caught:
+        validation.read_record(path, remedy="remove it")
     assert len(str(caught.value)) < 400
     assert "\x1b" not in str(caught.value)

@@ -10,7 +10,7 @@ from dataclasses import fields
 from typing import Any
 
 from selfsight.errors import SelfsightError
-from selfsight.system.names import shown
+from selfsight.system.escaping import escaped
 
 SETTINGS = "settings.json"  # what makes a directory a run
 ENCODER_FILE = ".safetensors"
@@ -127,7 +127,7 @@ def nothing_called(name: str) -> str:
     close = difflib.get_close_matches(name, [*EMBEDDED_NAMES, *FETCHED_NAMES], n=3, cutoff=0.6)
     hint = f" Did you mean {' or '.join(close)}?" if close else ""
     return (
-        f"there is no file or folder '{shown(name)}', and no data of that name; "
+        f"there is no file or folder '{escaped(name)}', and no data of that name; "
         f"embedded: {', '.join(sorted(EMBEDDED_NAMES))}; fetched by torchvision: "
         f"{', '.join(sorted(FETCHED_NAMES))}.{hint} Give one of these, or a path; "
         "`selfsight datasets` lists what it may be of"

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from selfsight.layers.shares import entropy
+from selfsight.layers.entropy import entropy
 
 
 def test_equal_shares_cost_log_k() -> None:

@@ -14,7 +14,7 @@ from selfsight.system.progress import Bar, console
 MOST_WAITING = 0.05  # share of a training's time that waiting for data may take unremarked
 
 
-def read_aloud(
+def read_with_progress(
     source: Source,
     *,
     side: int,
@@ -86,7 +86,7 @@ def say_unlabelled(*sources: Source | None) -> None:
             say_once(f"labels are left out: {source.unlabelled}")
 
 
-def told_of_waiting(pictures: Pictures, share: float) -> str | None:
+def advice_on_waiting(pictures: Pictures, share: float) -> str | None:
     """Say what held a training up, and what to change, if it waited for data.
 
     Args:

@@ -9,7 +9,7 @@ import pytest
 
 from selfsight.cli import main
 from selfsight.data.pictures import EMBEDDED, NAMED
-from selfsight.system.presence import EMBEDDED_NAMES, FETCHED_NAMES
+from selfsight.system.paths import EMBEDDED_NAMES, FETCHED_NAMES
 
 HEAVY = ("torch", "numpy", "timm", "lightning_fabric", "matplotlib", "sklearn", "rich")
 ALL_AT_ONCE = """

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from selfsight.data.pictures.files.header import Unreadable
-from selfsight.data.pictures.forms.samples import as_samples, over_white
+from selfsight.data.pictures.forms.sample_values import as_samples, over_white
 
 
 @pytest.mark.parametrize("kind", ["f2", "f4", "f8", ">f4"])

@@ -16,7 +16,7 @@ from PIL.ImageFile import ImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.PpmImagePlugin import PpmImageFile
 
-from selfsight.data.pictures.forms.samples import SIXTEEN_BIT, over_white, strips
+from selfsight.data.pictures.forms.sample_values import SIXTEEN_BIT, over_white, strips
 
 # Pillow's name of the rows' layout -> channels, with opacity.
 DEEP_LAYOUTS = {"LA;16B": 2, "RGB;16B": 3, "RGBA;16B": 4}
