@@ -17,7 +17,7 @@ of mean, variance and count. The gradients of w and b are sums over the process'
 training adds those up.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -83,7 +83,7 @@ JOINT: dict[type[nn.Module], type[nn.Module]] = {
 }
 
 
-def with_joint_statistics(task: nn.Module) -> None:
+def with_joint_statistics(task: nn.Module, *, but: Iterable[nn.Module] = ()) -> None:
     """Let a task's batch normalisations take the statistics of all processes' pictures.
 
     They stay the objects they are, and only their class changes: weights, running statistics, names
@@ -91,10 +91,10 @@ def with_joint_statistics(task: nn.Module) -> None:
     are no `_BatchNorm`; classes that part a batch on purpose keep to that.
 
     Args:
-        task: One whose attribute `joint_statistics` is False is left as it is. Of several that
-            share a network the shyest decides for what they share.
+        task: Whose normalisations change.
+        but: Parts of it whose normalisations are left as they are, also where others share them.
     """
-    left = {id(norm) for part in _shy(task) for norm in batch_norms(part)}
+    left = {id(norm) for part in but for norm in batch_norms(part)}
     for norm in batch_norms(task):
         if id(norm) not in left and type(norm) in JOINT:
             cast(Any, norm).__class__ = JOINT[type(norm)]
@@ -120,11 +120,6 @@ def without_exchange(network: nn.Module) -> Generator[None]:
 def own_statistics(task: nn.Module) -> list[nn.Module]:
     """List the normalisations whose statistics are of each process's own pictures."""
     return [norm for norm in batch_norms(task) if not isinstance(norm, Joint)]
-
-
-def _shy(task: nn.Module) -> list[nn.Module]:
-    """List what of a task, or of several, wants statistics of each process's own."""
-    return [part for part in task.modules() if not getattr(part, "joint_statistics", True)]
 
 
 def _normalised(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
