@@ -27,7 +27,7 @@ from torch import Tensor
 from selfsight.data.samples import Samples
 from selfsight.draws import Draws
 from selfsight.errors import SelfsightError, UsageError
-from selfsight.probes.features import MOST, Network, pooled, stream_maps
+from selfsight.probes.features import MOST, LayeredNetwork, pooled, stream_maps
 from selfsight.probes.knn import NearestNeighbours
 from selfsight.probes.linear import LinearProbe
 from selfsight.probes.probe import Probe
@@ -230,7 +230,7 @@ def _labels_of(part: Samples, role: str) -> Tensor:
 
 
 def _fit(
-    network: Network, train: Samples, plan: _Plan, stage: _Stage, step: Callable[[int], None]
+    network: LayeredNetwork, train: Samples, plan: _Plan, stage: _Stage, step: Callable[[int], None]
 ) -> dict[str, list[Probe]]:
     """Feed every draw's probe of every layer from one pass, then solve: -> R probes a layer."""
     labels = _labels_of(train, "training")
@@ -261,7 +261,7 @@ def _fit(
 
 
 def _answer(
-    network: Network,
+    network: LayeredNetwork,
     test: Samples,
     probes: Mapping[str, list[Probe]],
     stage: _Stage,
@@ -342,7 +342,7 @@ class _Folds:
 
 
 def _in_folds(
-    network: Network,
+    network: LayeredNetwork,
     pictures: Samples,
     plan: _Folds,
     stage: _Stage,
@@ -392,7 +392,7 @@ def _in_folds(
 
 
 def measure_one(
-    network: Network,
+    network: LayeredNetwork,
     train: Samples,
     test: Samples,
     *,
@@ -449,7 +449,7 @@ def measure_one(
 
 
 def measure(
-    networks: Mapping[str, Network],
+    networks: Mapping[str, LayeredNetwork],
     train: Samples,
     test: Samples,
     *,
