@@ -26,7 +26,7 @@ import selfsight
 from selfsight.data.pictures import Pictures, open_data, read
 from selfsight.data.splitting import split
 from selfsight.encoders import Recipe, build
-from selfsight.probes.baseline import untrained_encoder
+from selfsight.probes.baseline import calibrating, untrained_encoder
 from selfsight.probes.features import LayeredNetwork
 from selfsight.probes.measure import Answers, Kind, measure_one
 from selfsight.probes.sampling import choose_labelled
@@ -129,7 +129,7 @@ def measured(name: str, folder: Path, asked: argparse.Namespace) -> Iterator[dic
     found: dict[str, list[tuple[Tensor, Tensor]]] = {}
     for seed in range(asked.seeds):
         networks = {
-            "untrained": cast(LayeredNetwork, untrained_encoder(recipe, seed, train.images))
+            "untrained": cast(LayeredNetwork, untrained_encoder(recipe, seed, calibrating(train)))
         }
         if asked.trained:
             data, size = str(folder / name), SIZES[name]

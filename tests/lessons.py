@@ -36,9 +36,9 @@ import torch
 import selfsight
 from selfsight.data.pictures import open_data, read
 from selfsight.data.pictures.source import PictureSource
-from selfsight.probes.baseline import kept_answers, untrained_encoder
+from selfsight.probes.baseline import calibrating, kept_answers, untrained_encoder
 from selfsight.probes.measure import measure_one
-from selfsight.probes.network import named_network
+from selfsight.probes.network import picture_network
 from selfsight.probes.sampling import choose_labelled
 from selfsight.system.locks import alone
 from selfsight.tasks.table import TASKS, Lesson
@@ -157,7 +157,7 @@ class Gain(NamedTuple):
 
 def gained(run: Run, data: Path) -> Gain:
     """Probe a run and the network it began as on the labelled pictures of its lesson."""
-    network, parts = named_network(str(run.path), device="cpu"), open_data(str(data))
+    network, parts = picture_network(str(run.path), device="cpu"), open_data(str(data))
     recipe = network.encoder.recipe
     assert parts.test is not None  # every lesson's data has a test part
     train, test = (
@@ -171,7 +171,7 @@ def gained(run: Run, data: Path) -> Gain:
         train,
         test,
         lambda: measure_one(
-            untrained_encoder(recipe, network.seed, train.images), train, test, draws=1
+            untrained_encoder(recipe, network.seed, calibrating(train)), train, test, draws=1
         ),
     )
     before, after = ((answers.own[0] == test.labels).double() for answers in (began, trained))

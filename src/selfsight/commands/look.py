@@ -25,8 +25,8 @@ from selfsight.probes.overlap import same_data
 from selfsight.settings import Look
 from selfsight.system import atomic, machine
 from selfsight.system.progress import answers, console
+from selfsight.training.draft import needs_of
 from selfsight.training.plan import Plan
-from selfsight.training.prepare import needs_of
 from selfsight.training.run import OUT, PICTURES, Run
 from selfsight.training.weights import trained_tasks
 

@@ -217,8 +217,8 @@ def _resumed(run: Run, processes: Processes, place: str | None) -> Run:
     if known != of.fingerprint:
         raise SelfsightError(
             f"{of.data_found} holds other {of.modality.unit} than when {run.path} began, so it "
-            f"cannot go on as it was. If its own lie elsewhere now, {NAME_IT}; or start a new run from its "
-            f"weights with --from {shell_quoted(run.path)}"
+            f"cannot go on as it was. If its own lie elsewhere now, {NAME_IT}; or start a new run "
+            f"from its weights with --from {shell_quoted(run.path)}"
         )
     now = place_of(of.data_found)
     if processes.leads and now != kept["plan"].get("data_place"):

@@ -209,7 +209,7 @@ def _labelled(kind: Kind, settings: Probe, network: NamedNetwork, exam: _Exam) -
     train, test = exam.train, exam.test
 
     def answers(title: str, asked: LayeredNetwork) -> Answers:
-        with Bar(title, len(train) + len(test)) as bar:
+        with Bar(title, len(train) + len(test), unit=network.modality.unit) as bar:
             return measure_one(
                 asked,
                 train,

@@ -35,7 +35,7 @@ class LayeredNetwork(Protocol):
         """Names of the layers, input to output."""
         ...
 
-    def layers(self, inputs: Tensor) -> dict[str, Tensor]:
+    def layers(self, inputs: Tensor, /) -> dict[str, Tensor]:
         """Map samples (B, ...) to each layer's map (B, C, h, w)."""
         ...
 
