@@ -1,4 +1,4 @@
-"""Dictionary: the baseline is fitted once, to the pictures alone, and kept."""
+"""Patch baseline: the baseline is fitted once, to the pictures alone, and kept."""
 
 import dataclasses
 from pathlib import Path

@@ -25,7 +25,7 @@ from selfsight.encoders import Encoder
 from selfsight.errors import SelfsightError
 from selfsight.looks import draw_filters, draw_neighbours, nearest, shared_class
 from selfsight.modalities.pictures import of_picture_plan, of_pictures
-from selfsight.probes.baseline import calibrating, final_features, untrained_encoder
+from selfsight.probes.untrained import calibrating, final_features, untrained_encoder
 from selfsight.settings import Demo
 from selfsight.system import atomic
 from selfsight.system.progress import answers, console

@@ -21,7 +21,14 @@ from selfsight.data.source import Parts, Source, labels_of, require_same_classes
 from selfsight.data.splitting import FOLDS, folds_of, split
 from selfsight.errors import SelfsightError
 from selfsight.probes import advice
-from selfsight.probes.baseline import (
+from selfsight.probes.features import LayeredNetwork
+from selfsight.probes.measure import Answers, Kind, measure
+from selfsight.probes.network import NamedNetwork
+from selfsight.probes.overlap import in_both, seen_before, told_of_alike, told_of_both, told_of_seen
+from selfsight.probes.record import result_record
+from selfsight.probes.references import NoReference, Reference
+from selfsight.probes.table import loaded
+from selfsight.probes.untrained import (
     CALIBRATED_ON,
     calibrating,
     final_features,
@@ -29,13 +36,6 @@ from selfsight.probes.baseline import (
     untrained_encoder,
     untrained_seeds,
 )
-from selfsight.probes.features import LayeredNetwork
-from selfsight.probes.measure import Answers, Kind, measure_one
-from selfsight.probes.network import NamedNetwork
-from selfsight.probes.overlap import in_both, seen_before, told_of_alike, told_of_both, told_of_seen
-from selfsight.probes.record import result_record
-from selfsight.probes.references import NoReference, Reference
-from selfsight.probes.table import loaded
 from selfsight.probes.verdict import Shape, Solved, in_percent, judge_unlabelled
 from selfsight.settings import Probe
 from selfsight.system import machine
@@ -210,7 +210,7 @@ def _labelled(kind: Kind, settings: Probe, network: NamedNetwork, exam: _Exam) -
 
     def answers(title: str, asked: LayeredNetwork) -> Answers:
         with Bar(title, len(train) + len(test), unit=network.modality.unit) as bar:
-            return measure_one(
+            return measure(
                 asked,
                 train,
                 test,
@@ -220,7 +220,7 @@ def _labelled(kind: Kind, settings: Probe, network: NamedNetwork, exam: _Exam) -
                 seed=settings.seed,
                 device=network.device,
                 folds=exam.folds,
-                progress=lambda _, done, total: bar(done, total=total),
+                progress=lambda done, total: bar(done, total=total),
             )
 
     described = {

@@ -29,8 +29,9 @@ def opened_origin(of: Plan, run: Path, remedy: str = "name it as DATA") -> Parts
     if of.imprint is not None and imprint_of(parts.train) != of.imprint:
         unit = of.modality.unit
         raise SelfsightError(
-            f"the {unit} in {of.data_found} are not those that {run} was trained on: some were added, "
-            f"taken away or changed, or others lie there. To ask about the {unit} there are, name {of.data_found} as DATA; if the run's own lie elsewhere now, {remedy}"
+            f"the {unit} in {of.data_found} are not those that {run} was trained on: some were "
+            f"added, taken away or changed, or others lie there. To ask about the {unit} there "
+            f"are, name {of.data_found} as DATA; if the run's own lie elsewhere now, {remedy}"
         )
     return parts
 
