@@ -22,10 +22,10 @@ from selfsight.data.pictures import Pictures, open_data, read
 from selfsight.data.pictures.batch import Images
 from selfsight.distributed.engine import Engine, resolve_device
 from selfsight.encoders import Encoder, build
-from selfsight.probes.baseline import untrained_encoder
-from selfsight.probes.measure import Answers, measure_one
+from selfsight.probes.measure import Answers, measure
+from selfsight.probes.untrained import calibrating, untrained_encoder
 from selfsight.tasks.rotation import Rotation
-from selfsight.training.plan import parameter_groups, rate_factor
+from selfsight.training.optimizer import parameter_groups, rate_factor
 
 SIZE, BATCH, LABELS, SEED = 32, 64, 5000, 0
 
@@ -123,13 +123,13 @@ def main() -> None:
     test = read(parts.test, side=SIZE, limit=5_000)
 
     def probed(encoder: Encoder) -> float:
-        answers = measure_one(encoder, train, test, labels=LABELS, draws=1, device=device)
+        answers = measure(encoder, train, test, labels=LABELS, draws=1, device=device)
         return accuracy(answers, test)
 
     rows: list[dict[str, Any]] = []
     for name in names:
         encoder, seconds = trained(CANDIDATES[name], train, steps, device)
-        fresh = untrained_encoder(encoder.recipe, SEED, train.images, device=device)
+        fresh = untrained_encoder(encoder.recipe, SEED, calibrating(train), device=device)
         before, after = probed(fresh), probed(encoder)
         weights = sum(p.numel() for p in encoder.parameters())
         rows.append(

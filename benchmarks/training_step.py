@@ -22,10 +22,11 @@ from selfsight.data.pictures.batch import Images
 from selfsight.data.pictures.collection import Pictures
 from selfsight.distributed.engine import Engine, Precision, resolve_device
 from selfsight.encoders import build
+from selfsight.modalities.pictures import side_of_canvas
 from selfsight.tasks.base import Facts, Needs, Score, Task
 from selfsight.tasks.cards import settings_of
 from selfsight.tasks.table import TASKS, load_task, make_task
-from selfsight.training.plan import parameter_groups, side_of_canvas
+from selfsight.training.optimizer import parameter_groups
 
 BATCH, CLASSES = 64, 10
 STORED = 2048  # pictures

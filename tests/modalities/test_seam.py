@@ -89,7 +89,7 @@ def test_flags_of_another_modality_are_refused() -> None:
 
 
 def test_tasks_of_two_modalities_share_no_encoder(data: str) -> None:
-    with pytest.raises(UsageError, match="learn from the same; direction from signals and rot"):
+    with pytest.raises(UsageError, match="learn from the same; rotation from pictures and direc"):
         selfsight.pretrain(data, ("direction", "rotation"))
 
 

@@ -19,7 +19,7 @@ from selfsight.distributed.engine import resolve_device
 from selfsight.errors import SelfsightError, UsageError, unknown_name
 from selfsight.looks.neighbours.invariance import is_coloured
 from selfsight.looks.photographs.applications import Application, Request
-from selfsight.looks.photographs.files import (
+from selfsight.looks.photographs.photograph import (
     WRITABLE,
     Photograph,
     check_places,
@@ -30,6 +30,7 @@ from selfsight.looks.photographs.files import (
     write_png,
 )
 from selfsight.looks.photographs.side_by_side import draw_side_by_side
+from selfsight.modalities.pictures import of_picture_plan
 from selfsight.settings import Apply
 from selfsight.system import atomic, machine
 from selfsight.system.progress import Bar, answers, console
@@ -153,15 +154,16 @@ def _job(settings: Apply) -> Job:
             f"{name} needs the hole: --box LEFT,TOP,WIDTH,HEIGHT in pixels, or --mask FILE, a "
             "picture that is white where the hole is"
         )
-    if of.channels not in WRITABLE:
+    channels = of_picture_plan(of.sample).channels
+    if channels not in WRITABLE:
         raise SelfsightError(
-            f"{settings.run} takes pictures of {of.channels} channels, which no .png file holds; "
-            "only runs on pictures of 1 or 3 channels can be applied"
+            f"{settings.run} takes pictures of {channels} channels, which no .png file holds; only "
+            "runs on pictures of 1 or 3 channels can be applied"
         )
     device = resolve_device(settings.device)
     mask = None if settings.mask is None else read_mask(settings.mask)
     task = trained_tasks(run, device=device)[name]
-    return Job(name, task, application, of.channels, device, settings, mask)
+    return Job(name, task, application, channels, device, settings, mask)
 
 
 def applied_tasks() -> dict[str, Application]:

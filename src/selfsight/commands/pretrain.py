@@ -25,8 +25,8 @@ from selfsight.errors import SelfsightError, Stopped
 from selfsight.modalities.base import LINEAR, Reading
 from selfsight.modalities.table import modality_of
 from selfsight.probes import advice
-from selfsight.probes.baseline import CALIBRATED_ON, final_features, untrained_encoder
-from selfsight.probes.periodic import LABELS, TESTED, CurveProbe, few
+from selfsight.probes.periodic import LABELS, TESTED, PeriodicProbe, few
+from selfsight.probes.untrained import CALIBRATED_ON, final_features, untrained_encoder
 from selfsight.probes.verdict import Shape, Solved, judge_unlabelled
 from selfsight.settings import Pretrain
 from selfsight.system import machine
@@ -171,7 +171,7 @@ def _labelled(parts: Parts[Any]) -> tuple[Source, Source]:
     return few(train, LABELS), few(test, TESTED)
 
 
-def _curve_probe(run: Path, begun: Prepared) -> CurveProbe | None:
+def _curve_probe(run: Path, begun: Prepared) -> PeriodicProbe | None:
     """Read what `--probe-every` probes with, in the first process."""
     of = begun.plan
     if of.probe_every is None or not begun.processes.leads:
@@ -180,7 +180,7 @@ def _curve_probe(run: Path, begun: Prepared) -> CurveProbe | None:
         of.modality.read_frozen(part, of.sample, begun.task.encoder, SETTINGS)
         for part in _labelled(parts_of(of, run, NAME_IT))
     )
-    return CurveProbe(train, test, device=begun.processes.placed(of.device))
+    return PeriodicProbe(train, test, device=begun.processes.placed(of.device))
 
 
 def _resumed(run: Run, processes: Processes, place: str | None) -> Run:
@@ -217,8 +217,8 @@ def _resumed(run: Run, processes: Processes, place: str | None) -> Run:
     if known != of.fingerprint:
         raise SelfsightError(
             f"{of.data_found} holds other {of.modality.unit} than when {run.path} began, so it "
-            f"cannot go on as it was. If its own lie elsewhere now, {NAME_IT}; or start a new run from its "
-            f"weights with --from {shell_quoted(run.path)}"
+            f"cannot go on as it was. If its own lie elsewhere now, {NAME_IT}; or start a new run "
+            f"from its weights with --from {shell_quoted(run.path)}"
         )
     now = place_of(of.data_found)
     if processes.leads and now != kept["plan"].get("data_place"):
@@ -349,7 +349,7 @@ def _concluded(
 
     The record comes last: a run that has it is finished, and is left as it is.
     """
-    if isinstance(training.probe, CurveProbe):
+    if isinstance(training.probe, PeriodicProbe):
         _draw_curve(run, training.rows, training.probe.chance)
     run.write_result("pretrain", record)
     console().print(f"{record['verdict']}: {' '.join(record['reasons'])}")

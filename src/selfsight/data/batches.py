@@ -96,6 +96,17 @@ def some_rows(count: int, most: int) -> Tensor:
     return Draws(0, 0, torch.arange(count)).order("some rows")[:most]
 
 
+def chosen_rows(count: int, limit: int | None) -> Tensor:
+    """Choose rows, sorted: all, or `limit` of them drawn with a fixed seed.
+
+    Not the first ones: pictures lie sorted by class.
+    """
+    every = torch.arange(count)
+    if limit is None or limit >= count:
+        return every
+    return Draws(0, 0, every).order("limit")[:limit].sort().values
+
+
 class Ahead(Generic[T]):
     """Batches made before they are asked for, in a thread of their own, always the next few.
 

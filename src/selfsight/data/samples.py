@@ -1,6 +1,8 @@
 """Samples: what was read of a source, ready to be batched."""
 
+import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,6 +10,7 @@ import torch
 from torch import Tensor
 
 Storage = Literal["memory", "map", "stream"]
+HASHED_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,12 @@ class Samples(ABC):
     def seen(self, rows: Tensor, device: torch.device | str = "cpu") -> Tensor:
         """Give what a frozen encoder takes of the samples of `rows` (B,) int64: -> (B, ...)."""
 
+    def contents(self) -> Iterator[bytes]:
+        """Hash each sample as it was read, in order."""
+        for rows in torch.arange(len(self)).split(HASHED_AT_ONCE):
+            for sample in self.seen(rows):
+                yield hashlib.sha256(sample.contiguous().numpy().data).digest()
+
     def broken(self) -> dict[int, Skipped]:
         """List the samples that proved unreadable since, by their rows, if any can."""
         return {}
@@ -67,3 +76,10 @@ class Samples(ABC):
             return ()
         counts = self.labels.bincount(minlength=len(self.classes))
         return tuple((counts.double() / len(self)).tolist())
+
+
+def numbered_by_content(samples: Samples) -> Tensor:
+    """Number samples (N,) int64 so that those of the same content have the same number."""
+    found: dict[bytes, int] = {}
+    numbers = [found.setdefault(content, len(found)) for content in samples.contents()]
+    return torch.tensor(numbers, dtype=torch.int64)

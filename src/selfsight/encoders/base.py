@@ -29,11 +29,13 @@ class BaseEncoder(nn.Module, ABC):
         recipe: How it was built.
         dim: Width D of the pooled features.
         layer_names: The named layers, input to output.
+        checked: Whether it refuses samples that are not as it takes them, where it can.
     """
 
     recipe: Any  # a `BaseRecipe`, of the kind that builds this kind of encoder
     dim: int
     layer_names: tuple[str, ...]
+    checked: bool = False
 
     @property
     def body(self) -> nn.Module:

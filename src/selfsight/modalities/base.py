@@ -65,8 +65,7 @@ class SamplePlan:
 
 
 LINEAR, NEAREST = "linear", "knn"
-# The probes that read class labels off every layer.
-OF_LAYERS: dict[str, str] = dict.fromkeys((LINEAR, NEAREST), "selfsight.probes.by_layer:probed")
+OF_LAYERS = (LINEAR, NEAREST)  # they read class labels off every layer
 
 P = TypeVar("P", bound=SamplePlan)
 S = TypeVar("S", bound=Source)
@@ -145,9 +144,7 @@ class Modality(ABC, Generic[S, D, P, E]):
         sample: The class of its part of the plan.
         batch: The batch of plain samples, without labels.
         usual: What is usual for it.
-        probes: What can be asked of a frozen encoder, the usual first: names of probes to
-            "module:function", which takes the settings of `probe` and the network and gives the
-            records.
+        probes: What can be asked of a frozen encoder, by name, the usual first.
         references: What is probed beside it: "module:function" each.
         remedy: What to do where an encoder cannot take what a task shows it, as a sentence ends.
         more: What else can be done where there are too few samples, as a sentence ends.
@@ -158,7 +155,7 @@ class Modality(ABC, Generic[S, D, P, E]):
     sample: ClassVar[type[SamplePlan]]
     batch: ClassVar[type[Batch]]
     usual: ClassVar[Usual] = Usual()
-    probes: ClassVar[Mapping[str, str]] = OF_LAYERS
+    probes: ClassVar[tuple[str, ...]] = OF_LAYERS
     references: ClassVar[tuple[str, ...]] = ()
     remedy: ClassVar[str] = "give another --encoder"
     more: ClassVar[str] = ""
@@ -231,6 +228,10 @@ class Modality(ABC, Generic[S, D, P, E]):
             encoder: The encoder.
             listed_in: Where the user finds all that was skipped.
         """
+        return self.read(source, sample, Reading(listed_in, steady=True))
+
+    def read_more(self, source: S, sample: P, listed_in: str) -> D:
+        """Read further samples as a run read its own, to be gone through several times."""
         return self.read(source, sample, Reading(listed_in, steady=True))
 
     def check_probe(self, probe: str) -> None:

@@ -146,6 +146,16 @@ class OfPictures(Modality[PictureSource, Pictures, PicturePlan, Encoder]):
             listed_in=listed_in,
         )
 
+    def read_more(self, source: PictureSource, sample: PicturePlan, listed_in: str) -> Pictures:
+        """Decode further pictures onto canvases of the run's side, with its channels."""
+        return read_with_progress(
+            source,
+            side=sample.canvas,
+            channels=sample.channels,
+            steady=True,
+            listed_in=listed_in,
+        )
+
     def settled(self, sample: PicturePlan, samples: Pictures) -> PicturePlan:
         """Take channels and depth from what was read."""
         return replace(sample, channels=samples.images.shape[1], bits=samples.bits)
@@ -256,6 +266,17 @@ def of_pictures(encoder: BaseEncoder) -> Encoder:
             f"{encoder.recipe.kind}"
         )
     return encoder
+
+
+def of_picture_plan(sample: SamplePlan) -> PicturePlan:
+    """Take a modality's part of a plan as that of pictures.
+
+    Raises:
+        UsageError: If it is of something else.
+    """
+    if not isinstance(sample, PicturePlan):
+        raise UsageError("this is asked of runs that learned from pictures, and this one did not")
+    return sample
 
 
 def most_side(device: str) -> int:

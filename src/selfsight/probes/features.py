@@ -27,7 +27,7 @@ class Labelled(NamedTuple):
     y: Tensor
 
 
-class Network(Protocol):
+class LayeredNetwork(Protocol):
     """What a probe asks of an encoder; every encoder of selfsight is one, and so is `Pixels`."""
 
     @property
@@ -35,7 +35,7 @@ class Network(Protocol):
         """Names of the layers, input to output."""
         ...
 
-    def layers(self, inputs: Tensor) -> dict[str, Tensor]:
+    def layers(self, inputs: Tensor, /) -> dict[str, Tensor]:
         """Map samples (B, ...) to each layer's map (B, C, h, w)."""
         ...
 
@@ -103,7 +103,7 @@ def pooled(layer: Tensor, most: int = MOST) -> Tensor:
 
 @torch.inference_mode()
 def _maps(
-    network: Network, inputs: Tensor, device: torch.device, precision: str
+    network: LayeredNetwork, inputs: Tensor, device: torch.device, precision: str
 ) -> dict[str, Tensor]:
     """Run one batch of samples (B, ...) as the network takes them: -> each layer's map."""
     if inputs.ndim == 4:
@@ -115,7 +115,7 @@ def _maps(
 
 
 def stream_maps(
-    network: Network,
+    network: LayeredNetwork,
     samples: Seen,
     rows: Tensor,
     *,
@@ -149,7 +149,7 @@ def stream_maps(
 
 
 def stream_features(
-    network: Network,
+    network: LayeredNetwork,
     samples: Seen,
     rows: Tensor,
     *,

@@ -8,17 +8,14 @@ read for the probe, whatever it is called.
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
-from selfsight.data.batches import some_rows
-from selfsight.data.pictures import Pictures
-from selfsight.data.pictures.collection import contents
-from selfsight.data.pictures.likeness import told_of_likeness
-from selfsight.data.pictures.scaling import as_float
-from selfsight.data.pictures.source import PictureSource
-from selfsight.data.pictures.storing import chosen_rows
-from selfsight.data.source import Unreadable, open_regular
+from selfsight.data.batches import chosen_rows, some_rows
+from selfsight.data.samples import Samples
+from selfsight.data.source import Source, Unreadable, open_regular
 from selfsight.errors import SelfsightError
-from selfsight.probes.subject import Subject
+from selfsight.modalities.base import Modality
+from selfsight.probes.network import NamedNetwork
 from selfsight.training.origin import opened_origin
 from selfsight.training.plan import Plan
 from selfsight.training.prepare import source_of
@@ -33,20 +30,20 @@ def same_data(one: str, other: str) -> bool:
     return one == other
 
 
-def in_both(train: Pictures, test: Pictures) -> int:
-    """Count the test pictures whose pixels are those of a training picture."""
-    known = set(contents(train))
-    return sum(content in known for content in contents(test))
+def in_both(train: Samples, test: Samples) -> int:
+    """Count the test samples whose content is that of a training sample."""
+    known = set(train.contents())
+    return sum(content in known for content in test.contents())
 
 
-def seen_before(subject: Subject, data: str, test: PictureSource) -> int | None:
+def seen_before(network: NamedNetwork, data: str, test: Source) -> int | None:
     """Count the pictures of a source that a run was trained on.
 
     They are told by their files, of the same name or the same bytes, or by the row of the file that
     holds many. A picture that was stored anew in another form is not found.
 
     Args:
-        subject: The network.
+        network: The network.
         data: What the source was opened as.
         test: The pictures.
 
@@ -54,11 +51,11 @@ def seen_before(subject: Subject, data: str, test: PictureSource) -> int | None:
         None where it cannot be told: of timm's weights, of data that is gone, and of data of which
         one comes as files and the other does not, so that none could be found.
     """
-    if subject.run is None:
+    if network.run is None:
         return None
-    of = Plan.of(subject.run)
+    of = Plan.of(network.run)
     try:
-        source = source_of(opened_origin(of, subject.run.path), of.tasks, of.tile)
+        source = source_of(opened_origin(of, network.run.path), of.tasks, of.sample)
     except SelfsightError:
         return None
     if of.limit is not None and of.limit < len(source):
@@ -132,7 +129,7 @@ def _of(some: int, count: int) -> str:
     return f"all {count:,}" if some == count else f"{some:,} of the {count:,}"
 
 
-def told_of_alike(pictures: Pictures) -> str | None:
-    """Say that pictures are all alike, from some of them; None where they are not."""
-    rows = some_rows(len(pictures), LOOKED_AT)
-    return told_of_likeness(as_float(pictures.taken(rows).images), bits=pictures.bits)
+def told_of_alike(samples: Samples, modality: Modality[Any, Any, Any, Any]) -> str | None:
+    """Say that samples are all alike, from some of them; None where they are not."""
+    rows = some_rows(len(samples), LOOKED_AT)
+    return modality.alike(samples, samples.seen(rows))

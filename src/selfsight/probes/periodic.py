@@ -1,4 +1,4 @@
-"""Curve: a small probe again and again while a network is trained.
+"""Periodic: a small probe that is repeated while a network is trained.
 
 Frozen:    a copy of the encoder; its batch-norm statistics are those of the labelled pictures, as
            in an untrained network's probe, so that the first steps can be compared with the last.
@@ -9,26 +9,23 @@ Nothing of the training is touched: no weight, statistic, draw or generator.
 """
 
 import copy
-from typing import TYPE_CHECKING
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from selfsight.data.source import labels_of
-from selfsight.encoders import Encoder
-from selfsight.probes.baseline import calibrate_on
-from selfsight.probes.measure import Kind, measure_one
+from selfsight.data.samples import Samples
+from selfsight.data.source import S, labels_of
+from selfsight.encoders import BaseEncoder
+from selfsight.probes.measure import Kind, measure
 from selfsight.probes.sampling import choose_labelled
-
-if TYPE_CHECKING:
-    from selfsight.data.pictures import Pictures
-    from selfsight.data.pictures.source import PictureSource
+from selfsight.probes.untrained import calibrate_on
 
 LABELS, TESTED = 2000, 1000  # pictures
 KINDS: tuple[Kind, ...] = ("linear", "knn")
 
 
-def few(source: "PictureSource", count: int) -> "PictureSource":
+def few(source: S, count: int) -> S:
     """Choose labelled pictures by the classes' shares, the same ones every time.
 
     Raises:
@@ -36,10 +33,10 @@ def few(source: "PictureSource", count: int) -> "PictureSource":
     """
     labels = labels_of(source, "--probe-every", "leave --probe-every out")
     rows, _ = choose_labelled(labels, max(count, len(source.classes)), seed=0, draw=0)
-    return source.subset(rows.sort().values)
+    return cast(S, source.subset(rows.sort().values))
 
 
-class CurveProbe:
+class PeriodicProbe:
     """Probes an encoder in training.
 
     Args:
@@ -49,7 +46,7 @@ class CurveProbe:
     """
 
     def __init__(
-        self, train: "Pictures", test: "Pictures", *, device: torch.device | str = "cpu"
+        self, train: Samples, test: Samples, *, device: torch.device | str = "cpu"
     ) -> None:
         self.train, self.test, self.device = train, test, torch.device(device)
 
@@ -59,7 +56,7 @@ class CurveProbe:
         assert self.test.labels is not None  # as in `_columns`
         return float(self.test.labels.bincount().max() / len(self.test))
 
-    def __call__(self, encoder: Encoder) -> dict[str, float]:
+    def __call__(self, encoder: BaseEncoder) -> dict[str, float]:
         """Probe: -> columns of metrics.csv, accuracies in [0, 1].
 
         `probe.linear` and `probe.knn` are of the layer that is best on pictures held out, and
@@ -70,11 +67,11 @@ class CurveProbe:
             calibrate_on(twin, self.train.seen(torch.arange(len(self.train))))
             return {k: v for kind in KINDS for k, v in self._columns(twin, kind).items()}
 
-    def _columns(self, twin: Encoder, kind: Kind) -> dict[str, float]:
-        answers = measure_one(
+    def _columns(self, twin: BaseEncoder, kind: Kind) -> dict[str, float]:
+        answers = measure(
             twin, self.train, self.test, probe=kind, labels=LABELS, draws=1, device=self.device
         )
-        assert self.test.labels is not None  # `measure_one` has asked for them
+        assert self.test.labels is not None  # `measure` has asked for them
         right = _shares(answers.predictions[0], self.test.labels)
         named = {
             f"probe.{kind}.{name}": share for name, share in zip(answers.layers, right, strict=True)

@@ -8,11 +8,11 @@ that a task does what it wants of `Task`, where every method has an answer that 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
-from selfsight.encoders import Encoder
+from selfsight.encoders import BaseEncoder
 
 
 class Score(NamedTuple):
@@ -116,7 +116,7 @@ class Task(nn.Module, ABC):
 
     needs: ClassVar[Needs]
     joint_statistics: ClassVar[bool] = True
-    encoder: Encoder
+    encoder: Any  # a `BaseEncoder` of what its batches hold
     blind: float | None = None
     chance: float | None = None
     epochs_between: int = 0
@@ -125,7 +125,7 @@ class Task(nn.Module, ABC):
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
-        self.encoder = cast(Encoder, encoder)
+        self.encoder = encoder
 
     # From settings, before there is a task.
 
@@ -211,7 +211,7 @@ class Task(nn.Module, ABC):
 
     # For those who use what was learned.
 
-    def encoders(self) -> dict[str, Encoder]:
+    def encoders(self) -> Mapping[str, BaseEncoder]:
         """Name the encoders that are worth saving, the one that others use by default first."""
         return {"encoder": self.encoder}
 

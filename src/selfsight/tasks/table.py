@@ -47,7 +47,7 @@ class Row(NamedTuple):
     """
 
     target: str
-    modality: Literal["pictures"]
+    modality: str
     way: Literal["trained", "fitted"]
     blind: bool
     sheet: str

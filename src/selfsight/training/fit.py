@@ -20,7 +20,7 @@ from selfsight.tasks.base import Task
 from selfsight.tasks.cards import settings_of
 from selfsight.tasks.table import load_task, row_of
 from selfsight.training import checkpoint
-from selfsight.training.loop import Batches, Listener, Look
+from selfsight.training.loop import Batches, EncoderProbe, Listener
 from selfsight.training.plan import Plan
 from selfsight.training.run import Run
 
@@ -77,7 +77,7 @@ class Fitting:
         listener: Is told the row of metrics.csv.
     """
 
-    probe: Look | None = None
+    probe: EncoderProbe | None = None
 
     def __init__(
         self,

@@ -31,7 +31,7 @@ from selfsight.training.slowing import Slowing
 
 Batches = Callable[[int], Any]  # step -> batch
 FeaturesOf = Callable[[nn.Module], Tensor]  # network -> features of every sample, see `Epoch`
-Look = Callable[[BaseEncoder], dict[str, float]]  # a probe of the encoder -> columns of metrics.csv
+EncoderProbe = Callable[[BaseEncoder], dict[str, float]]  # -> columns of metrics.csv
 Listener = Callable[[dict[str, float]], None]  # told every row of metrics.csv
 
 
@@ -98,7 +98,7 @@ class Training:
         run: Run,
         *,
         processes: Processes = ALONE,
-        probe: Look | None = None,
+        probe: EncoderProbe | None = None,
         listener: Listener | None = None,
         features_of: FeaturesOf | None = None,
     ) -> None:

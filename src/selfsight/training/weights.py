@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from selfsight import encoders
-from selfsight.encoders import BaseEncoder, BaseRecipe, recipe_of
 from selfsight.distributed.batch_statistics import with_joint_statistics
+from selfsight.encoders import BaseEncoder, BaseRecipe, recipe_of
 from selfsight.encoders.bounds import TooLarge, no_larger_than
 from selfsight.errors import SelfsightError, UsageError
 from selfsight.settings import Pretrain

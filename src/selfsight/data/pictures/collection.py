@@ -81,6 +81,12 @@ class Pictures(Samples):
         """Give pictures of `rows` (B,) as an encoder takes them: -> (B, C, S, S) in [0, 1]."""
         return as_float(self.taken(rows).images.to(device, non_blocking=True))
 
+    def contents(self) -> Iterator[bytes]:
+        """Hash the pixels of each picture as it was read, in order."""
+        for part in _pieces(self.images):
+            for picture in part:
+                yield hashlib.sha256(np.ascontiguousarray(picture).data).digest()
+
     def broken(self) -> dict[int, Skipped]:
         """List the streamed pictures that proved unreadable on the way, by their rows."""
         return self.images.broken if isinstance(self.images, Canvases) else {}
@@ -147,20 +153,6 @@ def fingerprint_of(images: Tensor | Canvases, extent: Tensor, labels: Tensor | N
     for part in _pieces(images):
         digest.add(part)
     return digest.finished(extent, labels)
-
-
-def numbered_by_content(pictures: Pictures) -> Tensor:
-    """Number pictures (N,) int64 so that those of the same pixels have the same number."""
-    found: dict[bytes, int] = {}
-    numbers = [found.setdefault(content, len(found)) for content in contents(pictures)]
-    return torch.tensor(numbers, dtype=torch.int64)
-
-
-def contents(pictures: Pictures) -> Iterator[bytes]:
-    """Hash the pixels of each picture as it was read, in order."""
-    for part in _pieces(pictures.images):
-        for picture in part:
-            yield hashlib.sha256(np.ascontiguousarray(picture).data).digest()
 
 
 def _pieces(images: Tensor | Canvases) -> Iterator[np.ndarray]:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from selfsight.data.batches import chosen_rows
 from selfsight.data.pictures.canvases import DTYPES, Form
 from selfsight.data.pictures.collection import Pictures, fingerprint_of
 from selfsight.data.pictures.decoding import Wanted, workers
@@ -29,7 +30,6 @@ from selfsight.data.pictures.source import PictureSource
 from selfsight.data.pictures.streaming import Streamed, looked_at
 from selfsight.data.samples import Skipped, Storage
 from selfsight.data.source import Unreadable
-from selfsight.draws import Draws
 from selfsight.errors import SelfsightError, UsageError
 from selfsight.system import machine
 
@@ -226,17 +226,6 @@ def _check(
         raise UsageError(f"limit must be at least 1 picture, got {limit}")
     if storage is not None and storage not in get_args(Storage):
         raise UsageError(f"storage must be memory, map or stream, got {storage!r}")
-
-
-def chosen_rows(count: int, limit: int | None) -> Tensor:
-    """Choose rows, sorted: all, or `limit` of them drawn with a fixed seed.
-
-    Not the first ones: pictures lie sorted by class.
-    """
-    every = torch.arange(count)
-    if limit is None or limit >= count:
-        return every
-    return Draws(0, 0, every).order("limit")[:limit].sort().values
 
 
 def _form(source: PictureSource, channels: int | None) -> Form:
