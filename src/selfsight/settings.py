@@ -13,7 +13,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 from selfsight.errors import UsageError, unknown_name
 from selfsight.tasks.table import row_of
 
-PROBES = ("linear", "knn")
+PROBES = ("linear", "knn", "words")
 DEVICES = ("auto", "cpu", "cuda")
 TRACKERS = ("tensorboard", "wandb", "mlflow")
 LEAST_GROWTH = 1.001  # factor from one probe to the next: with less, probes are of every row
@@ -36,8 +36,18 @@ class PictureFlags:
     """Cut every picture into tiles of this side, in pixels, and learn from these."""
 
 
+@dataclass(frozen=True)
+class WordFlags:
+    """What `pretrain` may be told of words."""
+
+    least_count: Number = None
+    """How often a word must occur to be learned. Default: 5."""
+    width: Number = None
+    """Numbers of a word's vector. Default: 100."""
+
+
 # The flags of each modality, by its name.
-FLAGS: dict[str, type] = {"pictures": PictureFlags}
+FLAGS: dict[str, type] = {"pictures": PictureFlags, "words": WordFlags}
 
 
 @dataclass(frozen=True)
@@ -72,8 +82,8 @@ class GeneralFlags:
     """Pictures a step. Default: 64, on a GPU 256."""
     seed: int = 0
     """Seed of everything random."""
-    optimizer: Literal["sgd", "adamw"] | None = None
-    """Default: sgd for networks with batch normalisation, else adamw."""
+    optimizer: Literal["sgd", "adamw", "adagrad"] | None = None
+    """Default: sgd for networks with batch normalisation, else adamw; adagrad for words."""
     rate: Real = None
     """Peak learning rate. Default: from the optimizer and the batch."""
     decay: Real = None
@@ -111,7 +121,7 @@ class GeneralFlags:
 
 
 @dataclass(frozen=True)
-class Pretrain(PictureFlags, GeneralFlags):
+class Pretrain(WordFlags, PictureFlags, GeneralFlags):
     """Learn from pictures without their labels; a run comes out."""
 
     def __post_init__(self) -> None:
@@ -123,6 +133,8 @@ class Pretrain(PictureFlags, GeneralFlags):
             raise UsageError(f"--threads must be at most {MOST_THREADS}, got {self.threads}")
         _at_least("size", self.size, 8)
         _at_least("tile", self.tile, 8)
+        _at_least("least-count", self.least_count, 1)
+        _at_least("width", self.width, 1)
         _at_least("probe-every", self.probe_every, LEAST_GROWTH)
         _is_strategy(self.strategy)
         for name in self.track:

@@ -93,6 +93,7 @@ class WordTable(BaseEncoder):
         self.table = nn.Embedding(recipe.words, recipe.width, sparse=True)
         nn.init.uniform_(self.table.weight, -0.5 / recipe.width, 0.5 / recipe.width)
         self.register_buffer("counts", torch.ones(recipe.words, dtype=torch.int64))
+        self._begun: WordTable | None = None
         self.register_buffer("letters", torch.zeros(recipe.letters, dtype=torch.uint8))
 
     def name_words(self, words: Sequence[str], counts: Tensor) -> None:
@@ -105,7 +106,22 @@ class WordTable(BaseEncoder):
             raise ValueError(f"words must be {self.recipe.words}, got {len(words)}, or others")
         self.letters.copy_(torch.frombuffer(bytearray(BREAK.join(words).encode()), dtype=torch.uint8))
         self.counts.copy_(counts)
+        self._forget()
+        if self._begun is not None:
+            known = [word for word in self.words if word in self._begun.number]
+            here = torch.tensor([self.number[word] for word in known], dtype=torch.int64)
+            there = torch.tensor([self._begun.number[word] for word in known], dtype=torch.int64)
+            self.vectors[here] = self._begun.vectors[there]
+            self._begun = None
+
+    def inherit(self, other: "WordTable") -> None:
+        """Begin with another table's vectors of the words that both know, once they are named."""
+        self._begun = other
+
+    def _forget(self) -> None:
+        """Forget the words as they were read before."""
         self.__dict__.pop("words", None)
+        self.__dict__.pop("number", None)
 
     @cached_property
     def words(self) -> list[str]:
@@ -132,8 +148,7 @@ class WordTable(BaseEncoder):
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **further: Any) -> Any:
         """Take over vectors and words."""
-        self.__dict__.pop("words", None)
-        self.__dict__.pop("number", None)
+        self._forget()
         return super().load_state_dict(state_dict, *args, **further)
 
 

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from selfsight.modalities.base import Modality
 
 # Name to "module:Class".
-MODALITIES: dict[str, str] = {"pictures": "selfsight.modalities.pictures:OfPictures"}
+MODALITIES: dict[str, str] = {
+    "pictures": "selfsight.modalities.pictures:OfPictures",
+    "words": "selfsight.modalities.words:OfWords",
+}
 
 
 def modality_of(tasks: tuple[str, ...]) -> "Modality[Any, Any, Any, Any]":

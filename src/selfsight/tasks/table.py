@@ -195,6 +195,24 @@ TASKS: dict[str, Row] = {
         lesson=Lesson(20_000),
         instead="simclr",
     ),
+    "word2vec-cbow": Row(
+        "selfsight.tasks.word2vec_cbow:ContinuousBagOfWords",
+        modality="words",
+        way="trained",
+        blind=True,
+        sheet="selfsight.looks.sheets.word2vec_cbow:SHEET",
+        lesson=Lesson(16_000, "text"),
+        instead="word2vec-skipgram",
+    ),
+    "word2vec-skipgram": Row(
+        "selfsight.tasks.word2vec_skipgram:SkipGram",
+        modality="words",
+        way="trained",
+        blind=True,
+        sheet="selfsight.looks.sheets.word2vec_skipgram:SHEET",
+        lesson=Lesson(16_000, "text"),
+        instead="word2vec-cbow",
+    ),
 }
 
 USUAL = "simclr"  # advised where nothing is known yet

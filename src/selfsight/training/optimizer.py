@@ -11,6 +11,7 @@ from selfsight.errors import UsageError
 from selfsight.modalities.base import Usual
 from selfsight.settings import Pretrain
 from selfsight.tasks.base import Task
+from selfsight.training.adagrad import Adagrad
 from selfsight.training.plan import Plan
 
 
@@ -94,4 +95,6 @@ def make_optimizer(task: Task, of: Plan) -> torch.optim.Optimizer:
     if of.optimizer == "sgd":
         way = {"foreach": True} if of.resting else {"fused": True}
         return torch.optim.SGD(groups, lr=of.rate, momentum=0.9, nesterov=True, **way)
+    if of.optimizer == "adagrad":
+        return Adagrad(groups, lr=of.rate)
     return torch.optim.AdamW(groups, lr=of.rate, fused=True)

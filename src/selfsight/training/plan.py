@@ -44,7 +44,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "probe_every": (LEAST_GROWTH, math.inf), "learned": (1, validation.MOST),
 }  # fmt: skip
 _WORDS: dict[str, tuple[Any, ...]] = {
-    "optimizer": ("sgd", "adamw", CLOSED_FORM), "schedule": ("cosine", "step"),
+    "optimizer": ("sgd", "adamw", "adagrad", CLOSED_FORM), "schedule": ("cosine", "step"),
     "device": ("cpu", "cuda"), "memory_format": ("channels_last",),
 }  # fmt: skip
 TOLD_OF_MIX = {"alternate": "the tasks take turns", "sum": "the tasks' losses are summed"}
@@ -70,7 +70,7 @@ class Plan:
         batch: Samples a step.
         steps: Optimiser steps in all.
         seed: Of everything random.
-        optimizer: "sgd" or "adamw".
+        optimizer: "sgd", "adamw" or "adagrad".
         rate: Peak learning rate.
         decay: Weight decay.
         schedule: "cosine" or "step".

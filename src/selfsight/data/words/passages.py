@@ -150,8 +150,8 @@ def _numbered(
         try:
             for piece, read in text.blocks(i):
                 store.add(numbers.of(words_in(piece)))
-                if progress:
-                    progress(before + min(read, size), sum(sizes))
+                if progress and before + read < sum(sizes):
+                    progress(before + read, sum(sizes))
         except Unreadable as reason:
             store.shorten(begun)
             kind = left_out if isinstance(reason, NoText) else skipped
