@@ -208,9 +208,13 @@ class Probe:
     data: Annotated[Positional[str | None], arg(metavar="[DATA]")] = None
     """Labelled pictures. Default: what the run was trained on."""
     probe: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME")] = ()
-    """linear or knn, or both. Default: linear."""
+    """linear or knn, or both; of words: words. Default: linear, or words."""
     test: Place = None
-    """Pictures to test on. Default: DATA's test part, else all in folds, or of many a fifth."""
+    """Pictures to test on. Default: DATA's test part, else all in folds, or of many a fifth.
+
+    Of words: a list of rated pairs, as WordSim-353, or of analogies, or a folder of these."""
+    word: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="WORD")] = ()
+    """A word whose nearest words are told, given once or more. Default: some frequent ones."""
     labels: int = 10_000
     """How many labels to learn from; all, if there are fewer."""
     seed: int = 0
@@ -361,7 +365,7 @@ class Embed:
     data: Annotated[Positional[str | None], arg(metavar="[DATA]")] = None
     """The pictures. Default: what the run was trained on."""
     out: Place = None
-    """The file, .parquet or .npz; one that is there is replaced."""
+    """The file, .parquet or .npz, of words .txt in word2vec's format; what is there is replaced."""
     layer: Name = None
     """A layer, averaged over its map. Default: the network's own pooled features."""
     size: Number = None
@@ -377,8 +381,8 @@ class Embed:
         _at_least("size", self.size, 8)
         _at_least("limit", self.limit, 1)
         if self.out is None:
-            raise UsageError("embed needs --out FILE: a .parquet or an .npz file")
-        _ends_with("out", self.out, (".parquet", ".npz"))
+            raise UsageError("embed needs --out FILE: a .parquet or .npz file, of words a .txt")
+        _ends_with("out", self.out, (".parquet", ".npz", ".txt"))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Embedding: the verb that writes down what a network says of every picture, for other programs.
 
-A row a picture: `path` (its title), `split` ("train" or "test") where the data has parts, `label`
+A file .txt holds the vectors of words in word2vec's own text format. Of pictures there is
+a row a picture: `path` (its title), `split` ("train" or "test") where the data has parts, `label`
 and `class` where it has classes (-1 and "" for a picture without), and `embedding`, D numbers.
 """
 
@@ -19,15 +20,20 @@ from selfsight.data.pictures.source import PictureSource
 from selfsight.data.pictures.streaming import Streamed
 from selfsight.data.reporting import say_unlabelled
 from selfsight.data.samples import Skipped
+from selfsight.encoders.word_table import of_words
 from selfsight.errors import UsageError
 from selfsight.looks.embeddings import UNLABELLED, EmbeddingFile, NpzFile, ParquetFile, Rows
+from selfsight.looks.word_vectors import write_word_vectors
 from selfsight.probes.encoding import check_layer, encoded
-from selfsight.probes.network import PictureNetwork, picture_network
+from selfsight.probes.network import PictureNetwork, named_network, picture_network
 from selfsight.settings import Embed
 from selfsight.system import atomic, machine
 from selfsight.system.escaping import escaped
 from selfsight.system.progress import Bar, answers, console
 from selfsight.training.run import OUT, Run
+
+
+WORD_VECTORS = ".txt"  # ends a file in word2vec's text format
 
 
 def embed(
@@ -55,6 +61,8 @@ def embed(
 def embed_as(settings: Embed) -> dict[str, Any]:
     """Embed as the settings say; see `embed`."""
     begun = time.monotonic()
+    if Path(str(settings.out)).suffix == WORD_VECTORS:
+        return _words_written(settings, begun)
     network = picture_network(settings.run, size=settings.size, device=settings.device)
     check_layer(network.encoder, settings.layer)
     data = settings.data or network.data or ""
@@ -65,6 +73,33 @@ def embed_as(settings: Embed) -> dict[str, Any]:
     with atomic.owned(path, lock, otherwise=OUT, another=OUT):
         record = _written(settings, network, data, path)
     return record | {
+        "seconds": round(time.monotonic() - begun, 1),
+        "settings": dataclasses.asdict(settings),
+        "machine": machine.described(network.device),
+    }
+
+
+def _words_written(settings: Embed, begun: float) -> dict[str, Any]:
+    """Write a table of words: -> the record.
+
+    Raises:
+        UsageError: If the network is none, or is asked about data.
+    """
+    network = named_network(settings.run, device=settings.device)
+    table, path = of_words(network.encoder), Path(str(settings.out))
+    if settings.data is not None or settings.layer is not None or settings.limit is not None:
+        raise UsageError("all vectors of words are written; leave DATA, --layer and --limit out")
+    lock = atomic.file_place(path, another=OUT).with_name(f".{path.name}.lock")
+    with atomic.owned(path, lock, otherwise=OUT, another=OUT):
+        write_word_vectors(table, path, another=OUT)
+    return {
+        "out": str(path),
+        "count": len(table.words),
+        "features": table.dim,
+        "unit": "words",
+        "skipped": [],
+        "layer": "table",
+        "network": escaped(network.name),
         "seconds": round(time.monotonic() - begun, 1),
         "settings": dataclasses.asdict(settings),
         "machine": machine.described(network.device),
@@ -194,6 +229,6 @@ def show(record: dict[str, Any]) -> None:
     """Print for people what was written where."""
     skipped = f", {len(record['skipped'])} skipped" if record["skipped"] else ""
     answers().print(
-        f"{record['count']:,} pictures{skipped}, {record['features']} features each "
+        f"{record['count']:,} {record.get('unit', 'pictures')}{skipped}, {record['features']} features each "
         f"({record['layer']}), in {record['out']}"
     )

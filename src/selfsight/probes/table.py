@@ -21,6 +21,7 @@ class ProbeRow(NamedTuple):
 PROBES: dict[str, ProbeRow] = {
     "linear": ProbeRow("selfsight.probes.by_layer:probed", "selfsight.probes.by_layer:table_of"),
     "knn": ProbeRow("selfsight.probes.by_layer:probed", "selfsight.probes.by_layer:table_of"),
+    "words": ProbeRow("selfsight.probes.words:probed", "selfsight.probes.words:table_of"),
 }
 
 
