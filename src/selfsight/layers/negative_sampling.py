@@ -191,12 +191,31 @@ class _Cost(torch.autograd.Function):
         return slope, None, None
 
 
-def mean_over(loss: Tensor, count: Tensor) -> Tensor:
-    """Divide a sum of losses by how many there are, over all processes together.
+def mean_of(cost: Tensor, count: Tensor) -> Tensor:
+    """Give the mean of so many costs, over all processes together, with the slope of their sum.
 
-    Several processes average their losses; those that have more pairs must count more.
+    word2vec takes a step for each pair of words, so that a word moves the farther in a batch the
+    more often it occurs there; the slope of the mean would move rare words too little. Several
+    processes average losses and slopes, so each gives its part as many times as there are of them.
+
+    Args:
+        cost: The sum of this process's costs.
+        count: How many these are.
     """
-    return loss * processes() / summed(count.float()).clamp(min=1)
+    whole = summed(count.float()).clamp(min=1)
+    return cast(Tensor, _MeanOf.apply(cost * processes(), whole))
+
+
+class _MeanOf(torch.autograd.Function):
+    """A quotient whose slope is that of the dividend."""
+
+    @staticmethod
+    def forward(ctx: Any, cost: Tensor, whole: Tensor) -> Tensor:
+        return cost / whole
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0], None
 
 
 def cost_of_guessing(counts: Tensor, *, negatives: int, subsample: float) -> float:

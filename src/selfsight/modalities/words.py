@@ -53,7 +53,7 @@ class OfWords(Modality[Text, Passages, WordPlan, WordTable]):
     batch = Words
     usual = Usual(
         optimizers=("adagrad",),
-        rate=0.15,
+        rate=0.2,
         decay=0.0,
         warm_up=0.0,
         batch=32,

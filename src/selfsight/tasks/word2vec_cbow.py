@@ -12,13 +12,13 @@ https://arxiv.org/abs/1310.4546, section 2.2. Their program adds each error whol
 all neighbours; here the gradient is that of the loss.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from selfsight.data.words.batch import Words
-from selfsight.layers.negative_sampling import SHARED, logistic_cost, mean_over, rows
+from selfsight.layers.negative_sampling import SHARED, logistic_cost, mean_of, rows
 from selfsight.tasks.base import Score
 from selfsight.tasks.windows import Windowed
 
@@ -62,6 +62,10 @@ class ContinuousBagOfWords(Windowed):
     ) -> None:
         super().__init__(encoder, dim, window=window, negatives=negatives, subsample=subsample)
 
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Train at twice the rate of the skip-gram, as word2vec does: a word has one prediction."""
+        return [{"params": [*self.parameters()], "rate": 2.0}]
+
     def hide(self, batch: Words) -> tuple[Shown, Blanks]:
         """Blank every word out: -> its neighbours, and what it was, beside noise."""
         words, around, band, noise = self.blocks(batch)
@@ -82,7 +86,7 @@ class ContinuousBagOfWords(Windowed):
         other = (blanks.words[:, :, None] != blanks.noise[:, None]) & blanks.counted[:, :, None]
         cost = logistic_cost(true[..., None], blanks.counted[..., None].float(), wanted=1)
         cost = cost + logistic_cost(noise, other * (self.negatives / SHARED), wanted=0)
-        return Score(mean_over(cost, blanks.counted.sum()), {})
+        return Score(mean_of(cost, blanks.counted.sum()), {})
 
     def forward(self, batch: Words) -> Score:
         shown, blanks = self.hide(batch)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from selfsight.data.words.batch import Words
-from selfsight.layers.negative_sampling import SHARED, logistic_cost, mean_over, rows
+from selfsight.layers.negative_sampling import SHARED, logistic_cost, mean_of, rows
 from selfsight.tasks.base import Score
 from selfsight.tasks.windows import Windowed
 
@@ -78,7 +78,7 @@ class SkipGram(Windowed):
         band = hidden.band.float()
         often = torch.bmm(band, other).mul_(self.negatives / SHARED)  # (N, C, K)
         cost = logistic_cost(products, torch.cat([band, often], dim=2), wanted=width)
-        return Score(mean_over(cost, hidden.band.sum()), {})
+        return Score(mean_of(cost, hidden.band.sum()), {})
 
     def forward(self, batch: Words) -> Score:
         words, hidden = self.hide(batch)

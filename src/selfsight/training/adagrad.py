@@ -5,8 +5,10 @@ and a pass over the whole table, as torch's other optimisers take, would cost mo
 
 Duchi, Hazan, Singer, "Adaptive Subgradient Methods for Online Learning and Stochastic
 Optimization", JMLR 2011, https://jmlr.org/papers/v12/duchi11a.html, section 1.1, the diagonal form:
-a weight moves by rate x gradient / sqrt(sum of its squared gradients so far). So rare words, which
-have few gradients, take large steps, and it does not matter whether losses are summed or averaged.
+a weight moves by rate x gradient / sqrt(sum of its squared gradients so far). The sum begins at
+`START` rather than 0: until a word's gradients amount to that it moves as by plain descent at a
+quarter of the rate, and then ever less. From 0, the first step of a rare word would be as long as
+the whole rate in every direction, whatever its gradient; such words then were everyone's nearest.
 """
 
 from collections.abc import Iterable
@@ -15,13 +17,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-LEAST = 1e-10  # added to the root, so that nothing is divided by 0
+START = 16.0  # of the sum of squared gradients
 
 
 class Adagrad(torch.optim.Optimizer):
     """Adagrad whose steps cost as much as the rows that have a gradient.
 
-    torch's own does the same to sparse gradients in twice the time, and warns of its own doing.
+    torch's own takes twice the time for sparse gradients, and warns of its own doing.
 
     Args:
         parameters: As every optimiser takes them.
@@ -43,14 +45,14 @@ class Adagrad(torch.optim.Optimizer):
         """Move one weight."""
         state = self.state[weight]
         if not state:
-            state["sum"] = torch.zeros_like(weight)
+            state["sum"] = torch.full_like(weight, START)
         total: Tensor = state["sum"]
         if not gradient.is_sparse:
             total.addcmul_(gradient, gradient)
-            weight.addcdiv_(gradient, total.sqrt().add_(LEAST), value=-rate)
+            weight.addcdiv_(gradient, total.sqrt(), value=-rate)
             return
         gradient = gradient.coalesce()
         rows, values = gradient.indices()[0], gradient.values()
         sums = total.index_select(0, rows).addcmul_(values, values)
         total.index_copy_(0, rows, sums)
-        weight.index_add_(0, rows, values / sums.sqrt_().add_(LEAST), alpha=-rate)
+        weight.index_add_(0, rows, values / sums.sqrt_(), alpha=-rate)
