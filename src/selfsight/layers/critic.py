@@ -22,7 +22,7 @@ SLOPE = 0.2  # of the leaky rectifiers, as in DCGAN
 LAST_SIDE = 4  # the map is halved until it is this small
 
 
-class Told(NamedTuple):
+class Judgement(NamedTuple):
     """What a critic makes of real and made pictures.
 
     Attributes:
@@ -70,7 +70,9 @@ class Critic(nn.Module):
         return self.answer(self.steps(pictures).mean(dim=(2, 3)))[:, 0]
 
 
-def told(critic: nn.Module, real: Tensor, made: Tensor, *, weight: Tensor | None = None) -> Told:
+def judged(
+    critic: nn.Module, real: Tensor, made: Tensor, *, weight: Tensor | None = None
+) -> Judgement:
     """Let a critic tell real pictures from made ones, for one step of both sides at once.
 
     The sum of the two losses has the gradients of two optimisers that step at the same time: made
@@ -90,7 +92,7 @@ def told(critic: nn.Module, real: Tensor, made: Tensor, *, weight: Tensor | None
     on_real, on_made = logits[:count], logits[count:]
     doubted = F.softplus(-believed)
     right = torch.cat([on_real > 0, on_made <= 0])
-    return Told(
+    return Judgement(
         # -log sigmoid(z) = softplus(-z), and -log(1 - sigmoid(z)) = softplus(z).
         critic=(F.softplus(-on_real).mean() + F.softplus(on_made).mean()) / 2,
         maker=(doubted if weight is None else weight * doubted).mean(),
