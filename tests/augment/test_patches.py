@@ -1,4 +1,4 @@
-"""Patches: what is removed is gone, and what is kept is what plain references keep."""
+"""Patches: what should be removed is gone, and the rest equals plain references."""
 
 from typing import Any
 

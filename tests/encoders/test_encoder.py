@@ -1,4 +1,4 @@
-"""Encoder: what it says of its layers is what its layers are."""
+"""Encoder: the stated names, widths and strides of its layers are the true ones."""
 
 import pytest
 import torch
@@ -30,7 +30,7 @@ def encoder(request: pytest.FixtureRequest) -> Encoder:
 
 
 def name_of(encoder: Encoder) -> str:
-    """Give the name that an encoder was asked by."""
+    """Give the name by which an encoder was asked for."""
     return "small" if encoder.recipe.name == "selfsight_small" else encoder.recipe.name
 
 

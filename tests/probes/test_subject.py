@@ -69,7 +69,7 @@ def test_an_unknown_layer_lists_those_there_are(encoder: encoders.Encoder) -> No
 
 
 def test_what_is_no_run_gets_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(SelfsightError, match="is no run"):
+    with pytest.raises(SelfsightError, match="is not a run"):
         subject_of(str(tmp_path))
 
 
