@@ -27,7 +27,7 @@ from selfsight.data.pictures import Pictures, open_data, read
 from selfsight.data.splitting import split
 from selfsight.encoders import Recipe, build
 from selfsight.probes.baseline import untrained_encoder
-from selfsight.probes.features import Network
+from selfsight.probes.features import LayeredNetwork
 from selfsight.probes.measure import Answers, Kind, measure_one
 from selfsight.probes.sampling import choose_labelled
 
@@ -109,7 +109,9 @@ def right_of(answers: Answers, test: Pictures) -> tuple[Tensor, Tensor]:
     return right[answers.best], right
 
 
-def trained_encoder(recipe: Recipe, data: str, seed: int, samples: int, size: int) -> Network:
+def trained_encoder(
+    recipe: Recipe, data: str, seed: int, samples: int, size: int
+) -> LayeredNetwork:
     """Train by rotation from the weights of a seed."""
     with tempfile.TemporaryDirectory() as place:
         run = selfsight.pretrain(
@@ -126,7 +128,9 @@ def measured(name: str, folder: Path, asked: argparse.Namespace) -> Iterator[dic
     recipe = build(asked.encoder, size=SIZES[name], channels=channels).recipe
     found: dict[str, list[tuple[Tensor, Tensor]]] = {}
     for seed in range(asked.seeds):
-        networks = {"untrained": cast(Network, untrained_encoder(recipe, seed, train.images))}
+        networks = {
+            "untrained": cast(LayeredNetwork, untrained_encoder(recipe, seed, train.images))
+        }
         if asked.trained:
             data, size = str(folder / name), SIZES[name]
             networks["trained"] = trained_encoder(recipe, data, seed, asked.trained, size)

@@ -15,16 +15,16 @@ import time
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from selfsight.data.batches import Order, batch_at
 from selfsight.data.pictures.batch import LabelledImages
 from selfsight.data.pictures.collection import Pictures
 from selfsight.distributed.engine import Engine, Precision, resolve_device
 from selfsight.encoders import build
-from selfsight.tasks.base import Facts, Score
-from selfsight.tasks.offered import after_step, before_step, look_at
-from selfsight.tasks.table import TASKS, load_task
+from selfsight.tasks.base import Facts, Needs, Score, Task
+from selfsight.tasks.cards import settings_of
+from selfsight.tasks.table import TASKS, load_task, make_task
 from selfsight.training.plan import parameter_groups, side_of_canvas
 
 BATCH, CLASSES = 64, 10
@@ -42,11 +42,13 @@ def stored(side: int) -> Pictures:
     return Pictures(images, extent, labels, classes, titles, (), "noise", "noise")
 
 
-class Ready(nn.Module):
+class Ready(Task):
     """A task without its hiding: what is left when the batch is ready."""
 
-    def __init__(self, task: nn.Module) -> None:
-        super().__init__()
+    needs = Needs(batch=tuple)
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task.encoder)
         self.task = task
 
     def forward(self, batch: tuple[Tensor, Any]) -> Score:
@@ -56,28 +58,25 @@ class Ready(nn.Module):
         return task.score(task.predict(pictures), answers)
 
 
-def made(name: str, size: int) -> nn.Module:
+def made(name: str, size: int) -> Task:
     """Make a task as a run makes it."""
-    task_class = cast(Any, load_task(name))
-    derive = getattr(task_class, "derive", None)
-    facts = Facts(STORED, CLASSES, 3, size, BATCH)
-    encoder = build("small", size=size)
-    return task_class(encoder, encoder.dim, size=size, **(derive(facts) if derive else {}))
+    derived = load_task(name).derive(Facts(STORED, CLASSES, 3, size, BATCH))
+    return make_task(name, build("small", size=size), size=size, **derived)
 
 
 def measured(name: str, size: int, device: str, precision: Precision) -> dict[str, object]:
     """Time whole steps and bare ones in turn: -> the figures of one task at one size."""
     task = made(name, size)
-    pictures = stored(side_of_canvas(size, 10_000, getattr(task, "least_scale", 1.0)))
+    pictures = stored(side_of_canvas(size, 10_000, task.needs_with(settings_of(name)).least_scale))
     order = Order(STORED, BATCH, 0)
-    labels = cast(Any, task).needs.batch is LabelledImages
+    labels = task.needs.batch is LabelledImages
 
     def batch(step: int) -> Any:
         epoch, rows = order.at(step)
         return batch_at(pictures, rows, seed=0, epoch=epoch, labels=labels, device=device)
 
-    look_at(task, batch_at(pictures, torch.arange(500), seed=0, epoch=0, labels=False,
-                           device="cpu"))  # fmt: skip
+    some = torch.arange(500)
+    task.look_at(batch_at(pictures, some, seed=0, epoch=0, labels=False, device="cpu"))
     engines: list[Engine] = []
     for module in (task, Ready(task)):
         engine = Engine(device, precision)
@@ -91,9 +90,9 @@ def measured(name: str, size: int, device: str, precision: Precision) -> dict[st
         begun = time.perf_counter()
         fetched = batch(step)
         times["data"].append(time.perf_counter() - begun)
-        before_step(task, step, 100)
+        task.before_step(step, 100)
         advance(engines[0], fetched)
-        after_step(task, step, 100)
+        task.after_step(step, 100)
         times["whole"].append(time.perf_counter() - begun)
         begun = time.perf_counter()
         advance(engines[1], ready)
@@ -133,7 +132,7 @@ def main() -> None:
         for name in asked.task or trained
         for size in asked.size or REPEATS
         for precision in asked.precision or ("f32", "bf16")
-        if size >= cast(Any, load_task(name)).needs.least_side
+        if size >= load_task(name).needs.least_side
     ]
     for row in rows:
         print(

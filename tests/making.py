@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import skimage
@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from selfsight.augment.views import as_float
 from selfsight.data.pictures.batch import Images, LabelledImages
 from selfsight.encoders import build, evaluating
-from selfsight.tasks import offered
-from selfsight.tasks.base import Epoch, Facts, Needs
-from selfsight.tasks.table import load_task
+from selfsight.tasks.base import Epoch, Facts, Needs, Score, Task
+from selfsight.tasks.table import load_task, make_task
 
 SIZE, CANVAS, CLASSES = 16, 18, 4  # sides in pixels; a task that asks for more gets more
 SAMPLES = 100  # pictures of the data that the tasks are told of
@@ -24,8 +23,17 @@ PRETRAIN = ["pretrain", "digits", "--task", "rotation", "--encoder", "test_resne
 PRETRAIN += ["--samples", "32", "--limit", "40", "--size", "16", "--batch", "8"]
 
 
+class Plain(Task):
+    """A task around any network, which is to answer nothing."""
+
+    needs = Needs(batch=Images)
+
+    def forward(self, batch: Images) -> Score:
+        return Score(self.encoder(as_float(batch.images)).square().mean(), {})
+
+
 def needs_of(name: str) -> Needs:
-    return cast(Any, load_task(name)).needs
+    return load_task(name).needs
 
 
 def photographs(name: str, count: int, channels: int = 3) -> Tensor:
@@ -39,23 +47,23 @@ def photographs(name: str, count: int, channels: int = 3) -> Tensor:
     return torch.cat([chosen, chosen], dim=1)[:, :channels]
 
 
-def made(name: str, *, channels: int = 3, seed: int = 0, **settings: Any) -> nn.Module:
+def made(name: str, *, channels: int = 3, seed: int = 0, **settings: Any) -> Task:
     """Make a task about a small encoder, its settings derived as a run derives them, or given."""
-    task_class = cast(Any, load_task(name))
-    derive: Callable[[Facts], dict[str, Any]] = getattr(task_class, "derive", lambda _: {})
+    task_class = load_task(name)
     size = max(SIZE, needs_of(name).least_side)
     facts = Facts(
         samples=SAMPLES, classes=CLASSES, channels=channels, side=size, batch=8, chosen=settings
     )
-    settings = derive(facts) | settings
+    settings = task_class.derive(facts) | settings
     small = ("small", {"stem": 16, "widths": (16, 32)})
-    architecture, arguments = getattr(task_class, "encoder_of", lambda _: small)(settings)
+    architecture, arguments = task_class.encoder_of(settings) or small
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         encoder = build(architecture, size=size, channels=channels, arguments=arguments)
-        task = task_class(encoder, encoder.dim, size=size, **settings)
-    offered.look_at(task, batch_of(name, photographs(name, 32, channels)))
-    offered.before_epoch(task, Epoch(0, seed, features_of(photographs(name, SAMPLES, channels))))
+        task = make_task(name, encoder, size=size, **settings)
+    with torch.no_grad():
+        task.look_at(batch_of(name, photographs(name, 32, channels)))
+    task.before_epoch(Epoch(0, seed, features_of(photographs(name, SAMPLES, channels))))
     return task
 
 

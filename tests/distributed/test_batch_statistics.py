@@ -195,28 +195,27 @@ def test_frozen_statistics_are_left_alone() -> None:
     assert own_statistics(network) == []
 
 
-class Tells(nn.Module):
+class Headed(nn.Module):
     """A task with a network, and a head of its own."""
 
-    def __init__(self, network: nn.Module, *, joint: bool) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.encoder, self.head = network, nn.BatchNorm1d(C)
-        self.joint_statistics = joint
 
 
 def test_a_task_that_wants_its_own_statistics_keeps_them() -> None:
-    task = Tells(nn.BatchNorm2d(C), joint=False)
+    task = Headed(nn.BatchNorm2d(C))
 
-    with_joint_statistics(task)
+    with_joint_statistics(task, but=[task])
 
     assert own_statistics(task) == [task.encoder, task.head]
 
 
-def test_a_network_shared_with_a_task_of_own_statistics_keeps_them() -> None:
+def test_a_network_that_tasks_share_keeps_its_own_statistics_if_one_of_them_wants_that() -> None:
     network = nn.BatchNorm2d(C)
-    joint, own = Tells(network, joint=True), Tells(network, joint=False)
+    joint, own = Headed(network), Headed(network)
 
-    with_joint_statistics(nn.ModuleList([joint, own]))
+    with_joint_statistics(nn.ModuleList([joint, own]), but=[own])
 
     assert own_statistics(joint) == [network]
     assert own_statistics(own) == [network, own.head]

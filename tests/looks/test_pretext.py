@@ -23,9 +23,9 @@ from selfsight.looks.sheets import (
     rotation,
     supervised,
 )
-from selfsight.looks.sheets.base import PicturewiseSheet, Question, measured
+from selfsight.looks.task_sheet import PicturewiseSheet, Question, measured
 from selfsight.tasks.base import Facts
-from selfsight.tasks.table import TASKS, load_task
+from selfsight.tasks.table import TASKS, load_task, make_task
 
 SIDE, COUNT = 32, 5
 FACTS = Facts(samples=COUNT, classes=3, channels=3, side=SIDE, batch=COUNT)
@@ -37,13 +37,10 @@ SETWISE = [name for name in TASKS if not isinstance(task_sheet(name), Picturewis
 def task_named(name: str) -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        kind: Any = load_task(name)
-        settings = kind.derive(FACTS) if hasattr(kind, "derive") else {}
-        network, arguments = "small", SMALL
-        if hasattr(kind, "encoder_of"):
-            network, arguments = kind.encoder_of(settings)
+        settings = load_task(name).derive(FACTS)
+        network, arguments = load_task(name).encoder_of(settings) or ("small", SMALL)
         encoder = build(network, size=SIDE, arguments=arguments)
-        task = kind(encoder, encoder.dim, size=SIDE, **settings)
+        task = make_task(name, encoder, size=SIDE, **settings)
     return task.eval()
 
 
@@ -99,7 +96,7 @@ def test_figures_are_averages_over_all_pictures(name: str, monkeypatch: pytest.M
     task, held = task_named(name), held_out()
     with torch.inference_mode():
         whole = measured(name, task, held, seed=0, device="cpu")
-        monkeypatch.setattr("selfsight.looks.sheets.base.BATCH", 2)
+        monkeypatch.setattr("selfsight.looks.task_sheet.BATCH", 2)
         parts = measured(name, task, held, seed=0, device="cpu")
 
     assert parts == pytest.approx(whole, abs=2e-4)
@@ -194,7 +191,7 @@ def test_colourings_keep_the_lightness_and_stand_beside_the_same_crop() -> None:
 @torch.inference_mode()
 def test_regression_has_one_answer() -> None:
     encoder = build("small", size=SIDE, arguments=SMALL)
-    task: Any = load_task("colorization")(encoder, encoder.dim, size=SIDE, objective="regression")
+    task: Any = make_task("colorization", encoder, size=SIDE, objective="regression")
     sheet = colorization.drawn(task.eval(), Images.of(some_pictures()), ())
 
     assert list(sheet.columns) == ["question", "answer", "truth"]

@@ -7,13 +7,11 @@ from typing import Any, cast
 
 import pytest
 import torch
-from torch import nn
 
 import selfsight.tasks
 from making import CANVAS, CLASSES, SAMPLES, batch_of, made, photographs, rows_of
 from selfsight.data.pictures.batch import Images
-from selfsight.tasks import offered
-from selfsight.tasks.base import Needs, Score
+from selfsight.tasks.base import Needs, Score, Task
 from selfsight.tasks.cards import card, described_settings, kinds_of
 from selfsight.tasks.deepcluster import cluster_weights
 from selfsight.tasks.table import TASKS, Row, load_task
@@ -31,17 +29,17 @@ every_trained_task = pytest.mark.parametrize(
 every_blind_task = pytest.mark.parametrize("name", [n for n, row in TASKS.items() if row.blind])
 
 
-def trained(task: nn.Module, batches: list[Any], *, rate: float = 3e-3) -> list[float]:
+def trained(task: Task, batches: list[Any], *, rate: float = 3e-3) -> list[float]:
     """Take a step for every batch: -> the losses."""
     optimizer = torch.optim.Adam(task.parameters(), lr=rate)
     losses: list[float] = []
     for step, batch in enumerate(batches):
-        offered.before_step(task, step, len(batches))
-        score: Score = task(batch)
+        task.before_step(step, len(batches))
+        score = task(batch)
         optimizer.zero_grad()
         score.loss.backward()
         optimizer.step()
-        offered.after_step(task, step, len(batches))
+        task.after_step(step, len(batches))
         losses.append(score.loss.item())
     return losses
 
@@ -53,7 +51,7 @@ def test_every_file_is_in_the_table() -> None:
         "base",
         "cards",
         "mix",
-        "offered",
+        "crops",
         "table",
     }
 
@@ -65,10 +63,10 @@ def test_the_row_is_true(name: str) -> None:
     task_class = load_task(name)
 
     row: Row = TASKS[name]
-    assert issubclass(task_class, nn.Module)
+    assert issubclass(task_class, Task)
     assert f"{task_class.__module__}:{task_class.__name__}" == row.target
-    assert isinstance(cast(Any, task_class).needs, Needs)
-    assert (getattr(made(name), "blind", None) is not None) == row.blind
+    assert isinstance(task_class.needs, Needs)
+    assert (made(name).blind is not None) == row.blind
 
 
 @every_task
@@ -109,7 +107,7 @@ def test_hide_predict_and_score_make_the_score(name: str) -> None:
 def test_the_first_loss_is_near_a_blind_guess(name: str) -> None:
     task = made(name)
 
-    score: Score = task(batch_of(name, photographs(name, 32)))
+    score = task(batch_of(name, photographs(name, 32)))
 
     blind = cast(float, task.blind)
     assert score.loss.item() < blind + (1.0 if name in COMPARING else 0.35)
@@ -229,7 +227,7 @@ def test_bf16_gives_a_loss_in_f32(name: str) -> None:
     task, batch = made(name), batch_of(name, photographs(name, 8))
 
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        score: Score = task(batch)
+        score = task(batch)
     score.loss.backward()
 
     assert score.loss.dtype == torch.float32

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from selfsight.data.pictures.batch import Images, LabelledImages
 from selfsight.encoders import Encoder, Feed, build
+from selfsight.tasks.base import Task
 from selfsight.tasks.mix import Together, turns
 from selfsight.tasks.moco import MoCo
 from selfsight.tasks.rotation import Rotation
@@ -92,7 +93,7 @@ def test_a_blind_guess_costs_the_mean_of_the_turns_or_the_sum() -> None:
 
 def test_harmonised_tasks_are_fed_what_the_shyest_is() -> None:
     shared = encoder()
-    tasks: dict[str, torch.nn.Module] = {
+    tasks: dict[str, Task] = {
         "one": Rotation(shared.fed(Feed("lightness")), shared.dim, size=16),
         "two": Rotation(shared.fed(Feed("all", "channel")), shared.dim, size=16),
     }

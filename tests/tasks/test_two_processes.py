@@ -15,7 +15,7 @@ from selfsight.distributed import batch_statistics
 from selfsight.distributed.batch_statistics import with_joint_statistics
 from selfsight.distributed.engine import Engine
 from selfsight.distributed.gather import own_rows, processes, summed
-from selfsight.tasks import offered
+from selfsight.tasks.base import Task
 from selfsight.tasks.mix import Together
 from selfsight.tasks.table import TASKS
 from selfsight.training.plan import parameter_groups, rate_factor
@@ -50,7 +50,7 @@ CASES |= {
 State = dict[str, Tensor]
 
 
-def task_of(case: Case) -> nn.Module:
+def task_of(case: Case) -> Task:
     """Make a task, the same in every process, with networks that are smooth.
 
     A rectifier whose input is near 0 makes of a rounding error another gradient: with rectifiers,
@@ -65,14 +65,14 @@ def task_of(case: Case) -> nn.Module:
     return task
 
 
-def _task_of(case: Case) -> nn.Module:
+def _task_of(case: Case) -> Task:
     tasks, mix = case
     parts = {name: made(name, **settings) for name, settings in tasks.items()}
     first, *others = parts.values()
     if mix is None:
         return first
     for other in others:  # made about encoders of the same seed, which differ in how they are fed
-        other.encoder.model = first.encoder.model  # pyright: ignore -- every task has one
+        other.encoder.model = first.encoder.model
     return Together(parts, mix=mix)  # pyright: ignore[reportArgumentType] -- a literal above
 
 
@@ -90,7 +90,7 @@ def followed(case: Case, *, factor: float = 1.0, joint: bool = True) -> dict[str
     """
     task = task_of(case)
     if joint:
-        with_joint_statistics(task)
+        with_joint_statistics(task, but=task.unjoined)
     name = next(iter(case[0]))
     whole = batch_of(name, photographs(name, SAMPLES))
     engine = Engine("cpu", "f32", devices=processes(), resting=case[1] == "alternate")
@@ -104,11 +104,11 @@ def followed(case: Case, *, factor: float = 1.0, joint: bool = True) -> dict[str
         rate = RATE * rate_factor(step, WHOLE, WARM_UP, "cosine")
         for group in optimizer.param_groups:
             group["lr"] = rate * group["factor"]
-        offered.before_step(task, step, STEPS)
+        task.before_step(step, STEPS)
         score = engine.score(rows_of(whole, rows[own_rows(BATCH // processes())]))
         losses.append(summed(score.loss) / processes())
         engine.update(score.loss * factor, clip=None)
-        offered.after_step(task, step, STEPS)
+        task.after_step(step, STEPS)
         states.append(_state(task))
     return {
         "losses": torch.stack(losses),

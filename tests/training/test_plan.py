@@ -1,11 +1,13 @@
 """Plan: every derived number worked by hand."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from making import Plain
 from selfsight.encoders import build
 from selfsight.errors import UsageError
 from selfsight.settings import Pretrain
@@ -162,9 +164,9 @@ def test_the_rate_falls_to_tenths_at_60_and_80_percent() -> None:
 
 
 def test_biases_and_normalisation_do_not_decay() -> None:
-    task = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
 
-    decayed, free = parameter_groups(task, 0.05)
+    decayed, free = parameter_groups(Plain(network), 0.05)
 
     assert (decayed["weight_decay"], free["weight_decay"]) == (0.05, 0.0)
     assert [tuple(p.shape) for p in decayed["params"]] == [(4, 3, 3, 3), (2, 4)]
@@ -172,27 +174,27 @@ def test_biases_and_normalisation_do_not_decay() -> None:
 
 
 def test_what_is_not_trained_is_in_no_group() -> None:
-    task = nn.Linear(4, 2)
-    task.weight.requires_grad_(False)
+    network = nn.Linear(4, 2)
+    network.weight.requires_grad_(False)
 
-    decayed, free = parameter_groups(task, 0.05)
+    decayed, free = parameter_groups(Plain(network), 0.05)
 
     assert decayed["params"] == []
-    assert free["params"] == [task.bias]
+    assert free["params"] == [network.bias]
 
 
 def test_what_a_task_names_gets_its_factor_of_the_rate() -> None:
-    class Paced(nn.Linear):
-        def parameter_groups(self) -> list[dict[str, object]]:
-            return [{"params": [self.weight], "rate": 0.1}]
+    network = nn.Linear(4, 2)
 
-    task = Paced(4, 2)
+    class Paced(Plain):
+        def parameter_groups(self) -> list[dict[str, Any]]:
+            return [{"params": [network.weight], "rate": 0.1}]
 
-    groups = parameter_groups(task, 0.05)
+    groups = parameter_groups(Paced(network), 0.05)
 
     assert {p: group["factor"] for group in groups for p in group["params"]} == {
-        task.weight: 0.1,
-        task.bias: 1.0,
+        network.weight: 0.1,
+        network.bias: 1.0,
     }
 
 

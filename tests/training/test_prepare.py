@@ -136,7 +136,7 @@ def test_small_pictures_are_refused_by_the_task_that_asks_most(
 
 def test_a_batch_is_no_larger_than_the_exemplars(pictures: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"set": ("exemplar.exemplars=5",), "precision": "f32"}
-    said = "--batch must be at most the 5 exemplars that are learned from, got 8"
+    said = "--batch must be at most the 5 pictures that are learned from, got 8"
     with pytest.raises(UsageError, match=said):
         begun(pictures, tmp_path, ("exemplar",), "small", **options)
     assert not (tmp_path / "run").exists()
@@ -145,4 +145,4 @@ def test_a_batch_is_no_larger_than_the_exemplars(pictures: Path, tmp_path: Path)
 
     of = run.settings["plan"]
     assert (of["batch"], of["learned"]) == (5, 5)
-    assert "the batch of 12 is lowered to the 5 exemplars" in of["notes"]
+    assert "the batch of 12 is lowered to the 5 pictures that are learned from" in of["notes"]

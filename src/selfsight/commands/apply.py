@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from selfsight.augment.views import as_float
 from selfsight.data.pictures import Skipped, Unreadable
@@ -32,6 +32,7 @@ from selfsight.looks.photographs.side_by_side import draw_side_by_side
 from selfsight.settings import Apply
 from selfsight.system import atomic, machine
 from selfsight.system.progress import Bar, answers, console
+from selfsight.tasks.base import Task
 from selfsight.tasks.table import TASKS, object_at
 from selfsight.training.plan import Plan
 from selfsight.training.run import OUT, Run
@@ -52,7 +53,7 @@ class Job(NamedTuple):
     """
 
     name: str
-    task: nn.Module
+    task: Task
     application: Application
     channels: int
     device: str

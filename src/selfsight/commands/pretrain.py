@@ -11,7 +11,6 @@ from statistics import fmean
 from typing import Any, cast
 
 import torch
-from torch import nn
 
 from selfsight import encoders
 from selfsight.augment.views import centre_view
@@ -28,7 +27,6 @@ from selfsight.data.splitting import split
 from selfsight.distributed.engine import resolve_device, threads
 from selfsight.distributed.processes import Processes, joined
 from selfsight.draws import derived_seed
-from selfsight.encoders import Encoder
 from selfsight.encoders.feed import AS_IT_IS
 from selfsight.errors import SelfsightError, Stopped
 from selfsight.probes import advice
@@ -41,10 +39,11 @@ from selfsight.system.escaping import shell_quoted
 from selfsight.system.paths import TIMM, place_of
 from selfsight.system.progress import answers, console
 from selfsight.system.streams import open_closed_streams
+from selfsight.tasks.base import Task
 from selfsight.tasks.cards import parsed_settings
 from selfsight.training import checkpoint
 from selfsight.training.fit import Fitting, fit_prepared, is_fitted, refuse
-from selfsight.training.loop import Training, encoders_of, tasks_of
+from selfsight.training.loop import Training, encoders_of
 from selfsight.training.origin import parts_of
 from selfsight.training.pace import as_compiled
 from selfsight.training.plan import Plan, thread_count
@@ -335,7 +334,7 @@ def _trained(run: Run, begun: Prepared) -> Run:
     return run
 
 
-def _mend_encoders(run: Run, task: nn.Module) -> None:
+def _mend_encoders(run: Run, task: Task) -> None:
     """Write a finished run's encoders again where they are missing or damaged."""
     for stem, encoder in encoders_of(task).items():
         try:
@@ -415,8 +414,8 @@ def _late(pictures: Pictures) -> list[Skipped]:
     return [Skipped(f.title, str(f.reason)) for f in pictures.images.failed.values()]
 
 
-def _loads_by(task: nn.Module) -> str:
-    recipe = cast(Encoder, task.encoder).recipe
+def _loads_by(task: Task) -> str:
+    recipe = task.encoder.recipe
     own = recipe.name in encoders.OWN.values()
     way = "after `import selfsight.encoders`" if own else "alone, as encoder.json says"
     fed = "" if recipe.feed == AS_IT_IS else f"; selfsight.load feeds it as it was: {recipe.feed}"
@@ -427,16 +426,16 @@ def _judged(run: Run, begun: Prepared, training: Training | Fitting) -> dict[str
     """Say what can be said without labels: collapsed or unknown, and how far the task is solved."""
     machine.give_back_memory()  # the training's, before pictures are encoded
     of, rows = begun.plan, training.rows
-    last = rows[-max(len(rows) // 20, len(getattr(begun.task, "turns", "1"))) :]
+    last = rows[-max(len(rows) // 20, len(begun.task.turns)) :]
     columns = dict.fromkeys(key for row in last for key in row)
     means = {key: fmean(row[key] for row in last if key in row) for key in columns}
     images, extent, _ = begun.pictures.taken(some_rows(len(begun.pictures), PICTURES_JUDGED))
     views = centre_view(images, extent, of.size)
-    encoder = cast(Encoder, begun.task.encoder)
+    encoder = begun.task.encoder
     trained = Shape.of(final_features(encoder, views))
     fresh = untrained_encoder(encoder.recipe, of.seed, views, device=of.device)
     untrained = Shape.of(final_features(fresh, views))
-    tasks = tasks_of(begun.task, of)
+    tasks = begun.task.tasks_by_name(of.task)
     solved = {name: _solved(name, task, of, means) for name, task in tasks.items()}
     of_pictures = alike(views, bits=begun.pictures.bits)
     labelled = begun.pictures.labels is not None and len(begun.pictures.classes) > 1
@@ -451,7 +450,6 @@ def _judged(run: Run, begun: Prepared, training: Training | Fitting) -> dict[str
         early=advice.early_loss(rows, of.steps),
         labelled=labelled,
     )
-    blind = cast(float | None, getattr(begun.task, "blind", None))
     accuracy = solved[of.task].accuracy if of.mix is None else None
     return {
         "run": str(run.path),
@@ -461,7 +459,7 @@ def _judged(run: Run, begun: Prepared, training: Training | Fitting) -> dict[str
         "seconds": round(training.seconds, 1),
         "waiting": round(last[-1]["waiting"], 4),
         "loss": round(means["loss"], 4),
-        "blind": _rounded(blind),
+        "blind": _rounded(begun.task.blind),
         "accuracy": _rounded(accuracy),
         "tasks": {
             name: {
@@ -485,12 +483,10 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
-def _solved(name: str, task: nn.Module, of: Plan, means: dict[str, float]) -> Solved:
+def _solved(name: str, task: Task, of: Plan, means: dict[str, float]) -> Solved:
     """Say how far one of the tasks is solved."""
     loss = means["loss"] if of.mix is None else means.get(f"{name}.loss")
-    blind = cast(float | None, getattr(task, "blind", None))
-    chance = cast(float | None, getattr(task, "chance", None))
-    return Solved(name, loss, blind, means.get(f"{name}.accuracy"), chance)
+    return Solved(name, loss, task.blind, means.get(f"{name}.accuracy"), task.chance)
 
 
 def _circumstances(device: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ mean, variance and count. The gradients of w and b are sums over the process's o
 the training averages over processes like all gradients.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -83,7 +83,7 @@ JOINT: dict[type[nn.Module], type[nn.Module]] = {
 }
 
 
-def with_joint_statistics(task: nn.Module) -> None:
+def with_joint_statistics(task: nn.Module, *, but: Iterable[nn.Module] = ()) -> None:
     """Make a task's batch normalisations use the statistics of all processes' pictures.
 
     Only the class of each module changes, in place: weights, running statistics, names in the state
@@ -91,10 +91,10 @@ def with_joint_statistics(task: nn.Module) -> None:
     not changed, nor are classes that split a batch on purpose.
 
     Args:
-        task: Left unchanged if its attribute `joint_statistics` is False. If several tasks share a
-            network, it is left unchanged as soon as one of them asks for that.
+        task: Its normalisations are changed.
+        but: Parts of it whose normalisations stay unchanged, even if other parts share them.
     """
-    left = {id(norm) for part in _without_joint(task) for norm in batch_norms(part)}
+    left = {id(norm) for part in but for norm in batch_norms(part)}
     for norm in batch_norms(task):
         if id(norm) not in left and type(norm) in JOINT:
             cast(Any, norm).__class__ = JOINT[type(norm)]
@@ -120,11 +120,6 @@ def without_exchange(network: nn.Module) -> Generator[None]:
 def own_statistics(task: nn.Module) -> list[nn.Module]:
     """List the normalisations that use only each process's own pictures."""
     return [norm for norm in batch_norms(task) if not isinstance(norm, Joint)]
-
-
-def _without_joint(task: nn.Module) -> list[nn.Module]:
-    """List the parts of a task that ask for statistics of each process alone."""
-    return [part for part in task.modules() if not getattr(part, "joint_statistics", True)]
 
 
 def _normalised(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from selfsight.draws import Draws
 from selfsight.errors import SelfsightError, UsageError
-from selfsight.probes.features import MOST, Network, pooled, stream_maps
+from selfsight.probes.features import MOST, LayeredNetwork, pooled, stream_maps
 from selfsight.probes.knn import NearestNeighbours
 from selfsight.probes.linear import LinearProbe
 from selfsight.probes.probe import Probe
@@ -232,7 +232,11 @@ def _labels_of(part: "Pictures", role: str) -> Tensor:
 
 
 def _fit(
-    network: Network, train: "Pictures", plan: _Plan, stage: _Stage, step: Callable[[int], None]
+    network: LayeredNetwork,
+    train: "Pictures",
+    plan: _Plan,
+    stage: _Stage,
+    step: Callable[[int], None],
 ) -> dict[str, list[Probe]]:
     """Feed every draw's probe of every layer from one pass, then solve: -> R probes a layer."""
     labels = _labels_of(train, "training")
@@ -263,7 +267,7 @@ def _fit(
 
 
 def _answer(
-    network: Network,
+    network: LayeredNetwork,
     test: "Pictures",
     probes: Mapping[str, list[Probe]],
     stage: _Stage,
@@ -344,7 +348,7 @@ class _Folds:
 
 
 def _in_folds(
-    network: Network,
+    network: LayeredNetwork,
     pictures: "Pictures",
     plan: _Folds,
     stage: _Stage,
@@ -394,7 +398,7 @@ def _in_folds(
 
 
 def measure_one(
-    network: Network,
+    network: LayeredNetwork,
     train: "Pictures",
     test: "Pictures",
     *,
@@ -451,7 +455,7 @@ def measure_one(
 
 
 def measure(
-    networks: Mapping[str, Network],
+    networks: Mapping[str, LayeredNetwork],
     train: "Pictures",
     test: "Pictures",
     *,

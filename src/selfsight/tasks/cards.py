@@ -10,16 +10,13 @@ import math
 import re
 import types
 import typing
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 from selfsight.errors import UsageError, unknown_name
 from selfsight.system.validation import check_value, check_within
-from selfsight.tasks.base import Facts
+from selfsight.tasks.base import Facts, Task
 from selfsight.tasks.mix import Together
 from selfsight.tasks.table import TASKS, load_task, row_of
-
-if TYPE_CHECKING:
-    from torch import nn
 
 WORDS = ("Hidden", "Predicted", "Scored")
 MIX = "mix"  # the owner of the settings that several tasks share
@@ -81,8 +78,7 @@ def described_settings(name: str) -> dict[str, dict[str, Any]]:
     meanings: dict[str, str] = {}
     for part in reversed(owner.__mro__):  # a task that refines another keeps its words
         meanings |= arguments_in(part.__doc__ or "")
-    derive = getattr(owner, "derive", None)
-    derived = cast(dict[str, Any], derive(SOME_FACTS)) if derive else {}
+    derived = owner.derive(SOME_FACTS)
     return {
         key: {"default": None if key in derived else default, "meaning": meanings.get(key, "")}
         for key, default in settings_of(name).items()
@@ -106,7 +102,7 @@ def arguments_in(docstring: str) -> dict[str, str]:
     return found
 
 
-def _owner(name: str) -> "type[nn.Module]":
+def _owner(name: str) -> type[Task]:
     """Find the class whose constructor takes the settings of a name."""
     return Together if name == MIX else load_task(name)
 

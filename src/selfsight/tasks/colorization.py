@@ -38,11 +38,12 @@ from selfsight.layers.color_bins import ColorBins
 from selfsight.layers.color_scale import ColorScale
 from selfsight.layers.decoder import WIDTH, Decoder
 from selfsight.tasks.base import Needs, Score
+from selfsight.tasks.crops import Cropping
 
 MEASURED = 8  # pictures of a batch whose colours are decoded for the metrics
 
 
-class Colorization(nn.Module):
+class Colorization(Cropping):
     """Predict the colours of a picture from its lightness.
 
     Args:
@@ -74,22 +75,18 @@ class Colorization(nn.Module):
         least_scale: float = 0.5,
         width: int = WIDTH,
     ) -> None:
-        super().__init__()
         if objective not in ("classes", "regression"):
             raise ValueError(f"objective must be 'classes' or 'regression', got {objective!r}")
-        if not 0 < least_scale <= 1:
-            raise ValueError(f"least_scale must be above 0 and at most 1, got {least_scale}")
-        self.encoder = colour_encoder(encoder, "colorization")
+        fed = colour_encoder(encoder, "colorization")
+        super().__init__(fed, size=size, least_scale=least_scale)
         bins = ColorBins(neighbours=neighbours, rebalanced=rebalanced, temperature=temperature)
         self.colors = bins if objective == "classes" else ColorScale()
         self.decoder = Decoder(self.encoder, self.colors.channels, stride=STRIDE, width=width)
-        self.size = size
-        self.least_scale = least_scale
         self.share: Tensor  # of the data's pictures that have colour
         self.register_buffer("share", torch.ones(()))
 
     @property
-    def blind(self) -> float:
+    def blind(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride] -- it follows the data
         """Cost of the best constant guess on the pictures that were looked at."""
         return self.colors.blind
 

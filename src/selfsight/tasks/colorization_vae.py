@@ -59,6 +59,7 @@ from selfsight.layers.color_codes import divergence as divergence_of
 from selfsight.layers.color_scale import ColorScale
 from selfsight.layers.decoder import WIDTH, Decoder
 from selfsight.tasks.base import Needs, Score
+from selfsight.tasks.crops import Cropping
 
 RATE = 0.1  # of the networks without batch normalisation, over the plan's: they bear less
 RAMP = 0.5  # share of the training in which the divergence's weight rises
@@ -89,7 +90,7 @@ class Guess(NamedTuple):
     means: Tensor
 
 
-class ColorizationVAE(nn.Module):
+class ColorizationVAE(Cropping):
     """Predict several ways in which a picture may be coloured.
 
     Args:
@@ -125,9 +126,9 @@ class ColorizationVAE(nn.Module):
         least_scale: float = 0.5,
         width: int = WIDTH,
     ) -> None:
-        super().__init__()
-        _check(latent, components, deviation, divergence, least_scale)
-        self.encoder = colour_encoder(encoder, "colorization-vae")
+        _check(latent, components, deviation, divergence)
+        fed = colour_encoder(encoder, "colorization-vae")
+        super().__init__(fed, size=size, least_scale=least_scale)
         self.bins = ColorBins(rebalanced=rebalanced)
         self.scale = ColorScale()
         self.decoder = Decoder(self.encoder, 2, stride=STRIDE, width=width)
@@ -140,8 +141,8 @@ class ColorizationVAE(nn.Module):
             nn.ReLU(inplace=True),
         )
         self.mixture = nn.Linear(HIDDEN, components * (1 + latent))
-        self.size, self.latent, self.components = size, latent, components
-        self.deviation, self.divergence, self.least_scale = deviation, divergence, least_scale
+        self.latent, self.components = latent, components
+        self.deviation, self.divergence = deviation, divergence
         self.share: Tensor  # of the data's pictures that have colour
         self.register_buffer("share", torch.ones(()))
         self.risen: Tensor  # the divergence's weight at this step
@@ -305,9 +306,7 @@ def _variance(ways: Tensor) -> Tensor:
     return (ways - ways.mean(dim=1, keepdim=True)).square().sum(dim=2).mean()
 
 
-def _check(
-    latent: int, components: int, deviation: float, divergence: float, least_scale: float
-) -> None:
+def _check(latent: int, components: int, deviation: float, divergence: float) -> None:
     """Refuse settings outside their ranges; written so that NaN is refused too."""
     if latent < 1:
         raise ValueError(f"latent must be at least 1, got {latent}")
@@ -317,5 +316,3 @@ def _check(
         raise ValueError(f"deviation must be above 0, got {deviation}")
     if not 0 <= divergence < math.inf:
         raise ValueError(f"divergence must be at least 0, got {divergence}")
-    if not 0 < least_scale <= 1:
-        raise ValueError(f"least_scale must be above 0 and at most 1, got {least_scale}")

@@ -43,6 +43,7 @@ from selfsight.layers.memory_bank import samples_of
 from selfsight.layers.whitening import Whitening
 from selfsight.system import machine
 from selfsight.tasks.base import Epoch, Facts, Needs, Score
+from selfsight.tasks.crops import Cropping
 
 PICTURES_A_CLUSTER = 128  # the paper's 1.28 million pictures in 10,000 clusters
 FEWEST_CLUSTERS = 10  # where there are four times as many pictures
@@ -55,7 +56,7 @@ NEWS = ("largest", "nmi")  # of a clustering
 LEAST_SHARE = 1 / 4  # of the mean cluster's size, below which a cluster counts as one of that size
 
 
-class DeepCluster(nn.Module):
+class DeepCluster(Cropping):
     """Predict in which cluster a picture was.
 
     Args:
@@ -94,17 +95,17 @@ class DeepCluster(nn.Module):
         least_scale: float = 0.2,
         strength: float = 0.5,
     ) -> None:
-        super().__init__()
         if samples is None or samples < 2:
             raise ValueError(f"samples must be at least 2, as many as the data has, got {samples}")
         clusters = _usual_clusters(samples) if clusters is None else clusters
         every = 1 if every is None else every
-        _check(samples, clusters, every, least_scale, strength)
-        self.encoder = fed(encoder, Feed("sobel" if sobel else "all"))
+        _check(samples, clusters, every, strength)
+        feed = Feed("sobel" if sobel else "all")
+        super().__init__(fed(encoder, feed), size=size, least_scale=least_scale)
         self.head = nn.Linear(dim, clusters)
         nn.init.normal_(self.head.weight, std=DEVIATION)
         nn.init.zeros_(self.head.bias)
-        self.size, self.epochs_between, self.balanced = size, every, balanced
+        self.epochs_between, self.balanced = every, balanced
         self.directions = _directions(dim, samples)
         self.recipe = Recipe(scale=(least_scale, 1.0), colors=_colors(strength), blur=0.0)
         # Until pictures are sorted for the first time, they are dealt out.
@@ -125,12 +126,12 @@ class DeepCluster(nn.Module):
         self.news = {name: value for name, value in told if value != -1}
 
     @property
-    def blind(self) -> float:
+    def blind(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride] -- it follows the clusters
         """Cost of the best guess without looking, in nats: it knows what each cluster weighs."""
         return entropy(self.weights * self._sizes())
 
     @property
-    def chance(self) -> float:
+    def chance(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride] -- it follows the clusters
         """Accuracy of always naming the largest cluster, in (0, 1]."""
         return float(self._sizes().max()) / len(self.assignments)
 
@@ -284,13 +285,11 @@ def _colors(strength: float) -> ColorJitter:
     return ColorJitter.of_strength(strength) if strength else ColorJitter.only_grey(0.0)
 
 
-def _check(samples: int, clusters: int, every: int, least_scale: float, strength: float) -> None:
+def _check(samples: int, clusters: int, every: int, strength: float) -> None:
     """Refuse settings outside their ranges; written so that NaN is refused too."""
     if not 2 <= clusters <= samples:
         raise ValueError(f"clusters must be from 2 to the {samples} pictures, got {clusters}")
     if every < 1:
         raise ValueError(f"every must be at least 1 epoch, got {every}")
-    if not 0 < least_scale <= 1:
-        raise ValueError(f"least_scale must be above 0 and at most 1, got {least_scale}")
     if not 0 <= strength <= 1:
         raise ValueError(f"strength must be from 0 to 1, got {strength}")

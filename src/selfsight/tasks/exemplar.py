@@ -17,7 +17,9 @@ alike cannot be told apart.
 """
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -31,11 +33,12 @@ from selfsight.encoders import Encoder, evaluating
 from selfsight.layers.memory_bank import samples_of
 from selfsight.system.machine import size_in_words
 from selfsight.tasks.base import Facts, Needs, Score
+from selfsight.tasks.crops import Cropping
 
 MOST = 1000  # exemplars that are taken unasked
 
 
-class Exemplar(nn.Module):
+class Exemplar(Cropping):
     """Predict which exemplar a changed picture was made from.
 
     Args:
@@ -62,13 +65,12 @@ class Exemplar(nn.Module):
         least_scale: float = 0.25,
         without: str = "",
     ) -> None:
-        super().__init__()
+        super().__init__(encoder, size=size, least_scale=least_scale)
         if samples is None or samples < 2:
             raise ValueError(f"samples must be at least 2, as many as the data has, got {samples}")
         classes = min(samples, MOST) if exemplars is None else exemplars
         if not 2 <= classes <= samples:
             raise ValueError(f"exemplars must be from 2 to the {samples} pictures, got {exemplars}")
-        self.encoder, self.size = encoder, size
         self.samples, self.classes = samples, classes
         self.recipe = _recipe(least_scale, without)
         self.head = nn.Linear(dim, classes)
@@ -80,6 +82,11 @@ class Exemplar(nn.Module):
         """Take the number of pictures from the data, and up to 1,000 of them as exemplars."""
         samples = samples_of(facts, "exemplar")
         return {"samples": samples, "exemplars": min(samples, MOST)}
+
+    @classmethod
+    def needs_with(cls, settings: Mapping[str, Any]) -> Needs:
+        """Ask for no more pictures than there are exemplars."""
+        return replace(super().needs_with(settings), samples=settings["exemplars"])
 
     def rows(self, samples: int) -> Tensor:
         """Choose the exemplars evenly: -> (K,) int64, places in the data.
@@ -121,7 +128,8 @@ class Exemplar(nn.Module):
     def _share_of_arithmetic(self) -> float:
         """Count the multiplications of encoder and classifier for a picture: -> a share."""
         parameter = next(self.encoder.parameters(), self.head.weight)
-        channels = self.encoder.recipe.channels if isinstance(self.encoder, Encoder) else 3
+        network = cast(nn.Module, self.encoder)
+        channels = network.recipe.channels if isinstance(network, Encoder) else 3
         picture = torch.zeros(1, channels, self.size, self.size, device=parameter.device)
         counter = FlopCounterMode(display=False)
         with evaluating(self.encoder), torch.no_grad(), counter:
@@ -132,8 +140,6 @@ class Exemplar(nn.Module):
 
 def _recipe(least_scale: float, without: str) -> Recipe:
     """Put the changes together: the paper turns by up to 20 degrees and does not mirror."""
-    if not 0 < least_scale <= 1:
-        raise ValueError(f"least_scale must be above 0 and at most 1, got {least_scale}")
     recipe = Recipe(
         scale=(least_scale, 1.0),
         ratio=(1.0, 1.0),

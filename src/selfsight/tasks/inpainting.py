@@ -24,7 +24,7 @@ beside the critic's word with a rim as without one.
 
 import math
 from collections.abc import Iterator
-from typing import Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -39,6 +39,7 @@ from selfsight.encoders import Encoder, evaluating
 from selfsight.layers.critic import Critic, told
 from selfsight.layers.decoder import WIDTH, Decoder
 from selfsight.tasks.base import Needs, Score
+from selfsight.tasks.crops import Cropping
 
 RIM = 10.0  # weight of a visible pixel of the rim, where one in the hole has 1
 USUAL_MEAN, USUAL_DEVIATION = 0.5, 0.25  # of pictures, until the data has been looked at
@@ -62,7 +63,7 @@ class Withheld(NamedTuple):
     weight: Tensor
 
 
-class Inpainting(nn.Module):
+class Inpainting(Cropping):
     """Predict what holes in a picture hide.
 
     Args:
@@ -86,7 +87,6 @@ class Inpainting(nn.Module):
     """
 
     needs = Needs(batch=Images, least_side=16)
-    chance = None
     mean: Tensor
     deviation: Tensor
     cost: Tensor
@@ -108,19 +108,15 @@ class Inpainting(nn.Module):
         stride: int = 4,
         width: int = WIDTH,
     ) -> None:
-        super().__init__()
-        _check(encoder, norm, overlap, adversarial, least_scale, stride)
+        _check(encoder, norm, overlap, adversarial, stride)
         check_holes(holes, share, blocks)
-        encoder = cast(Encoder, encoder)
-        channels = encoder.recipe.channels
-        self.encoder = encoder
-        self.size = size
+        super().__init__(encoder, size=size, least_scale=least_scale)
+        channels = self.encoder.recipe.channels
         self.holes: Kind = holes
         self.share, self.blocks, self.overlap = share, blocks, overlap
         self.norm = norm
         self.adversarial = adversarial
-        self.least_scale = least_scale
-        self.decoder = Decoder(encoder, channels * stride**2, stride=stride, width=width)
+        self.decoder = Decoder(self.encoder, channels * stride**2, stride=stride, width=width)
         self.critic = Critic(channels, size) if adversarial else None
         self.register_buffer("mean", torch.full((channels, 1, 1), USUAL_MEAN))
         self.register_buffer("deviation", torch.full((channels, 1, 1), USUAL_DEVIATION))
@@ -129,11 +125,11 @@ class Inpainting(nn.Module):
         usual = USUAL_DEVIATION**2 if norm == "l2" else distance
         self.register_buffer("cost", torch.tensor(usual))
         # What the network is fed of it is 0, as if nothing were there.
-        fill = torch.tensor(encoder.recipe.mean)[:, None, None]
+        fill = torch.tensor(self.encoder.recipe.mean)[:, None, None]
         self.register_buffer("fill", fill, persistent=False)
 
     @property
-    def blind(self) -> float:
+    def blind(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride] -- holes are drawn for it
         """Tell what the mean colour costs, and a critic that tells nothing of it.
 
         With a rim beside a critic, what holes weigh is averaged over holes drawn for the purpose.
@@ -175,7 +171,7 @@ class Inpainting(nn.Module):
             few = Images(batch.images[part], batch.extent[part], batch.index[part], draws)
             yield len(rows), self.hide(few)[1]
 
-    def parameter_groups(self) -> list[dict[str, object]]:
+    def parameter_groups(self) -> list[dict[str, Any]]:
         """Let the critic learn more slowly than what it judges."""
         if self.critic is None:
             return []
@@ -284,7 +280,6 @@ def _check(
     norm: str,
     overlap: int,
     adversarial: float,
-    least_scale: float,
     stride: int,
 ) -> None:
     """Refuse what the task cannot use; written so that NaN is refused too."""
@@ -297,7 +292,5 @@ def _check(
         raise ValueError(f"overlap must be at least 0 pixels, got {overlap}")
     if not 0 <= adversarial < 1:
         raise ValueError(f"adversarial must be at least 0 and below 1, got {adversarial}")
-    if not 0 < least_scale <= 1:
-        raise ValueError(f"least_scale must be above 0 and at most 1, got {least_scale}")
     if stride < 1:
         raise ValueError(f"stride must be at least 1 pixel, got {stride}")

@@ -35,6 +35,7 @@ from selfsight.layers.heads import Head, HeadKind, of_length_1
 from selfsight.layers.memory_bank import MemoryBank, samples_of
 from selfsight.layers.noise_contrast import NoiseContrast, Objective, usual_negatives
 from selfsight.tasks.base import Epoch, Facts, Needs, Score
+from selfsight.tasks.crops import Cropping
 
 DRAWN = 4096  # negatives, where not all are compared with
 CALIBRATING = 128  # pictures
@@ -52,7 +53,7 @@ class Asked(NamedTuple):
     noise: Tensor | None
 
 
-class InstanceDiscrimination(nn.Module):
+class InstanceDiscrimination(Cropping):
     """Tell each picture from all others by a memory of them.
 
     Args:
@@ -74,7 +75,6 @@ class InstanceDiscrimination(nn.Module):
         without: What is left out of the augmentation: a comma list of crop, flip, jitter, grey.
     """
 
-    epochs_between = 0  # the bank is filled before the first epoch, and never again
     needs = Needs(batch=Images)
 
     def __init__(
@@ -95,12 +95,12 @@ class InstanceDiscrimination(nn.Module):
         least_scale: float = 0.2,
         without: str = "",
     ) -> None:
-        super().__init__()
+        super().__init__(encoder, size=size, least_scale=least_scale)
         if samples is None or samples < 2:
             raise ValueError(f"samples must be at least 2, as many as the data has, got {samples}")
         if not 0 <= proximal < math.inf:
             raise ValueError(f"proximal must be at least 0 and finite, got {proximal}")
-        self.encoder, self.size, self.proximal = encoder, size, proximal
+        self.proximal = proximal
         self.recipe = recipe_of(least_scale, without)
         self.head = Head(dim, width, head)
         self.bank = MemoryBank(samples, self.head.width, momentum)
@@ -180,8 +180,6 @@ class InstanceDiscrimination(nn.Module):
 
 def recipe_of(least_scale: float, without: str) -> Recipe:
     """Put the augmentation together, of the paper's code for CIFAR-10, and flips."""
-    if not 0 < least_scale <= 1:
-        raise ValueError(f"least_scale must be above 0 and at most 1, got {least_scale}")
     colors = ColorJitter(0.4, 0.4, 0.4, 0.4, share=1.0, grey=0.2)
     recipe = Recipe(scale=(least_scale, 1.0), colors=colors, blur=0.0)
     return recipe.without(without)

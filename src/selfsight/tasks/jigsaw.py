@@ -32,12 +32,13 @@ from selfsight.data.pictures.batch import Images
 from selfsight.encoders import Feed, fed
 from selfsight.layers.permutations import kept_permutations
 from selfsight.tasks.base import Facts, Needs, Score
+from selfsight.tasks.crops import Cropping
 
 PERMUTATIONS = {2: 24, 3: 100}  # by grid: all of 2 x 2
 THREE_FROM = 64  # pixels a side: below, tiles of a 3 x 3 puzzle show next to nothing
 
 
-class Jigsaw(nn.Module):
+class Jigsaw(Cropping):
     """Predict how the tiles of a picture were shuffled.
 
     Args:
@@ -74,10 +75,10 @@ class Jigsaw(nn.Module):
         tile_width: int = 64,
         hidden_width: int = 256,
     ) -> None:
-        super().__init__()
-        _check(grid, grey, least_scale, min(tile_width, hidden_width))
-        self.encoder = fed(encoder, Feed(standardised="channel" if standardised else None))
-        self.size, self.grid, self.grey, self.least_scale = size, grid, grey, least_scale
+        _check(grid, grey, min(tile_width, hidden_width))
+        feed = Feed(standardised="channel" if standardised else None)
+        super().__init__(fed(encoder, feed), size=size, least_scale=least_scale)
+        self.grid, self.grey = grid, grey
         self.tiles, self.side = grid * grid, side_of_tiles(size, grid, tile)
         # permutations[a, j] is the cell whose tile puzzle a shows at place j.
         count = PERMUTATIONS[grid] if permutations is None else permutations
@@ -146,13 +147,11 @@ class Jigsaw(nn.Module):
         return self.score(self.predict(tiles), numbers)
 
 
-def _check(grid: int, grey: float, least_scale: float, width: int) -> None:
+def _check(grid: int, grey: float, width: int) -> None:
     """Refuse settings outside their ranges; written so that NaN is refused too."""
     if grid not in PERMUTATIONS:
         raise ValueError(f"grid must be 2 or 3 tiles a side, got {grid}")
     if not 0 <= grey <= 1:
         raise ValueError(f"grey must be a share of the pictures, from 0 to 1, got {grey}")
-    if not 0 < least_scale <= 1:
-        raise ValueError(f"least_scale must be above 0 and at most 1, got {least_scale}")
     if width < 1:
         raise ValueError(f"tile_width and hidden_width must be at least 1, got {width}")

@@ -16,13 +16,12 @@ from torch import Tensor, nn
 
 from selfsight.data.pictures.batch import Images, LabelledImages
 from selfsight.encoders import Encoder
-from selfsight.tasks import offered
-from selfsight.tasks.base import Epoch, Score
+from selfsight.tasks.base import Epoch, Score, Task
 
 Mix = Literal["alternate", "sum"]
 
 
-class Together(nn.Module):
+class Together(Task):
     """Tasks that share one encoder.
 
     Args:
@@ -38,35 +37,47 @@ class Together(nn.Module):
 
     def __init__(
         self,
-        tasks: dict[str, nn.Module],
+        tasks: dict[str, Task],
         *,
         mix: Mix = "alternate",
         weights: str | None = None,
         harmonised: bool = False,
         statistics: Literal["shared", "separate"] | None = None,
     ) -> None:
-        super().__init__()
+        nn.Module.__init__(self)  # the encoders are the tasks' own
         self.tasks = nn.ModuleDict(tasks)
         self.mix: Mix = mix
         self.weights = _weights(weights, list(tasks))
         self.turns = turns(list(self.weights.values()))
         if harmonised:
             self._harmonise()
-        feeds = {_encoder(task).recipe.feed for task in self.tasks.values()}
+        feeds = {task.encoder.recipe.feed for task in self._each()}
         self.statistics = statistics or ("separate" if len(feeds) > 1 else "shared")
         if self.statistics == "separate":
-            for task in list(self.tasks.values())[1:]:
-                task.encoder = _encoder(task).apart()
+            for task in self._each()[1:]:
+                task.encoder = task.encoder.apart()
         self.turn = 0
 
     def _harmonise(self) -> None:
-        feeds = [_encoder(task).recipe.feed for task in self.tasks.values()]
+        feeds = [task.encoder.recipe.feed for task in self._each()]
         joint = feeds[0]
         for feed in feeds[1:]:
             joint |= feed
         for part in self.tasks.modules():  # a momentum encoder is one, too
             if isinstance(getattr(part, "encoder", None), Encoder):
                 part.encoder = cast(Encoder, part.encoder).fed(joint)
+
+    def tasks_by_name(self, name: str = "") -> dict[str, Task]:
+        """Give the tasks that share the encoder by their own names."""
+        return cast(dict[str, Task], dict(self.tasks.items()))
+
+    def _each(self) -> list[Task]:
+        """List the tasks that share the encoder."""
+        return list(self.tasks_by_name().values())
+
+    def decided(self) -> dict[str, Any]:
+        """Give how statistics are shared, which follows from what the tasks are fed."""
+        return {"statistics": self.statistics}
 
     @property
     def takes_turns(self) -> bool:
@@ -84,7 +95,7 @@ class Together(nn.Module):
         }
 
     @property
-    def encoder(self) -> Encoder:
+    def encoder(self) -> Encoder:  # pyright: ignore[reportIncompatibleVariableOverride] -- of its tasks
         """The first task's encoder."""
         return next(iter(self.encoders().values()))
 
@@ -94,17 +105,16 @@ class Together(nn.Module):
         Those that a task has besides, as one that follows slowly, are named TASK-NAME.
         """
         found: dict[str, Encoder] = {}
-        for name, task in self.tasks.items():
-            found[name] = _encoder(task)
-            own = cast(Any, task).encoders() if hasattr(task, "encoders") else {}
-            others = {k: encoder for k, encoder in own.items() if encoder is not found[name]}
+        for name, task in self.tasks_by_name().items():
+            found[name] = task.encoder
+            others = {k: e for k, e in task.encoders().items() if e is not found[name]}
             found |= {f"{name}-{which}": encoder for which, encoder in others.items()}
         return found
 
     @property
-    def blind(self) -> float | None:
+    def blind(self) -> float | None:  # pyright: ignore[reportIncompatibleVariableOverride] -- of its tasks
         """Say what guessing without looking costs a step, on the average."""
-        costs = {name: getattr(task, "blind", None) for name, task in self.tasks.items()}
+        costs = {name: task.blind for name, task in self.tasks_by_name().items()}
         if any(cost is None for cost in costs.values()):
             return None
         total = sum(self.weights[name] * cast(float, cost) for name, cost in costs.items())
@@ -113,43 +123,47 @@ class Together(nn.Module):
 
     def look_at(self, batch: Images | LabelledImages) -> None:
         """Let every task look at some pictures of the data."""
-        for task in self.tasks.values():
-            offered.look_at(task, batch)
+        for task in self._each():
+            task.look_at(batch)
+
+    @property
+    def looks(self) -> bool:
+        """Whether one of the tasks looks at some pictures."""
+        return any(task.looks for task in self._each())
 
     def before_epoch(self, epoch: Epoch) -> list[nn.Parameter]:
         """Let every task look at all pictures: -> parameters that begin anew."""
-        return [p for task in self.tasks.values() for p in offered.before_epoch(task, epoch)]
+        return [p for task in self._each() for p in task.before_epoch(epoch)]
 
     @property
-    def epochs_between(self) -> int:
+    def epochs_between(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride] -- of its tasks
         """Tell every how many epochs the first of them looks at all pictures again."""
-        asking = [task for task in self.tasks.values() if hasattr(task, "before_epoch")]
-        return min(filter(None, map(offered.epochs_between, asking)), default=0)
+        return min((t.epochs_between for t in self._each() if t.epochs_between), default=0)
 
     def before_step(self, step: int, steps: int) -> None:
         """Say whose turn it is."""
         self.turn = self.turns[step % len(self.turns)]
-        for task in self.tasks.values():
-            offered.before_step(task, step, steps)
+        for task in self._each():
+            task.before_step(step, steps)
 
     def after_step(self, step: int, steps: int) -> dict[str, Tensor]:
         """Let the tasks that were scored follow the step: -> their metrics by task."""
+        tasks = self.tasks_by_name()
         return {
             f"{name}.{key}": value
             for name in self._scored()
-            for key, value in offered.after_step(self.tasks[name], step, steps).items()
+            for key, value in tasks[name].after_step(step, steps).items()
         }
 
     def rows(self, samples: int) -> Tensor | None:
         """Ask for the only pictures that are learned from: the fewest that a task wants."""
-        wanted = [offered.rows(task, samples) for task in self.tasks.values()]
+        wanted = [task.rows(samples) for task in self._each()]
         return min((rows for rows in wanted if rows is not None), key=len, default=None)
 
     def notes(self) -> tuple[str, ...]:
         """Say what the user should know of the tasks, and of which of them."""
-        return tuple(
-            f"{name}: {note}" for name, task in self.tasks.items() for note in offered.notes(task)
-        )
+        tasks = self.tasks_by_name()
+        return tuple(f"{name}: {note}" for name, task in tasks.items() for note in task.notes())
 
     def _scored(self) -> list[str]:
         """Name the tasks that this step scores."""
@@ -158,12 +172,12 @@ class Together(nn.Module):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Gather the parameters that a task wants trained in another way."""
-        return [g for t in self.tasks.values() for g in getattr(t, "parameter_groups", list)()]
+        return [group for task in self._each() for group in task.parameter_groups()]
 
     def forward(self, batch: Images | LabelledImages) -> Score:
         """Score the task whose turn it is, or all of them: metrics are prefixed by the name."""
-        chosen = self._scored()
-        scores = {name: cast(Score, self.tasks[name](batch)) for name in chosen}
+        chosen, tasks = self._scored(), self.tasks_by_name()
+        scores = {name: tasks[name](batch) for name in chosen}
         metrics: dict[str, Tensor] = {}
         for name, score in scores.items():
             metrics[f"{name}.loss"] = score.loss.detach()
@@ -194,10 +208,6 @@ def turns(weights: list[int]) -> tuple[int, ...]:
         taken[turn] += 1
         cycle.append(turn)
     return tuple(cycle)
-
-
-def _encoder(task: nn.Module) -> Encoder:
-    return cast(Encoder, task.encoder)
 
 
 def _weights(text: str | None, names: list[str]) -> dict[str, int]:

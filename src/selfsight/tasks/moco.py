@@ -43,6 +43,7 @@ from selfsight.layers.heads import Head, HeadKind, of_length_1
 from selfsight.layers.momentum import MomentumEncoder
 from selfsight.layers.queue import Queue
 from selfsight.tasks.base import Facts, Needs, Score
+from selfsight.tasks.crops import Cropping
 
 MOST_KEYS = 65_536
 PICTURES_A_KEY = 12  # gives CIFAR-10 the 4,096 keys of the authors' demonstration
@@ -63,7 +64,7 @@ class Shuffled(NamedTuple):
     order: Tensor
 
 
-class MoCo(nn.Module):
+class MoCo(Cropping):
     """Find the key of the same picture among those of a queue.
 
     Args:
@@ -111,16 +112,15 @@ class MoCo(nn.Module):
         least_scale: float = 0.2,
         without: str = "",
     ) -> None:
-        super().__init__()
-        _check(momentum, temperature, groups, least_scale)
-        self.encoder = encoder
+        super().__init__(encoder, size=size, least_scale=least_scale)
+        _check(momentum, temperature, groups)
         self.head = Head(dim, width, head)
         self.key = MomentumEncoder(encoder, self.head)
         self.queue = Queue(queue, self.head.width)
-        self.size, self.momentum, self.temperature = size, momentum, temperature
+        self.momentum, self.temperature = momentum, temperature
         self.groups = groups if batch_norms(encoder) else 1
         self.has_statistics = bool(batch_norms(encoder))
-        self.symmetric, self.least_scale = symmetric, least_scale
+        self.symmetric = symmetric
         self.recipe = replace(self.augmentation, scale=(least_scale, 1.0)).without(without)
         self.blind = math.log(1 + queue)
         self.chance = 1 / (1 + queue)
@@ -256,7 +256,7 @@ class MoCo(nn.Module):
 
     def encoders(self) -> dict[str, Encoder]:
         """Give the queries' encoder, which is trained, and the keys', which follows it."""
-        return {"query": cast(Encoder, self.encoder), "key": cast(Encoder, self.key.encoder)}
+        return {"query": self.encoder, "key": cast(Encoder, self.key.encoder)}
 
     def forward(self, batch: Images) -> Score:
         views, shuffled = self.hide(batch)
@@ -265,7 +265,7 @@ class MoCo(nn.Module):
         return score
 
 
-def _check(momentum: float, temperature: float, groups: int, least_scale: float) -> None:
+def _check(momentum: float, temperature: float, groups: int) -> None:
     """Refuse settings outside their ranges; written so that NaN is refused too."""
     if not 0 <= momentum < 1:
         raise ValueError(f"momentum must be from 0 to below 1, got {momentum}")
@@ -273,5 +273,3 @@ def _check(momentum: float, temperature: float, groups: int, least_scale: float)
         raise ValueError(f"temperature must be above 0, got {temperature}")
     if groups < 1:
         raise ValueError(f"groups must be at least 1, got {groups}")
-    if not 0 < least_scale <= 1:
-        raise ValueError(f"least_scale must be above 0 and at most 1, got {least_scale}")

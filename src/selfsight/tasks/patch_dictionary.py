@@ -30,7 +30,7 @@ from selfsight.encoders.patch_dictionary import SelfsightPatchDictionary, standa
 from selfsight.errors import SelfsightError, UsageError
 from selfsight.layers.kmeans import assigned, kmeans
 from selfsight.layers.whitening import Whitening
-from selfsight.tasks.base import Facts, Needs, Score
+from selfsight.tasks.base import Facts, Needs, Score, Task
 
 ENCODER = "patch-dictionary"  # the one encoder that can be fitted
 PICTURES = 20_000  # that are looked at, where no number is asked for
@@ -45,7 +45,7 @@ class PatchesAlike(SelfsightError):
     """All patches of all pictures are one: there is nothing to make a dictionary of."""
 
 
-class PatchDictionary(nn.Module):
+class PatchDictionary(Task):
     """Find the centroids of whitened patches.
 
     Args:
@@ -59,7 +59,7 @@ class PatchDictionary(nn.Module):
         iterations: Times that centroids move, at most; at least 1.
     """
 
-    needs = Needs(batch=Images)
+    needs = Needs(batch=Images, samples=PICTURES)
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class PatchDictionary(nn.Module):
         patches: int | None = None,
         iterations: int = 10,
     ) -> None:
-        super().__init__()
+        super().__init__(encoder)
         model = encoder.model if isinstance(encoder, Encoder) else encoder
         if not isinstance(model, SelfsightPatchDictionary):
             raise ValueError(
@@ -83,10 +83,9 @@ class PatchDictionary(nn.Module):
             )
         _at_least("patches", patches, 1)
         _at_least("iterations", iterations, 1)
-        self.encoder = encoder
         self.size = size
         self.patches = 1 if patches is None else patches
-        self.iterations = iterations
+        self.rounds = iterations
         self.blind = 1.0
 
     @classmethod
@@ -179,7 +178,7 @@ class PatchDictionary(nn.Module):
             whitening.apply(rows),
             len(model.centroids),
             seed=seed,
-            iterations=self.iterations,
+            iterations=self.rounds,
             progress=progress,
         )
         model.take(whitening.mean, whitening.matrix, found.centroids)
@@ -200,7 +199,7 @@ class PatchDictionary(nn.Module):
 
     def _fed(self, pictures: Tensor) -> Tensor:
         """Give what the network is fed of pictures in [0, 1], made small as it does."""
-        encoder = self.encoder
+        encoder = cast(nn.Module, self.encoder)
         if isinstance(encoder, Encoder):
             mean, deviation = cast(Tensor, encoder.mean), cast(Tensor, encoder.deviation)
             pictures = encoder.recipe.feed(pictures, mean, deviation)

@@ -38,6 +38,7 @@ from selfsight.layers.heads import Head, HeadKind, of_length_1
 from selfsight.layers.memory_bank import MemoryBank, samples_of
 from selfsight.layers.noise_contrast import NoiseContrast, Objective, usual_negatives
 from selfsight.tasks.base import Epoch, Facts, Needs, Score
+from selfsight.tasks.crops import Cropping
 from selfsight.tasks.instance_discrimination import CALIBRATING, Asked, recipe_of
 
 LEAST_PUZZLE = 0.6  # of the area is cut into tiles, as in the paper's code
@@ -58,7 +59,7 @@ class Embedded(NamedTuple):
     tiles: Tensor
 
 
-class PIRL(nn.Module):
+class PIRL(Cropping):
     """Tell each picture from all others, by itself and by its shuffled tiles.
 
     Args:
@@ -84,7 +85,6 @@ class PIRL(nn.Module):
         without: What is left out of the augmentation: a comma list of crop, flip, jitter, grey.
     """
 
-    epochs_between = 0  # the bank is filled before the first epoch, and never again
     needs = Needs(batch=Images, least_side=24)
 
     def __init__(
@@ -107,9 +107,9 @@ class PIRL(nn.Module):
         least_scale: float = 0.2,
         without: str = "",
     ) -> None:
-        super().__init__()
+        super().__init__(encoder, size=size, least_scale=least_scale)
         samples = _check(samples, grid, puzzle_weight, tile_width)
-        self.encoder, self.size, self.grid = encoder, size, grid
+        self.grid = grid
         self.puzzle_weight = puzzle_weight
         self.side = side_of_tiles(size, grid, TILE)
         self.recipe = recipe_of(least_scale, without)

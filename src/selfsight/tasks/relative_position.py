@@ -38,6 +38,7 @@ from selfsight.augment.views import random_view
 from selfsight.data.pictures.batch import Images
 from selfsight.encoders import Encoder, Feed, fed
 from selfsight.tasks.base import Needs, Score
+from selfsight.tasks.crops import Cropping
 
 GRID = 3
 GAP, JITTER = 1 / 2, 7 / 96  # of a patch's side: the paper's
@@ -102,7 +103,7 @@ def layout_of(size: int, gap: float, jitter: float) -> Layout:
     raise ValueError(f"crops must have {GRID} pixels or more for {GRID} patches, got {size}")
 
 
-class RelativePosition(nn.Module):
+class RelativePosition(Cropping):
     """Predict on which side of a patch its neighbour lies.
 
     Args:
@@ -141,13 +142,13 @@ class RelativePosition(nn.Module):
         least_scale: float = 0.5,
         hidden_width: int = 256,
     ) -> None:
-        super().__init__()
-        _check(colours, coarse, least_scale, hidden_width)
+        _check(colours, coarse, hidden_width)
         _check_channels(encoder, colours)
         shown = "all" if colours == "dropped" else colours  # dropped by draws, in `hide`
-        self.encoder = fed(encoder, Feed(shown, "picture" if standardised else None))
-        self.size, self.layout = size, layout_of(size, gap, jitter)
-        self.colours, self.coarse, self.least_scale = colours, coarse, least_scale
+        feed = Feed(shown, "picture" if standardised else None)
+        super().__init__(fed(encoder, feed), size=size, least_scale=least_scale)
+        self.layout = layout_of(size, gap, jitter)
+        self.colours, self.coarse = colours, coarse
         pairs, sides = neighbouring_pairs()
         self.register_buffer("pairs", pairs, persistent=False)
         self.register_buffer("sides", sides, persistent=False)
@@ -201,14 +202,12 @@ class RelativePosition(nn.Module):
         return self.score(self.predict(patches), sides)
 
 
-def _check(colours: str, coarse: float, least_scale: float, width: int) -> None:
+def _check(colours: str, coarse: float, width: int) -> None:
     """Refuse settings outside their ranges; written so that NaN is refused too."""
     if colours not in get_args(Colours):
         raise ValueError(f"colours must be one of {', '.join(get_args(Colours))}, got {colours!r}")
     if not 0 <= coarse <= 1:
         raise ValueError(f"coarse must be a share of the patches, from 0 to 1, got {coarse}")
-    if not 0 < least_scale <= 1:
-        raise ValueError(f"least_scale must be above 0 and at most 1, got {least_scale}")
     if width < 1:
         raise ValueError(f"hidden_width must be at least 1, got {width}")
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from selfsight.augment.views import random_view
 from selfsight.data.pictures.batch import Images
 from selfsight.tasks.base import Needs, Score
+from selfsight.tasks.crops import Cropping
 
 TURNS = 4
 
@@ -29,7 +30,7 @@ def turn_all_ways(crops: Tensor) -> Tensor:
     return torch.cat([torch.rot90(crops, k, dims=(-2, -1)) for k in range(TURNS)])
 
 
-class Rotation(nn.Module):
+class Rotation(Cropping):
     """Predict by how many quarter-turns a picture was rotated.
 
     Args:
@@ -46,13 +47,8 @@ class Rotation(nn.Module):
     def __init__(
         self, encoder: nn.Module, dim: int, *, size: int, least_scale: float = 0.7
     ) -> None:
-        super().__init__()
-        if not 0 < least_scale <= 1:
-            raise ValueError(f"least_scale must be above 0 and at most 1, got {least_scale}")
-        self.encoder = encoder
+        super().__init__(encoder, size=size, least_scale=least_scale)
         self.head = nn.Linear(dim, TURNS)
-        self.size = size
-        self.least_scale = least_scale
         self.blind = math.log(TURNS)
         self.chance = 1 / TURNS
 

@@ -31,6 +31,7 @@ from selfsight.errors import UsageError
 from selfsight.layers.drift import Drift
 from selfsight.layers.heads import Head, HeadKind, of_length_1
 from selfsight.tasks.base import Facts, Needs, Score
+from selfsight.tasks.crops import Cropping
 
 PHOTOGRAPHS_FROM = 64  # pixels a side: below, colours are changed half as strongly
 
@@ -49,7 +50,7 @@ class Partners(NamedTuple):
     turn: Tensor
 
 
-class SimCLR(nn.Module):
+class SimCLR(Cropping):
     """Find the other view of the same picture.
 
     Args:
@@ -86,12 +87,10 @@ class SimCLR(nn.Module):
         strength: float | None = None,
         without: str = "",
     ) -> None:
-        super().__init__()
-        _check(temperature, negatives, least_scale, strength)
-        self.encoder = encoder
+        super().__init__(encoder, size=size, least_scale=least_scale)
+        _check(temperature, negatives, strength)
         self.head = Head(dim, width, head, normalised=True)
-        self.size, self.temperature, self.negatives = size, temperature, negatives
-        self.least_scale = least_scale
+        self.temperature, self.negatives = temperature, negatives
         colors = ColorJitter.of_strength(_strength(size) if strength is None else strength)
         self.recipe = Recipe(scale=(least_scale, 1.0), colors=colors).without(without)
         self.blind = None if negatives is None else math.log(1 + negatives)
@@ -192,9 +191,7 @@ def _strength(side: int) -> float:
     return 0.5 if side < PHOTOGRAPHS_FROM else 1.0
 
 
-def _check(
-    temperature: float, negatives: int | None, least_scale: float, strength: float | None
-) -> None:
+def _check(temperature: float, negatives: int | None, strength: float | None) -> None:
     """Refuse settings outside their ranges; written so that NaN is refused too."""
     if not 0 < temperature < math.inf:
         raise ValueError(f"temperature must be above 0, got {temperature}")
@@ -202,7 +199,5 @@ def _check(
         raise ValueError(
             f"negatives must be an even number from 2 on, two views a picture, got {negatives}"
         )
-    if not 0 < least_scale <= 1:
-        raise ValueError(f"least_scale must be above 0 and at most 1, got {least_scale}")
     if strength is not None and not 0 <= strength <= 1:
         raise ValueError(f"strength must be from 0 to 1, got {strength}")

@@ -18,11 +18,13 @@ from torch import Tensor, nn
 
 from selfsight.augment.views import random_view
 from selfsight.data.pictures.batch import LabelledImages
+from selfsight.errors import UsageError
 from selfsight.layers.entropy import entropy
 from selfsight.tasks.base import Facts, Needs, Score
+from selfsight.tasks.crops import Cropping
 
 
-class Supervised(nn.Module):
+class Supervised(Cropping):
     """Predict a picture's class from its labels.
 
     Args:
@@ -46,22 +48,27 @@ class Supervised(nn.Module):
         shares: Sequence[float] | None = None,
         least_scale: float = 0.2,
     ) -> None:
-        super().__init__()
+        super().__init__(encoder, size=size, least_scale=least_scale)
         if classes is None or classes < 2:
             raise ValueError(f"supervised needs at least 2 classes, got {classes}")
-        if not 0 < least_scale <= 1:
-            raise ValueError(f"least_scale must be above 0 and at most 1, got {least_scale}")
-        self.encoder = encoder
         self.head = nn.Linear(dim, classes)
-        self.size = size
-        self.least_scale = least_scale
         known = torch.tensor([1 / classes] * classes if shares is None else shares)
         self.blind = entropy(known)
         self.chance = float(known.max())
 
     @classmethod
     def derive(cls, facts: Facts) -> dict[str, Any]:
-        """Take the number of classes and their shares from the data."""
+        """Take the number of classes and their shares from the data.
+
+        Raises:
+            UsageError: If fewer classes were chosen than the data has.
+        """
+        chosen = facts.chosen.get("classes")
+        if chosen is not None and chosen < facts.classes:
+            raise UsageError(
+                f"classes of supervised must be at least the {facts.classes} of the data, got "
+                f"{chosen}"
+            )
         return {"classes": facts.classes, "shares": list(facts.shares) or None}
 
     def hide(self, batch: LabelledImages) -> tuple[Tensor, Tensor]:

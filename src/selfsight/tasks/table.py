@@ -5,13 +5,14 @@ for, so that listing the names needs no torch.
 """
 
 import importlib
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from selfsight.errors import unknown_name
 
 if TYPE_CHECKING:
-    from torch import nn
+    from selfsight.encoders import Encoder
+    from selfsight.tasks.base import Task
 
 
 class Lesson(NamedTuple):
@@ -211,7 +212,7 @@ def row_of(name: str) -> Row:
     return TASKS[name]
 
 
-def load_task(name: str) -> "type[nn.Module]":
+def load_task(name: str) -> "type[Task]":
     """Load a task's class.
 
     Raises:
@@ -224,3 +225,14 @@ def object_at(place: str) -> Any:
     """Load what a row names as "module:OBJECT"."""
     module, _, attribute = place.partition(":")
     return getattr(importlib.import_module(module), attribute)
+
+
+def make_task(name: str, encoder: "Encoder", **given: Any) -> "Task":
+    """Make a task around an encoder, with what is given it by the run and by its settings.
+
+    Raises:
+        UsageError: If there is none of that name.
+        ValueError: If a setting is outside its range, or the encoder does not suit the task.
+    """
+    made = cast("Callable[..., Task]", load_task(name))
+    return made(encoder, encoder.dim, **given)

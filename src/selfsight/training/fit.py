@@ -8,23 +8,21 @@ encoder. A fit that was interrupted begins anew, with the same result.
 import dataclasses
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import torch
-from torch import nn
 
 from selfsight import encoders
 from selfsight.data.pictures import Streamed, survey
 from selfsight.data.pictures.batch import Images
 from selfsight.data.pictures.reading_progress import read_with_progress
 from selfsight.data.source import Source
-from selfsight.encoders import Encoder
 from selfsight.errors import SelfsightError, UsageError
 from selfsight.settings import Pretrain
 from selfsight.system.progress import Bar, console
-from selfsight.tasks.base import Facts, Score
-from selfsight.tasks.patch_dictionary import PICTURES
+from selfsight.tasks.base import Facts, Task
+from selfsight.tasks.cards import settings_of
 from selfsight.tasks.table import load_task, row_of
 from selfsight.training import checkpoint, plan
 from selfsight.training.loop import Batches, Listener, Look
@@ -80,11 +78,18 @@ def refuse(settings: Pretrain) -> None:
             f"{name} is fitted in closed form, in one process and without steps; leave "
             f"{', '.join(asked)} out"
         )
-    own, _ = cast(Any, load_task(name)).encoder_of({"centroids": 2})
+    own, _ = encoder_of(name, settings_of(name))
     if settings.encoder not in (None, own, encoders.OWN[own]):
         raise UsageError(
             f"{name} is fitted to an encoder of its own; leave --encoder {settings.encoder} out"
         )
+
+
+def encoder_of(name: str, settings: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Name the encoder that a fitted task is fitted to, and its arguments."""
+    own = load_task(name).encoder_of(settings)
+    assert own is not None, f"{name} is fitted, and names no encoder of its own"
+    return own
 
 
 def fit_prepared(
@@ -108,12 +113,13 @@ def fit_prepared(
             f"at least {LEAST_PICTURES} readable pictures are needed, and {source.name} has "
             f"{len(pictures)}; give more, or learn from crops of one with photo:FILE"
         )
-    looked = min(settings.samples or PICTURES, len(pictures))
+    most = load_task(name).needs.samples or len(pictures)
+    looked = min(settings.samples or most, len(pictures))
     steps = math.ceil(looked / AT_ONCE)
     looked = looked // steps * steps  # in equal parts
     channels = pictures.images.shape[1]
     own = settled(name, Facts(looked, 0, channels, size, looked), chosen[name])
-    architecture, arguments = cast(Any, load_task(name)).encoder_of(own)
+    architecture, arguments = encoder_of(name, own)
     asked = dataclasses.replace(settings, encoder=architecture)
     recipe = initial_encoder(asked, size, pictures, device).recipe
     recipe = dataclasses.replace(recipe, arguments=recipe.arguments | arguments)
@@ -166,11 +172,11 @@ def _told_of_length(settings: Pretrain) -> tuple[str, ...]:
     return (f"{asked[0]} has no meaning for a fit and is left out",) if asked else ()
 
 
-def _lines(of: Plan, task: nn.Module) -> list[str]:
+def _lines(of: Plan, task: Task) -> list[str]:
     """Say the plan, a line an aspect."""
     plural = "s" if of.channels > 1 else ""
     settings = ", ".join(f"{key}={value}" for key, value in of.task_settings[of.task].items())
-    encoder = cast(Encoder, task.encoder)
+    encoder = task.encoder
     return [
         f"data      {of.samples:,} pictures, {of.channels} channel{plural}, on canvases of "
         f"{of.canvas} px",
@@ -198,7 +204,7 @@ class Fitting:
 
     def __init__(
         self,
-        task: nn.Module,
+        task: Task,
         batches: Batches,
         plan: Plan,
         run: Run,
@@ -235,7 +241,7 @@ class Fitting:
     def save(self) -> None:
         """Write the encoder, the metrics and then the checkpoint."""
         self.run.check_ours()
-        self.run.save_encoder(cast(Encoder, self.task.encoder))
+        self.run.save_encoder(self.task.encoder)
         self.run.write_metrics(self.rows)
         state = {"step": self.step, "seconds": self.seconds, "waited": self.waited}
         self.run.save_checkpoint(state | {"task": self.task.state_dict()})
@@ -246,20 +252,20 @@ class Fitting:
             return
         begun = time.perf_counter()
         self.task.eval()
-        parts, task = self.plan.steps, cast(Any, self.task)
-        with Bar("fitting", parts + task.iterations, unit="rounds") as bar:
+        parts, task = self.plan.steps, self.task
+        with Bar("fitting", parts + task.rounds, unit="rounds") as bar:
             task.fit(
                 self._parts(bar),
                 seed=self.plan.seed,
                 progress=lambda done, _: bar(parts + done),
             )
-            bar(parts + task.iterations)  # centroids that rest move no more
+            bar(parts + task.rounds)  # what rests moves no more
         with torch.no_grad():
-            score: Score = self.task(self._part(0))
+            score = self.task(self._part(0))
         if not math.isfinite(float(score.loss)):
             raise SelfsightError(
                 f"{self.plan.task} was fitted, and its loss is {float(score.loss)}, which is no "
-                "number; give other pictures, or set fewer centroids"
+                "number; give other pictures, or other settings of the task"
             )
         self.step = self.plan.steps
         self.seconds = time.perf_counter() - begun

@@ -9,7 +9,7 @@ same bits.
 import math
 import time
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +22,7 @@ from selfsight.errors import SelfsightError, Stopped
 from selfsight.system.escaping import shell_quoted
 from selfsight.system.progress import Bar
 from selfsight.system.signals import Interruption
-from selfsight.tasks import offered
-from selfsight.tasks.base import Epoch, Score
-from selfsight.tasks.mix import Together
+from selfsight.tasks.base import Epoch, Score, Task
 from selfsight.training import checkpoint
 from selfsight.training.plan import Plan, make_optimizer, rate_factor
 from selfsight.training.run import Run
@@ -93,7 +91,7 @@ class Training:
 
     def __init__(
         self,
-        task: nn.Module,
+        task: Task,
         batches: Batches,
         plan: Plan,
         run: Run,
@@ -120,7 +118,7 @@ class Training:
         self.seconds = self.waited = 0.0  # of training so far; of it, waiting for data
         self.tally = Tally()
         self.rows: list[dict[str, float]] = []
-        self._slowing = Slowing(plan, cycle=len(getattr(task, "turns", (0,))))
+        self._slowing = Slowing(plan, cycle=len(task.turns))
         self._told = ""  # of the last row, beside the bar
         self._asking = 0  # the step after which several processes ask each other next
         self._asked = (0, 0.0)  # the step and the seconds of training when they last did
@@ -261,7 +259,7 @@ class Training:
         """Probe the encoder, in the first process; the others meet it at the next step."""
         if self.probe is None or not self.processes.leads:
             return {}
-        return self.probe(self.task.encoder)  # pyright: ignore[reportArgumentType] -- every task's contract
+        return self.probe(self.task.encoder)
 
     def _tell(self, row: dict[str, float]) -> None:
         """Add a row of metrics."""
@@ -283,10 +281,10 @@ class Training:
             epoch = Epoch(self.step // plan.steps_per_epoch, plan.seed, self.features_of)
             begin_epoch(self.task, epoch, self.optimizer)
             fetched = time.perf_counter()
-        offered.before_step(self.task, self.step, plan.steps)
+        self.task.before_step(self.step, plan.steps)
         score = self.engine.score(batch)
         self.engine.update(score.loss, clip=plan.clip)
-        self.tally.add(score, offered.after_step(self.task, self.step, plan.steps))
+        self.tally.add(score, self.task.after_step(self.step, plan.steps))
         self.step += 1
         now = time.perf_counter()
         self.seconds += now - begun
@@ -334,33 +332,27 @@ class Training:
         """Say how each task stands beside a blind guess, and how fast it goes."""
         told = [
             _standing(task, means, "" if self.plan.mix is None else f"{name}.")
-            for name, task in tasks_of(self.task, self.plan).items()
+            for name, task in self.task.tasks_by_name(self.plan.task).items()
         ]
         pace = f"{row['samples_per_second']:,.0f} pictures/s, waiting {row['waiting']:.1%}"
         return ", ".join([*filter(None, told), pace])
 
 
-def begin_epoch(task: nn.Module, epoch: Epoch, optimizer: torch.optim.Optimizer) -> None:
+def begin_epoch(task: Task, epoch: Epoch, optimizer: torch.optim.Optimizer) -> None:
     """Let a task look at all pictures, and forget how those of its parameters moved that it resets.
 
     A state of zeros is that of a parameter which never moved, for SGD as for AdamW; without a state
     torch's fused optimisers would not take a group.
     """
-    for parameter in offered.before_epoch(task, epoch):
+    for parameter in task.before_epoch(epoch):
         for value in optimizer.state[parameter].values():
             if isinstance(value, Tensor):
                 value.zero_()
 
 
-def tasks_of(task: nn.Module, plan: Plan) -> dict[str, nn.Module]:
-    """Give the tasks that share the encoder by their names, or the one."""
-    return dict(task.tasks.items()) if isinstance(task, Together) else {plan.task: task}
-
-
-def _standing(task: nn.Module, means: dict[str, float], prefix: str) -> str:
+def _standing(task: Task, means: dict[str, float], prefix: str) -> str:
     """Say a task's means beside what guessing gives; nothing if it had no turn."""
-    guesses = {"loss": ("blind", getattr(task, "blind", None)),
-               "accuracy": ("guess", getattr(task, "chance", None))}  # fmt: skip
+    guesses = {"loss": ("blind", task.blind), "accuracy": ("guess", task.chance)}
     own = {k.removeprefix(prefix): v for k, v in means.items() if k.startswith(prefix)}
     parts: list[str] = []
     for key, value in own.items():
@@ -370,15 +362,15 @@ def _standing(task: nn.Module, means: dict[str, float], prefix: str) -> str:
     return " ".join(parts)
 
 
-def encoders_of(task: nn.Module) -> dict[str, Encoder]:
+def encoders_of(task: Task) -> dict[str, Encoder]:
     """Name what is to be saved of a task: its encoder, and those that differ from it.
 
     Tasks that share a network may feed or normalise it in ways of their own; `encoder-NAME` is the
     network as the task of that name has it.
     """
-    first = cast(Encoder, task.encoder)
+    first = task.encoder
     found = {"encoder": first}
-    for name, encoder in cast(Any, task).encoders().items() if hasattr(task, "encoders") else ():
+    for name, encoder in task.encoders().items():
         if encoder.model is not first.model or encoder.recipe != first.recipe:
             found[f"encoder-{name}"] = encoder
     return found

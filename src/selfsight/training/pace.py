@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 
 import torch
-from torch import nn
 
 from selfsight.distributed.engine import (
     Engine,
@@ -25,8 +24,7 @@ from selfsight.distributed.processes import ALONE, Processes
 from selfsight.settings import Pretrain
 from selfsight.system import machine
 from selfsight.system.progress import console
-from selfsight.tasks import offered
-from selfsight.tasks.base import Epoch
+from selfsight.tasks.base import Epoch, Task
 from selfsight.training import plan
 from selfsight.training.loop import Batches, FeaturesOf
 from selfsight.training.plan import Plan, make_optimizer
@@ -39,7 +37,7 @@ LONG_MINUTES, LONG_STEPS = 5.0, 5000
 def completed(
     settings: Pretrain,
     draft: Plan,
-    task: nn.Module,
+    task: Task,
     batches: Batches,
     features_of: Callable[[Plan], FeaturesOf],
     *,
@@ -84,7 +82,7 @@ def completed(
 
 
 def _precision(
-    settings: Pretrain, draft: Plan, task: nn.Module, batches: Batches
+    settings: Pretrain, draft: Plan, task: Task, batches: Batches
 ) -> tuple[Precision, tuple[str, ...]]:
     """Choose bf16 where the device multiplies it and its gradients are sound: -> it, notes."""
     asked = settings.precision
@@ -103,7 +101,7 @@ def _is_to_be_compiled(settings: Pretrain, device: str, minutes: float | None, s
     return device == "cuda" and long
 
 
-def _fault(of: Plan, task: nn.Module, batches: Batches, processes: Processes) -> tuple[str, ...]:
+def _fault(of: Plan, task: Task, batches: Batches, processes: Processes) -> tuple[str, ...]:
     """Try to compile: -> a note if that fails in any process, so that all of them leave it."""
     fault = fault_of_compiling(task, batches(0), processes.placed(of.device), of.precision)
     (failed,) = processes.largest(float(fault is not None))
@@ -113,7 +111,7 @@ def _fault(of: Plan, task: nn.Module, batches: Batches, processes: Processes) ->
 
 
 def as_compiled(
-    of: Plan, task: nn.Module, batches: Batches, *, processes: Processes = ALONE
+    of: Plan, task: Task, batches: Batches, *, processes: Processes = ALONE
 ) -> tuple[Plan, tuple[str, ...]]:
     """Check that a run that was compiled can be here too: -> how to go on, what to say."""
     notes = _fault(of, task, batches, processes) if of.compiled else ()
@@ -121,7 +119,7 @@ def as_compiled(
 
 
 def measured_step(
-    task: nn.Module,
+    task: Task,
     batches: Batches,
     of: Plan,
     *,
@@ -141,8 +139,7 @@ def measured_step(
         Seconds, the median of a few steps, averaged over tasks that take turns; of several
         processes the slowest's, in all of them.
     """
-    shares: dict[int, float] = getattr(task, "shares", {0: 1.0})
-    cycle = len(getattr(task, "turns", (0,)))
+    shares, cycle = task.shares, len(task.turns)
     engine = Engine(
         of.device,
         of.precision,
@@ -161,9 +158,9 @@ def measured_step(
             while len(taken) < MEASURED_STEPS and (len(taken) < 2 or sum(taken) < most):
                 step = first + len(taken) * cycle
                 begun = time.perf_counter()
-                offered.before_step(twin, step, of.steps)
+                twin.before_step(step, of.steps)
                 engine.update(engine.score(batches(len(taken))).loss, clip=of.clip)
-                offered.after_step(twin, step, of.steps)
+                twin.after_step(step, of.steps)
                 engine.wait()
                 taken += processes.largest(time.perf_counter() - begun)
     # The first step of each kind sets things up.
@@ -171,14 +168,14 @@ def measured_step(
 
 
 def measured_epoch(
-    task: nn.Module, features_of: FeaturesOf, of: Plan, *, processes: Processes = ALONE
+    task: Task, features_of: FeaturesOf, of: Plan, *, processes: Processes = ALONE
 ) -> float:
     """Time what a task does before an epoch, on a copy of it: -> seconds a step, on the average."""
-    if not hasattr(task, "before_epoch") or not offered.epochs_between(task):
+    if not task.epochs_between:
         return 0.0  # what is done once belongs to no step
     twin = copy.deepcopy(task).to(processes.placed(of.device))
     begun = time.perf_counter()
     with torch.random.fork_rng(), threads(of.threads):
-        offered.before_epoch(twin, Epoch(0, of.seed, features_of))
+        twin.before_epoch(Epoch(0, of.seed, features_of))
     (seconds,) = processes.largest(time.perf_counter() - begun)
-    return seconds / (of.steps_per_epoch * offered.epochs_between(twin))
+    return seconds / (of.steps_per_epoch * twin.epochs_between)

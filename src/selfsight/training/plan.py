@@ -22,6 +22,7 @@ from selfsight.system import validation
 from selfsight.system.machine import cache_folder, processors, size_in_words
 from selfsight.system.paths import found_at
 from selfsight.system.progress import duration
+from selfsight.tasks.base import Task
 from selfsight.tasks.mix import Mix
 from selfsight.tasks.table import row_of
 from selfsight.training.run import SETTINGS, Run
@@ -259,9 +260,9 @@ class Plan:
             )
         Recipe.from_json(self.encoder)
 
-    def lines(self, task: nn.Module) -> list[str]:
+    def lines(self, task: Task) -> list[str]:
         """Say the plan, a line an aspect."""
-        encoder = cast(Encoder, task.encoder)
+        encoder = task.encoder
         weights = sum(p.numel() for p in encoder.parameters())
         epochs = self.steps * self.batch / (self.learned or self.samples)
         store = self.samples * Form(self.channels, self.bits).bytes_each(self.canvas)
@@ -458,12 +459,12 @@ def rate_factor(step: int, steps: int, warmup: int, schedule: str) -> float:
     return 0.5 * (1 + math.cos(math.pi * done))
 
 
-def parameter_groups(task: nn.Module, decay: float) -> list[dict[str, Any]]:
+def parameter_groups(task: Task, decay: float) -> list[dict[str, Any]]:
     """Part the parameters: weights with decay; biases and normalisation without.
 
     Those that the task itself names get the factor of the rate that it wants for them.
     """
-    own: list[dict[str, Any]] = getattr(task, "parameter_groups", list)()
+    own = task.parameter_groups()
     factors = {id(p): float(group["rate"]) for group in own for p in group["params"]}
     groups: list[dict[str, Any]] = []
     parameters = [p for p in task.parameters() if p.requires_grad]
@@ -476,7 +477,7 @@ def parameter_groups(task: nn.Module, decay: float) -> list[dict[str, Any]]:
     return groups
 
 
-def make_optimizer(task: nn.Module, plan: Plan) -> torch.optim.Optimizer:
+def make_optimizer(task: Task, plan: Plan) -> torch.optim.Optimizer:
     """Make the optimiser, its steps fused into one pass over the weights.
 
     torch's fused SGD takes momentum of all weights of a group, or of none; where some rest, those

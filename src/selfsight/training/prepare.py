@@ -17,16 +17,14 @@ from selfsight.data.source import Parts, Source, labels_of
 from selfsight.data.splitting import split
 from selfsight.distributed.gather import gathered
 from selfsight.distributed.processes import ALONE, Processes
-from selfsight.encoders import Encoder, evaluating
+from selfsight.encoders import evaluating
 from selfsight.errors import SelfsightError, UsageError, in_a_line, out_of_memory
 from selfsight.settings import Pretrain
 from selfsight.system import machine
 from selfsight.system.paths import TIMM
 from selfsight.system.progress import console
-from selfsight.tasks import offered
-from selfsight.tasks.base import Facts, Needs, Score
+from selfsight.tasks.base import Facts, Needs, Task
 from selfsight.tasks.cards import MIX, settings_of
-from selfsight.tasks.mix import Together
 from selfsight.tasks.table import load_task
 from selfsight.training import plan
 from selfsight.training.loop import Batches, FeaturesOf
@@ -45,7 +43,7 @@ class Prepared:
     """A training that is ready to go."""
 
     plan: Plan
-    task: nn.Module
+    task: Task
     pictures: Pictures
     batches: Batches
     processes: Processes = ALONE
@@ -76,8 +74,8 @@ def prepared(
     if size < needs.least_side:
         asker = _asker(settings.task, "least_side")
         raise UsageError(f"{asker} needs --size {needs.least_side} or more, got {size}")
-    scales = [{**settings_of(name), **chosen[name]}.get("least_scale") for name in settings.task]
-    canvas = plan.side_of_canvas(size, known.longest, min(1.0 if s is None else s for s in scales))
+    scale = min(_needs_with(name, chosen[name]).least_scale for name in settings.task)
+    canvas = plan.side_of_canvas(size, known.longest, scale)
     pictures = read_with_progress(
         source,
         side=canvas,
@@ -94,14 +92,14 @@ def prepared(
     draft = _draft(settings, chosen, known, pictures, size, canvas, device)
     task, recipe = built(draft)
     draft = dataclasses.replace(draft, encoder=recipe.to_json())
-    if isinstance(task, Together):
-        draft.task_settings[MIX]["statistics"] = task.statistics
+    owner = settings.task[0] if draft.mix is None else MIX
+    draft.task_settings[owner].update(task.decided())
     acquaint(task, pictures, draft)
-    rows = offered.rows(task, len(pictures))
+    rows = task.rows(len(pictures))
     draft = dataclasses.replace(
         draft,
         learned=None if rows is None or len(rows) == len(pictures) else len(rows),
-        notes=draft.notes + offered.notes(task),
+        notes=draft.notes + task.notes(),
     )
     batches = batches_of(pictures, draft, needs, task, processes=processes)
     draft = tried(task, batches, draft, processes=processes)
@@ -120,7 +118,7 @@ def prepared(
 
 def needs_of(tasks: tuple[str, ...]) -> Needs:
     """Ask tasks what they need of the data, all of them together."""
-    asked = [_needs(name) for name in tasks]
+    asked = [load_task(name).needs for name in tasks]
     return Needs(
         batch=LabelledImages if any(n.batch is LabelledImages for n in asked) else asked[0].batch,
         labels=any(n.labels for n in asked),
@@ -128,6 +126,11 @@ def needs_of(tasks: tuple[str, ...]) -> Needs:
         wanted_side=max(n.wanted_side or 0 for n in asked) or None,
         wanted_batch=max(n.wanted_batch or 0 for n in asked) or None,
     )
+
+
+def _needs_with(task: str, chosen: dict[str, Any]) -> Needs:
+    """Ask a task what it needs with settings that were chosen, and its defaults for the others."""
+    return load_task(task).needs_with(settings_of(task) | chosen)
 
 
 def taught_by_labels(of: Plan) -> bool:
@@ -151,44 +154,40 @@ def _start_knows_labels(start: str | None) -> bool:
         return True  # its weights were sound, and its settings are not
 
 
-def _needs(task: str) -> Needs:
-    return cast(Any, load_task(task)).needs
-
-
 def _asker(tasks: tuple[str, ...], need: str) -> str:
     """Name the task that asks most of the data."""
-    return max(tasks, key=lambda name: getattr(_needs(name), need))
+    return max(tasks, key=lambda name: getattr(load_task(name).needs, need))
 
 
-def acquaint(task: nn.Module, pictures: Pictures, of: Plan) -> None:
+def acquaint(task: Task, pictures: Pictures, of: Plan) -> None:
     """Let a task look at some pictures of the data before its first step, if it wants to."""
-    if not hasattr(task, "look_at"):
-        return  # nothing is read for nobody
+    if not task.looks:
+        return
     rows = some_rows(len(pictures), PICTURES_SHOWN)
     batch = batch_at(pictures, rows, seed=of.seed, epoch=0, labels=False, device="cpu")
     with torch.no_grad():
-        offered.look_at(task, batch)
+        task.look_at(batch)
 
 
-def tried(task: nn.Module, batches: Batches, of: Plan, *, processes: Processes = ALONE) -> Plan:
+def tried(task: Task, batches: Batches, of: Plan, *, processes: Processes = ALONE) -> Plan:
     """Try a step of each kind on a copy: -> the plan, with what no step reaches of the encoder.
 
     Raises:
         UsageError: If the encoder has nothing to train, or cannot take what the task shows it, as
             tiles of too few pixels.
     """
-    if not any(weight.requires_grad for weight in cast(Encoder, task.encoder).parameters()):
+    if not any(weight.requires_grad for weight in task.encoder.parameters()):
         raise UsageError(
             f"encoder {of.encoder['name']} is fitted, and has no weights that {of.task} could "
             "train; give another --encoder"
         )
     twin = copy.deepcopy(task).train().to(processes.placed(of.device))
-    kinds: dict[int, float] = getattr(task, "shares", {0: 1.0})
+    kinds = task.shares
     try:
         with torch.random.fork_rng():
             for first in kinds:
-                offered.before_step(twin, first, of.steps)
-                cast(Score, twin(batches(0))).loss.backward()
+                twin.before_step(first, of.steps)
+                twin(batches(0)).loss.backward()
     except (UsageError, SelfsightError):
         raise
     except (ValueError, AssertionError, RuntimeError) as error:  # networks refuse in many ways
@@ -198,7 +197,7 @@ def tried(task: nn.Module, batches: Batches, of: Plan, *, processes: Processes =
             f"{of.task} on {of.size} px cannot be learned by encoder {of.encoder['name']}: "
             f"{in_a_line(error)}; give a larger --size or another --encoder"
         ) from error
-    weights = cast(Encoder, twin.encoder).model.named_parameters()
+    weights = twin.encoder.model.named_parameters()
     idle = dict.fromkeys(name.rpartition(".")[0] for name, p in weights if p.grad is None)
     if not idle:
         return dataclasses.replace(of, resting=len(kinds) > 1)
@@ -243,24 +242,19 @@ def _draft(
         samples, len(pictures.classes), channels, size, batch, shares=class_shares(pictures)
     )
     asked = {name: settled(name, facts, chosen[name]) for name in settings.task}
-    fewest = _exemplars(asked)
+    fewest = _fewest(asked)
     if fewest is not None and fewest < batch:
         if settings.batch:
             raise UsageError(
-                f"--batch must be at most the {fewest:,} exemplars that are learned from, got "
-                f"{settings.batch:,}; give a smaller batch or set more exemplars"
+                f"--batch must be at most the {fewest:,} pictures that are learned from, got "
+                f"{settings.batch:,}; give a smaller batch or let the task learn from more"
             )
-        notes += (f"the batch of {batch} is lowered to the {fewest} exemplars",)
+        told = f"the batch of {batch} is lowered to the {fewest} pictures that are learned from"
+        notes += (told,)
         batch, more = plan.shared_batch(fewest, settings.devices * settings.nodes)
         notes += more
         facts = dataclasses.replace(facts, batch=batch)
         asked = {name: settled(name, facts, chosen[name]) for name in settings.task}
-    for name, of in asked.items():
-        if of.get("classes", facts.classes) < facts.classes:
-            raise UsageError(
-                f"classes of {name} must be at least the {facts.classes} of the data, got "
-                f"{of['classes']}"
-            )
     if len(settings.task) > 1:
         asked[MIX] = chosen[MIX]
     encoder = initial_encoder(settings, size, pictures, device)
@@ -272,7 +266,7 @@ def _draft(
         limit=settings.limit,
         fingerprint=pictures.fingerprint,
         samples=samples,
-        classes=pictures.classes if any("classes" in of for of in asked.values()) else (),
+        classes=pictures.classes if needs_of(settings.task).labels else (),
         channels=channels,
         canvas=canvas,
         size=size,
@@ -313,20 +307,18 @@ def class_shares(pictures: Pictures) -> tuple[float, ...]:
     return tuple((counts.double() / len(pictures)).tolist())
 
 
-def _exemplars(asked: dict[str, dict[str, Any]]) -> int | None:
+def _fewest(asked: dict[str, dict[str, Any]]) -> int | None:
     """Tell how few pictures a task learns from, which no batch may exceed; None for all.
 
     Fewer than two are no task, and left to it to refuse.
     """
-    wanted = [of["exemplars"] for of in asked.values() if of.get("exemplars") is not None]
-    return min((count for count in wanted if count >= LEAST_PICTURES), default=None)
+    wanted = [_needs_with(name, of).samples for name, of in asked.items()]
+    return min((most for most in wanted if most and most >= LEAST_PICTURES), default=None)
 
 
 def settled(task: str, facts: Facts, chosen: dict[str, Any]) -> dict[str, Any]:
     """Let a task derive from the data what was not chosen, or chosen to be none."""
-    derive = getattr(load_task(task), "derive", None)
-    given = dataclasses.replace(facts, chosen=chosen)
-    derived = cast(dict[str, Any], derive(given)) if derive else {}
+    derived = load_task(task).derive(dataclasses.replace(facts, chosen=chosen))
     return derived | {k: v for k, v in chosen.items() if v is not None or k not in derived}
 
 
@@ -352,10 +344,10 @@ def told_of_stream(streamed: Streamed) -> str:
 
 
 def batches_of(
-    pictures: Pictures, of: Plan, needs: Needs, task: nn.Module, *, processes: Processes = ALONE
+    pictures: Pictures, of: Plan, needs: Needs, task: Task, *, processes: Processes = ALONE
 ) -> Batches:
     """Give the function from a step to its batch: of several processes, to this one's share."""
-    chosen = offered.rows(task, len(pictures))
+    chosen = task.rows(len(pictures))
     order = Order(len(pictures) if chosen is None else len(chosen), of.batch, of.seed)
     labels = needs.batch is LabelledImages
     device = processes.placed(of.device)

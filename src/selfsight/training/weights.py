@@ -8,7 +8,6 @@ import dataclasses
 from typing import Any
 
 import torch
-from torch import nn
 
 from selfsight import encoders
 from selfsight.data.batches import some_rows
@@ -21,11 +20,11 @@ from selfsight.errors import SelfsightError, UsageError
 from selfsight.settings import Pretrain
 from selfsight.system.escaping import shell_quoted
 from selfsight.system.paths import TIMM
+from selfsight.tasks.base import Task
 from selfsight.tasks.cards import MIX, check_settings
 from selfsight.tasks.mix import Together
-from selfsight.tasks.table import load_task
+from selfsight.tasks.table import make_task
 from selfsight.training import checkpoint, plan
-from selfsight.training.loop import tasks_of
 from selfsight.training.plan import Plan
 from selfsight.training.run import SETTINGS, Run, load
 
@@ -88,7 +87,7 @@ def told_of_channels(start: str | None, channels: int) -> tuple[str, ...]:
     return (f"first convolution adapted from {before} to {channels} channel{plural}",)
 
 
-def built(of: Plan, state: dict[str, Any] | None = None) -> tuple[nn.Module, Recipe]:
+def built(of: Plan, state: dict[str, Any] | None = None) -> tuple[Task, Recipe]:
     """Build encoder and task with the seed's weights, or those of the run's start.
 
     Args:
@@ -111,7 +110,7 @@ def built(of: Plan, state: dict[str, Any] | None = None) -> tuple[nn.Module, Rec
         ) from error
 
 
-def _built(of: Plan) -> tuple[nn.Module, Recipe]:
+def _built(of: Plan) -> tuple[Task, Recipe]:
     for name in of.tasks if of.mix is None else (*of.tasks, MIX):
         check_settings(name, of.task_settings.get(name))
     with torch.random.fork_rng():
@@ -124,7 +123,7 @@ def _built(of: Plan) -> tuple[nn.Module, Recipe]:
             encoder.load_state_dict(begun.state_dict())
         try:
             tasks = {
-                name: load_task(name)(encoder, encoder.dim, size=of.size, **of.task_settings[name])
+                name: make_task(name, encoder, size=of.size, **of.task_settings[name])
                 for name in of.tasks
             }
             if of.mix is None:
@@ -134,11 +133,11 @@ def _built(of: Plan) -> tuple[nn.Module, Recipe]:
         except ValueError as error:
             raise UsageError(str(error)) from error
     if of.processes > 1:
-        with_joint_statistics(task)
+        with_joint_statistics(task, but=task.unjoined)
     return task, encoder.recipe
 
 
-def trained_tasks(run: Run, *, device: str = "cpu") -> dict[str, nn.Module]:
+def trained_tasks(run: Run, *, device: str = "cpu") -> dict[str, Task]:
     """Build a run's tasks, encoder and heads, as its last checkpoint has them: by name.
 
     Raises:
@@ -154,4 +153,4 @@ def trained_tasks(run: Run, *, device: str = "cpu") -> dict[str, nn.Module]:
     task, _ = built(dataclasses.replace(of, start=None), state)
     checkpoint.take_up(task, state, run.path / checkpoint.LAST)
     task.to(device).eval()
-    return tasks_of(task, of)
+    return task.tasks_by_name(of.task)

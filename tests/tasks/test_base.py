@@ -1,4 +1,4 @@
-"""Offered: tasks are asked for what they offer, alone and together; others are left in peace."""
+"""Base: all tasks are asked alike for what they may do, alone and together."""
 
 import pytest
 import torch
@@ -6,21 +6,20 @@ from torch import Tensor, nn
 
 from selfsight.data.pictures.batch import Images
 from selfsight.encoders import build
-from selfsight.tasks import offered
-from selfsight.tasks.base import Epoch, Score
+from selfsight.tasks.base import Epoch, Needs, Score, Task
 from selfsight.tasks.mix import Mix, Together
 from selfsight.tasks.rotation import Rotation
 from selfsight.training.loop import begin_epoch
 
 
-class Remembering(nn.Module):
-    """A task that offers everything and remembers what it was asked."""
+class Remembering(Task):
+    """A task that does all that a task may do, and remembers what it was asked."""
 
+    needs = Needs(batch=Images)
     epochs_between = 3
 
     def __init__(self, encoder: nn.Module) -> None:
-        super().__init__()
-        self.encoder = encoder
+        super().__init__(encoder)
         self.head = nn.Linear(16, 2)
         self.asked: list[str] = []
 
@@ -59,14 +58,16 @@ def epoch() -> Epoch:
     return Epoch(2, 0, lambda network: torch.zeros(5, 16))
 
 
-def test_who_offers_nothing_is_left_in_peace() -> None:
+def test_a_task_that_only_scores_does_nothing_else() -> None:
     task = pair()[1]
 
-    assert offered.before_epoch(task, epoch()) == []
-    assert offered.after_step(task, 0, 1) == {}
-    assert offered.rows(task, 10) is None
-    assert offered.notes(task) == ()
-    assert offered.epochs_between(task) == 1
+    assert task.before_epoch(epoch()) == []
+    assert task.after_step(0, 1) == {}
+    assert task.rows(10) is None
+    assert task.notes() == ()
+    assert task.epochs_between == 0
+    assert not task.looks
+    assert task.encoders() == {"encoder": task.encoder}
 
 
 def test_tasks_together_are_asked_as_they_are_alone() -> None:
@@ -74,16 +75,16 @@ def test_tasks_together_are_asked_as_they_are_alone() -> None:
     inner = task.tasks["remembering"]
     assert isinstance(inner, Remembering)
 
-    begun = offered.before_epoch(task, epoch())
-    offered.before_step(task, 4, 9)
-    metrics = offered.after_step(task, 4, 9)
+    begun = task.before_epoch(epoch())
+    task.before_step(4, 9)
+    metrics = task.after_step(4, 9)
 
     assert inner.asked == ["epoch 2: (5, 16)", "before 4 of 9", "after 4 of 9"]
     assert [p is q for p, q in zip(begun, inner.head.parameters(), strict=True)] == [True, True]
     assert list(metrics) == ["remembering.moved"]
-    assert offered.notes(task) == ("remembering: it remembers",)
-    assert offered.epochs_between(task) == 3
-    rows = offered.rows(task, 6)
+    assert task.notes() == ("remembering: it remembers",)
+    assert task.epochs_between == 3
+    rows = task.rows(6)
     assert rows is not None
     assert rows.tolist() == [0, 2, 4]
 
@@ -92,8 +93,8 @@ def test_only_those_whose_turn_it_was_follow_the_step() -> None:
     task = together("alternate")
 
     def followed(step: int) -> list[str]:
-        offered.before_step(task, step, 9)
-        return list(offered.after_step(task, step, 9))
+        task.before_step(step, 9)
+        return list(task.after_step(step, 9))
 
     assert followed(0) == ["remembering.moved"]
     assert followed(1) == []
