@@ -204,7 +204,7 @@ WRONG_STATES: dict[str, tuple[Callable[[Any], object], str]] = {
         "must hold all of its 1,099,511,627,776 numbers",
     ),
     "weights cut short": (cut_short, r"must be of this run, and is not: weights .* must be"),
-    "a weight too many": (lambda s: s["task"].update(x=torch.zeros(1)), "weights x are of no part"),
+    "a weight too many": (lambda s: s["task"].update(x=torch.zeros(1)), "weights x belong to none"),
     "counts without sums": (lambda s: s.update(counts={"loss": 1}), "must be of the same metrics"),
     "a generator cut short": (
         lambda s: s.update(generator=s["generator"].flatten()[:16]),
