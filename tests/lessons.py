@@ -36,10 +36,10 @@ import torch
 import selfsight
 from selfsight.data.pictures import open_data, read
 from selfsight.data.source import Source
-from selfsight.probes.baseline import kept_answers, untrained_encoder
-from selfsight.probes.measure import measure_one
+from selfsight.probes.measure import measure
 from selfsight.probes.network import named_network
 from selfsight.probes.sampling import choose_labelled
+from selfsight.probes.untrained import kept_answers, untrained_encoder
 from selfsight.system.locks import alone
 from selfsight.tasks.table import TASKS, Lesson
 from selfsight.training.run import Run
@@ -165,12 +165,12 @@ def gained(run: Run, data: Path) -> Gain:
         for part in (parts.train, parts.test)
     )
     assert test.labels is not None
-    trained = measure_one(network.encoder, train, test, draws=1)
+    trained = measure(network.encoder, train, test, draws=1)
     began = kept_answers(  # tasks that are fed alike share it
         {"lesson": recipe.to_json(), "size": network.size, "initial": network.seed},
         train,
         test,
-        lambda: measure_one(
+        lambda: measure(
             untrained_encoder(recipe, network.seed, train.images), train, test, draws=1
         ),
     )

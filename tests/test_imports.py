@@ -123,13 +123,18 @@ def test_modules_import_only_from_their_left() -> None:
     assert wrong == []
 
 
-def modules() -> dict[str, Path]:
-    """Name every module of selfsight; a package by its folder."""
+def modules() -> dict[str, list[tuple[str, str]]]:
+    """Name every module of selfsight, a package by its folder: -> what it imports."""
     paths = {path.relative_to(SOURCE.parent).with_suffix(""): path for path in SOURCE.rglob("*.py")}
-    return {".".join(at.parts).removesuffix(".__init__"): path for at, path in paths.items()}
+    return {
+        ".".join(at.parts).removesuffix(".__init__"): list(
+            imports_at_top(ast.parse(path.read_text(encoding="utf-8")))
+        )
+        for at, path in paths.items()
+    }
 
 
-def loaded_with(module: str, known: dict[str, Path]) -> set[str]:
+def loaded_with(module: str, known: dict[str, list[tuple[str, str]]]) -> set[str]:
     """Find the modules that loading one loads: itself, those it imports, and theirs."""
     found: set[str] = set()
     waiting = [module]
@@ -138,7 +143,7 @@ def loaded_with(module: str, known: dict[str, Path]) -> set[str]:
         if one in found or one not in known:
             continue
         found.add(one)
-        for imported, name in imports_at_top(ast.parse(known[one].read_text(encoding="utf-8"))):
+        for imported, name in known[one]:
             waiting += [imported, f"{imported}.{name}"]
     return found
 
@@ -149,7 +154,7 @@ def test_what_draws_depends_on_no_training() -> None:
     direct = {
         f"{name} imports {module}"
         for name in looks
-        for module, _ in imports_at_top(ast.parse(known[name].read_text(encoding="utf-8")))
+        for module, _ in known[name]
         if module.startswith(NOT_FOR_LOOKS)
     }
     through_others = {

@@ -14,8 +14,8 @@ from selfsight.data.pictures import open_data
 from selfsight.data.splitting import split
 from selfsight.encoders import Recipe
 from selfsight.errors import SelfsightError
-from selfsight.probes.baseline import untrained_encoder
 from selfsight.probes.network import named_network
+from selfsight.probes.untrained import untrained_encoder
 from selfsight.training.plan import Plan
 from selfsight.training.run import Run
 from selfsight.training.weights import built

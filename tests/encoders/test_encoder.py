@@ -123,7 +123,7 @@ def test_strides_other_than_timm_states_are_measured() -> None:
 
 
 def test_layers_without_names_of_their_own_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"CrossVit lists parallel branches under one; try"):
+    with pytest.raises(UsageError, match=r"CrossVit lists parallel branches under one name; try"):
         build("crossvit_tiny_240", size=240)
 
 

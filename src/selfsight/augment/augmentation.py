@@ -1,4 +1,4 @@
-"""Augmentation of views for contrastive tasks: all its settings in one recipe, applied to batches.
+"""Augmentation of views for contrastive tasks: all its settings as one object, applied to batches.
 
 The defaults are those of Chen et al., "A Simple Framework for Contrastive Learning of Visual
 Representations", ICML 2020, https://arxiv.org/abs/2002.05709, appendix A: crop, flip, colour
@@ -35,7 +35,7 @@ BLUR_FROM = 96  # pixels a side: smaller views have too little detail to blur
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Augmentation:
     """What is done to a view.
 
     Attributes:
@@ -61,7 +61,7 @@ class Recipe:
     sigma: tuple[float, float] = (0.1, 2.0)
     solarise: float = 0.0
 
-    def without(self, *ingredients: str) -> "Recipe":
+    def without(self, *ingredients: str) -> "Augmentation":
         """Leave ingredients out, to measure what each of them contributes.
 
         Without "crop" a view is the largest centred square. "turn" is rotation and shear.
@@ -101,18 +101,18 @@ class Recipe:
 
 
 def augmented(
-    batch: Images | LabelledImages, size: int, recipe: Recipe, *, name: str = "view"
+    batch: Images | LabelledImages, size: int, augmentation: Augmentation, *, name: str = "view"
 ) -> Tensor:
     """Make one view of every picture.
 
-    All random numbers are drawn for the whole batch at once. On a processor the recipe is then
+    All random numbers are drawn for the whole batch at once. On a processor the changes are then
     applied to a few pictures at a time, so that they stay in its cache; the result is the same.
 
     Args:
         batch: Pictures (B, C, H, H) on their canvases.
         size: Side S of the views, in pixels.
-        recipe: What is done to them. Pictures without three channels keep their colours, with one
-            warning.
+        augmentation: What is done to them. Pictures without three channels keep their colours, with
+            one warning.
         name: Which view this is: another name draws another one.
 
     Returns:
@@ -123,7 +123,7 @@ def augmented(
     """
     images = batch.images
     with torch.autocast(images.device.type, enabled=False):
-        decided = _decided(batch, size, recipe, name)
+        decided = _decided(batch, size, augmentation, name)
         if at_a_time(images) >= len(images):
             return decided.applied(images)
         views = torch.empty(*images.shape[:2], size, size, device=images.device)
@@ -161,25 +161,27 @@ class _Decisions(NamedTuple):
         return views
 
 
-def _decided(batch: Images | LabelledImages, size: int, recipe: Recipe, name: str) -> _Decisions:
+def _decided(
+    batch: Images | LabelledImages, size: int, augmentation: Augmentation, name: str
+) -> _Decisions:
     """Draw for a whole batch at once: a hundred small operations that parts need not repeat."""
     channels, side = batch.images.shape[1], batch.images.shape[-1]
     matrix = view_matrices(
         batch,
         size,
-        scale=recipe.scale,
-        ratio=recipe.ratio,
-        flip=recipe.flip,
-        degrees=recipe.degrees,
-        shear=recipe.shear,
+        scale=augmentation.scale,
+        ratio=augmentation.ratio,
+        flip=augmentation.flip,
+        degrees=augmentation.degrees,
+        shear=augmentation.shear,
         name=name,
     )
-    jitter = recipe.colors
+    jitter = augmentation.colors
     changes = jitter.share or jitter.grey
-    share = recipe.blurred_share(size)
+    share = augmentation.blurred_share(size)
     return _Decisions(
         points_to_look_at(batch.extent.float(), matrix, side, size),
         drawn_colors(batch, channels, jitter, name) if changes else None,
-        drawn_widths(batch, share, recipe.sigma, name),
-        drawn_bright(batch, recipe.solarise, THRESHOLD, name),
+        drawn_widths(batch, share, augmentation.sigma, name),
+        drawn_bright(batch, augmentation.solarise, THRESHOLD, name),
     )

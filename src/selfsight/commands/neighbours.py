@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from selfsight.augment.tiles import side_of_tiles
+from selfsight.augment.tile_grid import side_of_tiles
 from selfsight.data.batches import some_rows
 from selfsight.data.pictures import Unreadable
 from selfsight.data.pictures.forms.folder import Folder
@@ -32,11 +32,11 @@ from selfsight.looks.neighbours.neighbour_sheet import draw_neighbours
 from selfsight.looks.neighbours.queries import MEASURED, QueryRows, SearchData, available
 from selfsight.looks.neighbours.search import EXACT_UP_TO, Found, require_faiss
 from selfsight.looks.neighbours.wording import caption, short_names, table_of, verdict
-from selfsight.probes.baseline import CALIBRATED_ON, untrained_encoder
 from selfsight.probes.encoding import check_layer, scaled_to_size
 from selfsight.probes.features import Pixels
 from selfsight.probes.network import NamedNetwork, named_network
 from selfsight.probes.overlap import told_of_alike
+from selfsight.probes.untrained import CALIBRATED_ON, untrained_encoder
 from selfsight.settings import Neighbours
 from selfsight.system import atomic, machine
 from selfsight.system.progress import answers, console

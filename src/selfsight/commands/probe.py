@@ -26,20 +26,20 @@ from selfsight.data.source import Parts, Source, labels_of, require_same_classes
 from selfsight.data.splitting import FOLDS, folds_of, split
 from selfsight.errors import SelfsightError
 from selfsight.probes import advice
-from selfsight.probes.baseline import (
+from selfsight.probes.features import LayeredNetwork, Pixels
+from selfsight.probes.measure import Answers, Kind, measure
+from selfsight.probes.network import NamedNetwork, named_network
+from selfsight.probes.overlap import in_both, seen_before, told_of_alike, told_of_both, told_of_seen
+from selfsight.probes.patch_baseline import REVISION, kept_dictionary
+from selfsight.probes.record import result_record
+from selfsight.probes.sampling import choose_labelled
+from selfsight.probes.untrained import (
     CALIBRATED_ON,
     final_features,
     kept_answers,
     untrained_encoder,
     untrained_seeds,
 )
-from selfsight.probes.features import LayeredNetwork, Pixels
-from selfsight.probes.measure import Answers, Kind, measure_one
-from selfsight.probes.network import NamedNetwork, named_network
-from selfsight.probes.overlap import in_both, seen_before, told_of_alike, told_of_both, told_of_seen
-from selfsight.probes.record import result_record
-from selfsight.probes.reference import REVISION, kept_dictionary
-from selfsight.probes.sampling import choose_labelled
 from selfsight.probes.verdict import Shape, Solved, in_percent, judge_unlabelled
 from selfsight.settings import Probe
 from selfsight.system import atomic, machine
@@ -286,7 +286,7 @@ def _labelled(kind: Kind, settings: Probe, network: NamedNetwork, exam: _Exam) -
 
     def answers(title: str, asked: LayeredNetwork) -> Answers:
         with Bar(title, len(train) + len(test)) as bar:
-            return measure_one(
+            return measure(
                 asked,
                 train,
                 test,
@@ -296,7 +296,7 @@ def _labelled(kind: Kind, settings: Probe, network: NamedNetwork, exam: _Exam) -
                 seed=settings.seed,
                 device=network.device,
                 folds=exam.folds,
-                progress=lambda _, done, total: bar(done, total=total),
+                progress=lambda done, total: bar(done, total=total),
             )
 
     described = {

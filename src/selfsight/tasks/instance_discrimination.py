@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from selfsight.augment.augmentation import Recipe, augmented
+from selfsight.augment.augmentation import Augmentation, augmented
 from selfsight.augment.color import ColorJitter
 from selfsight.augment.views import centre_view
 from selfsight.data.pictures.batch import Images
@@ -101,7 +101,7 @@ class InstanceDiscrimination(Cropping):
         if not 0 <= proximal < math.inf:
             raise ValueError(f"proximal must be at least 0 and finite, got {proximal}")
         self.proximal = proximal
-        self.recipe = recipe_of(least_scale, without)
+        self.augmentation = augmentation_of(least_scale, without)
         self.head = Head(dim, width, head)
         self.bank = MemoryBank(samples, self.head.width, momentum)
         self.contrast = NoiseContrast(
@@ -136,13 +136,13 @@ class InstanceDiscrimination(Cropping):
 
     def hide(self, batch: Images) -> tuple[Tensor, Asked]:
         """Make a view of every picture: -> views (B, C, S, S), what they are asked."""
-        views = augmented(batch, self.size, self.recipe)
+        views = augmented(batch, self.size, self.augmentation)
         return views, Asked(batch.index, self.contrast.draw(batch))
 
     def views(self, batch: Images) -> tuple[Tensor, Tensor]:
         """Make two views of every picture, as two epochs show them: -> (B, C, S, S) each."""
-        first = augmented(batch, self.size, self.recipe)
-        return first, augmented(batch, self.size, self.recipe, name="other")
+        first = augmented(batch, self.size, self.augmentation)
+        return first, augmented(batch, self.size, self.augmentation, name="other")
 
     def embed(self, pictures: Tensor) -> Tensor:
         """Embed pictures: (B, C, S, S) -> (B, W), length 1."""
@@ -178,8 +178,8 @@ class InstanceDiscrimination(Cropping):
         return (self.bank.note(),)
 
 
-def recipe_of(least_scale: float, without: str) -> Recipe:
+def augmentation_of(least_scale: float, without: str) -> Augmentation:
     """Put the augmentation together, of the paper's code for CIFAR-10, and flips."""
     colors = ColorJitter(0.4, 0.4, 0.4, 0.4, share=1.0, grey=0.2)
-    recipe = Recipe(scale=(least_scale, 1.0), colors=colors, blur=0.0)
-    return recipe.without(without)
+    augmentation = Augmentation(scale=(least_scale, 1.0), colors=colors, blur=0.0)
+    return augmentation.without(without)

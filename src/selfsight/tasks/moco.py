@@ -29,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from selfsight.augment.augmentation import Recipe, augmented
+from selfsight.augment.augmentation import Augmentation, augmented
 from selfsight.augment.color import ColorJitter
 from selfsight.data.pictures.batch import Images
 from selfsight.distributed.gather import gathered, own_rows, processes
@@ -92,7 +92,7 @@ class MoCo(Cropping):
     needs = Needs(batch=Images, wanted_batch=128)
     joint_statistics = False  # of all processes: they would tell which key is whose
     # The paper's technical details: all colours are changed, and a fifth of the views lose them.
-    augmentation: ClassVar[Recipe] = Recipe(
+    usual_augmentation: ClassVar[Augmentation] = Augmentation(
         colors=ColorJitter(0.4, 0.4, 0.4, 0.4, share=1.0, grey=0.2), blur=0.0
     )
 
@@ -121,7 +121,9 @@ class MoCo(Cropping):
         self.groups = groups if batch_norms(encoder) else 1
         self.has_statistics = bool(batch_norms(encoder))
         self.symmetric = symmetric
-        self.recipe = replace(self.augmentation, scale=(least_scale, 1.0)).without(without)
+        self.augmentation = replace(self.usual_augmentation, scale=(least_scale, 1.0)).without(
+            without
+        )
         self.blind = math.log(1 + queue)
         self.chance = 1 / (1 + queue)
         self.drift = Drift()
@@ -162,8 +164,8 @@ class MoCo(Cropping):
 
     def views(self, batch: Images) -> tuple[Tensor, Tensor]:
         """Make two views of every picture: -> (B, C, S, S) twice."""
-        first = augmented(batch, self.size, self.recipe, name="first view")
-        return first, augmented(batch, self.size, self.recipe, name="second view")
+        first = augmented(batch, self.size, self.augmentation, name="first view")
+        return first, augmented(batch, self.size, self.augmentation, name="second view")
 
     def hide(self, batch: Images) -> tuple[Tensor, Shuffled]:
         """Make two views of every picture, and shuffle those that are to be keys.

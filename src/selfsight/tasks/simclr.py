@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from selfsight.augment.augmentation import Recipe, augmented
+from selfsight.augment.augmentation import Augmentation, augmented
 from selfsight.augment.color import ColorJitter
 from selfsight.data.pictures.batch import Images
 from selfsight.distributed.gather import gathered, own_rows
@@ -92,7 +92,7 @@ class SimCLR(Cropping):
         self.head = Head(dim, width, head, normalised=True)
         self.temperature, self.negatives = temperature, negatives
         colors = ColorJitter.of_strength(_strength(size) if strength is None else strength)
-        self.recipe = Recipe(scale=(least_scale, 1.0), colors=colors).without(without)
+        self.augmentation = Augmentation(scale=(least_scale, 1.0), colors=colors).without(without)
         self.blind = None if negatives is None else math.log(1 + negatives)
         self.chance = None if negatives is None else 1 / (1 + negatives)
         self.drift = Drift()
@@ -116,8 +116,8 @@ class SimCLR(Cropping):
 
     def views(self, batch: Images) -> tuple[Tensor, Tensor]:
         """Make two views of every picture: -> (B, C, S, S) twice."""
-        first = augmented(batch, self.size, self.recipe, name="first view")
-        return first, augmented(batch, self.size, self.recipe, name="second view")
+        first = augmented(batch, self.size, self.augmentation, name="first view")
+        return first, augmented(batch, self.size, self.augmentation, name="second view")
 
     def hide(self, batch: Images) -> tuple[Tensor, Partners]:
         """Make two views of every picture: -> views (2B, C, S, S), who belongs to whom."""

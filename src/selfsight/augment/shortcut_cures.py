@@ -1,4 +1,4 @@
-"""Patches: random changes of tiles that prevent a task from being solved by a shortcut.
+"""Shortcut cures: random changes of tiles that prevent a task from being solved by a shortcut.
 
 A tile's position can be told from its brightness, from chromatic aberration (a lens images red,
 green and blue at different sizes) and from its pixelation. The remedies are those of Doersch,

@@ -1,4 +1,4 @@
-"""Tiles: crops are divided into a grid of cells, and a smaller tile is cut out of every cell.
+"""Tile grid: crops are divided into cells, and a smaller tile is cut out of every cell.
 
 A tile lies at a random place within its cell, or within a part of it. So neighbours are separated
 by gaps of varying width, and neither continuing lines nor the grid tell which tiles were side by
