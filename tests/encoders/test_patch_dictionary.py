@@ -1,4 +1,4 @@
-"""Patch dictionary: its convolutions against patches one by one, and what it takes and refuses."""
+"""Patch dictionary: its convolutions against single patches, and what it takes and refuses."""
 
 import math
 from pathlib import Path
@@ -22,7 +22,7 @@ PATCH = 6
 def made(
     *, size: int = 12, channels: int = 3, centroids: int = 5, patch: int = PATCH, stride: int = 1
 ) -> Encoder:
-    """A dictionary about random numbers, as a fit leaves it."""
+    """A dictionary of random numbers, in the form that a fit leaves."""
     generator = torch.Generator().manual_seed(0)
     arguments = {"centroids": centroids, "patch": patch, "stride": stride}
     encoder = build("patch-dictionary", size=size, channels=channels, arguments=arguments).eval()

@@ -1,4 +1,4 @@
-"""Critic: one summed loss against two optimisers, what telling nothing costs, what it learns."""
+"""Critic: one summed loss against two optimisers, the cost of no decision, and learning."""
 
 import copy
 import math

@@ -160,7 +160,8 @@ def _beside_pixels(trained: float, pixels: float | None) -> tuple[str, ...]:
         return ()
     if trained > pixels:
         return (
-            f"Raw pixels reach {_percent(pixels)}; the network is {_points(trained, pixels)} above.",
+            f"Raw pixels reach {_percent(pixels)}; the network is {_points(trained, pixels)} "
+            "above.",
         )
     return (
         f"The network is not above raw pixels: they reach {_percent(pixels)} and it reaches "
