@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from selfsight.augment.tile_grid import side_of_tiles
 from selfsight.data.batches import some_rows
 from selfsight.data.pictures import Unreadable
 from selfsight.data.pictures.forms.folder import Folder
@@ -41,7 +40,7 @@ from selfsight.settings import Neighbours
 from selfsight.system import atomic, machine
 from selfsight.system.progress import answers, console
 from selfsight.tasks.cards import settings_of
-from selfsight.tasks.relative_position import layout_of
+from selfsight.tasks.table import load_task
 from selfsight.training.plan import Plan
 from selfsight.training.run import OUT, Run, run_of
 
@@ -169,18 +168,11 @@ def tile_side(of: Plan, task: str | None = None) -> int | None:
         The side; None for a network that got whole crops from any of its tasks.
     """
     tasks = of.tasks if task is None else (task,)
-    side = max(_side_of_view(name, of) for name in tasks)
+    side = max(
+        load_task(name).encoder_side(of.size, {**settings_of(name), **of.task_settings[name]})
+        for name in tasks
+    )
     return side if side < of.size else None
-
-
-def _side_of_view(name: str, of: Plan) -> int:
-    """Tell the side of what a task of a run gives the network, in pixels."""
-    settings = {**settings_of(name), **of.task_settings[name]}
-    if name == "jigsaw":
-        return side_of_tiles(of.size, settings["grid"], settings["tile"])
-    if name == "relative-position":
-        return layout_of(of.size, settings["gap"], settings["jitter"]).side
-    return of.size
 
 
 def _feature_sources(
