@@ -24,7 +24,13 @@ from selfsight.probes import advice
 from selfsight.probes.features import LayeredNetwork
 from selfsight.probes.measure import Answers, Kind, measure
 from selfsight.probes.network import NamedNetwork
-from selfsight.probes.overlap import in_both, seen_before, told_of_alike, told_of_both, told_of_seen
+from selfsight.probes.overlap import (
+    alike_warning,
+    both_parts_sentence,
+    count_seen,
+    in_both,
+    seen_sentence,
+)
 from selfsight.probes.record import result_record
 from selfsight.probes.references import NoReference, Reference
 from selfsight.probes.table import loaded
@@ -51,7 +57,7 @@ def probed(names: Sequence[str], settings: Probe, network: NamedNetwork) -> list
     parts = _sources(settings, network)
     network = network.seeing(parts.train, parts.test)
     train, test = _read(parts, settings, network)
-    alike = told_of_alike(train, network.modality)
+    alike = alike_warning(train, network.modality)
     if train.labels is None:
         records = [_unlabelled(name, network, train, alike) for name in names]
     else:
@@ -82,9 +88,9 @@ def _overlap(
     source, rows = parts.test or parts.train, exam.tested
     read = source.subset(rows if exam.test.origins is None else exam.test.origins[rows])
     asked = settings.test or settings.data or str(network.data)
-    seen = seen_before(network, asked, read)
+    seen = count_seen(network, asked, read)
     both = 0 if exam.folds is not None else in_both(exam.train, exam.test)
-    told = (told_of_seen(seen, len(rows), network.name), told_of_both(both, len(rows)))
+    told = (seen_sentence(seen, len(rows), network.name), both_parts_sentence(both, len(rows)))
     return {
         "seen_in_pretraining": seen,
         "identical_in_training": both,
