@@ -33,7 +33,6 @@ from selfsight.probes.overlap import (
 )
 from selfsight.probes.record import result_record
 from selfsight.probes.references import NoReference, Reference
-from selfsight.probes.table import loaded
 from selfsight.probes.untrained import (
     CALIBRATED_ON,
     calibrating,
@@ -45,6 +44,7 @@ from selfsight.probes.untrained import (
 from selfsight.probes.verdict import Shape, Solved, in_percent, judge_unlabelled
 from selfsight.settings import Probe
 from selfsight.system import machine
+from selfsight.system.loading import object_at
 from selfsight.system.progress import Bar, console
 
 DRAWS = 3
@@ -254,7 +254,7 @@ def _labelled(kind: Kind, settings: Probe, network: NamedNetwork, exam: _Exam) -
     ]
     references = {
         of.key: _reference_answers(of, described, exam, answers)
-        for of in (loaded(target)(train, network) for target in network.modality.references)
+        for of in (object_at(target)(train, network) for target in network.modality.references)
     }
     return result_record(
         trained,
