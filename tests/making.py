@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from selfsight.data.pictures.batch import Images, LabelledImages
 from selfsight.data.pictures.scaling import as_float
 from selfsight.encoders import Encoder, build, evaluating
-from selfsight.modalities.table import MODALITIES, loaded
+from selfsight.modalities.table import modality_called
 from selfsight.probes.network import PictureNetwork
 from selfsight.tasks.base import Epoch, Facts, Needs, Score, Task
 from selfsight.tasks.table import load_task, make_task
@@ -110,7 +110,7 @@ def timms(encoder: Encoder, size: int = 16) -> PictureNetwork:
         name="timm:test_resnet",
         encoder=encoder,
         size=size,
-        modality=loaded(MODALITIES["pictures"]),
+        modality=modality_called("pictures"),
         sample=None,
         seed=0,
         data=None,

@@ -51,7 +51,7 @@ def test_a_batch_is_lowered_to_a_multiple_of_the_processes() -> None:
     assert shared_batch(64, 4) == (64, ())
     note = "the batch of 30 is lowered to 28, a multiple of 4 processes"
     assert shared_batch(30, 4) == (28, (note,))
-    with pytest.raises(UsageError, match="give each of 4 processes a picture, got 3"):
+    with pytest.raises(UsageError, match="give each of 4 processes a sample, got 3"):
         shared_batch(3, 4)
 
 
@@ -224,7 +224,7 @@ def test_a_process_that_is_killed_ends_the_one_that_started_it(tmp_path: Path) -
     done = command([*FAILING, str(tmp_path / "run")], program=[str(script)])
 
     assert done.returncode == 1, done.stderr
-    assert done.stderr.count("another process of this training ended without a word") == 1
+    assert done.stderr.count("another process of this training ended without a message") == 1
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
 

@@ -102,5 +102,5 @@ def test_pixels_survive_pooling_to_one() -> None:
 
 
 def test_an_empty_batch_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least 1 picture, got 0"):
+    with pytest.raises(ValueError, match="at least 1 sample, got 0"):
         next(stream_maps(Pixels(3, 4), Stored(torch.rand(1, 3, 4, 4)), torch.arange(1), batch=0))

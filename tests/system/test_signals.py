@@ -1,4 +1,4 @@
-"""Signals: whoever asks to end, and whenever, is heard once, and told what is left."""
+"""Signals: a request to end is obeyed once at any moment, and a message says what was kept."""
 
 import itertools
 import os
@@ -89,7 +89,7 @@ def test_what_must_not_be_left_in_its_middle_is_left_at_its_end(broken: bool) ->
 
 
 def asking(patch: pytest.MonkeyPatch, place: str, number: int) -> None:
-    """Let a function of the library ask for the end whenever it is called, and then go on."""
+    """Make a function of the library request the end whenever it is called, and then run."""
     module, _, name = place.rpartition(".")
     called: Callable[..., object] = getattr(__import__(module, fromlist=[name]), name)
 
@@ -101,7 +101,7 @@ def asking(patch: pytest.MonkeyPatch, place: str, number: int) -> None:
 
 
 BEFORE = (
-    "selfsight.training.prepare.read_with_progress",
+    "selfsight.data.pictures.reading_progress.read",
     "selfsight.training.prepare.batches_of",
     "selfsight.commands.pretrain._circumstances",
     "selfsight.commands.pretrain._training",
@@ -200,7 +200,7 @@ def test_asked_twice_it_ends_at_once(tmp_path: Path) -> None:
         "    while True:\n"
         "        try: time.sleep(60)\n"
         "        except KeyboardInterrupt: open('heard', 'w').close()\n"
-        "selfsight.training.prepare.read_with_progress = deaf\n"
+        "selfsight.data.pictures.reading_progress.read = deaf\n"
     )
     process = Apart([*PRETRAIN, "--out", "run"], first=first)
     for sign in ("begun", "heard"):

@@ -33,9 +33,10 @@ from selfsight.looks.photographs.side_by_side import draw_side_by_side
 from selfsight.modalities.pictures import of_picture_plan
 from selfsight.settings import Apply
 from selfsight.system import atomic, machine
+from selfsight.system.loading import object_at
 from selfsight.system.progress import Bar, answers, console
 from selfsight.tasks.base import Task
-from selfsight.tasks.table import TASKS, object_at
+from selfsight.tasks.table import TASKS
 from selfsight.training.plan import Plan
 from selfsight.training.run import OUT, Run
 from selfsight.training.weights import trained_tasks

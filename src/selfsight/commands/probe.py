@@ -8,9 +8,10 @@ from typing import Any
 from selfsight.errors import SelfsightError
 from selfsight.probes import advice
 from selfsight.probes.network import NamedNetwork, named_network
-from selfsight.probes.table import PROBES, loaded
+from selfsight.probes.table import PROBES
 from selfsight.settings import Probe
 from selfsight.system import atomic
+from selfsight.system.loading import object_at
 from selfsight.system.progress import answers
 from selfsight.system.validation import read_record
 from selfsight.training.run import ENCODER_FILE, OUT, Run
@@ -56,7 +57,7 @@ def probe_as(settings: Probe) -> dict[str, Any] | list[dict[str, Any]]:
     records: list[dict[str, Any]] = []
     for way in ways:  # those of one way are asked in one go
         asked = [name for name in names if PROBES[name].probed == way]
-        records += loaded(way)(asked, settings, network)
+        records += object_at(way)(asked, settings, network)
     for record in records:
         atomic.write_json(_place(out, network, record), record, another=OUT)
     return records[0] if len(records) == 1 else records
@@ -82,7 +83,7 @@ def show(record: dict[str, Any] | list[dict[str, Any]]) -> None:
     """Print records for people: a table, and the verdict."""
     for one in record if isinstance(record, list) else [record]:
         if one["labels"]:
-            answers().print(loaded(PROBES[one["probe"]].table)(one))
+            answers().print(object_at(PROBES[one["probe"]].table)(one))
         answers().print(one["verdict"], style="bold", end="")
         answers().print(f": {' '.join(one['reasons'])}")
         for line in advice.lines(one):

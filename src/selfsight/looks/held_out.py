@@ -1,4 +1,4 @@
-"""Held out: pictures a run can be asked about, and whether it was trained on them."""
+"""Held out: pictures on which a run is tested, and whether it was trained on them."""
 
 from typing import Any, NamedTuple
 
@@ -9,11 +9,11 @@ from selfsight.tasks.base import Needs
 
 
 class HeldOut(NamedTuple):
-    """Pictures a run is asked about.
+    """Pictures on which a run is tested.
 
     Attributes:
-        pictures: Kept as the run kept its own, in a random order.
-        part: Where they come from, in words.
+        pictures: The pictures in a random order, stored like those the run was trained on.
+        part: Which part of which data they are, in words.
         trained_on: Whether the run was trained on them; None where it may have been on some.
         unit: What they are called, in the plural.
     """

@@ -1,7 +1,7 @@
-"""Base: how a task's sheet is made, and how its figures are measured on held-out pictures.
+"""Task sheet: how the sheet of a task is made, and what is measured for it on held-out pictures.
 
-Some tasks answer picture by picture, so that a few pictures show what they do. Others find answers
-among many pictures; these measure in their own way.
+Some tasks answer for each picture alone, so that a few pictures show what they do. Other tasks find
+their answers among many pictures; their sheets say what is measured.
 """
 
 from abc import ABC, abstractmethod
@@ -12,6 +12,7 @@ from typing import Any
 from selfsight.looks.held_out import HeldOut
 from selfsight.looks.sheet import Sheet
 from selfsight.system.progress import Bar
+from selfsight.tasks.base import Task
 
 BATCH = 64  # pictures at a time
 
@@ -20,13 +21,13 @@ Figures = dict[str, float]
 
 @dataclass(frozen=True)
 class Question:
-    """What a sheet is asked for.
+    """The pictures and the choices from which a sheet is made.
 
     Attributes:
-        held: The pictures to ask about.
+        held: The pictures on which the task is tested.
         count: Samples on the sheet.
-        classes: Names of the run's classes, for a task that learns from them.
-        seed: Of the questions: which crops, turns, holes.
+        classes: Names of the classes, for a task that learns from labels.
+        seed: Seed of the questions: which crops, rotations, holes.
         device: Where to compute.
     """
 
@@ -38,7 +39,7 @@ class Question:
 
 
 class TaskSheet(ABC):
-    """The sheet of a task: it asks the task about pictures and puts the answers side by side."""
+    """Makes the sheet of a task: asks the task about pictures and arranges its answers."""
 
     @abstractmethod
     def ask(self, name: str, task: Any, question: Question) -> tuple[Sheet, Figures]:
@@ -63,17 +64,17 @@ class TaskSheet(ABC):
 
 @dataclass(frozen=True)
 class PicturewiseSheet(TaskSheet):
-    """The sheet of a task that answers picture by picture.
+    """The sheet of a task that answers for each picture alone.
 
     Attributes:
-        drawn: Lays out a few pictures: task, batch and names of classes -> sheet.
-        said: Puts figures into words: task, figures and on which pictures they were measured.
-        metrics: Measures a batch in other ways than training does, for tasks whose own metrics
-            are of some of its pictures only.
+        lay_out: Arranges a few pictures: task, batch and names of classes -> sheet.
+        words: Puts figures into words: task, figures and on which pictures they were measured.
+        metrics: Measures a batch instead of the task's own metrics, where these are of some of its
+            pictures only.
     """
 
-    drawn: Callable[[Any, Any, tuple[str, ...]], Sheet]
-    said: Callable[[Any, Figures, str], str]
+    lay_out: Callable[[Any, Any, tuple[str, ...]], Sheet]
+    words: Callable[[Any, Figures, str], str]
     metrics: Callable[[Any, Any], Figures] | None = None
 
     def ask(self, name: str, task: Any, question: Question) -> tuple[Sheet, Figures]:
@@ -81,11 +82,11 @@ class PicturewiseSheet(TaskSheet):
         held, seed, device = question.held, question.seed, question.device
         figures = measured(name, task, held, self.metrics, seed=seed, device=device)
         first = held.batch(0, question.count, needs=task.needs, seed=seed, device=device)
-        return self.drawn(task, first, question.classes), figures
+        return self.lay_out(task, first, question.classes), figures
 
     def in_words(self, task: Any, figures: Figures, among: str) -> str:
         """Put figures into words."""
-        return self.said(task, figures, among)
+        return self.words(task, figures, among)
 
 
 @dataclass(frozen=True)
@@ -93,32 +94,32 @@ class SetwiseSheet(TaskSheet):
     """The sheet of a task that finds its answers among many pictures.
 
     Attributes:
-        asked: Asks it: task and question -> sheet, and what was measured.
-        said: Puts figures into words: task, figures and on which pictures they were measured.
+        find_answers: Asks the task: task and question -> sheet, and what was measured.
+        words: Puts figures into words: task, figures and on which pictures they were measured.
     """
 
-    asked: Callable[[Any, Question], tuple[Sheet, Figures]]
-    said: Callable[[Any, Figures, str], str]
+    find_answers: Callable[[Any, Question], tuple[Sheet, Figures]]
+    words: Callable[[Any, Figures, str], str]
 
     def ask(self, name: str, task: Any, question: Question) -> tuple[Sheet, Figures]:
         """Ask the task about all pictures."""
-        return self.asked(task, question)
+        return self.find_answers(task, question)
 
     def in_words(self, task: Any, figures: Figures, among: str) -> str:
         """Put figures into words."""
-        return self.said(task, figures, among)
+        return self.words(task, figures, among)
 
 
 def measured(
     name: str,
-    task: Any,
+    task: Task,
     held: HeldOut,
     metrics: Callable[[Any, Any], Figures] | None = None,
     *,
     seed: int,
     device: str,
 ) -> Figures:
-    """Average a task's loss and metrics over pictures: -> these, and what a blind guess gets.
+    """Average a task's loss and metrics over pictures: -> the averages, and those of a blind guess.
 
     Args:
         name: The task's name, for the progress.
@@ -138,5 +139,5 @@ def measured(
             for key, value in {"loss": score.loss, **figures}.items():
                 total[key] = total.get(key, 0.0) + float(value) * len(batch.images) / count
             bar(min(first + BATCH, count))
-    guess: dict[str, float | None] = {k: getattr(task, k, None) for k in ("blind", "chance")}
+    guess = {"blind": task.blind, "chance": task.chance}
     return total | {key: float(value) for key, value in guess.items() if value is not None}

@@ -14,7 +14,7 @@ from selfsight.data.pictures import Pictures, Streamed, Survey, Tiles, open_data
 from selfsight.data.pictures.batch import Images
 from selfsight.data.pictures.canvases import Form
 from selfsight.data.pictures.forms.opening import open_called
-from selfsight.data.pictures.likeness import told_of_likeness
+from selfsight.data.pictures.likeness import likeness_warning
 from selfsight.data.pictures.reading_progress import advice_on_waiting, read_with_progress
 from selfsight.data.pictures.source import PictureParts, PictureSource
 from selfsight.data.samples import Storage
@@ -229,7 +229,7 @@ class OfPictures(Modality[PictureSource, Pictures, PicturePlan, Encoder]):
 
     def alike(self, samples: Pictures, inputs: Tensor) -> str | None:
         """Say that pictures are all of one plain colour, or copies of one."""
-        return told_of_likeness(inputs, bits=samples.bits)
+        return likeness_warning(inputs, bits=samples.bits)
 
     def told(self, sample: PicturePlan, *, samples: int, storage: Storage) -> str:
         """Say how many pictures of which kind are kept where."""

@@ -1,10 +1,10 @@
 """The modalities by their names; nothing is loaded until one is asked for."""
 
-import importlib
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from selfsight.errors import UsageError
+from selfsight.system.loading import object_at
 from selfsight.tasks.table import row_of
 
 if TYPE_CHECKING:
@@ -28,11 +28,10 @@ def modality_of(tasks: tuple[str, ...]) -> "Modality[Any, Any, Any, Any]":
         told = " and ".join(f"{task} from {name}" for name, task in sorted(names.items()))
         raise UsageError(f"tasks that share an encoder learn from the same; {told}")
     (name,) = names
-    return loaded(MODALITIES[name])
+    return modality_called(name)
 
 
 @cache
-def loaded(target: str) -> "Modality[Any, Any, Any, Any]":
-    """Load a modality from "module:Class"."""
-    module, _, name = target.partition(":")
-    return getattr(importlib.import_module(module), name)()
+def modality_called(name: str) -> "Modality[Any, Any, Any, Any]":
+    """Give the modality of a name; there is one object of each."""
+    return object_at(MODALITIES[name])()

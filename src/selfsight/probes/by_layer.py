@@ -24,10 +24,15 @@ from selfsight.probes import advice
 from selfsight.probes.features import LayeredNetwork
 from selfsight.probes.measure import Answers, Kind, measure
 from selfsight.probes.network import NamedNetwork
-from selfsight.probes.overlap import in_both, seen_before, told_of_alike, told_of_both, told_of_seen
+from selfsight.probes.overlap import (
+    alike_warning,
+    both_parts_sentence,
+    count_seen,
+    in_both,
+    seen_sentence,
+)
 from selfsight.probes.record import result_record
 from selfsight.probes.references import NoReference, Reference
-from selfsight.probes.table import loaded
 from selfsight.probes.untrained import (
     CALIBRATED_ON,
     calibrating,
@@ -39,6 +44,7 @@ from selfsight.probes.untrained import (
 from selfsight.probes.verdict import Shape, Solved, in_percent, judge_unlabelled
 from selfsight.settings import Probe
 from selfsight.system import machine
+from selfsight.system.loading import object_at
 from selfsight.system.progress import Bar, console
 
 DRAWS = 3
@@ -51,7 +57,7 @@ def probed(names: Sequence[str], settings: Probe, network: NamedNetwork) -> list
     parts = _sources(settings, network)
     network = network.seeing(parts.train, parts.test)
     train, test = _read(parts, settings, network)
-    alike = told_of_alike(train, network.modality)
+    alike = alike_warning(train, network.modality)
     if train.labels is None:
         records = [_unlabelled(name, network, train, alike) for name in names]
     else:
@@ -82,9 +88,9 @@ def _overlap(
     source, rows = parts.test or parts.train, exam.tested
     read = source.subset(rows if exam.test.origins is None else exam.test.origins[rows])
     asked = settings.test or settings.data or str(network.data)
-    seen = seen_before(network, asked, read)
+    seen = count_seen(network, asked, read)
     both = 0 if exam.folds is not None else in_both(exam.train, exam.test)
-    told = (told_of_seen(seen, len(rows), network.name), told_of_both(both, len(rows)))
+    told = (seen_sentence(seen, len(rows), network.name), both_parts_sentence(both, len(rows)))
     return {
         "seen_in_pretraining": seen,
         "identical_in_training": both,
@@ -248,7 +254,7 @@ def _labelled(kind: Kind, settings: Probe, network: NamedNetwork, exam: _Exam) -
     ]
     references = {
         of.key: _reference_answers(of, described, exam, answers)
-        for of in (loaded(target)(train, network) for target in network.modality.references)
+        for of in (object_at(target)(train, network) for target in network.modality.references)
     }
     return result_record(
         trained,

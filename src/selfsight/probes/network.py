@@ -22,7 +22,7 @@ from selfsight.encoders.base import PICTURES
 from selfsight.errors import SelfsightError, UsageError
 from selfsight.modalities.base import Modality, SamplePlan
 from selfsight.modalities.pictures import PicturePlan
-from selfsight.modalities.table import MODALITIES, loaded
+from selfsight.modalities.table import modality_called
 from selfsight.probes.sampling import choose_labelled
 from selfsight.system import atomic
 from selfsight.system.paths import TIMM
@@ -221,7 +221,7 @@ def named_network(
             name=name,
             encoder=encoders.build(plain, size=side, pretrained=True),
             size=side,
-            modality=loaded(MODALITIES[PICTURES]),
+            modality=modality_called(PICTURES),
             sample=None,
             seed=seed,
             data=None,

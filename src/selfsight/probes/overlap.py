@@ -36,7 +36,7 @@ def in_both(train: Samples, test: Samples) -> int:
     return sum(content in known for content in test.contents())
 
 
-def seen_before(network: NamedNetwork, data: str, test: Source) -> int | None:
+def count_seen(network: NamedNetwork, data: str, test: Source) -> int | None:
     """Count the pictures of a source that a run was trained on.
 
     They are told by their files, of the same name or the same bytes, or by the row of the file that
@@ -97,7 +97,7 @@ def _bytes(stamp: str) -> bytes:
         return stamp.encode(errors="surrogateescape")
 
 
-def told_of_seen(seen: int | None, count: int, network: str) -> str:
+def seen_sentence(seen: int | None, count: int, network: str) -> str:
     """Say how many of the test pictures a network was pretrained on."""
     if seen is None:
         return f"Whether {network} was pretrained on these test pictures cannot be told."
@@ -109,7 +109,7 @@ def told_of_seen(seen: int | None, count: int, network: str) -> str:
     )
 
 
-def told_of_both(both: int, count: int) -> str | None:
+def both_parts_sentence(both: int, count: int) -> str | None:
     """Say that test pictures are among the training pictures, if some are."""
     if both == 0:
         return None
@@ -129,7 +129,7 @@ def _of(some: int, count: int) -> str:
     return f"all {count:,}" if some == count else f"{some:,} of the {count:,}"
 
 
-def told_of_alike(samples: Samples, modality: Modality[Any, Any, Any, Any]) -> str | None:
+def alike_warning(samples: Samples, modality: Modality[Any, Any, Any, Any]) -> str | None:
     """Say that samples are all alike, from some of them; None where they are not."""
     rows = some_rows(len(samples), LOOKED_AT)
     return modality.alike(samples, samples.seen(rows))

@@ -1,8 +1,6 @@
 """The probes by their names; nothing is loaded until one is asked for."""
 
-import importlib
-from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 
 class ProbeRow(NamedTuple):
@@ -23,10 +21,3 @@ PROBES: dict[str, ProbeRow] = {
     "knn": ProbeRow("selfsight.probes.by_layer:probed", "selfsight.probes.by_layer:table_of"),
     "words": ProbeRow("selfsight.probes.words:probed", "selfsight.probes.words:table_of"),
 }
-
-
-@cache
-def loaded(target: str) -> Any:
-    """Load what "module:name" says."""
-    module, _, name = target.partition(":")
-    return getattr(importlib.import_module(module), name)

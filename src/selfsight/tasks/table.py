@@ -4,11 +4,11 @@ All that is known of a task by its name alone stands in its row. Nothing is load
 for, so that listing the names needs no torch.
 """
 
-import importlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from selfsight.errors import unknown_name
+from selfsight.system.loading import object_at
 
 if TYPE_CHECKING:
     from selfsight.encoders import Encoder
@@ -42,6 +42,8 @@ class Row(NamedTuple):
         sheet: Where its sheet of questions and answers is, a `TaskSheet`: "module:OBJECT".
         lesson: The short training that proves that it learns.
         instead: The task that is advised where this one taught nothing; see `probes/advice.py`.
+        pretext: Whether the answers it learns from are in the data itself. The labels that people
+            gave to pictures are not: who learns from these is the reference.
         application: Where it is said how `apply` uses the trained task, an `Application`:
             "module:OBJECT". None if it has no answer that is a picture.
     """
@@ -53,6 +55,7 @@ class Row(NamedTuple):
     sheet: str
     lesson: Lesson
     instead: str
+    pretext: bool = True
     application: str | None = None
 
 
@@ -194,6 +197,7 @@ TASKS: dict[str, Row] = {
         sheet="selfsight.looks.sheets.supervised:SHEET",
         lesson=Lesson(20_000),
         instead="simclr",
+        pretext=False,
     ),
     "word2vec-cbow": Row(
         "selfsight.tasks.word2vec_cbow:ContinuousBagOfWords",
@@ -237,12 +241,6 @@ def load_task(name: str) -> "type[Task]":
         UsageError: If there is none of that name.
     """
     return object_at(row_of(name).target)
-
-
-def object_at(place: str) -> Any:
-    """Load what a row names as "module:OBJECT"."""
-    module, _, attribute = place.partition(":")
-    return getattr(importlib.import_module(module), attribute)
 
 
 def make_task(name: str, encoder: "Encoder", **given: Any) -> "Task":

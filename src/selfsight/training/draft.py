@@ -15,7 +15,7 @@ from selfsight.modalities.base import Modality, SamplePlan
 from selfsight.settings import Pretrain
 from selfsight.system.paths import TIMM
 from selfsight.tasks.base import Facts, Needs
-from selfsight.tasks.cards import MIX
+from selfsight.tasks.cards import MIX, settings_of
 from selfsight.tasks.table import load_task, row_of
 from selfsight.training import plan
 from selfsight.training.optimizer import optimization
@@ -207,7 +207,8 @@ def _fewest(asked: dict[str, dict[str, Any]]) -> int | None:
 
     Fewer than two are no task, and left to it to refuse.
     """
-    wanted = [load_task(name).needs_with(of).samples for name, of in asked.items()]
+    needs = (load_task(name).needs_with({**settings_of(name), **of}) for name, of in asked.items())
+    wanted = [of.samples for of in needs]
     return min((most for most in wanted if most and most >= LEAST_SAMPLES), default=None)
 
 

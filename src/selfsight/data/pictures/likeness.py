@@ -5,7 +5,7 @@ from torch import Tensor
 ALIKE_STEPS = 1.0  # of brightness, as stored: pictures that differ by less are all alike
 
 
-def told_of_likeness(pictures: Tensor, *, bits: int = 8) -> str | None:
+def likeness_warning(pictures: Tensor, *, bits: int = 8) -> str | None:
     """Say that pictures are all alike, from the pictures alone; None where they are not.
 
     Args:

@@ -1,4 +1,4 @@
-"""Puzzles: the sheet of jigsaw: shuffled tiles, and put together again as the network thinks."""
+"""Puzzles: the sheet of jigsaw: shuffled tiles, and the order that the network predicts."""
 
 from torch import Tensor
 
@@ -9,8 +9,8 @@ from selfsight.looks.task_sheet import PicturewiseSheet
 from selfsight.tasks.jigsaw import Jigsaw
 
 
-def drawn(task: Jigsaw, batch: Images, _: tuple[str, ...]) -> Sheet:
-    """Lay out B puzzles: shuffled, put together again by the guess, and as they were."""
+def lay_out(task: Jigsaw, batch: Images, _: tuple[str, ...]) -> Sheet:
+    """Lay out B puzzles: shuffled, in the predicted order, and in the true one."""
     tiles, numbers = task.hide(batch)
     chances = task.predict(tiles).float().softmax(dim=1)  # (B, P)
     pieces = tiles.unflatten(0, (-1, task.tiles))  # (B, N, C, t, t)
@@ -23,7 +23,7 @@ def drawn(task: Jigsaw, batch: Images, _: tuple[str, ...]) -> Sheet:
     return Sheet(title, ("question", "answer", "truth"), samples)
 
 
-def said(task: Jigsaw, figures: dict[str, float], among: str) -> str:
+def in_words(task: Jigsaw, figures: dict[str, float], among: str) -> str:
     """Say what was measured."""
     return (
         f"On {among}, {percent(figures['accuracy'])} of the puzzles of {task.grid} x {task.grid} "
@@ -47,4 +47,4 @@ def _sample(
     )
 
 
-SHEET = PicturewiseSheet(drawn, said)
+SHEET = PicturewiseSheet(lay_out, in_words)
