@@ -409,7 +409,7 @@ def _judged(run: Run, begun: Prepared, training: Training | Fitting) -> dict[str
     likeness = modality.alike(begun.samples, inputs)
     labelled = begun.samples.labels is not None and len(begun.samples.classes) > 1
     verdict = judge_unlabelled(
-        trained, untrained, list(solved.values()), of_pictures=likeness, labelled=labelled
+        trained, untrained, list(solved.values()), of_pictures=likeness, labelled=labelled, unanswered=modality.unanswered
     )
     advised = advice.after_pretraining(
         advice.Trained.kept(run.path, run.settings),
@@ -418,6 +418,7 @@ def _judged(run: Run, begun: Prepared, training: Training | Fitting) -> dict[str
         solved=list(solved.values()),
         early=advice.early_loss(rows, of.steps),
         labelled=labelled,
+        further=modality.next_step,
     )
     accuracy = solved[of.task].accuracy if of.mix is None else None
     return {

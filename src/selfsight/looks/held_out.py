@@ -1,10 +1,13 @@
 """Held out: pictures on which a run is tested, and whether it was trained on them."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 
 from selfsight.data.pictures import Pictures
+from selfsight.data.words.passages import Passages
+from selfsight.encoders.word_table import WordTable
+from selfsight.errors import SelfsightError
 from selfsight.tasks.base import Needs
 
 
@@ -40,3 +43,15 @@ class HeldOut(NamedTuple):
         """Make a batch of some of them, as the task needs it; another epoch has other draws."""
         index = torch.arange(first, min(last, len(self.pictures)))
         return needs.batch.from_rows(self.pictures, index, seed=seed, epoch=epoch, device=device)
+
+
+def of_known_words(held: HeldOut, table: WordTable) -> HeldOut:
+    """Number held-out text as a table numbers its words.
+
+    Raises:
+        SelfsightError: If the table knows none of its words.
+    """
+    known = cast(Passages, held.pictures).renumbered(table.number)
+    if not len(known):
+        raise SelfsightError(f"{known.name} has none of the words that were learned; give another")
+    return held._replace(pictures=known)  # pyright: ignore[reportArgumentType] -- of this modality

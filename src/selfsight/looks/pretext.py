@@ -38,6 +38,6 @@ def look_at_task(name: str, task: Task, question: Question, path: Path) -> dict[
     sheet, measured = of_task.ask(name, task, question)
     figures = {key: round(value, 4) for key, value in measured.items()}
     words = of_task.in_words(task, figures, question.held.among)
-    draw_sheet(sheet, path, caption=words)
+    sheet.draw(path, caption=words)
     pictures = len(question.held.pictures)
     return {"sheet": str(path), "pictures": pictures, **figures, "words": words}

@@ -58,6 +58,10 @@ class Sheet:
     headings: Sequence[str] = ()
     side: float = SIDE
 
+    def draw(self, path: Path, *, caption: str = "") -> None:
+        """Draw it into a .png file, with a caption below."""
+        draw_sheet(self, path, caption=caption)
+
 
 def draw_sheet(sheet: Sheet, path: Path, *, caption: str = "") -> None:
     """Draw a sheet into a .png file.

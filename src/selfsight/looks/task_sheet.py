@@ -137,7 +137,7 @@ def measured(
             score = task(batch)
             figures = metrics(task, batch) if metrics else score.metrics
             for key, value in {"loss": score.loss, **figures}.items():
-                total[key] = total.get(key, 0.0) + float(value) * len(batch.images) / count
+                total[key] = total.get(key, 0.0) + float(value) * len(batch.index) / count
             bar(min(first + BATCH, count))
     guess = {"blind": task.blind, "chance": task.chance}
     return total | {key: float(value) for key, value in guess.items() if value is not None}

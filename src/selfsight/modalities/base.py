@@ -127,6 +127,20 @@ class Usual(NamedTuple):
     precisions: tuple[str, ...] = ("f32", "bf16")
 
 
+class NextStep(NamedTuple):
+    """What to do next with a run.
+
+    Attributes:
+        words: Why, and what.
+        verb: The verb that does it, asked of the run.
+        flags: Its flags.
+    """
+
+    words: str
+    verb: str
+    flags: tuple[str, ...] = ()
+
+
 class AskedBy(Protocol):
     """Names the task that asks most of the data, by the name of a field of `Needs`."""
 
@@ -147,6 +161,9 @@ class Modality(ABC, Generic[S, D, P, E]):
         probes: What can be asked of a frozen encoder, by name, the usual first.
         references: What is probed beside it: "module:function" each.
         remedy: What to do where an encoder cannot take what a task shows it, as a sentence ends.
+        unanswered: What a verdict without labels leaves open, and what would answer it; None where
+            labels would.
+        next_step: What to do after a training, where there are no labels; None to look at neighbours.
         more: What else can be done where there are too few samples, as a sentence ends.
     """
 
@@ -159,6 +176,8 @@ class Modality(ABC, Generic[S, D, P, E]):
     references: ClassVar[tuple[str, ...]] = ()
     remedy: ClassVar[str] = "give another --encoder"
     more: ClassVar[str] = ""
+    unanswered: ClassVar[str | None] = None
+    next_step: ClassVar[NextStep | None] = None
 
     @abstractmethod
     def open(self, data: str) -> Parts[S]:

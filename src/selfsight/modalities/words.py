@@ -16,7 +16,7 @@ from selfsight.data.words.text import Text, open_text
 from selfsight.encoders import BaseEncoder
 from selfsight.encoders.word_table import MOST_WORDS, TableRecipe, WordTable, of_words
 from selfsight.errors import UsageError
-from selfsight.modalities.base import AskedBy, Modality, Planned, Reading, SamplePlan, Usual
+from selfsight.modalities.base import AskedBy, Modality, NextStep, Planned, Reading, SamplePlan, Usual
 from selfsight.settings import Pretrain
 from selfsight.system.machine import cache_folder, memory, size_in_words
 from selfsight.system.progress import Bar
@@ -53,7 +53,7 @@ class OfWords(Modality[Text, Passages, WordPlan, WordTable]):
     batch = Words
     usual = Usual(
         optimizers=("adagrad",),
-        rate=0.2,
+        rate=0.3,
         decay=0.0,
         warm_up=0.0,
         batch=32,
@@ -61,6 +61,16 @@ class OfWords(Modality[Text, Passages, WordPlan, WordTable]):
         precisions=("f32",),
     )
     probes = ("words",)
+    unanswered = (
+        "Whether like words have like vectors cannot be told from a text alone: a list of pairs "
+        "that people rated tells."
+    )
+    next_step = NextStep(
+        "See which words it takes for alike; with --test and a list of rated pairs, as that of "
+        "WordSim-353, how well that agrees with people.",
+        "probe",
+        ("--probe", "words"),
+    )
     remedy = f"leave --encoder out: words are learned as a {TableRecipe.name}"
 
     def open(self, data: str) -> Parts[Text]:
@@ -100,6 +110,10 @@ class OfWords(Modality[Text, Passages, WordPlan, WordTable]):
             say_once(note)
         say_skipped(passages.skipped, len(source), how.listed_in, unit="files")
         return passages
+
+    def read_more(self, source: Text, sample: WordPlan, listed_in: str) -> Passages:
+        """Read other text, all of its words, however rare they are in it."""
+        return self.read(source, replace(sample, least_count=1), Reading(listed_in))
 
     def settled(self, sample: WordPlan, samples: Passages) -> WordPlan:
         """Count what was read."""

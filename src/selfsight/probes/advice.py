@@ -30,6 +30,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from selfsight.modalities.base import NextStep
 from selfsight.probes.verdict import Solved, Word
 from selfsight.system.escaping import shell_quoted
 from selfsight.system.paths import found_at
@@ -125,6 +126,7 @@ def after_pretraining(
     solved: Sequence[Solved],
     early: float | None,
     labelled: bool,
+    further: NextStep | None = None,
 ) -> Advice:
     """Say what to do after pretraining.
 
@@ -135,6 +137,7 @@ def after_pretraining(
         solved: How far each task is solved at the end.
         early: The loss after the first `EASY_SHARE` of the steps; None if it was not logged then.
         labelled: Whether the pictures have classes.
+        further: What to do where nothing else is the matter; None to look at neighbours.
     """
     if found := _nothing_to_learn(of, word, alike=alike):
         return found
@@ -150,6 +153,8 @@ def after_pretraining(
             return Advice("Train longer.", of.again(one.task, longer=LONGER))
     if labelled:
         return Advice("The pictures have labels: ask every layer.", command("probe", of.run))
+    if further is not None:
+        return Advice(further.words, command(further.verb, of.run, *further.flags))
     return Advice(
         "See which pictures are similar to it. To know more, sort fifty pictures into one folder "
         "for each class, and probe with these.",

@@ -271,6 +271,7 @@ def judge_unlabelled(
     *,
     of_pictures: str | None = None,
     labelled: bool = False,
+    unanswered: str | None = None,
 ) -> Verdict:
     """Judge a network when no labels tell what its features are good for.
 
@@ -280,6 +281,8 @@ def judge_unlabelled(
         solved: How far each of the pretext tasks is solved.
         of_pictures: What `likeness_warning` says of the pictures.
         labelled: Whether the pictures have labels, by which a probe could tell.
+        unanswered: What is left open without labels, and what would answer it; None
+            where labels would.
 
     Returns:
         `collapsed` or `unknown`.
@@ -292,11 +295,12 @@ def judge_unlabelled(
         f"The features have not collapsed: their spread is {trained.spread:.3f} (untrained "
         f"{untrained.spread:.3f}) and their effective rank {trained.rank:.1f}."
     )
-    open_question = "Whether they are of use for your classes"
     advice = (
-        f"{open_question} was not asked yet: the labels that are there can tell."
+        "Whether they are of use for your classes was not asked yet: the labels that are there can "
+        "tell."
         if labelled
-        else f"{open_question} cannot be told: label fifty pictures to know."
+        else unanswered
+        or "Whether they are of use for your classes cannot be told: label fifty pictures to know."
     )
     return Verdict("unknown", (*found, *told, standing, advice))
 

@@ -6,8 +6,8 @@ neighbours become neighbours of each other. A passage never goes past the end of
 """
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -80,6 +80,18 @@ class Passages(Samples):
         for place, (start, length) in enumerate(zip(starts, extent.tolist(), strict=True)):
             found[place, :length] = self.store.read(start, length)
         return torch.from_numpy(found), extent
+
+    def renumbered(self, number: Mapping[str, int]) -> "Passages":
+        """Number words as another vocabulary does; words that it lacks are left out."""
+        numbered = np.array([number.get(word, -1) for word in self.vocabulary.words], np.int32)
+        store, lengths = InMemory(), list[int]()
+        for start, length in zip(self.starts.tolist(), self.lengths.tolist(), strict=True):
+            piece = numbered[self.store.read(start, length)]
+            store.add(piece[piece >= 0])
+            lengths.append(int((piece >= 0).sum()))
+        extent = torch.tensor(lengths)
+        starts = extent.cumsum(0) - extent
+        return replace(self, store=store, starts=starts[extent > 0], lengths=extent[extent > 0])
 
     def seen(self, rows: Tensor, device: torch.device | str = "cpu") -> Tensor:
         """Give the numbers of passages: (B,) int64 -> (B, PASSAGE) int64."""

@@ -25,6 +25,8 @@ from selfsight.data.source import (
 )
 from selfsight.errors import SelfsightError
 from selfsight.system.escaping import escaped
+from torch import Tensor
+
 from selfsight.data.pictures.forms.walking import is_run
 
 BLOCK = 1 << 20  # bytes that are read at a time
@@ -75,6 +77,10 @@ class Text(Source):
         """Stamp every file by path, size and time of change."""
         for path in self.paths:
             yield stamp_of(self.root / path)
+
+    def viewed(self, rows: Tensor, classes: tuple[str, ...], labels: Tensor | None) -> "Text":
+        """Give some of the files."""
+        return Text(self.name, self.root, [self.paths[row] for row in rows.tolist()])
 
     def bytes_of(self, i: int) -> int:
         """Tell how many bytes file i has on the disk; 0 where it is not there."""
