@@ -12,13 +12,16 @@ from torch import Tensor, nn
 
 from selfsight.data.pictures.batch import Images, LabelledImages
 from selfsight.data.pictures.scaling import as_float
+from selfsight.data.words.batch import Words
 from selfsight.encoders import Encoder, build, evaluating
 from selfsight.modalities.table import modality_called
 from selfsight.probes.network import PictureNetwork
+from selfsight.encoders.word_table import TableRecipe, WordTable
 from selfsight.tasks.base import Epoch, Facts, Needs, Score, Task
-from selfsight.tasks.table import load_task, make_task
+from selfsight.tasks.table import load_task, make_task, row_of
 
 SIZE, CANVAS, CLASSES = 16, 18, 4  # sides in pixels; a task that asks for more gets more
+WORDS = 40  # of the vocabulary
 SAMPLES = 100  # pictures of the data that the tasks are told of
 # A training of a moment, as typed behind `selfsight`; --out is still to be said.
 PRETRAIN = ["pretrain", "digits", "--task", "rotation", "--encoder", "test_resnet"]
@@ -44,12 +47,35 @@ class Plain(Task):
         return Score(self.encoder(as_float(batch.images)).square().mean(), {})
 
 
+def learns_from_words(name: str) -> bool:
+    return row_of(name).modality == "words"
+
+
+def passages(count: int, length: int = 64) -> Tensor:
+    """Make passages (N, T) of words, rarer ones less often, each beside its like: odd by odd."""
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.multinomial(
+        1 / torch.arange(1.0, WORDS // 2 + 1), count * length, replacement=True, generator=generator
+    ).reshape(count, length)
+    return 2 * drawn + (torch.arange(length) // 8) % 2
+
+
+def table_of_words(width: int = 16) -> WordTable:
+    """Make a table of the words of `passages`."""
+    words = [f"word{number}" for number in range(WORDS)]
+    table = TableRecipe.of(words, width).built()
+    table.name_words(words, passages(SAMPLES).flatten().bincount(minlength=WORDS) + 1)
+    return table
+
+
 def needs_of(name: str) -> Needs:
     return load_task(name).needs
 
 
 def photographs(name: str, count: int, channels: int = 3) -> Tensor:
     """Cut tiles (N, C, H, H) out of a photograph, a little larger than a task's crops."""
+    if learns_from_words(name):
+        return passages(count)
     path = Path(skimage.__file__).parent / "data" / "astronaut.png"
     pixels = torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1)
     side = max(CANVAS, needs_of(name).least_side + 2)
@@ -62,6 +88,11 @@ def photographs(name: str, count: int, channels: int = 3) -> Tensor:
 def made(name: str, *, channels: int = 3, seed: int = 0, **settings: Any) -> Task:
     """Make a task about a small encoder, its settings derived as a run derives them, or given."""
     task_class = load_task(name)
+    if learns_from_words(name):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            table = table_of_words()
+        return make_task(name, table, **settings)
     size = max(SIZE, needs_of(name).least_side)
     facts = Facts(
         samples=SAMPLES, classes=CLASSES, channels=channels, side=size, batch=8, chosen=settings
@@ -89,8 +120,10 @@ def features_of(images: Tensor) -> Callable[[nn.Module], Tensor]:
     return encoded
 
 
-def batch_of(name: str, images: Tensor, *, seed: int = 0) -> Images | LabelledImages:
-    """Wrap pictures in the kind of batch that a task takes."""
+def batch_of(name: str, images: Tensor, *, seed: int = 0) -> Images | LabelledImages | Words:
+    """Wrap pictures, or passages, in the kind of batch that a task takes."""
+    if learns_from_words(name):
+        return Words.of(images, seed=seed)
     if needs_of(name).batch is LabelledImages:
         return LabelledImages.of(images, torch.arange(len(images)) % CLASSES, seed=seed)
     return Images.of(images, seed=seed)

@@ -131,7 +131,7 @@ def measured(
     """
     total: Figures = {}
     count = len(held.pictures)
-    with Bar(name, count) as bar:
+    with Bar(name, count, unit=held.unit) as bar:
         for first in range(0, count, BATCH):
             batch = held.batch(first, first + BATCH, needs=task.needs, seed=seed, device=device)
             score = task(batch)

@@ -4,6 +4,7 @@ The file lies in the cache folder and has no name: it goes with the process that
 """
 
 import tempfile
+import weakref
 from abc import ABC, abstractmethod
 from array import array
 from typing import cast
@@ -78,6 +79,7 @@ class OnDisk(Store):
         self._place = atomic.folder(machine.cache_folder() / FOLDER, another=machine.CACHE)
         with atomic.blamed(self._place, machine.CACHE, what="cannot keep the numbers of words"):
             self._file = tempfile.TemporaryFile(dir=self._place, buffering=0)  # noqa: SIM115
+        weakref.finalize(self, self._file.close)
         self._count = 0
 
     def __len__(self) -> int:

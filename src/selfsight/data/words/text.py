@@ -120,9 +120,19 @@ class Text(Source):
 
 
 def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    """Cut a file into pieces that end at a space."""
-    rest = b""
+    """Cut a file into pieces that end at a space.
+
+    Raises:
+        NoText: If there is a byte 0, which no text has.
+        Unreadable: If it is in UTF-16, which has many.
+    """
+    rest, done = b"", 0
     while block := file.read(BLOCK):
+        if not done and block.startswith(UTF16):
+            raise Unreadable("is in UTF-16, and must be in UTF-8: iconv -f UTF-16 -t UTF-8")
+        if b"\0" in block:
+            raise NoText(f"is no text: byte {done + block.index(0):,} is 0")
+        done += len(block)
         block = rest + block
         end = max(block.rfind(b" "), block.rfind(b"\n"))
         if end < 0 and len(block) < LONGEST:
@@ -136,18 +146,13 @@ def _pieces(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _checked(pieces: Iterator[bytes]) -> Iterator[str]:
-    """Decode pieces, and judge whether they are text.
+    """Decode pieces, and judge whether they are UTF-8.
 
     Raises:
-        NoText: If there is a byte 0, which no text has.
         Unreadable: If there is too much that is not UTF-8.
     """
     done, stray, first = 0, 0, ""
     for piece in pieces:
-        if done == 0 and piece.startswith(UTF16):
-            raise Unreadable("is in UTF-16, and must be in UTF-8: iconv -f UTF-16 -t UTF-8")
-        if b"\0" in piece:
-            raise NoText(f"is no text: byte {done + piece.index(0):,} is 0")
         text = piece.decode("utf-8", "surrogateescape")
         found = _STRAY.search(text)
         if found and not first:
