@@ -73,9 +73,10 @@ class ContinuousBagOfWords(Windowed):
 
     def predict(self, shown: Shown) -> Tensor:
         """Average the neighbours' vectors: -> (N, C, D), 0 where there are none."""
-        weights = shown.band.float()
+        vectors = rows(self.words.table.weight, shown.around)
+        weights = shown.band.to(vectors.dtype)
         weights = weights / weights.sum(dim=2, keepdim=True).clamp(min=1)
-        return torch.bmm(weights, rows(self.words.table.weight, shown.around))
+        return torch.bmm(weights, vectors)
 
     def score(self, means: Tensor, blanks: Blanks) -> Score:
         """Compare with the words that were there, and with noise; loss in nats a word."""
