@@ -196,7 +196,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Draw which pictures a network takes for alike, and measure what that depends on."""
+    """Draw which pictures are similar to a network, and measure what that depends on."""
 
     run: Annotated[Positional[str], arg(metavar="RUN|timm:NAME")]
     """Whose neighbours."""
