@@ -1,4 +1,4 @@
-"""Bombs: a small file that unpacks to what fills the memory is refused, or read as it stands."""
+"""Bombs: a small file that would unpack to fill the memory is refused, or read without that."""
 
 import gzip
 import io

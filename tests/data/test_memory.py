@@ -1,4 +1,4 @@
-"""Memory: what headers promise is refused in a sentence before memory is taken."""
+"""Memory: data whose headers promise too much is refused in a sentence before memory is taken."""
 
 import io
 import struct

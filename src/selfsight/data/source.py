@@ -20,8 +20,8 @@ from selfsight.data.pictures.files.decode import Header, Unreadable, decoded, he
 from selfsight.data.pictures.scaling import Fit, fitted
 from selfsight.errors import SelfsightError
 
-LISTED = 10  # classes that a sentence names
-MOST_CONTENT = 1 << 20  # bytes of a file that tell it from another
+LISTED = 10  # most classes that a message names
+MOST_CONTENT = 1 << 20  # bytes at the start of a file that are hashed to identify it
 NOT_THERE = " is not there"  # ends the stamp of a file that is missing
 
 
@@ -32,11 +32,11 @@ class Source(ABC):
         name: Where they come from, as the user wrote it.
         classes: K class names in the order of their numbers; () when unlabelled.
         labels: (N,) int64 class numbers from 0, or None when unlabelled.
-        unlabelled: Why there are labels and none can be used, in a sentence; else "".
-        held: Whether its pixels are in memory already, so that nothing is won by storing them.
-        by_file: Whether every picture is a file of its own, by which `identities` tells it.
-        notes: What a user should know of these pictures, such as what was left out, a sentence
-            each without a full stop; they are printed once when the pictures are read.
+        unlabelled: Why existing labels cannot be used, in a sentence; else "".
+        held: Whether its pixels are in memory already, so that storing them gains nothing.
+        by_file: Whether every picture is a separate file, which identifies it.
+        notes: What a user should know of these pictures, such as what was left out; sentences
+            without a full stop, printed once when the pictures are read.
     """
 
     name: str
@@ -52,18 +52,18 @@ class Source(ABC):
 
     @abstractmethod
     def title(self, i: int) -> str:
-        """Name picture i for people: its relative path as `shown` writes it, or its row."""
+        """Name picture i in messages: its escaped relative path, or its row."""
 
     def file(self, i: int) -> str | None:
-        """Name the file that picture i has to itself; None where it shares one with others."""
+        """Name the file of picture i; None if it shares one with other pictures."""
         return None
 
     @abstractmethod
     def header(self, i: int) -> Header:
-        """Tell the size and channels of picture i without decoding it.
+        """Read the size and channels of picture i without decoding it.
 
         Raises:
-            Unreadable: If it is no picture, or too small or too large to be used.
+            Unreadable: If it is not a picture, or is too small or too large to be used.
         """
 
     @abstractmethod
@@ -83,7 +83,7 @@ class Source(ABC):
         return fitted(self.decode(i), side, fit)
 
     def content(self, i: int) -> bytes:
-        """Give what tells picture i from another of its name; b"" where it cannot be read."""
+        """Give bytes that identify the content of picture i; b"" if it cannot be read."""
         try:
             return self.decode(i).numpy().tobytes()
         except Unreadable:
@@ -91,13 +91,13 @@ class Source(ABC):
 
     @abstractmethod
     def stamp(self) -> Iterator[str]:
-        """Tell this data from other or changed data without decoding: paths, sizes, times."""
+        """Give texts that change when the data changes, without decoding: paths, sizes, times."""
 
     def identities(self) -> list[str]:
-        """Tell each picture from all others, of this source and of any: by its file, or its row."""
+        """Give each picture a text that no other picture of any source has: its file or row."""
         stamps = list(self.stamp())
         if self.by_file:
-            return stamps[-len(self) :]  # those of a list come after that of the list itself
+            return stamps[-len(self) :]  # a list of pictures stamps itself first
         whole = hashlib.blake2b("\n".join(stamps).encode(), digest_size=16).hexdigest()
         return [f"{whole} {i}" for i in range(len(self))]
 
@@ -108,24 +108,24 @@ class Source(ABC):
 
 
 class EncodedSource(Source):
-    """Pictures stored as JPEG, PNG and their like."""
+    """Pictures encoded as JPEG, PNG or a similar format."""
 
     @abstractmethod
     def opened(self, i: int) -> BinaryIO:
         """Open the bytes of picture i for reading.
 
         Raises:
-            Unreadable: If there are none.
+            Unreadable: If there are no bytes.
             OSError: If the file cannot be opened.
         """
 
     def header(self, i: int) -> Header:
-        """Tell its size and channels."""
+        """Read its size and channels."""
         with reasons(), self.opened(i) as file:
             return header_of(file)
 
     def content(self, i: int) -> bytes:
-        """Give how many bytes it has, and the first of them."""
+        """Give its size in bytes and its first bytes."""
         try:
             with reasons(), self.opened(i) as file:
                 size = file.seek(0, 2)
@@ -135,13 +135,13 @@ class EncodedSource(Source):
             return b""
 
     def decode(self, i: int) -> Tensor:
-        """Give its pixels: -> (C, H, W) uint8 or uint16."""
+        """Decode it: -> (C, H, W) uint8 or uint16."""
         with reasons(), self.opened(i) as file:
             return decoded(file)
 
 
 class View(Source):
-    """Some pictures of another source, perhaps with their classes renumbered, or left out."""
+    """A selection of another source's pictures, perhaps with other class numbers, or none."""
 
     def __init__(
         self,
@@ -170,15 +170,15 @@ class View(Source):
         return self.base.title(self.index[i])
 
     def file(self, i: int) -> str | None:
-        """Name the file that picture i has to itself."""
+        """Name the file of picture i, if it has one."""
         return self.base.file(self.index[i])
 
     def header(self, i: int) -> Header:
-        """Tell its size and channels."""
+        """Read its size and channels."""
         return self.base.header(self.index[i])
 
     def decode(self, i: int) -> Tensor:
-        """Give its pixels: -> (C, H, W) uint8 or uint16."""
+        """Decode it: -> (C, H, W) uint8 or uint16."""
         return self.base.decode(self.index[i])
 
     def scaled(self, i: int, side: int, fit: Fit) -> Tensor:
@@ -186,28 +186,28 @@ class View(Source):
         return self.base.scaled(self.index[i], side, fit)
 
     def content(self, i: int) -> bytes:
-        """Give what tells picture i from another of its name."""
+        """Give bytes that identify the content of picture i."""
         return self.base.content(self.index[i])
 
     def identities(self) -> list[str]:
-        """Tell each picture from all others, as the base does."""
+        """Give the base's identities of these pictures."""
         known = self.base.identities()
         return [known[i] for i in self.index]
 
     def stamp(self) -> Iterator[str]:
-        """Stamp the base, and which of its pictures are here."""
+        """Give the base's stamp, and which of its pictures are selected."""
         yield from self.base.stamp()
         yield ",".join(map(str, self.index))
 
 
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a file for reading, but no pipe, which may never say anything, and no device.
+    """Open a regular file for reading; pipes, which may block for ever, and devices are refused.
 
     Raises:
-        Unreadable: If it is no regular file.
+        Unreadable: If it is not a regular file.
         OSError: If it cannot be opened.
     """
-    file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 -- whoever asked closes it
+    file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 -- the caller closes it
     if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         return file
     file.close()
@@ -215,46 +215,46 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
 
 
 def state_of(file: BinaryIO) -> tuple[int, int]:
-    """Tell an open file from itself once it is changed: -> bytes, time of change."""
+    """Give what changes when an open file changes: -> size in bytes, time of change."""
     status = os.fstat(file.fileno())
     return status.st_size, status.st_mtime_ns
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """Open, where the system can, without waiting for who writes into a pipe."""
+    """Open a path without blocking on a pipe, where the system can."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def stamp_of(path: Path) -> str:
-    """Stamp a file: its path, size in bytes and time of change."""
+    """Make a file's stamp: its path, size in bytes and time of change."""
     try:
         status = os.stat(path)
-    except (OSError, ValueError):  # a list may name what no path can be, such as one with a NUL
+    except (OSError, ValueError):  # a list may hold impossible paths, such as one with a NUL
         return f"{os.path.abspath(path)}{NOT_THERE}"
     return f"{os.path.abspath(path)} {status.st_size} {status.st_mtime_ns}"
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Data as it comes: what to learn from, and what is kept for testing if it says so."""
+    """The parts of data: what to learn from, and what to test on if the data has such a part."""
 
     train: Source
     test: Source | None
 
 
 def labels_of(source: Source, asker: str, otherwise: str) -> Tensor:
-    """Give the labels of a source to whoever cannot do without.
+    """Give the labels of a source, or explain why there are none.
 
     Args:
         source: The pictures.
-        asker: Who needs labels, as a sentence begins: "--task supervised".
-        otherwise: What else the user can do, as a sentence ends: "choose another --task".
+        asker: What needs labels, as the start of a sentence: "--task supervised".
+        otherwise: What else the user can do, as the end of a sentence: "choose another --task".
 
     Returns:
         (N,) int64 class numbers, of two classes or more.
 
     Raises:
-        SelfsightError: If there are none, none that can be used, or all are of one class.
+        SelfsightError: If there are no labels, none can be used, or all are of one class.
     """
     if source.unlabelled:
         raise SelfsightError(
@@ -275,10 +275,10 @@ def labels_of(source: Source, asker: str, otherwise: str) -> Tensor:
 
 
 def same_classes(train: Source, test: Source) -> Source:
-    """Number the classes of `test` as `train` numbers them; those that `train` lacks come last.
+    """Number the classes of `test` as `train` numbers them; classes that `train` lacks come last.
 
-    Who needs them to be the same asks `require_same_classes`: learning without labels, and
-    embedding, go well with classes that differ.
+    Learning without labels and embedding work with different classes; code that needs the same
+    classes calls `require_same_classes`.
     """
     if train.labels is None or test.labels is None or train.classes == test.classes:
         return test
@@ -289,7 +289,7 @@ def same_classes(train: Source, test: Source) -> Source:
 
 
 def require_same_classes(train: Source, test: Source) -> None:
-    """Refuse test pictures of classes that there is nothing to learn of.
+    """Refuse test pictures of classes without training pictures.
 
     Raises:
         SelfsightError: If `test`, numbered by `same_classes`, has a class that `train` lacks.
@@ -301,5 +301,5 @@ def require_same_classes(train: Source, test: Source) -> None:
     raise SelfsightError(
         f"every class of the test part must occur in the training part; {test.name} also has "
         f"{', '.join(unknown[:LISTED])}{more}. Rename or remove these, add training pictures of "
-        "them, or name other labelled pictures."
+        "them, or give other labelled pictures."
     )

@@ -1,4 +1,4 @@
-"""Reading: what is stored where, what is skipped, and when reading refuses."""
+"""Storing: where pictures are stored, which are skipped, and when reading fails."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Reading aloud: pictures are decoded with progress; what was skipped or slow is said."""
+"""Reading with progress: decodes pictures, shows progress, and reports what was skipped or slow."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -11,7 +11,7 @@ from selfsight.data.source import Source
 from selfsight.system import machine
 from selfsight.system.progress import Bar, console
 
-MOST_WAITING = 0.05  # share of a training's time that waiting for data may take unremarked
+MOST_WAITING = 0.05  # greatest share of a training's time spent waiting for data without a remark
 
 
 def read_with_progress(
@@ -26,18 +26,18 @@ def read_with_progress(
     steady: bool = False,
     processes: int = 1,
 ) -> Pictures:
-    """Decode the pictures of a source, as `selfsight.data.read` does, and say how it goes.
+    """Decode the pictures of a source, as `selfsight.data.read` does, and show progress.
 
     Args:
         source: The pictures.
         side: Side of the square canvas, in pixels.
-        listed_in: Where the user finds all that was skipped.
+        listed_in: Where the user finds the list of all skipped pictures.
         fit: "canvas" or "square".
-        channels: 1, 3, or None for what the pictures have.
-        limit: How many at most.
-        storage: Where to keep them; None for the first place they fit.
+        channels: 1, 3, or None for the pictures' own.
+        limit: Greatest number of pictures.
+        storage: Where to store them; None for the first place where they fit.
         steady: Whether they must not be streamed, as `selfsight.data.read` explains.
-        processes: How many of this machine's processes keep the same pictures in memory.
+        processes: Number of this machine's processes that hold the same pictures in memory.
 
     Raises:
         SelfsightError: If the pictures do not fit into memory, or too many cannot be read.
@@ -65,12 +65,12 @@ def read_with_progress(
 
 @cache
 def say_once(note: str) -> None:
-    """Say what a user should know of the data, once however often it is read."""
+    """Print a note about the data, once however often it is read."""
     console().print(note)
 
 
 def say_skipped(skipped: Sequence[Skipped], count: int, listed_in: str) -> None:
-    """Say that pictures were skipped, if any were."""
+    """Print how many pictures were skipped, if any, and the first reason."""
     if skipped:
         first = skipped[0]
         console().print(
@@ -80,18 +80,18 @@ def say_skipped(skipped: Sequence[Skipped], count: int, listed_in: str) -> None:
 
 
 def say_unlabelled(*sources: Source | None) -> None:
-    """Say why labels are left out, of data that has some and none that can be used."""
+    """Print why existing labels are not used, for sources whose labels cannot be."""
     for source in sources:
         if source is not None and source.unlabelled:
             say_once(f"labels are left out: {source.unlabelled}")
 
 
 def advice_on_waiting(pictures: Pictures, share: float) -> str | None:
-    """Say what held a training up, and what to change, if it waited for data.
+    """Say what slowed a training down, and what to change; None if it hardly waited for data.
 
     Args:
-        pictures: What it learned from.
-        share: Of its time spent waiting for them, in [0, 1].
+        pictures: The pictures it learned from.
+        share: Share of its time spent waiting for them, in [0, 1].
     """
     if share <= MOST_WAITING:
         return None

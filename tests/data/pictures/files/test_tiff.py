@@ -1,4 +1,4 @@
-"""TIFF: every layout of channels and depth by its own values; unknown ranges by their sentence."""
+"""TIFF: every layout of channels and depth by its values; unknown ranges by their messages."""
 
 import io
 import struct
@@ -29,7 +29,7 @@ def tiff(values: np.ndarray, **options: object) -> bytes:
 
 
 def read(data: bytes, *, besides: tuple[str, ...] = ()) -> np.ndarray:
-    """Decode, and check that the header promised just that: -> (C, H, W)."""
+    """Decode, and check that the result matches the header: -> (C, H, W)."""
     header, pixels = header_of(io.BytesIO(data)), decoded(io.BytesIO(data))
     bits = {torch.uint8: 8, torch.uint16: 16}[pixels.dtype]
     channels, height, width = pixels.shape

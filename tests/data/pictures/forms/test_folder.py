@@ -1,4 +1,4 @@
-"""Folder: which folders are parts, which are classes, and what is said where that is in doubt."""
+"""Folder: which folders are parts, which are classes, and the notes in doubtful cases."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def made(root: Path, *names: str) -> Parts:
 
 
 def described(parts: Parts) -> tuple[tuple[str, ...], int, int]:
-    """Tell the classes, and how many pictures are learned from and tested on."""
+    """Give the classes, and the numbers of training and test pictures."""
     return parts.train.classes, len(parts.train), 0 if parts.test is None else len(parts.test)
 
 

@@ -1,4 +1,4 @@
-"""Lists: what each column means, and every way a list can be wrong, by its line."""
+"""Lists: what each column means, and every mistake in a list, reported with its line."""
 
 from pathlib import Path
 

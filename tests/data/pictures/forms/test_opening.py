@@ -1,4 +1,4 @@
-"""Opening: every form of data by its count, classes and parts; every wrong turn by its sentence."""
+"""Opening: every form of data by its count, classes and parts; every mistake by its message."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Named: what lies in the cache is used, what does not is named, and the table fits torchvision."""
+"""torchvision's sets: cached data is used, missing data is named, the table fits torchvision."""
 
 import gzip
 import inspect
@@ -114,7 +114,7 @@ def test_a_damaged_file_in_the_cache_is_named(
 
 
 def read_from(name: str) -> set[str]:
-    """Tell the attributes of torchvision's objects that a source is made of."""
+    """Give the attributes of torchvision's objects that a source is made of."""
     reader = NAMED[name].opened.__name__
     return {
         "_from_arrays": {"data"},

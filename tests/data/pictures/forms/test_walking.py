@@ -1,4 +1,4 @@
-"""Walking: what lies among pictures and is none of them is left out, counted and said."""
+"""Walking: files among the data that are not data are left out, counted and reported."""
 
 import os
 import tempfile
