@@ -12,7 +12,7 @@ from selfsight.encoders import Encoder, build, load, save
 from selfsight.encoders.patch_dictionary import (
     LEAST_VARIANCE,
     SelfsightPatchDictionary,
-    standardised,
+    standardised_patches,
 )
 from selfsight.errors import UsageError
 
@@ -97,7 +97,7 @@ def test_patches_are_standardised_by_hand() -> None:
     one = 1 / math.sqrt(4 / 3 + LEAST_VARIANCE)
 
     expected = torch.tensor([[-one, one, -one, one], [0, 0, 0, 0]])
-    assert torch.allclose(standardised(rows), expected, atol=1e-6)
+    assert torch.allclose(standardised_patches(rows), expected, atol=1e-6)
 
 
 @torch.no_grad()

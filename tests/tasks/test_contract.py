@@ -51,7 +51,7 @@ def test_every_file_is_in_the_table() -> None:
         "base",
         "cards",
         "mix",
-        "crops",
+        "cropping",
         "table",
     }
 

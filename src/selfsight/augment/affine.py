@@ -90,10 +90,10 @@ def sample(images: Tensor, extent: Tensor, matrix: Tensor, size: int) -> Tensor:
     """
     points = points_to_look_at(extent, matrix, images.shape[-1], size)
     if at_a_time(images) >= len(images):
-        return looked_at(images, points)
+        return sampled(images, points)
     crops = torch.empty(*images.shape[:2], size, size, device=images.device)
     for rows in parts(images):
-        crops[rows] = looked_at(images[rows], points.of(rows))
+        crops[rows] = sampled(images[rows], points.of(rows))
     return crops
 
 
@@ -146,7 +146,7 @@ class Points(NamedTuple):
         return torch.minimum(torch.maximum(points, low), high)
 
 
-def looked_at(images: Tensor, points: Points) -> Tensor:
+def sampled(images: Tensor, points: Points) -> Tensor:
     """Sample all canvases at the commonest level, then again those that need another level."""
     ranked = Counter(points.level).most_common()
     crops = _on_level(images, points, ranked[0][0] if ranked else 0)

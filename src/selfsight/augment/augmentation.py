@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from selfsight.augment.affine import Points, at_a_time, looked_at, parts, points_to_look_at
+from selfsight.augment.affine import Points, at_a_time, parts, points_to_look_at, sampled
 from selfsight.augment.blur import blur_where_wide_, drawn_widths
 from selfsight.augment.color import (
     THRESHOLD,
@@ -151,7 +151,7 @@ class _Decisions(NamedTuple):
 
     def applied(self, images: Tensor) -> Tensor:
         """Make the views of these pictures."""
-        views = looked_at(images, self.points)
+        views = sampled(images, self.points)
         if self.colors is not None:
             views = self.colors.applied(views)
         if self.widths is not None:

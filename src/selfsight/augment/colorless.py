@@ -34,12 +34,12 @@ def colours_on_grid(pictures: Tensor) -> Tensor:
     return lab(F.avg_pool2d(pictures, STRIDE, ceil_mode=True))[:, 1:]
 
 
-def coloured(ab: Tensor) -> Tensor:
+def has_colour(ab: Tensor) -> Tensor:
     """Tell which pictures, given their a and b (B, 2, s, s), have colour: -> (B,) float, 1 or 0."""
     return (ab.abs().amax(dim=(1, 2, 3)) > GREY).float()
 
 
-def joined(ab: Tensor, levels: Tensor) -> Tensor:
+def with_lightness(ab: Tensor, levels: Tensor) -> Tensor:
     """Put colours (B, 2, s, s) onto lightness (B, 1, H, W) in [0, 1]: -> (B, 3, H, W) sRGB."""
     spread = F.interpolate(ab, size=levels.shape[-2:], mode="bilinear", align_corners=False)
     return rgb(torch.cat([100 * levels, spread], dim=1))
@@ -60,7 +60,7 @@ def colour_encoder(encoder: nn.Module, name: str) -> Encoder:
     return cast(Encoder, fed(encoder, Feed("lightness")))
 
 
-def seen_at_size(pictures: Tensor, encoder: Encoder, size: int) -> Tensor:
+def at_network_size(pictures: Tensor, encoder: Encoder, size: int) -> Tensor:
     """Scale pictures (B, 3, H, W) to what a network takes.
 
     The shorter side becomes `size` pixels and the longer one a multiple of the coarsest stride; for
@@ -98,7 +98,7 @@ def colours_of(batch: Images, size: int, name: str) -> tuple[Tensor, Tensor]:
         )
     ]
     ab = torch.cat(fields)  # (N, 2, s, s)
-    having = coloured(ab) > 0
+    having = has_colour(ab) > 0
     if not bool(having.any()):
         raise UsageError(
             f"{name} needs pictures with colours, and none of the {len(ab)} examined has any; "

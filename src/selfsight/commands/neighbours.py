@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from selfsight.augment.tile_grid import side_of_tiles
 from selfsight.data.batches import some_rows
 from selfsight.data.pictures import Unreadable
 from selfsight.data.pictures.forms.folder import Folder
@@ -31,17 +30,17 @@ from selfsight.looks.neighbours.gallery import Gallery, chosen_cut, random_order
 from selfsight.looks.neighbours.neighbour_sheet import draw_neighbours
 from selfsight.looks.neighbours.queries import MEASURED, QueryRows, SearchData, available
 from selfsight.looks.neighbours.search import EXACT_UP_TO, Found, require_faiss
-from selfsight.looks.neighbours.wording import caption, short_names, table_of, verdict
+from selfsight.looks.neighbours.wording import caption, network_table, short_names, verdict
 from selfsight.probes.encoding import check_layer, scaled_to_size
 from selfsight.probes.features import Pixels
 from selfsight.probes.network import NamedNetwork, named_network
-from selfsight.probes.overlap import told_of_alike
+from selfsight.probes.overlap import alike_warning
 from selfsight.probes.untrained import CALIBRATED_ON, untrained_encoder
 from selfsight.settings import Neighbours
 from selfsight.system import atomic, machine
 from selfsight.system.progress import answers, console
 from selfsight.tasks.cards import settings_of
-from selfsight.tasks.relative_position import layout_of
+from selfsight.tasks.table import load_task
 from selfsight.training.plan import Plan
 from selfsight.training.run import OUT, Run, run_of
 
@@ -97,7 +96,7 @@ def neighbours_as(settings: Neighbours) -> dict[str, Any]:
         "settings": _told(settings, network, data, bank, measured, drawn),
         "machine": machine.described(network.device),
     }
-    alike = told_of_alike(bank.pictures)
+    alike = alike_warning(bank.pictures)
     record["alike"] = alike is not None
     record["verdict"] = " ".join(filter(None, (alike, verdict(record))))
     _draw(sheet, bank, drawn, found, caption(record))
@@ -169,18 +168,11 @@ def tile_side(of: Plan, task: str | None = None) -> int | None:
         The side; None for a network that got whole crops from any of its tasks.
     """
     tasks = of.tasks if task is None else (task,)
-    side = max(_side_of_view(name, of) for name in tasks)
+    side = max(
+        load_task(name).encoder_side(of.size, {**settings_of(name), **of.task_settings[name]})
+        for name in tasks
+    )
     return side if side < of.size else None
-
-
-def _side_of_view(name: str, of: Plan) -> int:
-    """Tell the side of what a task of a run gives the network, in pixels."""
-    settings = {**settings_of(name), **of.task_settings[name]}
-    if name == "jigsaw":
-        return side_of_tiles(of.size, settings["grid"], settings["tile"])
-    if name == "relative-position":
-        return layout_of(of.size, settings["gap"], settings["jitter"]).side
-    return of.size
 
 
 def _feature_sources(
@@ -309,6 +301,6 @@ def _several(value: str | Path | Run | Sequence[str | Path | Run]) -> tuple[str,
 
 def show(record: dict[str, Any]) -> None:
     """Print the record for people: a table of networks, the verdict, and where the sheet is."""
-    answers().print(table_of(record))
+    answers().print(network_table(record))
     answers().print(record["verdict"])
     answers().print(f"sheet: {record['sheet']}")

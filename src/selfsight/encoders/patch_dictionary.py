@@ -111,7 +111,7 @@ class SelfsightPatchDictionary(Staged):
 
     def whitened(self, patches: Tensor) -> Tensor:
         """Whiten patches cut from reduced pictures: (N, C, p, p) -> z (N, D) float32."""
-        return (standardised(patches.flatten(1)) - self.middle) @ self.whitening
+        return (standardised_patches(patches.flatten(1)) - self.middle) @ self.whitening
 
     @torch.no_grad()
     def take(self, middle: Tensor, whitening: Tensor, centroids: Tensor) -> None:
@@ -151,7 +151,7 @@ class SelfsightPatchDictionary(Staged):
         return _scale(square - mean.square(), len(self.middle))
 
 
-def standardised(rows: Tensor) -> Tensor:
+def standardised_patches(rows: Tensor) -> Tensor:
     """Scale flattened patches (N, D) to mean 0 and deviation about 1: -> (N, D) float32."""
     centred = rows.float() - rows.float().mean(dim=1, keepdim=True)
     return centred * _scale(centred.square().mean(dim=1, keepdim=True), rows.shape[1])

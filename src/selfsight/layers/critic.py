@@ -22,7 +22,7 @@ SLOPE = 0.2  # of the leaky rectifiers, as in DCGAN
 LAST_SIDE = 4  # the map is halved until it is this small
 
 
-class Told(NamedTuple):
+class Judgement(NamedTuple):
     """The losses of one step of a critic and a generator.
 
     Attributes:
@@ -71,7 +71,9 @@ class Critic(nn.Module):
         return self.answer(self.steps(pictures).mean(dim=(2, 3)))[:, 0]
 
 
-def told(critic: nn.Module, real: Tensor, made: Tensor, *, weight: Tensor | None = None) -> Told:
+def judged(
+    critic: nn.Module, real: Tensor, made: Tensor, *, weight: Tensor | None = None
+) -> Judgement:
     """Compute the losses of a critic and of a generator for one joint step.
 
     The sum of the two losses has the gradients of two optimisers that step at the same time: the
@@ -91,7 +93,7 @@ def told(critic: nn.Module, real: Tensor, made: Tensor, *, weight: Tensor | None
     on_real, on_made = logits[:count], logits[count:]
     doubted = F.softplus(-believed)
     right = torch.cat([on_real > 0, on_made <= 0])
-    return Told(
+    return Judgement(
         # -log sigmoid(z) = softplus(-z), and -log(1 - sigmoid(z)) = softplus(z).
         critic=(F.softplus(-on_real).mean() + F.softplus(on_made).mean()) / 2,
         maker=(doubted if weight is None else weight * doubted).mean(),

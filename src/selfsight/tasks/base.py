@@ -148,6 +148,14 @@ class Task(nn.Module, ABC):
         """Name the one encoder that it can do with, and its arguments; None for any."""
         return None
 
+    @classmethod
+    def encoder_side(cls, size: int, settings: Mapping[str, Any]) -> int:
+        """Tell the side of the pictures that the encoder gets where crops have the side `size`.
+
+        It is less for a task that shows the encoder tiles of crops. Both are in pixels.
+        """
+        return size
+
     # Before the first step.
 
     def look_at(self, batch: Any) -> None:

@@ -43,7 +43,7 @@ from selfsight.layers.heads import Head, HeadKind, of_length_1
 from selfsight.layers.momentum import MomentumEncoder
 from selfsight.layers.queue import Queue
 from selfsight.tasks.base import Facts, Needs, Score
-from selfsight.tasks.crops import Cropping
+from selfsight.tasks.cropping import Cropping
 
 MOST_KEYS = 65_536
 PICTURES_A_KEY = 12  # gives CIFAR-10 the 4,096 keys of the authors' demonstration

@@ -38,7 +38,7 @@ from selfsight.layers.heads import Head, HeadKind, of_length_1
 from selfsight.layers.memory_bank import MemoryBank, samples_of
 from selfsight.layers.noise_contrast import NoiseContrast, Objective, usual_negatives
 from selfsight.tasks.base import Epoch, Facts, Needs, Score
-from selfsight.tasks.crops import Cropping
+from selfsight.tasks.cropping import Cropping
 from selfsight.tasks.instance_discrimination import CALIBRATING, Asked, augmentation_of
 
 LEAST_PUZZLE = 0.6  # of the area is cut into tiles, as in the paper's code

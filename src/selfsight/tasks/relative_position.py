@@ -26,7 +26,8 @@ patches of 7, there is little to hold on to.
 """
 
 import math
-from typing import Literal, NamedTuple, get_args
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -38,7 +39,7 @@ from selfsight.augment.views import random_view
 from selfsight.data.pictures.batch import Images
 from selfsight.encoders import Encoder, Feed, fed
 from selfsight.tasks.base import Needs, Score
-from selfsight.tasks.crops import Cropping
+from selfsight.tasks.cropping import Cropping
 
 GRID = 3
 GAP, JITTER = 1 / 2, 7 / 96  # of a patch's side: the paper's
@@ -163,6 +164,11 @@ class RelativePosition(Cropping):
         )
         self.blind = math.log(len(SIDES))
         self.chance = 1 / len(SIDES)
+
+    @classmethod
+    def encoder_side(cls, size: int, settings: Mapping[str, Any]) -> int:
+        """Tell the side of a patch."""
+        return layout_of(size, settings["gap"], settings["jitter"]).side
 
     def hide(self, batch: Images) -> tuple[Tensor, Tensor]:
         """Crop and cut: -> patches (9 B, C, p, p), sides of their pairs (B, Q)."""

@@ -39,10 +39,10 @@ def orientation_said(exif: bytes, xmp: bytes = b"") -> int:
         exif: A TIFF structure, with or without `Exif` before it; b"" if there is none.
         xmp: A packet of XMP; b"" if there is none.
     """
-    return settled(_in_exif(exif), xmp)
+    return orientation_of(_in_exif(exif), xmp)
 
 
-def settled(said: float | None, xmp: bytes = b"") -> int:
+def orientation_of(said: float | None, xmp: bytes = b"") -> int:
     """Choose the orientation: by EXIF, else by XMP; upright if both are missing or invalid."""
     if said is None and (found := XMP_ORIENTATION.search(xmp)):
         said = int(found[1])
