@@ -184,7 +184,7 @@ def test_a_lost_folder_stops_a_stream_at_its_first_picture(tmp_path: Path) -> No
     folder.rename(tmp_path / "elsewhere")
 
     with pytest.raises(
-        SelfsightError, match=r"are no longer there: .*\.png: .*No such file.* and so are 8 of 8"
+        SelfsightError, match=r"are no longer there: .*\.png: .*No such file.* and so for 8 of 8"
     ):
         before.images[torch.tensor([7])]
 

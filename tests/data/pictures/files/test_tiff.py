@@ -192,7 +192,7 @@ def test_signed_sixteen_bits_are_taken_where_nothing_is_negative() -> None:
     values = noise("u2", 9, 12) // 2
 
     assert np.array_equal(read(tiff(values.astype(np.int16)))[0], values)
-    refused(tiff(-values.astype(np.int16) - 1), "negative pixels")
+    refused(tiff(-values.astype(np.int16) - 1), "negative or 32-bit pixels")
 
 
 def test_twelve_bits_are_scaled_to_sixteen() -> None:
@@ -252,7 +252,7 @@ def test_a_small_picture_in_a_huge_tile_is_refused() -> None:
 def test_a_compression_that_is_not_read_is_named() -> None:
     data = tiff(noise("u1", 9, 12, 5), photometric="minisblack", planarconfig="contig")
 
-    refused(patched(data, 259, 34712), r"\(34712\).*save it with deflate")
+    refused(patched(data, 259, 34712), r"compression 34712 .*save it with deflate")
 
 
 def test_a_directory_beyond_the_file_is_cut_short() -> None:

@@ -56,7 +56,7 @@ def test_what_is_in_neither_part_is_counted(tmp_path: Path) -> None:
 
     assert described(parts) == ((), 1, 1)
     assert parts.train.notes == (
-        f"{tmp_path}: train is learned from and test tested on; of its pictures, 1 in extra and 2 "
+        f"{tmp_path}: training uses train and testing test; of its pictures, 1 in extra and 2 "
         "in val and 1 in no folder are not used",
     )
 
@@ -110,8 +110,7 @@ def test_many_pictures_beside_folders_are_kept_without_classes(tmp_path: Path) -
 
     assert described(parts) == ((), 4, 0)
     assert parts.train.notes == (
-        f"{tmp_path}: 2 of 4 pictures lie in no folder of their own, so cat, dog are not taken for "
-        "classes",
+        f"{tmp_path}: 2 of 4 pictures lie in no subfolder, so cat, dog are not taken for classes",
     )
 
 

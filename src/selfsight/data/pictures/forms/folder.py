@@ -144,7 +144,7 @@ def _unused(root: Path, tree: _Tree, used: tuple[str, str]) -> tuple[str, ...]:
     if not told:
         return ()
     return (
-        f"{root}: {used[0]} is used to train and {used[1]} to test; its pictures "
+        f"{root}: training uses {used[0]} and testing {used[1]}; of its pictures, "
         f"{' and '.join(told)} are not used",
     )
 

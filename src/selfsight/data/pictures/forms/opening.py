@@ -110,7 +110,7 @@ def _open_folder(root: Path) -> Parts:
     if parts is None:
         why = "".join(f"\n  {note}" for note in there.left_out.notes)
         raise SelfsightError(
-            f"neither {root} nor its subfolders hold pictures. Give {SUPPORTED}.{why}"
+            f"{root} holds no pictures, nor do its subfolders. Give {SUPPORTED}.{why}"
         )
     return parts
 

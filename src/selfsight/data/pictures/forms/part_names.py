@@ -111,5 +111,5 @@ def told_of_unused(name: str, what: str, parts: Iterable[str]) -> tuple[str, ...
         parts: The existing parts.
     """
     if {VAL, TEST} <= set(parts):
-        return (f"{name}: the test part is used to test; the validation part, {what}, is not used",)
+        return (f"{name}: testing uses the test part; the validation part, {what}, is not used",)
     return ()
