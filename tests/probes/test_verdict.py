@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from selfsight.data.pictures.likeness import likeness_warning
 from selfsight.errors import SelfsightError
 from selfsight.probes.verdict import (
     LEAST_RANK,
@@ -17,7 +18,6 @@ from selfsight.probes.verdict import (
     in_percent,
     judge_labelled,
     judge_unlabelled,
-    likeness_warning,
     spread,
 )
 

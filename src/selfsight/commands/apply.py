@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from selfsight.augment.views import as_float
-from selfsight.data.pictures import Skipped, Unreadable
 from selfsight.data.pictures.reading_progress import say_once, say_skipped
+from selfsight.data.pictures.scaling import as_float
+from selfsight.data.samples import Skipped
+from selfsight.data.source import Unreadable
 from selfsight.distributed.engine import resolve_device
 from selfsight.errors import SelfsightError, UsageError, unknown_name
 from selfsight.looks.neighbours.invariance import is_coloured
@@ -29,11 +30,13 @@ from selfsight.looks.photographs.photograph import (
     write_png,
 )
 from selfsight.looks.photographs.side_by_side import draw_side_by_side
+from selfsight.modalities.pictures import of_picture_plan
 from selfsight.settings import Apply
 from selfsight.system import atomic, machine
+from selfsight.system.loading import object_at
 from selfsight.system.progress import Bar, answers, console
 from selfsight.tasks.base import Task
-from selfsight.tasks.table import TASKS, object_at
+from selfsight.tasks.table import TASKS
 from selfsight.training.plan import Plan
 from selfsight.training.run import OUT, Run
 from selfsight.training.weights import trained_tasks
@@ -152,15 +155,16 @@ def _job(settings: Apply) -> Job:
             f"{name} needs the hole: --box LEFT,TOP,WIDTH,HEIGHT in pixels, or --mask FILE, a "
             "picture that is white where the hole is"
         )
-    if of.channels not in WRITABLE:
+    channels = of_picture_plan(of.sample).channels
+    if channels not in WRITABLE:
         raise SelfsightError(
-            f"{settings.run} takes pictures of {of.channels} channels, which no .png file holds; "
-            "only runs on pictures of 1 or 3 channels can be applied"
+            f"{settings.run} takes pictures of {channels} channels, which no .png file holds; only "
+            "runs on pictures of 1 or 3 channels can be applied"
         )
     device = resolve_device(settings.device)
     mask = None if settings.mask is None else read_mask(settings.mask)
     task = trained_tasks(run, device=device)[name]
-    return Job(name, task, application, of.channels, device, settings, mask)
+    return Job(name, task, application, channels, device, settings, mask)
 
 
 def applied_tasks() -> dict[str, Application]:

@@ -4,17 +4,19 @@ Either a fixed share is kept for testing, or, for few pictures, each is tested i
 folds by what was fitted to the others.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
-from selfsight.data.source import Source
+from selfsight.data.source import S
 from selfsight.draws import Draws
 from selfsight.errors import SelfsightError, UsageError
 
 FOLDS = 5
 
 
-def split(source: Source, share: float = 0.2, seed: int = 0) -> tuple[Source, Source]:
+def split(source: S, share: float = 0.2, seed: int = 0) -> tuple[S, S]:
     """Split by picture, within each class where there are classes.
 
     Whether a picture is tested depends only on the seed and its place in the data. A class with one
@@ -44,7 +46,8 @@ def split(source: Source, share: float = 0.2, seed: int = 0) -> tuple[Source, So
             f"nothing of {source.name} can be kept for testing: no class has two pictures. "
             "Give separate test data."
         )
-    return source.subset((~tested).nonzero()[:, 0]), source.subset(tested.nonzero()[:, 0])
+    parts = (source.subset(which.nonzero()[:, 0]) for which in (~tested, tested))
+    return cast(tuple[S, S], tuple(parts))
 
 
 def _groups(labels: Tensor | None, order: Tensor) -> list[Tensor]:

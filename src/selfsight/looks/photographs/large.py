@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfsight.augment.filling import MARGIN, separate_holes
-from selfsight.augment.views import as_float
+from selfsight.data.pictures.scaling import as_float
 from selfsight.encoders.cielab import lab, lightness, rgb
 
 AT_ONCE = 2_000_000  # pixels that are worked on together

@@ -11,15 +11,15 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from selfsight.augment.views import as_float
-from selfsight.data.pictures import Unreadable, open_data
+from selfsight.data.pictures import open_data
 from selfsight.data.pictures.files.signature import SIGNED
 from selfsight.data.pictures.forms.folder import Folder
 from selfsight.data.pictures.forms.lists import Listed
 from selfsight.data.pictures.forms.suffixes import is_picture_name
 from selfsight.data.pictures.forms.walking import walked
-from selfsight.data.pictures.scaling import with_channels
-from selfsight.data.source import Source, View
+from selfsight.data.pictures.scaling import as_float, with_channels
+from selfsight.data.pictures.source import PictureSource, PictureView
+from selfsight.data.source import Unreadable
 from selfsight.errors import SelfsightError, UsageError
 from selfsight.system import atomic
 from selfsight.system.escaping import escaped
@@ -39,7 +39,7 @@ class Photograph(NamedTuple):
         file: Where it is read from.
     """
 
-    source: Source
+    source: PictureSource
     row: int
     name: str
     title: str
@@ -69,16 +69,16 @@ def listed(files: Sequence[str]) -> list[Photograph]:
     return found
 
 
-def _one_of(source: Source, row: int, data: str) -> Photograph:
+def _one_of(source: PictureSource, row: int, data: str) -> Photograph:
     """Take one picture of some data."""
     title, own = source.title(row), source.file(row)
     name = _plain(_relative(source, row) or title)
     return Photograph(source, row, name, escaped(own) if own else f"{data}: {title}", own or data)
 
 
-def _relative(source: Source, row: int) -> str | None:
+def _relative(source: PictureSource, row: int) -> str | None:
     """Give the path that a picture has in its data, as it is; None where it has none."""
-    if isinstance(source, View):
+    if isinstance(source, PictureView):
         return _relative(source.base, source.index[row])
     return source.paths[row] if isinstance(source, Folder | Listed) else None
 

@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfsight.augment.colorless import without_colour
-from selfsight.augment.views import as_float
-from selfsight.data.pictures.scaling import fitted
+from selfsight.data.pictures.scaling import as_float, fitted
 from selfsight.looks.photographs.large import as_bytes
 from selfsight.looks.sheet import Cell, Sheet, draw_sheet
 

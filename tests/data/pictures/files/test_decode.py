@@ -18,7 +18,8 @@ from PIL import Image
 from torch import Tensor
 
 from selfsight.data.pictures import open_data
-from selfsight.data.pictures.files.decode import Header, TooSmall, Unreadable, decoded, header_of
+from selfsight.data.pictures.files.decode import Header, TooSmall, decoded, header_of
+from selfsight.data.source import Unreadable
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 

@@ -12,7 +12,8 @@ import tifffile
 import torch
 from PIL import Image
 
-from selfsight.data.pictures.files.decode import Header, Unreadable, decoded, header_of
+from selfsight.data.pictures.files.decode import Header, decoded, header_of
+from selfsight.data.source import Unreadable
 
 
 def noise(kind: str, *shape: int) -> np.ndarray:

@@ -148,7 +148,7 @@ def test_the_module_lists_the_table() -> None:
 
 
 class Held:
-    """What torchvision's objects hold in memory, made here: the data itself cannot be downloaded."""
+    """What torchvision's objects hold in memory, made here: the data cannot be downloaded."""
 
     def __init__(self, data: np.ndarray, **fields: object) -> None:
         self.data = data

@@ -6,6 +6,7 @@ so that a small file cannot fill the memory.
 
 from dataclasses import dataclass
 
+from selfsight.data.source import Unreadable
 from selfsight.errors import SelfsightError
 from selfsight.system import machine
 
@@ -16,14 +17,6 @@ MOST_BYTES = 3 * MOST_PIXELS  # of a decoded picture, whatever its channels and 
 UNREMARKABLE = 512 << 20  # bytes that any picture may take while it is decoded
 LEAST_BOMB = 1 << 30  # bytes up to which nothing is a bomb: scanned plans and masks take that much
 MOST_UNPACKING = 100  # greatest ratio of unpacked to packed bytes past that size
-
-
-class Unreadable(Exception):
-    """A picture cannot be read and is skipped; the message is the reason."""
-
-
-class Lost(Unreadable):
-    """A picture's bytes are not available, or no longer: its file or its disk has gone."""
 
 
 class TooSmall(Unreadable):
