@@ -225,7 +225,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Draw which pictures a network finds similar, and measure what that depends on."""
+    """Draw which pictures are similar to a network, and measure what that depends on."""
 
     run: Annotated[Positional[str], arg(metavar="RUN|timm:NAME")]
     """The network whose neighbours are drawn."""

@@ -1,7 +1,8 @@
-"""Embedding: the verb that writes down what a network says of every picture, for other programs.
+"""Embed: the verb that writes a network's features of every picture to a file for other programs.
 
-A row a picture: `path` (its title), `split` ("train" or "test") where the data has parts, `label`
-and `class` where it has classes (-1 and "" for a picture without), and `embedding`, D numbers.
+Each picture has a row: `path` (its title), `split` ("train" or "test") where the data has parts,
+`label` and `class` where it has classes (-1 and "" for a picture without), and `embedding`, D
+numbers.
 """
 
 import dataclasses
@@ -42,7 +43,7 @@ def embed(
         **options: The verb's flags by name, `layer` and `limit` for two.
 
     Returns:
-        The record: how many of how many numbers, where, and what was skipped.
+        The record: how many rows of how many features, the file, and what was skipped.
 
     Raises:
         UsageError: If asked wrongly.
@@ -107,7 +108,7 @@ def _written(settings: Embed, network: PictureNetwork, data: str, path: Path) ->
 
 
 def _check_place(path: Path, data: Path) -> None:
-    """Refuse to write over, or among, the pictures themselves."""
+    """Refuse to write over the data, or into it."""
     whole = data.resolve()
     if data.exists() and whole in (path.resolve(), *path.resolve().parents):
         raise UsageError(f"--out {path} would lie in the data {data}; name another place")
