@@ -11,9 +11,9 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, UseAppendAction, arg
 
 from selfsight.errors import UsageError, unknown_name
+from selfsight.probes.table import PROBES
 from selfsight.tasks.table import row_of
 
-PROBES = ("linear", "knn")
 DEVICES = ("auto", "cpu", "cuda")
 TRACKERS = ("tensorboard", "wandb", "mlflow")
 LEAST_GROWTH = 1.001  # factor from one probe to the next: with less, probes are of every row
