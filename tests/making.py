@@ -91,8 +91,11 @@ def made(name: str, *, channels: int = 3, seed: int = 0, **settings: Any) -> Tas
     if learns_from_words(name):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            table = table_of_words()
-        return make_task(name, table, **settings)
+            task = make_task(name, table_of_words(), **settings)
+            for part in task.children():  # outputs begin at 0, and then nothing reaches the table
+                if isinstance(part, nn.Embedding):
+                    nn.init.normal_(part.weight, std=0.1)
+        return task
     size = max(SIZE, needs_of(name).least_side)
     facts = Facts(
         samples=SAMPLES, classes=CLASSES, channels=channels, side=size, batch=8, chosen=settings

@@ -11,10 +11,12 @@ import torch
 import selfsight.tasks
 from making import CANVAS, CLASSES, SAMPLES, batch_of, made, photographs, rows_of
 from selfsight.data.pictures.batch import Images
+from selfsight.modalities.table import modality_called
 from selfsight.tasks.base import Needs, Score, Task
 from selfsight.tasks.cards import card, described_settings, kinds_of
 from selfsight.tasks.deepcluster import cluster_weights
 from selfsight.tasks.table import TASKS, Row, load_task
+from selfsight.training.adagrad import Adagrad
 
 NEED_COLOURS = {"colorization", "colorization-vae"}
 # These compare pictures with each other: an untrained network knows already that views of one
@@ -26,12 +28,32 @@ every_task = pytest.mark.parametrize("name", TASKS)
 every_trained_task = pytest.mark.parametrize(
     "name", [n for n, row in TASKS.items() if row.way == "trained"]
 )
-every_blind_task = pytest.mark.parametrize("name", [n for n, row in TASKS.items() if row.blind])
+# A table of words costs log 2 for each answer at first, since its outputs begin at 0, and has yet to
+# learn how often words occur, which a blind guess knows: its own tests hold that.
+every_blind_task = pytest.mark.parametrize(
+    "name", [n for n, row in TASKS.items() if row.blind and row.modality == "pictures"]
+)
+every_task_on_pictures = pytest.mark.parametrize(
+    "name", [n for n, row in TASKS.items() if row.modality == "pictures"]
+)
+every_task_in_bf16 = pytest.mark.parametrize(
+    "name",
+    [
+        n
+        for n, row in TASKS.items()
+        if row.way == "trained" and "bf16" in modality_called(row.modality).usual.precisions
+    ],
+)
 
 
 def trained(task: Task, batches: list[Any], *, rate: float = 3e-3) -> list[float]:
     """Take a step for every batch: -> the losses."""
-    optimizer = torch.optim.Adam(task.parameters(), lr=rate)
+    sparse = any(getattr(part, "sparse", False) for part in task.modules())
+    optimizer = (
+        Adagrad([{"params": [*task.parameters()]}], lr=1.0)
+        if sparse
+        else torch.optim.Adam(task.parameters(), lr=rate)
+    )
     losses: list[float] = []
     for step, batch in enumerate(batches):
         task.before_step(step, len(batches))
@@ -165,7 +187,7 @@ def test_the_same_seed_gives_the_same_loss(name: str) -> None:
     assert not torch.equal(task(batch_of(name, images, seed=2)).loss, loss)
 
 
-@every_task
+@every_task_on_pictures
 def test_a_sample_is_hidden_alike_in_any_batch(name: str) -> None:
     task, whole = cast(Any, made(name)), batch_of(name, photographs(name, 8))
 
@@ -208,7 +230,7 @@ def test_eight_samples_are_learned_by_heart(name: str) -> None:
     assert losses[-1] < losses[0] / 2
 
 
-@every_task
+@every_task_on_pictures
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_any_channels_do_or_are_refused_by_name(name: str, channels: int) -> None:
     if channels != 3 and name in NEED_COLOURS:
@@ -222,7 +244,7 @@ def test_any_channels_do_or_are_refused_by_name(name: str, channels: int) -> Non
     assert score.loss.isfinite()
 
 
-@every_trained_task
+@every_task_in_bf16
 def test_bf16_gives_a_loss_in_f32(name: str) -> None:
     task, batch = made(name), batch_of(name, photographs(name, 8))
 

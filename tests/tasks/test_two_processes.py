@@ -18,6 +18,7 @@ from selfsight.distributed.gather import own_rows, processes, summed
 from selfsight.tasks.base import Task
 from selfsight.tasks.mix import Together
 from selfsight.tasks.table import TASKS
+from selfsight.training.adagrad import Adagrad
 from selfsight.training.optimizer import parameter_groups, rate_factor
 
 BATCH, STEPS = 8, 10
@@ -94,7 +95,7 @@ def followed(case: Case, *, factor: float = 1.0, joint: bool = True) -> dict[str
     name = next(iter(case[0]))
     whole = batch_of(name, photographs(name, SAMPLES))
     engine = Engine("cpu", "f32", devices=processes(), resting=case[1] == "alternate")
-    optimizer = torch.optim.SGD(parameter_groups(task, DECAY), lr=RATE, momentum=0.9, nesterov=True)
+    optimizer = optimizer_of(task)
     gradients: list[State] = []
     optimizer.register_step_pre_hook(lambda *_: gradients.append(_gradients(task)))
     engine.prepare(task.train(), optimizer)
@@ -117,8 +118,15 @@ def followed(case: Case, *, factor: float = 1.0, joint: bool = True) -> dict[str
     }
 
 
+def optimizer_of(task: Task) -> torch.optim.Optimizer:
+    """Make the optimiser of a task, of sparse gradients the one that takes them."""
+    if any(getattr(part, "sparse", False) for part in task.modules()):
+        return Adagrad(parameter_groups(task, 0.0), lr=RATE)
+    return torch.optim.SGD(parameter_groups(task, DECAY), lr=RATE, momentum=0.9, nesterov=True)
+
+
 def _gradients(task: nn.Module) -> State:
-    return {k: p.grad.clone() for k, p in task.named_parameters() if p.grad is not None}
+    return {k: p.grad.to_dense().clone() for k, p in task.named_parameters() if p.grad is not None}
 
 
 def _state(task: nn.Module) -> State:

@@ -1,4 +1,4 @@
-"""Applying: the verb that colours photographs, or fills holes in them, by what a run learned."""
+"""Apply: the verb that colours photographs, or fills holes in them, with what a run has learned."""
 
 import contextlib
 import dataclasses
@@ -65,7 +65,7 @@ class Job(NamedTuple):
 
     @property
     def request(self) -> Request:
-        """Tell what is asked of the task besides the photographs."""
+        """Gather what is asked of the task besides the photographs."""
         asked = self.settings
         return Request(asked.ways, asked.temperature, asked.seed, self.device)
 
@@ -73,10 +73,11 @@ class Job(NamedTuple):
 def apply(
     run: str | Path | Run, files: str | Path | Sequence[str | Path], **options: Any
 ) -> dict[str, Any]:
-    """Colour photographs, or fill holes in them, by what a run has learned.
+    """Colour photographs, or fill holes in them, with what a run has learned.
 
     Args:
-        run: A run of colorization, colorization-vae or inpainting, or its path.
+        run: A run, or its path, of a task whose answers are pictures, as colorization or
+            inpainting.
         files: A photograph, several, or folders of them.
         **options: The verb's flags by name: `out`, the folder for the results, and `box` for
             two.
@@ -214,7 +215,7 @@ def _check_holes(photographs: Sequence[Photograph], job: Job) -> None:
 
 
 def _hole(job: Job, one: Photograph, height: int, width: int) -> Tensor | None:
-    """Find the hole of a photograph: -> (H, W) bool; None for tasks without."""
+    """Find the hole of a photograph: -> (H, W) bool; None for tasks that fill no hole."""
     if job.mask is not None:
         if job.mask.shape != (height, width):
             down, across = job.mask.shape
@@ -231,7 +232,7 @@ def _hole(job: Job, one: Photograph, height: int, width: int) -> Tensor | None:
 def _applied(
     job: Job, one: Photograph, places: list[Path], out: Path, made: set[str]
 ) -> dict[str, Any]:
-    """Do the work on one photograph: -> its record; `made` are the folders in `out` so far."""
+    """Apply the task to one photograph: -> its record; `made` are the folders in `out` so far."""
     pixels = read_photograph(one, job.channels)
     _, height, width = pixels.shape
     hole = _hole(job, one, height, width)
@@ -257,7 +258,7 @@ def _applied(
 
 
 def _say_of_colours(done: list[dict[str, Any]], job: Job) -> None:
-    """Say that colours were not looked at."""
+    """Say that the colours of photographs were not used."""
     coloured = sum(one["coloured"] for one in done)
     if coloured and job.application.hides == "colours":
         console().print(

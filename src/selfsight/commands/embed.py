@@ -1,8 +1,8 @@
-"""Embedding: the verb that writes down what a network says of every picture, for other programs.
+"""Embed: the verb that writes a network's features of every picture to a file for other programs.
 
-A file .txt holds the vectors of words in word2vec's own text format. Of pictures there is
-a row a picture: `path` (its title), `split` ("train" or "test") where the data has parts, `label`
-and `class` where it has classes (-1 and "" for a picture without), and `embedding`, D numbers.
+A file .txt holds the vectors of words in word2vec's own text format. In the others each picture has a
+row: `path` (its title), `split` ("train" or "test") where the data has parts, `label` and `class`
+where it has classes (-1 and "" for a picture without), and `embedding`, D numbers.
 """
 
 import dataclasses
@@ -48,7 +48,7 @@ def embed(
         **options: The verb's flags by name, `layer` and `limit` for two.
 
     Returns:
-        The record: how many of how many numbers, where, and what was skipped.
+        The record: how many rows of how many features, the file, and what was skipped.
 
     Raises:
         UsageError: If asked wrongly.
@@ -142,7 +142,7 @@ def _written(settings: Embed, network: PictureNetwork, data: str, path: Path) ->
 
 
 def _check_place(path: Path, data: Path) -> None:
-    """Refuse to write over, or among, the pictures themselves."""
+    """Refuse to write over the data, or into it."""
     whole = data.resolve()
     if data.exists() and whole in (path.resolve(), *path.resolve().parents):
         raise UsageError(f"--out {path} would lie in the data {data}; name another place")

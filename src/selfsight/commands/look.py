@@ -1,4 +1,4 @@
-"""Looking: the verb that draws what a run sees: its first filters, or how it solves its task."""
+"""Look: the verb that draws a run's first filters, or how it solves its pretext task."""
 
 import dataclasses
 import time
@@ -36,7 +36,7 @@ MEASURED = 500  # pictures
 def look(
     run: str | Path | Run, data: str | None = None, *, at: str | Sequence[str] = (), **options: Any
 ) -> dict[str, Any]:
-    """Draw what a run sees: its first filters, or how it solves its pretext task.
+    """Draw a run's first filters, or how it solves its pretext task.
 
     Args:
         run: A run, its path, or for its filters "timm:NAME".
@@ -127,7 +127,7 @@ def _pretext(settings: Look, network: NamedNetwork, folder: Path) -> dict[str, A
 def held_out(
     data: str | None, of: Plan, network: NamedNetwork, *, count: int, seed: int
 ) -> HeldOut:
-    """Find pictures to ask a run about.
+    """Find pictures on which to test a run.
 
     They are those of DATA's test part; where it has none, all of DATA if it is other data than the
     run's, else those that the run's --limit left out, else what a probe of it would be tested
@@ -197,7 +197,7 @@ def _with_classes(source: Source, classes: tuple[str, ...]) -> Source:
 
 
 def _say_of_training(held: HeldOut) -> None:
-    """Say that the pictures are no unseen ones, if they are not."""
+    """Say so if the run was trained on the pictures, or may have been."""
     if held.trained_on is not False:
         known = "were trained on" if held.trained_on else "may have been trained on"
         console().print(

@@ -1,8 +1,8 @@
-"""Neighbouring: the verb that shows which pictures a network takes for alike, and why.
+"""Neighbours: the verb that shows which pictures are similar to a network, and why.
 
-Beside the trained network stand the same one untrained, the raw pixels, and any others asked for.
-A sheet shows some queries; the record says, of many more, how much of their nearest pictures stays
-when the query loses its colour or turns its hue, and how many share its class.
+The trained network is compared with the same one untrained, with raw pixels, and with any others
+that the user names. A sheet shows some queries. The record says for many more how many of their
+nearest pictures remain when the query turns grey or its hue changes, and how many are of its class.
 """
 
 import dataclasses
@@ -47,7 +47,7 @@ from selfsight.training.run import OUT, Run, run_of
 
 
 def neighbours(run: str | Path | Run, data: str | None = None, **options: Any) -> dict[str, Any]:
-    """Draw which pictures a network takes for alike, and measure what that depends on.
+    """Draw which pictures are similar to a network, and measure what that depends on.
 
     Args:
         run: A run, its path, or "timm:NAME".
