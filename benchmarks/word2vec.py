@@ -44,7 +44,7 @@ def plain(folder: Path, out: Path) -> list[list[str]]:
     for i in range(len(text)):
         try:
             whole = "".join(piece for piece, _ in text.blocks(i))
-        except Exception as reason:  # noqa: BLE001 -- no text: left out, as selfsight does
+        except Exception as reason:
             print(f"left out: {text.title(i)}: {reason}")
             continue
         if len(TAGGED.findall(whole)) > MOST_TAGGED * len(whole.split()):

@@ -14,9 +14,9 @@ from selfsight.data.pictures.batch import Images, LabelledImages
 from selfsight.data.pictures.scaling import as_float
 from selfsight.data.words.batch import Words
 from selfsight.encoders import Encoder, build, evaluating
+from selfsight.encoders.word_table import TableRecipe, WordTable
 from selfsight.modalities.table import modality_called
 from selfsight.probes.network import PictureNetwork
-from selfsight.encoders.word_table import TableRecipe, WordTable
 from selfsight.tasks.base import Epoch, Facts, Needs, Score, Task
 from selfsight.tasks.table import load_task, make_task, row_of
 

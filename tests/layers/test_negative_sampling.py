@@ -48,9 +48,8 @@ def test_windows_are_those_of_a_plain_loop_over_the_text() -> None:
     ):
         left = [(tokens[t], radius[t]) for t in range(extent) if stays[t]]
         for here, (word, far) in enumerate(left):
-            for there in range(max(0, here - far), min(len(left), here + far + 1)):
-                if there != here:
-                    wanted.append((word, left[there][0]))
+            around = range(max(0, here - far), min(len(left), here + far + 1))
+            wanted += [(word, left[there][0]) for there in around if there != here]
 
     found = [
         (word, other)
@@ -116,7 +115,9 @@ def test_rows_have_the_gradient_of_indexing() -> None:
     (other[index] ** 3).sum().backward()
 
     gradient, wanted = table.grad, other.grad
-    assert gradient is not None and wanted is not None and gradient.is_sparse
+    assert gradient is not None
+    assert wanted is not None
+    assert gradient.is_sparse
     assert gradient.coalesce().indices().tolist() == [[1, 4]]
     assert torch.allclose(gradient.to_dense(), wanted)
 
@@ -133,7 +134,8 @@ def test_the_logistic_cost_is_softplus_and_so_is_its_slope() -> None:
     plain.backward()
 
     assert cost.item() == pytest.approx(plain.item())
-    assert products.grad is not None and twin.grad is not None
+    assert products.grad is not None
+    assert twin.grad is not None
     assert torch.allclose(products.grad, twin.grad)
 
 

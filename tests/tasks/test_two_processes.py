@@ -190,7 +190,7 @@ def everywhere(patch: pytest.MonkeyPatch, name: str, function: Callable[..., Any
 
 def _own_rows_only(patch: pytest.MonkeyPatch) -> None:
     everywhere(patch, "gathered", lambda rows: rows)
-    everywhere(patch, "own", lambda rows: slice(0, rows))
+    everywhere(patch, "own_rows", lambda rows: slice(0, rows))
 
 
 def _no_gradient_to_others(patch: pytest.MonkeyPatch) -> None:

@@ -97,6 +97,10 @@ def test_loss_and_gradient_are_those_of_a_loop_over_words() -> None:
     found.backward()
 
     assert found.item() == pytest.approx(total.item() / len(losses))
-    for mine, its in ((task.words.table.weight.grad, table.grad), (task.output.weight.grad, output.grad)):
-        assert mine is not None and its is not None
+    for mine, its in (
+        (task.words.table.weight.grad, table.grad),
+        (task.output.weight.grad, output.grad),
+    ):
+        assert mine is not None
+        assert its is not None
         assert torch.allclose(mine.to_dense(), its)

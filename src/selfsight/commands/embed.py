@@ -1,7 +1,7 @@
 """Embed: the verb that writes a network's features of every picture to a file for other programs.
 
-A file .txt holds the vectors of words in word2vec's own text format. In the others each picture has a
-row: `path` (its title), `split` ("train" or "test") where the data has parts, `label` and `class`
+A file .txt holds the vectors of words in word2vec's own text format. In the others each picture has
+a row: `path` (its title), `split` ("train" or "test") where the data has parts, `label` and `class`
 where it has classes (-1 and "" for a picture without), and `embedding`, D numbers.
 """
 
@@ -31,7 +31,6 @@ from selfsight.system import atomic, machine
 from selfsight.system.escaping import escaped
 from selfsight.system.progress import Bar, answers, console
 from selfsight.training.run import OUT, Run
-
 
 WORD_VECTORS = ".txt"  # ends a file in word2vec's text format
 
@@ -229,6 +228,6 @@ def show(record: dict[str, Any]) -> None:
     """Print for people what was written where."""
     skipped = f", {len(record['skipped'])} skipped" if record["skipped"] else ""
     answers().print(
-        f"{record['count']:,} {record.get('unit', 'pictures')}{skipped}, {record['features']} features each "
-        f"({record['layer']}), in {record['out']}"
+        f"{record['count']:,} {record.get('unit', 'pictures')}{skipped}, "
+        f"{record['features']} features each ({record['layer']}), in {record['out']}"
     )

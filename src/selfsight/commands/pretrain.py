@@ -409,7 +409,12 @@ def _judged(run: Run, begun: Prepared, training: Training | Fitting) -> dict[str
     likeness = modality.alike(begun.samples, inputs)
     labelled = begun.samples.labels is not None and len(begun.samples.classes) > 1
     verdict = judge_unlabelled(
-        trained, untrained, list(solved.values()), of_pictures=likeness, labelled=labelled, unanswered=modality.unanswered
+        trained,
+        untrained,
+        list(solved.values()),
+        of_pictures=likeness,
+        labelled=labelled,
+        unanswered=modality.unanswered,
     )
     advised = advice.after_pretraining(
         advice.Trained.kept(run.path, run.settings),

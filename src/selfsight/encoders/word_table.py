@@ -6,10 +6,9 @@ encoder is all that is needed to use it.
 Legend: V words, D numbers of a vector.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -92,6 +91,9 @@ class WordTable(BaseEncoder):
         self.recipe, self.dim = recipe, recipe.width
         self.table = nn.Embedding(recipe.words, recipe.width, sparse=True)
         nn.init.uniform_(self.table.weight, -0.5 / recipe.width, 0.5 / recipe.width)
+        self._words: list[str] = []  # read from the letters when they are first asked for
+        self._number: dict[str, int] = {}
+        self.register_load_state_dict_post_hook(_forget)
         self.register_buffer("counts", torch.ones(recipe.words, dtype=torch.int64))
         self._begun: WordTable | None = None
         self.register_buffer("letters", torch.zeros(recipe.letters, dtype=torch.uint8))
@@ -104,9 +106,11 @@ class WordTable(BaseEncoder):
         """
         if TableRecipe.of(words, self.dim) != self.recipe:
             raise ValueError(f"words must be {self.recipe.words}, got {len(words)}, or others")
-        self.letters.copy_(torch.frombuffer(bytearray(BREAK.join(words).encode()), dtype=torch.uint8))
+        self.letters.copy_(
+            torch.frombuffer(bytearray(BREAK.join(words).encode()), dtype=torch.uint8)
+        )
         self.counts.copy_(counts)
-        self._forget()
+        _forget(self)
         if self._begun is not None:
             known = [word for word in self.words if word in self._begun.number]
             here = torch.tensor([self.number[word] for word in known], dtype=torch.int64)
@@ -118,20 +122,20 @@ class WordTable(BaseEncoder):
         """Begin with another table's vectors of the words that both know, once they are named."""
         self._begun = other
 
-    def _forget(self) -> None:
-        """Forget the words as they were read before."""
-        self.__dict__.pop("words", None)
-        self.__dict__.pop("number", None)
-
-    @cached_property
+    @property
     def words(self) -> list[str]:
         """The words, in the order of their numbers."""
-        return bytes(self.letters.cpu().numpy()).decode("utf-8", "replace").split(BREAK)
+        if not self._words:
+            letters = bytes(self.letters.cpu().numpy())
+            self._words = letters.decode("utf-8", "replace").split(BREAK)
+        return self._words
 
-    @cached_property
+    @property
     def number(self) -> dict[str, int]:
         """Every word's number."""
-        return {word: number for number, word in enumerate(self.words)}
+        if not self._number:
+            self._number = {word: number for number, word in enumerate(self.words)}
+        return self._number
 
     @property
     def vectors(self) -> Tensor:
@@ -146,10 +150,11 @@ class WordTable(BaseEncoder):
         """Look words up: numbers (B,) int64 -> maps (B, D, 1, 1)."""
         return {"table": self(inputs)[..., None, None]}
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **further: Any) -> Any:
-        """Take over vectors and words."""
-        self._forget()
-        return super().load_state_dict(state_dict, *args, **further)
+
+def _forget(table: nn.Module, *_: object) -> None:
+    """Forget words as they were read before others were loaded."""
+    assert isinstance(table, WordTable)
+    table._words, table._number = [], {}  # pyright: ignore[reportPrivateUsage] -- a hook of its own
 
 
 def of_words(encoder: BaseEncoder) -> WordTable:
@@ -165,4 +170,4 @@ def of_words(encoder: BaseEncoder) -> WordTable:
             f"this is asked of vectors of words, and {encoder.recipe.name} is of "
             f"{encoder.recipe.kind}; give a run of --task word2vec-skipgram or word2vec-cbow"
         )
-    return cast(WordTable, encoder)
+    return encoder

@@ -19,8 +19,8 @@ one product of matrices, of which a band belongs to windows:
 A drawn radius less than w, the end of a passage, and words left out narrow the band.
 
 Mikolov, Sutskever, Chen, Corrado, Dean, "Distributed Representations of Words and Phrases and their
-Compositionality", NIPS 2013, https://arxiv.org/abs/1310.4546, sections 2.2 and 2.3; where it and its
-program differ, as in how often a frequent word is left out, this follows the program,
+Compositionality", NIPS 2013, https://arxiv.org/abs/1310.4546, sections 2.2 and 2.3; where it and
+its program differ, as in how often a frequent word is left out, this follows the program,
 https://github.com/tmikolov/word2vec.
 
 Legend: B passages, T words of a passage, N blocks of the batch, C words of a block, W words around
@@ -120,9 +120,7 @@ def _thinned(
     present = torch.arange(length, device=tokens.device) < left[:, None]
 
     def closed_up(values: Tensor) -> Tensor:
-        return torch.zeros_like(present, dtype=values.dtype).masked_scatter_(
-            present, values[kept]
-        )
+        return torch.zeros_like(present, dtype=values.dtype).masked_scatter_(present, values[kept])
 
     return closed_up(tokens), present, closed_up(radius)
 
@@ -137,7 +135,7 @@ def rows(table: Tensor, index: Tensor) -> Tensor:
 
 
 class _Rows(torch.autograd.Function):
-    """Rows of a table; torch's own embedding leaves adding up those taken twice to the optimiser."""
+    """Rows of a table; torch's own embedding leaves those taken twice apart."""
 
     @staticmethod
     def forward(ctx: Any, table: Tensor, index: Tensor) -> Tensor:
@@ -172,7 +170,7 @@ def logistic_cost(products: Tensor, weights: Tensor, *, wanted: int) -> Tensor:
 
 
 class _Cost(torch.autograd.Function):
-    """The sum of -log of the chances of right answers; torch's softplus takes four times as long."""
+    """The sum of -log of the chances of right answers, in a quarter of softplus's time."""
 
     @staticmethod
     def forward(ctx: Any, products: Tensor, weights: Tensor, wanted: int) -> Tensor:
@@ -219,7 +217,7 @@ class _MeanOf(torch.autograd.Function):
 
 
 def cost_of_guessing(counts: Tensor, *, negatives: int, subsample: float) -> float:
-    """Compute what the best guess costs that knows how often words occur, and nothing else, in nats.
+    """Compute what the best guess costs that knows only how often words occur, in nats.
 
     Such a guess has one logit s for each word. With p the word's share among those predicted, which
     are those left in, and q its share of the noise that counts, k times 1 - p (noise is not counted

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from selfsight.looks.sheet import draw_sheet
 from selfsight.looks.task_sheet import Question, TaskSheet
 from selfsight.system.loading import object_at
 from selfsight.tasks.base import Task

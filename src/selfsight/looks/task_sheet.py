@@ -94,11 +94,12 @@ class SetwiseSheet(TaskSheet):
     """The sheet of a task that finds its answers among many pictures.
 
     Attributes:
-        find_answers: Asks the task: task and question -> sheet, and what was measured.
+        find_answers: Asks the task: task and question -> sheet, of pictures or of text, and what
+            was measured.
         words: Puts figures into words: task, figures and on which pictures they were measured.
     """
 
-    find_answers: Callable[[Any, Question], tuple[Sheet, Figures]]
+    find_answers: Callable[[Any, Question], tuple[Any, Figures]]
     words: Callable[[Any, Figures, str], str]
 
     def ask(self, name: str, task: Any, question: Question) -> tuple[Sheet, Figures]:

@@ -163,7 +163,7 @@ class Modality(ABC, Generic[S, D, P, E]):
         remedy: What to do where an encoder cannot take what a task shows it, as a sentence ends.
         unanswered: What a verdict without labels leaves open, and what would answer it; None where
             labels would.
-        next_step: What to do after a training, where there are no labels; None to look at neighbours.
+        next_step: What to do after a training without labels; None to look at neighbours.
         more: What else can be done where there are too few samples, as a sentence ends.
     """
 

@@ -16,7 +16,15 @@ from selfsight.data.words.text import Text, open_text
 from selfsight.encoders import BaseEncoder
 from selfsight.encoders.word_table import MOST_WORDS, TableRecipe, WordTable, of_words
 from selfsight.errors import UsageError
-from selfsight.modalities.base import AskedBy, Modality, NextStep, Planned, Reading, SamplePlan, Usual
+from selfsight.modalities.base import (
+    AskedBy,
+    Modality,
+    NextStep,
+    Planned,
+    Reading,
+    SamplePlan,
+    Usual,
+)
 from selfsight.settings import Pretrain
 from selfsight.system.machine import cache_folder, memory, size_in_words
 from selfsight.system.progress import Bar
@@ -71,6 +79,7 @@ class OfWords(Modality[Text, Passages, WordPlan, WordTable]):
         "probe",
         ("--probe", "words"),
     )
+    more = f" text: a passage has up to {PASSAGE} words"
     remedy = f"leave --encoder out: words are learned as a {TableRecipe.name}"
 
     def open(self, data: str) -> Parts[Text]:

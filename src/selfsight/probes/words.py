@@ -108,7 +108,7 @@ def ranks(values: Tensor) -> Tensor:
 
 
 def spearman(x: Tensor, y: Tensor) -> Tensor:
-    """Give the rank correlation of x and y (..., M): -> (...) in [-1, 1], 0 where one is constant."""
+    """Give the rank correlation of x and y (..., M): -> (...) in [-1, 1], 0 of constants."""
     x, y = ranks(x), ranks(y)
     x, y = x - x.mean(dim=-1, keepdim=True), y - y.mean(dim=-1, keepdim=True)
     scale = (x.square().sum(dim=-1) * y.square().sum(dim=-1)).sqrt()
@@ -230,9 +230,13 @@ def _verdict(tests: dict[str, dict[str, Any]]) -> tuple[str, list[str]]:
     known = {name: one for name, one in tests.items() if "gain" in one}
     if not known:
         few = [f"{name} has {one['known']} known questions" for name, one in tests.items()]
-        told = f"Of the lists given none has {LEAST_KNOWN}: {', '.join(few)}." if few else (
-            "No questions with known answers were asked: give a list as --test FILE, such as that "
-            "of WordSim-353."
+        told = (
+            f"Of the lists given none has {LEAST_KNOWN}: {', '.join(few)}."
+            if few
+            else (
+                "No questions with known answers were asked: give a list as --test FILE, such as "
+                "that of WordSim-353."
+            )
         )
         return "unknown", [told]
     pairs = {name: one for name, one in known.items() if one["kind"] == "rated pairs"}

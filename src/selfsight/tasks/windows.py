@@ -58,6 +58,4 @@ class Windowed(Task):
 
     def blocks(self, batch: Words) -> Blocks:
         """Leave frequent words out, lay windows and draw noise."""
-        return blocks_of(
-            batch, self.words.counts, window=self.window, subsample=self.subsample
-        )
+        return blocks_of(batch, self.words.counts, window=self.window, subsample=self.subsample)

@@ -120,7 +120,7 @@ def test_a_store_keeps_what_is_written(
 def test_empty_files_are_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("")
 
-    with pytest.raises(SelfsightError, match="no word in .* is empty or no text"):
+    with pytest.raises(SelfsightError, match=r"no word in .* is empty or no text"):
         read(tmp_path)
 
 

@@ -22,9 +22,7 @@ def test_a_file_packed_by_gzip_is_told_by_its_bytes(tmp_path: Path) -> None:
     assert whole(tmp_path) == "one two three"
 
 
-def test_no_word_is_cut_between_two_blocks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_word_is_cut_between_two_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(of_text, "BLOCK", 7)
     words = [f"wörd{i}" for i in range(50)]
     (tmp_path / "a.txt").write_text(" ".join(words), encoding="utf-8")

@@ -8,6 +8,7 @@ neighbours become neighbours of each other. A passage never goes past the end of
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -60,9 +61,9 @@ class Passages(Samples):
     notes: tuple[str, ...]
     fingerprint: str
     storage: Storage
-    labels: None = None
+    labels: Tensor | None = None
     classes: tuple[str, ...] = ()
-    origins: None = None
+    origins: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -242,12 +243,8 @@ def _settled(
 def _cut(ends: list[int]) -> tuple[Tensor, Tensor]:
     """Cut files into passages: where each file ends -> starts (N,), lengths (N,)."""
     bounds = [0, *ends]
-    starts = [
-        torch.arange(begun, end, PASSAGE) for begun, end in zip(bounds, bounds[1:], strict=False)
-    ]
-    lengths = [
-        (end - of).clamp(max=PASSAGE) for of, end in zip(starts, ends, strict=True)
-    ]
+    starts = [torch.arange(begun, end, PASSAGE) for begun, end in pairwise(bounds)]
+    lengths = [(end - of).clamp(max=PASSAGE) for of, end in zip(starts, ends, strict=True)]
     return torch.cat(starts), torch.cat(lengths)
 
 

@@ -109,7 +109,7 @@ class OnDisk(Store):
         Raises:
             SelfsightError: If the disk is full.
         """
-        left = memoryview(numbers.astype(np.int32)).cast("B")
+        left = memoryview(numbers.astype(np.int32).tobytes())
         with atomic.blamed(self._place, machine.CACHE, what="cannot keep the numbers of words"):
             self._file.seek(first * BYTES)
             while left:

@@ -15,6 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from torch import Tensor
+
+from selfsight.data.pictures.forms.walking import is_run
 from selfsight.data.source import (
     MOST_CONTENT,
     Parts,
@@ -25,9 +28,6 @@ from selfsight.data.source import (
 )
 from selfsight.errors import SelfsightError
 from selfsight.system.escaping import escaped
-from torch import Tensor
-
-from selfsight.data.pictures.forms.walking import is_run
 
 BLOCK = 1 << 20  # bytes that are read at a time
 LONGEST = 1 << 24  # bytes without a space after which a block is cut anywhere

@@ -12,16 +12,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+APOSTROPHE = "\u2019"  # as books are printed
 WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 
 
 def words_in(text: str) -> list[str]:
     """Find the words of a text, in their order.
 
-    >>> words_in("Don’t panic: it is 42_times WELL-known.")
+    >>> words_in("Don't panic: it is 42_times WELL-known.")
     ["don't", 'panic', 'it', 'is', '42', 'times', 'well', 'known']
     """
-    return WORD.findall(text.lower().replace("’", "'"))
+    return WORD.findall(text.lower().replace(APOSTROPHE, "'"))
 
 
 class Vocabulary(NamedTuple):

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from selfsight.data.words.batch import Words
+from selfsight.errors import SelfsightError
 from selfsight.looks.held_out import of_known_words
 from selfsight.looks.task_sheet import Figures, Question, SetwiseSheet, measured
 from selfsight.looks.text_sheet import TextAnswer, TextQuestion, TextSheet
@@ -11,7 +12,7 @@ from selfsight.tasks.word2vec_cbow import ContinuousBagOfWords
 
 ANSWERS = 5
 BLANK = "_____"
-COMMON = 150  # most frequent words, which are not blanked out: nobody would wonder at "the"
+COMMON, SHARE = 150, 0.1  # most frequent words, and share of all: nobody would wonder at "the"
 
 
 def asked(task: ContinuousBagOfWords, question: Question) -> tuple[TextSheet, Figures]:
@@ -21,18 +22,24 @@ def asked(task: ContinuousBagOfWords, question: Question) -> tuple[TextSheet, Fi
     most = min(len(held.pictures), 4 * question.count)
     batch: Words = held.batch(0, most, needs=task.needs, seed=question.seed, device=question.device)
     where = batch.draws.uniform("blank", 1)[:, 0]
+    common = min(COMMON, int(SHARE * len(task.words.words)))
     questions: list[TextQuestion] = []
     for row in range(len(batch.tokens)):
         passage = batch.tokens[row, : int(batch.extent[row])]
-        place = _place(passage, task.window, float(where[row]))
+        place = _place(passage, common, task.window, float(where[row]))
         if place is not None and len(questions) < question.count:
             questions.append(_blanked(task, passage, place))
+    if not questions:
+        raise SelfsightError(
+            f"no passage of {held.pictures.name} has {2 * task.window + 1} words that were "
+            "learned; give more text"
+        )
     return TextSheet("CBOW: which word is blanked out?", questions), figures
 
 
-def _place(passage: Tensor, window: int, drawn: float) -> int | None:
+def _place(passage: Tensor, common: int, window: int, drawn: float) -> int | None:
     """Choose a word of a passage to blank out, with whole windows beside it; None without one."""
-    inner = (passage >= COMMON).nonzero()[:, 0]
+    inner = (passage >= common).nonzero()[:, 0]
     inner = inner[(inner >= window) & (inner < len(passage) - window)]
     return int(inner[int(drawn * len(inner))]) if len(inner) else None
 

@@ -6,7 +6,7 @@ from selfsight.looks.text_sheet import TextAnswer, TextQuestion, TextSheet
 from selfsight.tasks.word2vec_skipgram import SkipGram
 
 ANSWERS = 5
-COMMON, LEAST_LETTERS = 150, 4  # most frequent words, and short ones, say little
+COMMON, SHARE, LEAST_LETTERS = 150, 0.1, 4  # frequent words, and short ones, say little
 
 
 def asked(task: SkipGram, question: Question) -> tuple[TextSheet, Figures]:
@@ -16,9 +16,10 @@ def asked(task: SkipGram, question: Question) -> tuple[TextSheet, Figures]:
     words, output = task.words.words, task.output.weight.detach()
     batch = held.batch(0, len(held.pictures), needs=task.needs, seed=0, device=question.device)
     counts = batch.tokens.flatten().bincount(minlength=len(words))
-    counts[:COMMON] = 0
+    counts[: min(COMMON, int(SHARE * len(words)))] = 0
     frequent = counts.argsort(descending=True, stable=True).tolist()
-    chosen = [i for i in frequent if len(words[i]) >= LEAST_LETTERS][: question.count]
+    long = [i for i in frequent if len(words[i]) >= LEAST_LETTERS and counts[i] > 0]
+    chosen = (long or frequent)[: question.count]
     questions = [
         TextQuestion(
             words[i],
