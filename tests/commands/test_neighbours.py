@@ -55,7 +55,7 @@ def test_the_record_tells_every_network_beside_the_trained_one(home: Path) -> No
     assert pixels["grey_kept"] < 1
     again = record["networks"][str(run.path)]
     assert again["grey_kept"] == record["networks"]["trained"]["grey_kept"]
-    assert "stay when the query turns grey" in record["verdict"]
+    assert "remain when the query turns grey" in record["verdict"]
     assert run.result("neighbours") == json.loads(json.dumps(record))
     assert len(record["drawn"]) == 4
     with Image.open(record["sheet"]) as sheet:
