@@ -25,9 +25,7 @@ def named(page: str) -> list[str]:
     local = [str((Path(page).parent / link).as_posix()) for link in links]
     roots = {"src", "tests", "docs", "benchmarks", *FOLDERS}
     return [
-        path
-        for path in (*found, *local)
-        if "NAME" not in path and Path(path).parts[0] in roots
+        path for path in (*found, *local) if "NAME" not in path and Path(path).parts[0] in roots
     ]
 
 

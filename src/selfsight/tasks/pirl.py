@@ -142,7 +142,7 @@ class PIRL(Cropping):
             calibrate(self.encoder, [centre_view(images, extent, self.size)])
 
     def before_epoch(self, epoch: Epoch) -> list[nn.Parameter]:
-        """Fill the bank before the first epoch; no parameter begins anew."""
+        """Fill the bank before the first epoch; no parameter is reset."""
         if self.filled and epoch.number == 0:
             self.bank.fill(epoch.features_of(nn.Sequential(self.encoder, self.head)))
             self.contrast.estimate(self.bank)
