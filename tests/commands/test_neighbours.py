@@ -12,6 +12,7 @@ from PIL import Image
 import selfsight
 from selfsight.cli import main
 from selfsight.commands.neighbours import tile_side
+from selfsight.modalities.pictures import PicturePlan
 from selfsight.training.plan import Plan
 from selfsight.training.run import Run
 
@@ -169,6 +170,7 @@ def test_a_run_was_trained_on_the_tiles_of_its_tasks(
     settings: dict[str, dict[str, Any]], task: str | None, side: int | None
 ) -> None:
     known: dict[str, Any] = {field.name: None for field in dataclasses.fields(Plan)}
-    known |= {"size": 96, "tasks": tuple(settings), "task_settings": settings}
+    sample = PicturePlan(channels=3, canvas=96, size=96)
+    known |= {"sample": sample, "tasks": tuple(settings), "task_settings": settings}
 
     assert tile_side(Plan(**known), task) == side
