@@ -104,7 +104,7 @@ def by_selfsight(folder: Path, out: Path, task: str, seed: int, threads: int) ->
 
 def main() -> None:
     """Measure, print and give a record."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description="word2vec beside gensim")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--questions", required=True)
     parser.add_argument("--seeds", type=int, default=3)

@@ -132,7 +132,9 @@ def batch_of(name: str, images: Tensor, *, seed: int = 0) -> Images | LabelledIm
     return Images.of(images, seed=seed)
 
 
-def rows_of(batch: Images | LabelledImages, rows: list[int]) -> Images | LabelledImages:
+def rows_of(
+    batch: Images | LabelledImages | Words, rows: list[int]
+) -> Images | LabelledImages | Words:
     """Take some samples of a batch, each with its own index and so its own draws."""
     chosen = torch.tensor(rows)
     draws = type(batch.draws)(batch.draws.seed, batch.draws.epoch, batch.index[chosen])

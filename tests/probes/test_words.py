@@ -17,7 +17,7 @@ def test_the_rank_correlation_is_scipy_s() -> None:
 
     found = spearman(torch.from_numpy(x), torch.from_numpy(y)).item()
 
-    assert found == pytest.approx(spearmanr(x, y).statistic)
+    assert found == pytest.approx(spearmanr(x, y)[0])
     assert spearman(torch.ones(5), torch.arange(5.0)).item() == 0
 
 

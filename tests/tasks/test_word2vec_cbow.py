@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from selfsight.layers.negative_sampling import SHARED
 from selfsight.tasks.word2vec_cbow import Blanks, ContinuousBagOfWords, Shown
 
 
-def task_of(**settings: float) -> ContinuousBagOfWords:
+def task_of(**settings: Any) -> ContinuousBagOfWords:
     task = made("word2vec-cbow", **settings)
     assert isinstance(task, ContinuousBagOfWords)
     generator = torch.Generator().manual_seed(1)
@@ -73,7 +74,7 @@ def test_noise_that_is_the_word_itself_does_not_count() -> None:
         ({"subsample": 1.5}, r"subsample must be in \[0, 1\]"),
     ],
 )
-def test_settings_outside_their_range_are_refused(setting: dict[str, float], said: str) -> None:
+def test_settings_outside_their_range_are_refused(setting: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         made("word2vec-cbow", **setting)
 

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from selfsight.layers.negative_sampling import SHARED
 from selfsight.tasks.word2vec_skipgram import Neighbours, SkipGram
 
 
-def task_of(**settings: float) -> SkipGram:
+def task_of(**settings: Any) -> SkipGram:
     task = made("word2vec-skipgram", **settings)
     assert isinstance(task, SkipGram)
     generator = torch.Generator().manual_seed(1)
@@ -60,7 +61,7 @@ def test_every_neighbour_counts_once_and_noise_once_for_each_neighbour_it_is_not
         ({"subsample": 1.5}, r"subsample must be in \[0, 1\]"),
     ],
 )
-def test_settings_outside_their_range_are_refused(setting: dict[str, float], said: str) -> None:
+def test_settings_outside_their_range_are_refused(setting: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         made("word2vec-skipgram", **setting)
 

@@ -10,7 +10,7 @@ from selfsight.errors import unknown_name
 from selfsight.system.loading import object_at
 
 if TYPE_CHECKING:
-    from selfsight.encoders import Encoder
+    from selfsight.encoders import BaseEncoder
     from selfsight.tasks.base import Task
 
 
@@ -242,7 +242,7 @@ def load_task(name: str) -> "type[Task]":
     return object_at(row_of(name).target)
 
 
-def make_task(name: str, encoder: "Encoder", **given: Any) -> "Task":
+def make_task(name: str, encoder: "BaseEncoder", **given: Any) -> "Task":
     """Make a task around an encoder, with the run's arguments and the task's settings.
 
     Raises:

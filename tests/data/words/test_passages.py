@@ -20,7 +20,8 @@ def read(folder: Path, least_count: int = 1, **how: object) -> Passages:
 
 def told(passages: Passages, row: int) -> list[str]:
     tokens, extent = passages.taken(torch.tensor([row]))
-    return [passages.vocabulary.words[i] for i in tokens[0, : int(extent[0])].tolist()]
+    numbers: list[int] = tokens[0, : int(extent[0])].tolist()
+    return [passages.vocabulary.words[i] for i in numbers]
 
 
 def test_words_are_numbered_by_how_often_they_occur_and_rare_ones_left_out(tmp_path: Path) -> None:
