@@ -10,6 +10,7 @@ import math
 import re
 import types
 import typing
+from collections.abc import Mapping
 from typing import Any, Literal, cast
 
 from selfsight.errors import UsageError, unknown_name
@@ -82,6 +83,19 @@ def described_settings(name: str) -> dict[str, dict[str, Any]]:
     return {
         key: {"default": None if key in derived else default, "meaning": meanings.get(key, "")}
         for key, default in settings_of(name).items()
+    }
+
+
+def unusual_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out of a task's settings, or of those of "mix", what nobody chose and no data decided.
+
+    What is derived from the data is always told, everything else where it is not its default.
+    """
+    derived, defaults = _owner(name).derive(SOME_FACTS), settings_of(name)
+    return {
+        key: value
+        for key, value in settings.items()
+        if key in derived or key not in defaults or value != defaults[key]
     }
 
 

@@ -22,7 +22,7 @@ from selfsight.errors import SelfsightError, UsageError
 from selfsight.settings import Pretrain
 from selfsight.system.progress import Bar, console
 from selfsight.tasks.base import Facts, Task
-from selfsight.tasks.cards import settings_of
+from selfsight.tasks.cards import settings_of, unusual_settings
 from selfsight.tasks.table import load_task, row_of
 from selfsight.training import checkpoint, plan
 from selfsight.training.loop import Batches, Listener, Look
@@ -175,7 +175,8 @@ def _told_of_length(settings: Pretrain) -> tuple[str, ...]:
 def _lines(of: Plan, task: Task) -> list[str]:
     """Say the plan, a line an aspect."""
     plural = "s" if of.channels > 1 else ""
-    settings = ", ".join(f"{key}={value}" for key, value in of.task_settings[of.task].items())
+    unusual = unusual_settings(of.task, of.task_settings[of.task])
+    settings = ", ".join(f"{key}={value}" for key, value in unusual.items())
     encoder = task.encoder
     return [
         f"data      {of.samples:,} pictures, {of.channels} channel{plural}, on canvases of "

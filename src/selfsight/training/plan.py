@@ -23,6 +23,7 @@ from selfsight.system.machine import cache_folder, processors, size_in_words
 from selfsight.system.paths import found_at
 from selfsight.system.progress import duration
 from selfsight.tasks.base import Task
+from selfsight.tasks.cards import unusual_settings
 from selfsight.tasks.mix import Mix
 from selfsight.tasks.table import row_of
 from selfsight.training.run import SETTINGS, Run
@@ -67,8 +68,8 @@ class Plan:
         canvas: Side of the square they are kept on, in pixels.
         size: Side of what the encoder sees, in pixels.
         tasks: The pretext tasks, which share the encoder.
-        task_settings: The settings of each by its name, derived ones included; of several tasks,
-            under "mix", also those of sharing.
+        task_settings: All settings of each by its name, so that other defaults change nothing; of
+            several tasks, under "mix", also those of sharing. Older runs have kept some of them.
         mix: How several tasks share the steps, None for one alone.
         encoder: The encoder's recipe.
         start: Where its first weights come from, None for random ones.
@@ -317,8 +318,9 @@ class Plan:
         """Say each task and its settings, and how several share the encoder."""
 
         def told(owner: str) -> str:
-            settings = ", ".join(f"{k}={_spelt(v)}" for k, v in self.task_settings[owner].items())
-            return f" ({settings})" if settings else ""
+            settings = unusual_settings(owner, self.task_settings[owner])
+            told = ", ".join(f"{key}={_spelt(value)}" for key, value in settings.items())
+            return f" ({told})" if told else ""
 
         lines = [f"task      {name} on {self.size} px{told(name)}" for name in self.tasks]
         if self.mix is not None:

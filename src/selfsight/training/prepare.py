@@ -256,7 +256,7 @@ def _draft(
         facts = dataclasses.replace(facts, batch=batch)
         asked = {name: settled(name, facts, chosen[name]) for name in settings.task}
     if len(settings.task) > 1:
-        asked[MIX] = chosen[MIX]
+        asked[MIX] = settings_of(MIX) | chosen[MIX]
     encoder = initial_encoder(settings, size, pictures, device)
     notes += told_of_channels(settings.start, channels)
     if isinstance(pictures.images, Streamed):
@@ -317,9 +317,13 @@ def _fewest(asked: dict[str, dict[str, Any]]) -> int | None:
 
 
 def settled(task: str, facts: Facts, chosen: dict[str, Any]) -> dict[str, Any]:
-    """Let a task derive from the data what was not chosen, or chosen to be none."""
+    """Settle all settings of a task, as a run keeps them.
+
+    What was not chosen, or chosen to be none, is derived from the data, or else has its default.
+    """
     derived = load_task(task).derive(dataclasses.replace(facts, chosen=chosen))
-    return derived | {k: v for k, v in chosen.items() if v is not None or k not in derived}
+    wanted = {k: v for k, v in chosen.items() if v is not None or k not in derived}
+    return settings_of(task) | derived | wanted
 
 
 def told_of_company(company: machine.OtherPrograms, of: Plan) -> list[str]:
