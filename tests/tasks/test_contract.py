@@ -52,6 +52,7 @@ def test_every_file_is_in_the_table() -> None:
         "cards",
         "mix",
         "crops",
+        "views",
         "table",
     }
 

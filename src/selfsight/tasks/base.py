@@ -191,6 +191,13 @@ class Task(nn.Module, ABC):
         """Follow the step that was taken: -> metrics, scalars, none in many steps."""
         return {}
 
+    def targets(self) -> dict[str, Tensor]:
+        """Name what it compares with that follows the training, as a momentum encoder's weights.
+
+        They get no gradient: `after_step` moves them, and nothing else.
+        """
+        return {}
+
     # In place of a training.
 
     def fit(
@@ -214,6 +221,10 @@ class Task(nn.Module, ABC):
     def encoders(self) -> dict[str, Encoder]:
         """Name the encoders that are worth saving, the one that others use by default first."""
         return {"encoder": self.encoder}
+
+    def views(self, batch: Any) -> tuple[Tensor, Tensor] | None:
+        """Make two views of every sample, (B, ...) each, where such are compared; else None."""
+        return None
 
     def embed(self, pictures: Tensor) -> Tensor:
         """Embed where the task compares: (N, C, S, S) in [0, 1] -> (N, W)."""

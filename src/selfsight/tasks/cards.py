@@ -10,7 +10,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
 from selfsight.errors import UsageError, unknown_name
@@ -66,8 +66,29 @@ def _words(paragraph: str) -> dict[str, str]:
 
 def settings_of(name: str) -> dict[str, Any]:
     """List a task's settings, or those of "mix", with their defaults; None is derived."""
-    parameters = inspect.signature(_owner(name)).parameters
+    parameters = _parameters(_owner(name).__mro__)
     return {key: p.default for key, p in parameters.items() if key not in GIVEN}
+
+
+def _parameters(kinds: Sequence[type]) -> dict[str, inspect.Parameter]:
+    """List what a constructor takes: with `**others` also what that of the class it refines does.
+
+    Args:
+        kinds: The class, and then those it refines, as in `__mro__`.
+    """
+    own = dict(inspect.signature(kinds[0].__init__).parameters)
+    further = [key for key, p in own.items() if p.kind is inspect.Parameter.VAR_KEYWORD]
+    if not further:
+        return own
+    return _parameters(kinds[1:]) | {key: p for key, p in own.items() if key not in further}
+
+
+def _hints(name: str) -> dict[str, Any]:
+    """List what each setting of a name may be, as its constructor says."""
+    found: dict[str, Any] = {}
+    for kind in reversed(_owner(name).__mro__):
+        found |= typing.get_type_hints(kind.__init__)
+    return {key: found[key] for key in _parameters(_owner(name).__mro__) if key in found}
 
 
 def described_settings(name: str) -> dict[str, dict[str, Any]]:
@@ -151,7 +172,7 @@ def parsed_settings(tasks: tuple[str, ...], pairs: tuple[str, ...]) -> dict[str,
 
 def kinds_of(name: str) -> dict[str, tuple[Any, ...]]:
     """Tell what each setting of a task, or of "mix", may be: plain types, and words."""
-    hints = typing.get_type_hints(_owner(name).__init__)
+    hints = _hints(name)
     return {key: _kinds(hints[key]) for key in settings_of(name)}
 
 
@@ -161,7 +182,7 @@ def check_settings(name: str, settings: Any) -> None:
     Raises:
         UsageError: If they are unknown, of another kind, or numbers beyond those of any network.
     """
-    hints = typing.get_type_hints(_owner(name).__init__)
+    hints = _hints(name)
     try:
         check_value(settings, dict, f"the settings of {name}")
         for key, value in cast(dict[str, Any], settings).items():

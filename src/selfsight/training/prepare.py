@@ -31,6 +31,7 @@ from selfsight.training.loop import Batches, FeaturesOf
 from selfsight.training.pace import completed
 from selfsight.training.plan import Plan
 from selfsight.training.run import SETTINGS, run_of
+from selfsight.training.task_errors import is_of_encoder
 from selfsight.training.weights import built, initial_encoder, side_that_fits, told_of_channels
 
 PICTURES_SHOWN = 1000  # to a task before its first step
@@ -190,8 +191,8 @@ def tried(task: Task, batches: Batches, of: Plan, *, processes: Processes = ALON
                 twin(batches(0)).loss.backward()
     except (UsageError, SelfsightError):
         raise
-    except (ValueError, AssertionError, RuntimeError) as error:  # networks refuse in many ways
-        if out_of_memory(error):
+    except Exception as error:  # networks refuse in many ways
+        if out_of_memory(error) or not is_of_encoder(error):
             raise
         raise UsageError(
             f"{of.task} on {of.size} px cannot be learned by encoder {of.encoder['name']}: "
