@@ -40,7 +40,7 @@ from torch import Tensor
 from torchvision import transforms as T
 from torchvision.transforms.v2.functional import resized_crop
 
-from selfsight.augment import ColorJitter, Recipe, augmented
+from selfsight.augment import Augmentation, ColorJitter, augmented
 from selfsight.augment.affine import crop_matrix, sample
 from selfsight.data.pictures.batch import Images
 from selfsight.training.plan import side_of_canvas
@@ -107,11 +107,11 @@ def contestants(canvases: Tensor, size: int) -> dict[str, Callable[[], Tensor]]:
     """Name everybody's way of making a batch of views."""
     batch = Images.of(canvases)
     few = canvases[: len(canvases) // 4]  # the slower ones take fewer pictures a turn
-    exact, fewer = Recipe(colors=ColorJitter(exact=True)), Images.of(few)
+    exact, fewer = Augmentation(colors=ColorJitter(exact=True)), Images.of(few)
     return {
-        "selfsight": lambda: augmented(batch, size, Recipe()),
+        "selfsight": lambda: augmented(batch, size, Augmentation()),
         "selfsight exact": lambda: augmented(fewer, size, exact),
-        "selfsight without blur": lambda: augmented(batch, size, Recipe().without("blur")),
+        "selfsight without blur": lambda: augmented(batch, size, Augmentation().without("blur")),
         "kornia resample": by_kornia(few, size, "resample"),
         "kornia slice": by_kornia(few, size, "slice"),
         "torchvision": by_torchvision(few, size),

@@ -39,9 +39,9 @@ from selfsight.data.pictures import Pictures, open_data, read
 from selfsight.distributed.engine import resolve_device
 from selfsight.encoders import Encoder
 from selfsight.errors import Stopped
+from selfsight.probes.encoding import encoded
 from selfsight.probes.features import Labelled
 from selfsight.probes.knn import vote
-from selfsight.probes.subject import encoded
 from selfsight.system import machine
 from selfsight.training.run import SETTINGS, Run
 

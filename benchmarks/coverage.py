@@ -27,8 +27,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfsight.data.splitting import FOLDS, folds_of
-from selfsight.probes.baseline import INITIALISATIONS
 from selfsight.probes.intervals import gains
+from selfsight.probes.untrained import INITIALISATIONS
 
 BEFORE = 3  # untrained networks of the interval before
 RESAMPLES = 1000

@@ -22,8 +22,8 @@ from selfsight.data.pictures import Pictures, open_data, read
 from selfsight.data.pictures.batch import Images
 from selfsight.distributed.engine import Engine, resolve_device
 from selfsight.encoders import Encoder, build
-from selfsight.probes.baseline import untrained_encoder
-from selfsight.probes.measure import Answers, measure_one
+from selfsight.probes.measure import Answers, measure
+from selfsight.probes.untrained import untrained_encoder
 from selfsight.tasks.rotation import Rotation
 from selfsight.training.plan import parameter_groups, rate_factor
 
@@ -123,7 +123,7 @@ def main() -> None:
     test = read(parts.test, side=SIZE, limit=5_000)
 
     def probed(encoder: Encoder) -> float:
-        answers = measure_one(encoder, train, test, labels=LABELS, draws=1, device=device)
+        answers = measure(encoder, train, test, labels=LABELS, draws=1, device=device)
         return accuracy(answers, test)
 
     rows: list[dict[str, Any]] = []

@@ -26,10 +26,10 @@ import selfsight
 from selfsight.data.pictures import Pictures, open_data, read
 from selfsight.data.splitting import split
 from selfsight.encoders import Recipe, build
-from selfsight.probes.baseline import untrained_encoder
-from selfsight.probes.features import Network
-from selfsight.probes.measure import Answers, Kind, measure_one
+from selfsight.probes.features import LayeredNetwork
+from selfsight.probes.measure import Answers, Kind, measure
 from selfsight.probes.sampling import choose_labelled
+from selfsight.probes.untrained import untrained_encoder
 
 SIZES = {"cifar10": 32, "caltech30": 96, "mnist": 32, "pneumoniamnist": 64, "wbc_seg1": 64}
 LABELS, DRAWS, TESTED = 1000, 3, 4000
@@ -109,7 +109,9 @@ def right_of(answers: Answers, test: Pictures) -> tuple[Tensor, Tensor]:
     return right[answers.best], right
 
 
-def trained_encoder(recipe: Recipe, data: str, seed: int, samples: int, size: int) -> Network:
+def trained_encoder(
+    recipe: Recipe, data: str, seed: int, samples: int, size: int
+) -> LayeredNetwork:
     """Train by rotation from the weights of a seed."""
     with tempfile.TemporaryDirectory() as place:
         run = selfsight.pretrain(
@@ -126,13 +128,15 @@ def measured(name: str, folder: Path, asked: argparse.Namespace) -> Iterator[dic
     recipe = build(asked.encoder, size=SIZES[name], channels=channels).recipe
     found: dict[str, list[tuple[Tensor, Tensor]]] = {}
     for seed in range(asked.seeds):
-        networks = {"untrained": cast(Network, untrained_encoder(recipe, seed, train.images))}
+        networks = {
+            "untrained": cast(LayeredNetwork, untrained_encoder(recipe, seed, train.images))
+        }
         if asked.trained:
             data, size = str(folder / name), SIZES[name]
             networks["trained"] = trained_encoder(recipe, data, seed, asked.trained, size)
         for state, network in networks.items():
             for kind in KINDS:
-                answers = measure_one(network, train, test, probe=kind, labels=LABELS, draws=DRAWS)
+                answers = measure(network, train, test, probe=kind, labels=LABELS, draws=DRAWS)
                 found.setdefault(f"{state} {kind}", []).append(right_of(answers, test))
     for key, answers in found.items():
         best, layers = (torch.stack(of) for of in zip(*answers, strict=True))

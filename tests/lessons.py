@@ -36,10 +36,10 @@ import torch
 import selfsight
 from selfsight.data.pictures import open_data, read
 from selfsight.data.source import Source
-from selfsight.probes.baseline import kept_answers, untrained_encoder
-from selfsight.probes.measure import measure_one
+from selfsight.probes.measure import measure
+from selfsight.probes.network import named_network
 from selfsight.probes.sampling import choose_labelled
-from selfsight.probes.subject import subject_of
+from selfsight.probes.untrained import kept_answers, untrained_encoder
 from selfsight.system.locks import alone
 from selfsight.tasks.table import TASKS, Lesson
 from selfsight.training.run import Run
@@ -157,21 +157,21 @@ class Gain(NamedTuple):
 
 def gained(run: Run, data: Path) -> Gain:
     """Probe a run and the network it began as on the labelled pictures of its lesson."""
-    subject, parts = subject_of(str(run.path), device="cpu"), open_data(str(data))
-    recipe = subject.encoder.recipe
+    network, parts = named_network(str(run.path), device="cpu"), open_data(str(data))
+    recipe = network.encoder.recipe
     assert parts.test is not None  # every lesson's data has a test part
     train, test = (
-        read(part, side=subject.size, fit="square", channels=recipe.channels)
+        read(part, side=network.size, fit="square", channels=recipe.channels)
         for part in (parts.train, parts.test)
     )
     assert test.labels is not None
-    trained = measure_one(subject.encoder, train, test, draws=1)
+    trained = measure(network.encoder, train, test, draws=1)
     began = kept_answers(  # tasks that are fed alike share it
-        {"lesson": recipe.to_json(), "size": subject.size, "initial": subject.seed},
+        {"lesson": recipe.to_json(), "size": network.size, "initial": network.seed},
         train,
         test,
-        lambda: measure_one(
-            untrained_encoder(recipe, subject.seed, train.images), train, test, draws=1
+        lambda: measure(
+            untrained_encoder(recipe, network.seed, train.images), train, test, draws=1
         ),
     )
     before, after = ((answers.own[0] == test.labels).double() for answers in (began, trained))

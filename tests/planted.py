@@ -14,7 +14,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from selfsight.augment.augmentation import Recipe, augmented
+from selfsight.augment.augmentation import Augmentation, augmented
 from selfsight.data.pictures.batch import Images
 from selfsight.encoders import Encoder
 from selfsight.layers.heads import Head, of_length_1
@@ -47,7 +47,9 @@ class BYOL(TwoViews):
         width: int = 16,
         least_scale: float = 0.2,
     ) -> None:
-        super().__init__(encoder, size=size, recipe=Recipe(), least_scale=least_scale, without="")
+        super().__init__(
+            encoder, size=size, augmentation=Augmentation(), least_scale=least_scale, without=""
+        )
         self.momentum = momentum
         self.head = Head(dim, width, normalised=True)
         self.guess = Head(width, width)
@@ -103,7 +105,7 @@ class EqualViews(BYOL):
     """Both views are drawn by one name, so that they are the same."""
 
     def views(self, batch: Images) -> tuple[Tensor, Tensor]:
-        view = augmented(batch, self.size, self.recipe, name="first view")
+        view = augmented(batch, self.size, self.augmentation, name="first view")
         return view, view.clone()
 
 

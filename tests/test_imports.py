@@ -32,6 +32,8 @@ PLACE = {name: place for place, name in enumerate(LEFT_TO_RIGHT)}
 SEE_ALL = {"cli", "__main__", "__init__"}
 # Devices, precision and processes serve what trains; nothing of them is in data or in tasks.
 FROM_TRAINING_ON = {"selfsight.distributed.engine", "selfsight.distributed.processes"}
+# What is drawn is passed to what draws: that knows of no training, no verb and no flag.
+NOT_FOR_LOOKS = ("selfsight.training", "selfsight.commands", "selfsight.settings")
 # Settings check the names of tasks against the table, which itself loads nothing.
 EXCEPTIONS = {("settings", "selfsight.tasks.table", "row_of")}
 
@@ -119,6 +121,58 @@ def test_modules_import_only_from_their_left() -> None:
                 wrong.append(f"{path.relative_to(SOURCE)} imports {module}")
 
     assert wrong == []
+
+
+def modules() -> dict[str, list[tuple[str, str]]]:
+    """Name every module of selfsight, a package by its folder: -> what it imports."""
+    paths = {path.relative_to(SOURCE.parent).with_suffix(""): path for path in SOURCE.rglob("*.py")}
+    return {
+        ".".join(at.parts).removesuffix(".__init__"): list(
+            imports_at_top(ast.parse(path.read_text(encoding="utf-8")))
+        )
+        for at, path in paths.items()
+    }
+
+
+def loaded_with(module: str, known: dict[str, list[tuple[str, str]]]) -> set[str]:
+    """Find the modules that loading one loads: itself, those it imports, and theirs."""
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        one = waiting.pop()
+        if one in found or one not in known:
+            continue
+        found.add(one)
+        for imported, name in known[one]:
+            waiting += [imported, f"{imported}.{name}"]
+    return found
+
+
+def test_what_draws_depends_on_no_training() -> None:
+    known = modules()
+    looks = [name for name in known if name.startswith("selfsight.looks.")]
+    direct = {
+        f"{name} imports {module}"
+        for name in looks
+        for module, _ in known[name]
+        if module.startswith(NOT_FOR_LOOKS)
+    }
+    through_others = {
+        f"{name} loads {module}"
+        for name in looks
+        for module in loaded_with(name, known)
+        if module.startswith(NOT_FOR_LOOKS[:2])
+    }
+
+    assert len(looks) > 20
+    assert direct | through_others == set()
+
+
+def test_what_a_module_loads_is_found_through_others() -> None:
+    found = loaded_with("selfsight.commands.look", modules())
+
+    assert "selfsight.training.plan" in found
+    assert "selfsight.looks.sheets.rotation" not in found  # named in a row, loaded on use
 
 
 def test_every_module_has_its_place() -> None:

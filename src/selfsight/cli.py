@@ -60,17 +60,19 @@ VERBS: dict[str, Verb] = {
         settings.Embed, "selfsight.commands.embed:embed_as", "selfsight.commands.embed:show"
     ),
     "tasks": Verb(
-        settings.Tasks, "selfsight.commands.lists:tasks", "selfsight.commands.lists:show_tasks"
+        settings.Tasks,
+        "selfsight.commands.catalogue:tasks",
+        "selfsight.commands.catalogue:show_tasks",
     ),
     "datasets": Verb(
         settings.Datasets,
-        "selfsight.commands.lists:datasets",
-        "selfsight.commands.lists:show_datasets",
+        "selfsight.commands.catalogue:datasets",
+        "selfsight.commands.catalogue:show_datasets",
     ),
     "encoders": Verb(
         settings.Encoders,
-        "selfsight.commands.lists:encoders",
-        "selfsight.commands.lists:show_encoders",
+        "selfsight.commands.catalogue:encoders",
+        "selfsight.commands.catalogue:show_encoders",
     ),
 }
 

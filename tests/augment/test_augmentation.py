@@ -1,12 +1,12 @@
-"""Recipe: each ingredient where it should be, alike for one picture and for many."""
+"""Augmentation: each ingredient where it should be, alike for one picture and for many."""
 
 import pytest
 import torch
 from torch import Tensor
 
 from selfsight.augment import (
+    Augmentation,
     ColorJitter,
-    Recipe,
     affine,
     augmented,
     blur,
@@ -21,7 +21,7 @@ from selfsight.draws import Draws
 from selfsight.errors import UsageError
 
 ALL = ("crop", "flip", "turn", "jitter", "grey", "blur", "solarise")
-FULL = Recipe(degrees=15, shear=5, blur=0.5, solarise=0.2)
+FULL = Augmentation(degrees=15, shear=5, blur=0.5, solarise=0.2)
 
 
 def canvases(count: int = 6, side: int = 44, channels: int = 3) -> Tensor:
@@ -44,15 +44,15 @@ def test_the_recipe_is_its_parts_in_the_papers_order() -> None:
 
 @pytest.mark.parametrize("exact", [False, True])
 def test_a_picture_alone_has_the_bits_it_has_in_a_batch(exact: bool) -> None:
-    recipe = Recipe(colors=ColorJitter(exact=exact), degrees=10, blur=0.5, solarise=0.5)
+    augmentation = Augmentation(colors=ColorJitter(exact=exact), degrees=10, blur=0.5, solarise=0.5)
     images = canvases(9)
-    together = augmented(Images.of(images), 24, recipe)
+    together = augmented(Images.of(images), 24, augmentation)
 
     for row in range(9):
         index = torch.tensor([row])
         extent = torch.tensor([[44, 44]])
         alone = Images(images[row : row + 1], extent, index, Draws(0, 0, index))
-        assert torch.equal(augmented(alone, 24, recipe)[0], together[row])
+        assert torch.equal(augmented(alone, 24, augmentation)[0], together[row])
 
 
 @pytest.mark.parametrize("few", [1, 2, 4])
@@ -96,17 +96,17 @@ def test_every_ingredient_changes_views_and_can_be_left_out(ingredient: str) -> 
 
 
 def test_leaving_out_is_said_by_name() -> None:
-    assert Recipe().without("jitter", "grey").colors == ColorJitter(share=0.0, grey=0.0)
-    assert Recipe().without("jitter, grey", "") == Recipe().without("jitter", "grey")
-    assert Recipe().without() == Recipe()
+    assert Augmentation().without("jitter", "grey").colors == ColorJitter(share=0.0, grey=0.0)
+    assert Augmentation().without("jitter, grey", "") == Augmentation().without("jitter", "grey")
+    assert Augmentation().without() == Augmentation()
     with pytest.raises(UsageError, match="unknown ingredient 'colour'"):
-        Recipe().without("colour")
+        Augmentation().without("colour")
 
 
 @pytest.mark.parametrize(("size", "share"), [(32, 0.0), (95, 0.0), (96, 0.5), (224, 0.5)])
 def test_blur_is_for_pictures_from_96_pixels_on(size: int, share: float) -> None:
-    assert Recipe().blurred_share(size) == share
-    assert Recipe(blur=0.1).blurred_share(size) == 0.1
+    assert Augmentation().blurred_share(size) == share
+    assert Augmentation(blur=0.1).blurred_share(size) == 0.1
 
 
 @pytest.mark.parametrize("channels", [1, 2, 4])
@@ -126,11 +126,11 @@ def test_other_channels_keep_their_colours_and_are_cropped_and_blurred(
 
 def test_sixteen_bits_give_the_views_of_their_fractions() -> None:
     stored = torch.randint(0, 65536, (4, 1, 30, 30))
-    recipe = FULL.without("solarise")  # a threshold may fall on either side by rounding
+    augmentation = FULL.without("solarise")  # a threshold may fall on either side by rounding
 
-    found = augmented(Images.of(stored.to(torch.uint16)), 24, recipe)
+    found = augmented(Images.of(stored.to(torch.uint16)), 24, augmentation)
 
-    assert torch.allclose(found, augmented(Images.of(stored / 65535), 24, recipe), atol=1e-5)
+    assert torch.allclose(found, augmented(Images.of(stored / 65535), 24, augmentation), atol=1e-5)
 
 
 def test_labels_change_no_view() -> None:
@@ -156,12 +156,12 @@ def test_autocast_changes_no_view_and_values_stay_in_range() -> None:
 
 def test_one_and_two_threads_give_the_same_bits() -> None:
     batch, before = Images.of(canvases(40, side=70)), torch.get_num_threads()
-    recipe = Recipe(blur=0.5, solarise=0.2)
+    augmentation = Augmentation(blur=0.5, solarise=0.2)
     try:
         torch.set_num_threads(1)
-        one = augmented(batch, 64, recipe)
+        one = augmented(batch, 64, augmentation)
         torch.set_num_threads(2)
-        two = augmented(batch, 64, recipe)
+        two = augmented(batch, 64, augmentation)
     finally:
         torch.set_num_threads(before)
 
@@ -182,7 +182,7 @@ def test_the_stored_pictures_are_left_as_they_were() -> None:
 def test_a_gpu_makes_the_same_views(dtype: torch.dtype) -> None:
     canvases = torch.randint(0, 256, (64, 3, 170, 170)).to(dtype)
     here, there = Images.of(canvases), Images.of(canvases.cuda())
-    recipe = Recipe(degrees=20, shear=10, solarise=0.2)
+    augmentation = Augmentation(degrees=20, shear=10, solarise=0.2)
 
-    expected = augmented(here, 96, recipe)
-    assert torch.allclose(augmented(there, 96, recipe).cpu(), expected, atol=1e-4)
+    expected = augmented(here, 96, augmentation)
+    assert torch.allclose(augmented(there, 96, augmentation).cpu(), expected, atol=1e-4)

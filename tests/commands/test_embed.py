@@ -14,7 +14,7 @@ from selfsight import encoders
 from selfsight.cli import main
 from selfsight.data.pictures import open_data, read
 from selfsight.errors import UsageError
-from selfsight.probes.subject import Subject
+from selfsight.probes.network import NamedNetwork
 
 pytestmark = pytest.mark.slow
 
@@ -136,8 +136,8 @@ def test_a_network_of_timm_without_data_is_told_to_need_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     network = encoders.build("test_resnet", size=16, channels=3).eval()
-    subject = Subject("timm:test_resnet", network, 16, 0, None, None, None, "cpu")
-    monkeypatch.setattr("selfsight.commands.embed.subject_of", lambda *_, **__: subject)
+    network = NamedNetwork("timm:test_resnet", network, 16, 0, None, None, None, "cpu")
+    monkeypatch.setattr("selfsight.commands.embed.named_network", lambda *_, **__: network)
     monkeypatch.chdir(tmp_path)
 
     assert main(["embed", "timm:test_resnet", "--out", "f.npz"]) == 2

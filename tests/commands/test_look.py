@@ -11,10 +11,10 @@ from PIL import Image
 
 import selfsight
 from selfsight.cli import main
+from selfsight.commands.look import held_out
 from selfsight.data.pictures import open_data, read
 from selfsight.data.pictures.storing import chosen_rows
-from selfsight.looks.held_out import held_out
-from selfsight.probes.subject import subject_of
+from selfsight.probes.network import named_network
 from selfsight.training.plan import Plan
 from selfsight.training.run import Run
 
@@ -135,7 +135,7 @@ def test_pictures_that_a_limit_left_out_are_held_out(home: Path, tmp_path: Path)
     (data / source.title(int(chosen_rows(20, 16)[0]))).write_bytes(b"broken")  # so samples are 15
     run = short_run(data, tmp_path / "run", limit=16)
     of = Plan.from_json(run.settings["plan"])
-    held = held_out(None, of, subject_of(str(run.path)), count=100, seed=0)
+    held = held_out(None, of, named_network(str(run.path)), count=100, seed=0)
     trained_on = read(source, side=of.canvas, limit=16)
 
     assert held.trained_on is False

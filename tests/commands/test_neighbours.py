@@ -1,5 +1,6 @@
 """Neighbouring: what the sheet and the record say, and what is refused."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from PIL import Image
 
 import selfsight
 from selfsight.cli import main
+from selfsight.commands.neighbours import tile_side
+from selfsight.training.plan import Plan
 from selfsight.training.run import Run
 
 pytestmark = pytest.mark.slow
@@ -145,3 +148,27 @@ def test_json_prints_the_record_alone(home: Path, capsys: pytest.CaptureFixture[
     record: dict[str, Any] = json.loads(capsys.readouterr().out)
 
     assert Path(record["sheet"]) == home / "run" / "pictures" / "neighbours.png"
+
+
+JIGSAW: dict[str, dict[str, Any]] = {"jigsaw": {"grid": 3, "permutations": 100}}
+POSITION: dict[str, dict[str, Any]] = {"relative-position": {"gap": 1.0}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "task", "side"),
+    [
+        (JIGSAW, None, 24),  # three quarters of a third of 96
+        (POSITION, None, 18),  # three patches, two gaps as wide and 3 pixels of play are 93
+        (JIGSAW | POSITION, None, 24),
+        (JIGSAW | POSITION, "relative-position", 18),
+        ({"rotation": {}}, None, None),
+        (JIGSAW | {"rotation": {}}, None, None),
+    ],
+)
+def test_a_run_was_trained_on_the_tiles_of_its_tasks(
+    settings: dict[str, dict[str, Any]], task: str | None, side: int | None
+) -> None:
+    known: dict[str, Any] = {field.name: None for field in dataclasses.fields(Plan)}
+    known |= {"size": 96, "tasks": tuple(settings), "task_settings": settings}
+
+    assert tile_side(Plan(**known), task) == side

@@ -14,8 +14,8 @@ from selfsight.data.pictures import open_data
 from selfsight.data.splitting import split
 from selfsight.encoders import Recipe
 from selfsight.errors import SelfsightError
-from selfsight.probes.baseline import untrained_encoder
-from selfsight.probes.subject import subject_of
+from selfsight.probes.network import named_network
+from selfsight.probes.untrained import untrained_encoder
 from selfsight.training.plan import Plan
 from selfsight.training.run import Run
 from selfsight.training.weights import built
@@ -77,7 +77,7 @@ def test_what_labels_have_taught_is_tested_on_the_fifth_they_left_out(tmp_path: 
         assert isinstance(record, dict)
         assert (record["test"], record["folds"]) == (len(split(open_data("digits").train)[1]), None)
     (taught.path / "settings.json").unlink()
-    assert subject_of(str(onward.path)).knows_labels  # what cannot be asked may have known them
+    assert named_network(str(onward.path)).knows_labels  # what cannot be asked may have known them
 
 
 def test_copies_are_tested_by_what_was_not_fitted_on_them(tmp_path: Path, run: Run) -> None:

@@ -8,7 +8,7 @@ from pair import Pair
 from selfsight import encoders
 from selfsight.distributed.batch_statistics import with_joint_statistics
 from selfsight.distributed.calibration import calibrate
-from selfsight.probes.baseline import calibrate_on
+from selfsight.probes.untrained import calibrate_on
 
 
 def network() -> nn.Sequential:

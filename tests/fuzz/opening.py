@@ -20,7 +20,7 @@ from selfsight.data.pictures import Unreadable, open_data, read, survey
 from selfsight.data.source import Source
 from selfsight.errors import SelfsightError, Stopped, UsageError
 from selfsight.probes.advice import Trained
-from selfsight.probes.subject import subject_of
+from selfsight.probes.network import named_network
 from selfsight.system.escaping import printable
 from selfsight.training.run import Run
 
@@ -133,7 +133,7 @@ def open_run(place: str, home: Path, draw: random.Random) -> str:
     run = Run(place)
     steps: tuple[Callable[[], Any], ...] = (
         lambda: selfsight.load(place)(torch.zeros(2, 3, 16, 16)),
-        lambda: (subject_of(place), Trained.kept(place, run.settings)),
+        lambda: (named_network(place), Trained.kept(place, run.settings)),
         run.metrics,
         run.load_checkpoint,
         lambda: run.result("pretrain"),

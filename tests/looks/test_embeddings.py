@@ -117,7 +117,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> Non
 
     assert done.stdout.splitlines() == [
         f"{path} could not be written: File too large; what was saved there before is intact. "
-        "Allow larger files (ulimit -f), or name another place with --out"
+        "Allow larger files (ulimit -f), or name another place"
         for path in paths
         for _ in range(3)
     ]

@@ -23,7 +23,7 @@ from selfsight.looks.sheets import (
     rotation,
     supervised,
 )
-from selfsight.looks.sheets.base import PicturewiseSheet, Question, measured
+from selfsight.looks.task_sheet import PicturewiseSheet, Question, measured
 from selfsight.tasks.base import Facts
 from selfsight.tasks.table import TASKS, load_task, make_task
 
@@ -96,7 +96,7 @@ def test_figures_are_averages_over_all_pictures(name: str, monkeypatch: pytest.M
     task, held = task_named(name), held_out()
     with torch.inference_mode():
         whole = measured(name, task, held, seed=0, device="cpu")
-        monkeypatch.setattr("selfsight.looks.sheets.base.BATCH", 2)
+        monkeypatch.setattr("selfsight.looks.task_sheet.BATCH", 2)
         parts = measured(name, task, held, seed=0, device="cpu")
 
     assert parts == pytest.approx(whole, abs=2e-4)

@@ -12,7 +12,7 @@ from selfsight.errors import SelfsightError, UsageError
 from selfsight.probes.features import Pixels
 from selfsight.probes.knn import NearestNeighbours
 from selfsight.probes.linear import LinearProbe
-from selfsight.probes.measure import Answers, measure, measure_one
+from selfsight.probes.measure import Answers, measure
 from selfsight.probes.sampling import choose_labelled
 
 
@@ -56,9 +56,7 @@ def test_brightness_is_read_where_it_is_seen(probe: Any) -> None:
     torch.manual_seed(0)
     train, test = bright_or_dark(120, seed=0), bright_or_dark(70, seed=1)
 
-    answers = measure({"it": Network()}, train, test, probe=probe, labels=50, draws=2, batch=32)[
-        "it"
-    ]
+    answers = measure(Network(), train, test, probe=probe, labels=50, draws=2, batch=32)
 
     assert answers.layers == ("noise", "seen")
     assert answers.predictions.shape == (2, 2, 70)
@@ -72,20 +70,19 @@ def test_brightness_is_read_where_it_is_seen(probe: Any) -> None:
 
 def test_every_picture_is_shown_once_whatever_the_draws() -> None:
     train, test = bright_or_dark(60, seed=0), bright_or_dark(30, seed=1)
-    network, said = Network(), list[tuple[str, int, int]]()
+    network, said = Network(), list[tuple[int, int]]()
 
     measure(
-        {"it": network},
+        network,
         train,
         test,
         labels=40,
         draws=3,
         batch=16,
-        progress=lambda *step: said.append(step),
+        progress=lambda done, total: said.append((done, total)),
     )
 
-    name, done, total = said[-1]
-    assert name == "it"
+    done, total = said[-1]
     assert done == total == network.shown
     assert 30 + 40 < network.shown <= 30 + 60  # the union of three draws of forty in sixty
 
@@ -93,7 +90,7 @@ def test_every_picture_is_shown_once_whatever_the_draws() -> None:
 def test_all_labels_are_one_draw_and_match_a_probe_fed_by_hand() -> None:
     train, test = bright_or_dark(40, seed=0), bright_or_dark(25, seed=1)
 
-    answers = measure_one(Pixels(3, 8), train, test, labels=1000, draws=3, batch=7)
+    answers = measure(Pixels(3, 8), train, test, labels=1000, draws=3, batch=7)
 
     assert answers.labels == 40
     assert len(answers.predictions) == 1
@@ -110,7 +107,7 @@ def test_the_seed_decides_and_the_batch_does_not() -> None:
     train = train._replace(labels=torch.arange(80) % 2)  # says nothing of brightness
 
     def answered(seed: int, batch: int) -> Tensor:
-        answers = measure_one(Pixels(3, 8), train, test, labels=40, draws=2, seed=seed, batch=batch)
+        answers = measure(Pixels(3, 8), train, test, labels=40, draws=2, seed=seed, batch=batch)
         return answers.predictions
 
     first = answered(0, 64)
@@ -127,7 +124,7 @@ def test_folds_answer_as_folds_made_by_hand(probe: Any, labels: int, draws: int)
     folds = folds_of(pictures.labels)
     folds[3] = -1
 
-    answers = measure_one(
+    answers = measure(
         network, pictures, pictures, probe=probe, labels=labels, draws=draws, batch=16, folds=folds
     )
 
@@ -156,7 +153,7 @@ def test_each_fold_chooses_its_layer_by_its_own_validation() -> None:
         ("a", "b"),
         torch.tensor([[[0, 0, 0], [1, 1, 1]]]),
         torch.tensor([[0.5, 0.6]]).double(),
-        measure_one(Pixels(3, 8), bright_or_dark(20, seed=0), bright_or_dark(9, seed=1)).shape,
+        measure(Pixels(3, 8), bright_or_dark(20, seed=0), bright_or_dark(9, seed=1)).shape,
         10,
         1.0,
         torch.tensor([0, 1, 0]),
@@ -167,7 +164,7 @@ def test_each_fold_chooses_its_layer_by_its_own_validation() -> None:
 
 
 def test_answers_survive_a_file(tmp_path: Path) -> None:
-    answers = measure_one(Pixels(3, 8), bright_or_dark(20, seed=0), bright_or_dark(9, seed=1))
+    answers = measure(Pixels(3, 8), bright_or_dark(20, seed=0), bright_or_dark(9, seed=1))
     answers.save(tmp_path / "baseline.npz")
 
     again = Answers.load(tmp_path / "baseline.npz")
@@ -186,7 +183,7 @@ def test_answers_survive_a_file(tmp_path: Path) -> None:
 
 def test_answers_in_folds_survive_a_file(tmp_path: Path) -> None:
     pictures = bright_or_dark(30, seed=0)
-    answers = measure_one(Pixels(3, 8), pictures, pictures, folds=folds_of(pictures.labels))
+    answers = measure(Pixels(3, 8), pictures, pictures, folds=folds_of(pictures.labels))
     answers.save(tmp_path / "baseline.npz")
 
     again = Answers.load(tmp_path / "baseline.npz")
@@ -205,14 +202,14 @@ def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
 def test_a_diverged_network_is_named_by_layer() -> None:
     pictures = bright_or_dark(20, seed=0)
     with pytest.raises(SelfsightError, match="layer seen"):
-        measure_one(Network(broken=True), pictures, pictures)
+        measure(Network(broken=True), pictures, pictures)
 
 
 def test_pictures_that_cannot_be_probed_are_refused() -> None:
     pictures = bright_or_dark(20, seed=0)
     with pytest.raises(UsageError, match="training pictures must have labels"):
-        measure_one(Pixels(3, 8), pictures._replace(labels=None), pictures)
+        measure(Pixels(3, 8), pictures._replace(labels=None), pictures)
     with pytest.raises(UsageError, match="same classes"):
-        measure_one(Pixels(3, 8), pictures, pictures._replace(classes=("a", "b")))
+        measure(Pixels(3, 8), pictures, pictures._replace(classes=("a", "b")))
     with pytest.raises(UsageError, match="draws must be at least 1, got 0"):
-        measure_one(Pixels(3, 8), pictures, pictures, draws=0)
+        measure(Pixels(3, 8), pictures, pictures, draws=0)

@@ -12,8 +12,8 @@ import selfsight
 from selfsight.cli import main
 from selfsight.data.pictures import open_data, read
 from selfsight.data.source import Parts
+from selfsight.probes.network import named_network
 from selfsight.probes.overlap import in_both, seen_before, told_of_both, told_of_seen
-from selfsight.probes.subject import subject_of
 from selfsight.training.run import Run
 
 SHORT: dict[str, Any] = {
@@ -114,7 +114,7 @@ def test_copies_of_files_under_other_names_were_seen(run: Run, home: Path, tmp_p
 
     source = open_data(tmp_path / "copies").train
 
-    assert seen_before(subject_of(str(run.path)), str(tmp_path / "copies"), source) == 11
+    assert seen_before(named_network(str(run.path)), str(tmp_path / "copies"), source) == 11
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from selfsight.data.pictures import open_data, read
 from selfsight.data.splitting import split
 from selfsight.errors import SelfsightError, Stopped, UsageError
 from selfsight.looks.probe_curve import draw_curve
-from selfsight.probes.periodic import CurveProbe, few
+from selfsight.probes.periodic import PeriodicProbe, few
 from selfsight.settings import Pretrain
 from selfsight.training.loop import Training
 from selfsight.training.plan import Plan
@@ -74,7 +74,7 @@ def test_a_probe_touches_nothing() -> None:
     before = copy.deepcopy(encoder.state_dict())
     generator = torch.get_rng_state()
 
-    columns = CurveProbe(train, test)(encoder)
+    columns = PeriodicProbe(train, test)(encoder)
 
     assert all(value.equal(before[key]) for key, value in encoder.state_dict().items())
     assert torch.get_rng_state().equal(generator)

@@ -260,7 +260,10 @@ def verdict_of(kind: str, *, seed: int = 0, shuffled: bool = False) -> dict[str,
         "second": Filter(seed=seed + 1000, kind="random"),
         "pixels": Pixels(3, 8),
     }
-    answers = measure(networks, train, test, labels=200, draws=3, seed=seed)
+    answers = {
+        name: measure(network, train, test, labels=200, draws=3, seed=seed)
+        for name, network in networks.items()
+    }
     untrained = [answers["first"], answers["second"]]
     return result_record(
         answers["trained"], untrained, answers["pixels"], train, test, probe="linear"

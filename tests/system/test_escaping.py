@@ -30,7 +30,7 @@ from selfsight.data.pictures import open_data
 from selfsight.errors import SelfsightError
 from selfsight.looks.embeddings import NpzFile, ParquetFile, Rows
 from selfsight.looks.figure import save_figure
-from selfsight.looks.photographs.files import listed
+from selfsight.looks.photographs.photograph import listed
 from selfsight.probes.advice import command
 from selfsight.system.escaping import UNSHOWN, escaped, printable, shell_quoted
 from selfsight.system.progress import answers, console

@@ -167,14 +167,14 @@ def test_a_training_that_nobody_hears_is_whole(lost: Callable[[], int], tmp_path
 
 
 def test_only_the_answer_is_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
-    import selfsight.commands.lists
+    import selfsight.commands.catalogue
 
     def chatty(settings: object) -> list[object]:
         print("what a library says")
         return []
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(selfsight.commands.lists, "datasets", chatty)
+        patch.setattr(selfsight.commands.catalogue, "datasets", chatty)
         assert main(["datasets", "--json"]) == 0
 
     said = capsys.readouterr()

@@ -16,7 +16,7 @@ import torch
 import selfsight
 from selfsight import encoders
 from selfsight.errors import SelfsightError
-from selfsight.probes.subject import subject_of
+from selfsight.probes.network import named_network
 from selfsight.system import validation
 from selfsight.training import checkpoint
 from selfsight.training.loop import Training
@@ -354,7 +354,7 @@ def test_settings_that_no_run_has_are_refused_by_name(run: Path, case: str) -> N
     with pytest.raises(SelfsightError, match=rf"settings\.json is damaged .*{said}"):
         selfsight.pretrain(resume=str(run))
     with pytest.raises(SelfsightError, match=rf"settings\.json is damaged .*{said}"):
-        subject_of(str(run))
+        named_network(str(run))
 
 
 CONTENT = {
@@ -464,7 +464,7 @@ def test_a_run_of_an_earlier_version_is_read(run: Path) -> None:
     rewritten(run / "encoder.json", lambda recipe: recipe.pop("weights"))
 
     assert Plan.of(Run(run)).tasks == ("rotation",)
-    assert subject_of(str(run)).encoder.dim > 0
+    assert named_network(str(run)).encoder.dim > 0
 
 
 def test_the_hash_is_of_the_weights_and_a_kill_while_they_are_replaced_leaves_a_pair(
@@ -506,7 +506,7 @@ def test_weights_and_statistics_that_are_no_numbers_are_refused_by_name(
 ) -> None:
     refilled(run, lambda state: state[name].view(-1)[0:1].fill_(value))
 
-    for ask in (selfsight.load, lambda path: subject_of(str(path))):
+    for ask in (selfsight.load, lambda path: named_network(str(path))):
         with pytest.raises(SelfsightError, match=rf"must be finite numbers, and {name} holds"):
             ask(run)
 
@@ -563,9 +563,9 @@ def test_a_plan_reaches_for_nothing_and_builds_nothing_larger_than_its_checkpoin
 def test_the_run_that_a_run_began_from_is_not_opened(run: Path) -> None:
     rewritten(run / "settings.json", of_plan(start=str(run), labels=None))
 
-    assert subject_of(str(run)).knows_labels  # what it began from may have known them
+    assert named_network(str(run)).knows_labels  # what it began from may have known them
     rewritten(run / "settings.json", of_plan(start="/nowhere", labels=False))
-    assert not subject_of(str(run)).knows_labels
+    assert not named_network(str(run)).knows_labels
 
 
 def test_features_that_are_no_numbers_are_refused_by_their_layer(run: Path) -> None:

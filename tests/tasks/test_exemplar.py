@@ -79,7 +79,7 @@ def test_more_than_some_thousand_exemplars_must_be_asked_for() -> None:
 
 
 def test_pictures_are_turned_and_not_mirrored_unless_it_is_left_out() -> None:
-    recipe = task_of().recipe
+    recipe = task_of().augmentation
     assert (recipe.degrees, recipe.flip, recipe.scale) == (20.0, 0.0, (0.25, 1.0))
 
     plain = task_of(without="crop,turn,jitter")

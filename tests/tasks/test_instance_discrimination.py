@@ -150,7 +150,7 @@ def test_negatives_follow_the_number_of_pictures() -> None:
 
 
 def test_ingredients_are_left_out_by_name() -> None:
-    recipe = task_of(without="crop, jitter,grey").recipe
+    recipe = task_of(without="crop, jitter,grey").augmentation
 
     assert recipe.scale == (1.0, 1.0)
     assert (recipe.colors.share, recipe.colors.grey, recipe.flip) == (0.0, 0.0, 0.5)

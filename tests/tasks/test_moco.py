@@ -281,10 +281,10 @@ def test_the_second_version_has_another_head_temperature_and_colours() -> None:
 
     assert (len(first.head), first.temperature) == (1, 0.1)
     assert (len(second.head), second.temperature) == (3, 0.2)
-    assert first.recipe.colors == ColorJitter(0.4, 0.4, 0.4, 0.4, share=1.0, grey=0.2)
-    assert second.recipe.colors == ColorJitter(0.4, 0.4, 0.4, 0.1, share=0.8, grey=0.2)
-    assert first.recipe.blurred_share(224) == 0
-    assert second.recipe.blurred_share(224) == 0.5
+    assert first.augmentation.colors == ColorJitter(0.4, 0.4, 0.4, 0.4, share=1.0, grey=0.2)
+    assert second.augmentation.colors == ColorJitter(0.4, 0.4, 0.4, 0.1, share=0.8, grey=0.2)
+    assert first.augmentation.blurred_share(224) == 0
+    assert second.augmentation.blurred_share(224) == 0.5
 
 
 def test_both_encoders_are_offered_the_trained_one_first() -> None:

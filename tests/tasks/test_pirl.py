@@ -42,7 +42,7 @@ def orders(task: PIRL, batch: Images) -> list[list[int]]:
 
 def test_a_puzzle_holds_every_tile_once_in_an_order_of_its_own() -> None:
     task = task_of(size=24, least_scale=1.0, without="crop,flip,jitter,grey")
-    task.puzzle_recipe = task.recipe  # whole pictures, unchanged
+    task.puzzle_augmentation = task.augmentation  # whole pictures, unchanged
 
     found = orders(task, Images.of(places(64, 8)))
 
@@ -189,8 +189,8 @@ def test_the_draws_of_a_puzzle_are_not_those_of_the_view() -> None:
     )
 
     assert not first.equal(second)
-    assert task.puzzle_recipe.scale == (0.6, 1.0)
-    assert task_of(least_scale=0.8).puzzle_recipe.scale == (0.8, 1.0)
+    assert task.puzzle_augmentation.scale == (0.6, 1.0)
+    assert task_of(least_scale=0.8).puzzle_augmentation.scale == (0.8, 1.0)
 
 
 @pytest.mark.parametrize(

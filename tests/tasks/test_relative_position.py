@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from selfsight.augment.tiles import cut_tiles
+from selfsight.augment.tile_grid import cut_tiles
 from selfsight.augment.views import random_view
 from selfsight.data.pictures.batch import Images
 from selfsight.draws import Draws

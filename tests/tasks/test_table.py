@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 
 from selfsight.looks.photographs.applications import Application
-from selfsight.looks.sheets.base import TaskSheet
+from selfsight.looks.task_sheet import TaskSheet
 from selfsight.settings import Pretrain
 from selfsight.tasks.table import TASKS, USUAL, WITHOUT_TRAINING, object_at
 

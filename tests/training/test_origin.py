@@ -14,7 +14,7 @@ import selfsight
 from selfsight.data.imprint import imprint_of
 from selfsight.data.pictures import Streamed, open_data, read
 from selfsight.errors import SelfsightError, UsageError
-from selfsight.probes.subject import subject_of
+from selfsight.probes.network import named_network
 from selfsight.settings import Pretrain
 from selfsight.system.paths import found_at, place_of
 from selfsight.training.run import Run
@@ -176,9 +176,9 @@ def test_what_a_run_began_from_is_asked_from_any_folder(
     run.write_settings(kept)
     monkeypatch.chdir(here.parent)
 
-    assert subject_of(str(place)).knows_labels
+    assert named_network(str(place)).knows_labels
     (here / "labels").rename(here / "unlabelled")
-    assert subject_of(str(place)).knows_labels  # what cannot be asked may have
+    assert named_network(str(place)).knows_labels  # what cannot be asked may have
     (here / "unlabelled").rename(here / "labels")
     assert (selfsight.pretrain(resume=str(place)).path / "checkpoint.pt").exists()
 

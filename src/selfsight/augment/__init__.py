@@ -1,14 +1,14 @@
 """Augmentation: on whole batches, on the device, a different draw for every sample."""
 
-from selfsight.augment.augmentation import Recipe, augmented
+from selfsight.augment.augmentation import Augmentation, augmented
 from selfsight.augment.blur import blur
 from selfsight.augment.color import ColorJitter, jitter_colors, solarise
-from selfsight.augment.patches import colors_dropped, resampled
+from selfsight.augment.shortcut_cures import colors_dropped, resampled
 from selfsight.augment.views import random_view
 
 __all__ = [
+    "Augmentation",
     "ColorJitter",
-    "Recipe",
     "augmented",
     "blur",
     "colors_dropped",

@@ -1,4 +1,4 @@
-"""Recipe: everything that is done to a view for contrastive work, as one object.
+"""Augmentation: everything that is done to a view for contrastive work, as one object.
 
 The defaults are those of Chen et al., "A Simple Framework for Contrastive Learning of Visual
 Representations", ICML 2020, https://arxiv.org/abs/2002.05709, appendix A: crop, flip, jitter of
@@ -35,7 +35,7 @@ BLUR_FROM = 96  # pixels a side: in smaller pictures a blur removes what little 
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Augmentation:
     """What is done to a view.
 
     Attributes:
@@ -60,7 +60,7 @@ class Recipe:
     sigma: tuple[float, float] = (0.1, 2.0)
     solarise: float = 0.0
 
-    def without(self, *ingredients: str) -> "Recipe":
+    def without(self, *ingredients: str) -> "Augmentation":
         """Leave ingredients out, to ask what each of them is worth.
 
         Without "crop" a view is the largest centred square. "turn" is turning and shearing.
@@ -100,17 +100,17 @@ class Recipe:
 
 
 def augmented(
-    batch: Images | LabelledImages, size: int, recipe: Recipe, *, name: str = "view"
+    batch: Images | LabelledImages, size: int, augmentation: Augmentation, *, name: str = "view"
 ) -> Tensor:
     """Make one view of every picture.
 
     All that is random is decided for the batch at once. Then, on a processor, a few pictures at a
-    time go through all of the recipe, so that they stay in its cache. That changes nothing.
+    time go through all of the augmentation, so that they stay in its cache. That changes nothing.
 
     Args:
         batch: Pictures (B, C, H, H) on their canvases.
         size: Side S of the views, in pixels.
-        recipe: What is done to them. Without three channels colours stay, which is said once.
+        augmentation: What is done to them. Without three channels colours stay, which is said once.
         name: Which view this is: another name draws another one.
 
     Returns:
@@ -121,7 +121,7 @@ def augmented(
     """
     images = batch.images
     with torch.autocast(images.device.type, enabled=False):
-        decided = _decided(batch, size, recipe, name)
+        decided = _decided(batch, size, augmentation, name)
         if at_a_time(images) >= len(images):
             return decided.applied(images)
         views = torch.empty(*images.shape[:2], size, size, device=images.device)
@@ -159,25 +159,27 @@ class _Decisions(NamedTuple):
         return views
 
 
-def _decided(batch: Images | LabelledImages, size: int, recipe: Recipe, name: str) -> _Decisions:
+def _decided(
+    batch: Images | LabelledImages, size: int, augmentation: Augmentation, name: str
+) -> _Decisions:
     """Draw for a whole batch at once: a hundred small steps, which parts need not repeat."""
     channels, side = batch.images.shape[1], batch.images.shape[-1]
     matrix = view_matrices(
         batch,
         size,
-        scale=recipe.scale,
-        ratio=recipe.ratio,
-        flip=recipe.flip,
-        degrees=recipe.degrees,
-        shear=recipe.shear,
+        scale=augmentation.scale,
+        ratio=augmentation.ratio,
+        flip=augmentation.flip,
+        degrees=augmentation.degrees,
+        shear=augmentation.shear,
         name=name,
     )
-    jitter = recipe.colors
+    jitter = augmentation.colors
     changes = jitter.share or jitter.grey
-    share = recipe.blurred_share(size)
+    share = augmentation.blurred_share(size)
     return _Decisions(
         points_to_look_at(batch.extent.float(), matrix, side, size),
         drawn_colors(batch, channels, jitter, name) if changes else None,
-        drawn_widths(batch, share, recipe.sigma, name),
-        drawn_bright(batch, recipe.solarise, THRESHOLD, name),
+        drawn_widths(batch, share, augmentation.sigma, name),
+        drawn_bright(batch, augmentation.solarise, THRESHOLD, name),
     )

@@ -18,7 +18,7 @@ from selfsight.distributed.engine import resolve_device
 from selfsight.errors import SelfsightError, UsageError, unknown_name
 from selfsight.looks.neighbours.invariance import is_coloured
 from selfsight.looks.photographs.applications import Application, Request
-from selfsight.looks.photographs.files import (
+from selfsight.looks.photographs.photograph import (
     WRITABLE,
     Photograph,
     check_places,

@@ -23,7 +23,7 @@ from selfsight.data.source import Source
 from selfsight.encoders import Encoder
 from selfsight.errors import SelfsightError
 from selfsight.looks import draw_filters, draw_neighbours, nearest, shared_class
-from selfsight.probes.baseline import final_features, untrained_encoder
+from selfsight.probes.untrained import final_features, untrained_encoder
 from selfsight.settings import Demo
 from selfsight.system import atomic
 from selfsight.system.progress import answers, console

@@ -19,7 +19,8 @@ from selfsight.data.pictures.streaming import Streamed
 from selfsight.data.source import Source
 from selfsight.errors import UsageError
 from selfsight.looks.embeddings import UNLABELLED, EmbeddingFile, NpzFile, ParquetFile, Rows
-from selfsight.probes.subject import Subject, check_layer, encoded, subject_of
+from selfsight.probes.encoding import check_layer, encoded
+from selfsight.probes.network import NamedNetwork, named_network
 from selfsight.settings import Embed
 from selfsight.system import atomic, machine
 from selfsight.system.escaping import escaped
@@ -52,41 +53,42 @@ def embed(
 def embed_as(settings: Embed) -> dict[str, Any]:
     """Embed as the settings say; see `embed`."""
     begun = time.monotonic()
-    subject = subject_of(settings.run, size=settings.size, device=settings.device)
-    check_layer(subject.encoder, settings.layer)
-    data = settings.data or subject.data or ""
+    network = named_network(settings.run, size=settings.size, device=settings.device)
+    check_layer(network.encoder, settings.layer)
+    data = settings.data or network.data or ""
     path = Path(str(settings.out))
     if data:
         _check_place(path, Path(data))
     lock = atomic.file_place(path, another=OUT).with_name(f".{path.name}.lock")
     with atomic.owned(path, lock, otherwise=OUT, another=OUT):
-        record = _written(settings, subject, data, path)
+        record = _written(settings, network, data, path)
     return record | {
         "seconds": round(time.monotonic() - begun, 1),
         "settings": dataclasses.asdict(settings),
-        "machine": machine.described(subject.device),
+        "machine": machine.described(network.device),
     }
 
 
-def _written(settings: Embed, subject: Subject, data: str, path: Path) -> dict[str, Any]:
+def _written(settings: Embed, network: NamedNetwork, data: str, path: Path) -> dict[str, Any]:
     """Write the file: -> what the record says of it."""
-    parts = subject.parts(settings.data, f"embed {settings.run} needs DATA: the pictures")
+    parts = network.parts(settings.data, f"embed {settings.run} needs DATA: the pictures")
     if path.exists():
         console().print(f"{path} is replaced once everything is computed")
     say_unlabelled(parts.train, parts.test)
-    subject = subject.seeing(parts.train, parts.test)
+    network = network.seeing(parts.train, parts.test)
     about = {
-        "network": escaped(subject.name),
+        "network": escaped(network.name),
         "layer": settings.layer or "pooled",
-        "size": str(subject.size),
+        "size": str(network.size),
         "data": escaped(parts.train.name if parts.test is None else data),
         "view": SQUARE_VIEW,
     }
     skipped: list[Skipped] = []
     notes: dict[str, None] = {}
-    with (ParquetFile if path.suffix == ".parquet" else NpzFile)(path, about) as file:
+    kind = ParquetFile if path.suffix == ".parquet" else NpzFile
+    with kind(path, about, another=OUT) as file:
         for part in _parts(parts.train, parts.test):
-            pictures = _embedded(subject, settings, part, file)
+            pictures = _embedded(network, settings, part, file)
             skipped += [*pictures.skipped, *_found_broken(pictures)]
             notes |= dict.fromkeys(pictures.notes)
     return {
@@ -98,7 +100,7 @@ def _written(settings: Embed, subject: Subject, data: str, path: Path) -> dict[s
         "skipped": [dataclasses.asdict(one) for one in skipped],
         "notes": list(notes),
         **about,
-        "size": subject.size,
+        "size": network.size,
     }
 
 
@@ -130,24 +132,24 @@ def _parts(train: Source, test: Source | None) -> list[_Part]:
     return [_Part(train, "train", labelled), _Part(test, "test", labelled)]
 
 
-def _embedded(subject: Subject, settings: Embed, part: _Part, file: EmbeddingFile) -> Pictures:
+def _embedded(network: NamedNetwork, settings: Embed, part: _Part, file: EmbeddingFile) -> Pictures:
     """Embed one part: -> its pictures."""
     pictures = read_with_progress(
         part.source,
-        side=subject.size,
+        side=network.size,
         fit="square",
-        channels=subject.channels,
+        channels=network.channels,
         limit=settings.limit,
         listed_in="the record (--json)",
     )
     rows, done = torch.arange(len(pictures)), 0
     features = encoded(
-        subject.encoder,
+        network.encoder,
         pictures.images,
         rows,
-        size=subject.size,
+        size=network.size,
         layer=settings.layer,
-        device=subject.device,
+        device=network.device,
     )
     with Bar(f"embedding {part.split or ''}".rstrip(), len(pictures)) as bar:
         for batch in features:

@@ -9,17 +9,25 @@ from typing import Any
 import torch
 
 from selfsight import encoders
+from selfsight.data.pictures import Tiles
+from selfsight.data.pictures.reading_progress import read_with_progress
+from selfsight.data.pictures.storing import chosen_rows
+from selfsight.data.source import Parts, Source, View, labels_of
+from selfsight.data.splitting import split
 from selfsight.encoders import Encoder
-from selfsight.errors import UsageError
+from selfsight.errors import SelfsightError, UsageError
 from selfsight.looks.filters import draw_filters
-from selfsight.looks.held_out import HeldOut, held_out
+from selfsight.looks.held_out import HeldOut
+from selfsight.looks.neighbours.gallery import random_order
 from selfsight.looks.pretext import look_at_task
-from selfsight.looks.sheets.base import Question
-from selfsight.probes.subject import TIMM, Subject, subject_of
+from selfsight.looks.task_sheet import Question
+from selfsight.probes.network import TIMM, NamedNetwork, named_network
+from selfsight.probes.overlap import same_data
 from selfsight.settings import Look
 from selfsight.system import atomic, machine
 from selfsight.system.progress import answers, console
 from selfsight.training.plan import Plan
+from selfsight.training.prepare import needs_of
 from selfsight.training.run import OUT, PICTURES, Run
 from selfsight.training.weights import trained_tasks
 
@@ -59,50 +67,50 @@ def look_as(settings: Look) -> dict[str, Any]:
             f"{settings.run} has no pretext task to look at: its weights come without the head "
             "that was trained with them. Look at a run, or --at filters"
         )
-    subject = subject_of(settings.run, seed=settings.seed, device=settings.device)
-    folder = _folder(settings, subject)
-    results = subject.results(settings.out) if "pretext" in wanted else folder
+    network = named_network(settings.run, seed=settings.seed, device=settings.device)
+    folder = _folder(settings, network)
+    results = network.results(settings.out) if "pretext" in wanted else folder
     record: dict[str, Any] = {"look": list(wanted), "files": []}
     if "filters" in wanted:
         place = folder / "filters.png"
-        draw_filters(subject.encoder.cpu(), _untrained(subject), place)
+        draw_filters(network.encoder.cpu(), _untrained(network), place)
         record["files"].append(str(place))
     if "pretext" in wanted:
-        record |= _pretext(settings, subject, folder)
+        record |= _pretext(settings, network, folder)
         record["files"] += [one["sheet"] for one in record["pretext"].values()]
     record |= {
         "seconds": round(time.monotonic() - begun, 1),
         "settings": dataclasses.asdict(settings),
-        "machine": machine.described(subject.device),
+        "machine": machine.described(network.device),
     }
     if "pretext" in wanted:
         atomic.write_json(results / "look.json", record, another=OUT)
     return record
 
 
-def _folder(settings: Look, subject: Subject) -> Path:
+def _folder(settings: Look, network: NamedNetwork) -> Path:
     """Make the folder the pictures go to."""
-    if settings.out is None and subject.run is not None:
-        return atomic.subfolder(subject.run.path, PICTURES, another=OUT)
-    return subject.results(settings.out)
+    if settings.out is None and network.run is not None:
+        return atomic.subfolder(network.run.path, PICTURES, another=OUT)
+    return network.results(settings.out)
 
 
-def _untrained(subject: Subject) -> Encoder:
+def _untrained(network: NamedNetwork) -> Encoder:
     """Build the network with the weights of its seed: statistics do not matter to filters."""
     with torch.random.fork_rng():
-        torch.manual_seed(subject.seed)
-        return encoders.from_recipe(subject.encoder.recipe)
+        torch.manual_seed(network.seed)
+        return encoders.from_recipe(network.encoder.recipe)
 
 
-def _pretext(settings: Look, subject: Subject, folder: Path) -> dict[str, Any]:
+def _pretext(settings: Look, network: NamedNetwork, folder: Path) -> dict[str, Any]:
     """Draw a sheet for every task of the run."""
-    assert subject.run is not None  # `look_as` has seen to it
-    of = Plan.of(subject.run)
-    tasks = trained_tasks(subject.run, device=subject.device)
+    assert network.run is not None  # `look_as` has seen to it
+    of = Plan.of(network.run)
+    tasks = trained_tasks(network.run, device=network.device)
     most = max(MEASURED, settings.count)
-    held = held_out(settings.data, of, subject, count=most, seed=settings.seed)
+    held = held_out(settings.data, of, network, count=most, seed=settings.seed)
     _say_of_training(held)
-    question = Question(held, settings.count, of.classes, settings.seed, subject.device)
+    question = Question(held, settings.count, of.classes, settings.seed, network.device)
     found = {
         name: look_at_task(name, task, question, folder / f"pretext-{name}.png")
         for name, task in tasks.items()
@@ -114,6 +122,83 @@ def _pretext(settings: Look, subject: Subject, folder: Path) -> dict[str, Any]:
         "trained_on": held.trained_on,
         "skipped": [dataclasses.asdict(one) for one in held.pictures.skipped],
     }
+
+
+def held_out(
+    data: str | None, of: Plan, network: NamedNetwork, *, count: int, seed: int
+) -> HeldOut:
+    """Find pictures to ask a run about.
+
+    They are those of DATA's test part; where it has none, all of DATA if it is other data than the
+    run's, else those that the run's --limit left out, else what a probe of it would be tested
+    on, about a fifth.
+
+    Args:
+        data: The pictures; None for what the run was trained on.
+        of: The run's plan.
+        network: The run.
+        count: How many at most.
+        seed: Of the choice.
+
+    Raises:
+        SelfsightError: If they cannot be read, or a task needs classes and they have none, or
+            others than the run knows.
+    """
+    parts = network.parts(data, "look needs DATA: pictures")
+    own = data is None or same_data(data, of.data_found)
+    source, part, trained_on = _chosen(parts, of, own=own)
+    if needs_of(of.tasks).labels:
+        source = _with_classes(source, of.classes)
+    if of.tile is not None:
+        source = Tiles(source, of.tile)
+    network.seeing(source)
+    pictures = read_with_progress(
+        source.subset(random_order(len(source), seed)[:count]),
+        side=of.canvas,
+        channels=of.channels,
+        steady=True,
+        listed_in="the record",
+    )
+    return HeldOut(pictures, part, trained_on)
+
+
+def _chosen(parts: Parts, of: Plan, *, own: bool) -> tuple[Source, str, bool | None]:
+    """Choose the part: -> its pictures, its name, whether they were trained on."""
+    if parts.test is not None:
+        return parts.test, "the test part", False
+    if not own:
+        return parts.train, "all of DATA", False
+    part = "the part of the run's data that a probe is tested on"
+    test = split(parts.train)[1]
+    if needs_of(of.tasks).labels and parts.train.labels is not None:
+        return test, part, False
+    if of.limit is None:
+        return test, part, True
+    if of.tile is not None:  # tiles that were left out are of pictures whose others were not
+        return test, part, True if of.limit >= len(Tiles(parts.train, of.tile)) else None
+    left_out = torch.ones(len(parts.train), dtype=torch.bool)
+    left_out[chosen_rows(len(parts.train), of.limit)] = False
+    if not left_out.any():
+        return test, part, True
+    rest = parts.train.subset(left_out.nonzero()[:, 0])
+    return rest, "the pictures of the run's data that --limit left out", False
+
+
+def _with_classes(source: Source, classes: tuple[str, ...]) -> Source:
+    """Number the classes as the run numbers them."""
+    labels = source.labels
+    if labels is None:
+        labels = labels_of(source, "a run that learned from labels", "look --at filters")
+    if source.classes == classes:
+        return source
+    unknown = [name for name in source.classes if name not in classes]
+    if unknown:
+        raise SelfsightError(
+            f"{source.name} has classes that the run was not taught: {', '.join(unknown[:10])}; "
+            "give pictures of its own classes"
+        )
+    renumber = torch.tensor([classes.index(name) for name in source.classes])
+    return View(source, torch.arange(len(source)), classes, renumber[labels])
 
 
 def _say_of_training(held: HeldOut) -> None:

@@ -13,23 +13,35 @@ from typing import Any
 
 import torch
 
+from selfsight.augment.tile_grid import side_of_tiles
 from selfsight.data.batches import some_rows
+from selfsight.data.pictures import Unreadable
+from selfsight.data.pictures.forms.folder import Folder
+from selfsight.data.pictures.reading_progress import say_unlabelled
 from selfsight.data.pictures.scaling import SQUARE_VIEW
+from selfsight.data.source import Source, View
 from selfsight.errors import SelfsightError
-from selfsight.looks.neighbours.agreement import LIST, Asked, Seer, class_chance, look
-from selfsight.looks.neighbours.gallery import Gallery
-from selfsight.looks.neighbours.patch_cutting import tile_side
-from selfsight.looks.neighbours.ranking import draw_neighbours
-from selfsight.looks.neighbours.search import Found
-from selfsight.looks.neighbours.search_room import Hall, available, open_hall
+from selfsight.looks.neighbours.agreement import (
+    LIST,
+    FeatureSource,
+    class_chance,
+    find_neighbours,
+)
+from selfsight.looks.neighbours.gallery import Gallery, chosen_cut, random_order
+from selfsight.looks.neighbours.neighbour_sheet import draw_neighbours
+from selfsight.looks.neighbours.queries import MEASURED, QueryRows, SearchData, available
+from selfsight.looks.neighbours.search import EXACT_UP_TO, Found, require_faiss
 from selfsight.looks.neighbours.wording import caption, short_names, table_of, verdict
-from selfsight.probes.baseline import CALIBRATED_ON, untrained_encoder
+from selfsight.probes.encoding import check_layer, scaled_to_size
 from selfsight.probes.features import Pixels
+from selfsight.probes.network import NamedNetwork, named_network
 from selfsight.probes.overlap import told_of_alike
-from selfsight.probes.subject import Subject, check_layer, seen, subject_of
+from selfsight.probes.untrained import CALIBRATED_ON, untrained_encoder
 from selfsight.settings import Neighbours
 from selfsight.system import atomic, machine
 from selfsight.system.progress import answers, console
+from selfsight.tasks.cards import settings_of
+from selfsight.tasks.relative_position import layout_of
 from selfsight.training.plan import Plan
 from selfsight.training.run import OUT, Run, run_of
 
@@ -58,19 +70,19 @@ def neighbours(run: str | Path | Run, data: str | None = None, **options: Any) -
 def neighbours_as(settings: Neighbours) -> dict[str, Any]:
     """Look for neighbours as the settings say; see `neighbours`."""
     begun = time.monotonic()
-    subject = _looking(settings, settings.run)
-    check_layer(subject.encoder, settings.layer)
-    sheet, place = _places(settings, subject)
-    hall = open_hall(settings, subject)
-    subject = subject.seeing(hall.bank, hall.test, hall.files)
-    bank, measured, drawn = hall.asked(subject.size, subject.channels)
+    network = _looking(settings, settings.run)
+    check_layer(network.encoder, settings.layer)
+    sheet, place = _places(settings, network)
+    data = _search_data(settings, network)
+    network = network.seeing(data.bank, data.test, data.files)
+    bank, measured, drawn = data.read(network.size, network.channels)
     _check_enough(bank, drawn, settings.count)
     networks: dict[str, dict[str, Any]] = {}
     found: dict[str, Found] = {}
-    for name, seer, channels in _seers(settings, subject, bank):
-        same = (seer.size, channels) == (subject.size, subject.channels)
-        there = (bank, measured, drawn) if same else hall.asked(seer.size, channels)
-        networks[name], found[name] = look(name, seer, *there, count=settings.count)
+    for name, source, channels in _feature_sources(settings, network, bank):
+        same = (source.size, channels) == (network.size, network.channels)
+        there = (bank, measured, drawn) if same else data.read(source.size, channels)
+        networks[name], found[name] = find_neighbours(name, source, *there, count=settings.count)
     record = {
         "neighbours": "patches" if settings.patches else "pictures",
         "searched": len(bank),
@@ -82,8 +94,8 @@ def neighbours_as(settings: Neighbours) -> dict[str, Any]:
         "sheet": str(sheet),
         "drawn": _listed(bank, drawn, found),
         "seconds": 0.0,
-        "settings": _told(settings, subject, hall, bank, measured, drawn),
-        "machine": machine.described(subject.device),
+        "settings": _told(settings, network, data, bank, measured, drawn),
+        "machine": machine.described(network.device),
     }
     alike = told_of_alike(bank.pictures)
     record["alike"] = alike is not None
@@ -94,34 +106,105 @@ def neighbours_as(settings: Neighbours) -> dict[str, Any]:
     return record
 
 
-def _looking(settings: Neighbours, name: str) -> Subject:
+def _search_data(settings: Neighbours, network: NamedNetwork) -> SearchData:
+    """Open the data and choose how patches are cut."""
+    needs = f"neighbours {settings.run} needs DATA: pictures to search among"
+    parts = network.parts(settings.data, needs)
+    say_unlabelled(parts.train, parts.test)
+    files, cut, test = _files(settings.query), None, parts.test
+    if settings.patches:
+        cut = chosen_cut(
+            parts.train,
+            network.size,
+            asked=settings.patch_size,
+            limit=settings.limit,
+            seed=settings.seed,
+        )
+    rows = min(len(parts.train), settings.limit or len(parts.train)) * (cut.a_picture if cut else 1)
+    if rows > EXACT_UP_TO:
+        require_faiss(rows)  # before the hours that the features may take
+    if test is not None:
+        most = max(MEASURED, settings.queries)
+        test = test.subset(random_order(len(test), settings.seed)[:most])
+    return SearchData(
+        parts.train, test, files, cut, settings.queries, settings.limit, settings.seed
+    )
+
+
+def _files(paths: tuple[str, ...]) -> Source | None:
+    """Open the pictures asked for, all of which must be readable.
+
+    Raises:
+        SelfsightError: Naming the first that is not, and why.
+    """
+    if not paths:
+        return None
+    files = Folder(Path(), paths)
+    for i, path in enumerate(paths):
+        try:
+            files.decode(i)
+        except Unreadable as error:
+            raise SelfsightError(f"--query {path} cannot be read: {error}") from error
+    return View(files, torch.arange(len(paths)), (), None)  # folders of files are no classes here
+
+
+def _looking(settings: Neighbours, name: str) -> NamedNetwork:
     """Load a network; one that learned from tiles is shown patches at the side of these."""
-    subject = subject_of(name, seed=settings.seed, device=settings.device)
-    if not settings.patches or subject.run is None:
-        return subject
+    network = named_network(name, seed=settings.seed, device=settings.device)
+    if not settings.patches or network.run is None:
+        return network
     run, part = run_of(name)
     side = tile_side(Plan.of(run), part)
-    return subject if side is None else dataclasses.replace(subject, size=side)
+    return network if side is None else dataclasses.replace(network, size=side)
 
 
-def _seers(
-    settings: Neighbours, subject: Subject, bank: Gallery
-) -> Iterator[tuple[str, Seer, int]]:
+def tile_side(of: Plan, task: str | None = None) -> int | None:
+    """Tell the side of the tiles that a run's network was trained on, in pixels.
+
+    Args:
+        of: The run's plan.
+        task: Whose encoder it is, where the tasks of a run have statistics of their own.
+
+    Returns:
+        The side; None for a network that got whole crops from any of its tasks.
+    """
+    tasks = of.tasks if task is None else (task,)
+    side = max(_side_of_view(name, of) for name in tasks)
+    return side if side < of.size else None
+
+
+def _side_of_view(name: str, of: Plan) -> int:
+    """Tell the side of what a task of a run gives the network, in pixels."""
+    settings = {**settings_of(name), **of.task_settings[name]}
+    if name == "jigsaw":
+        return side_of_tiles(of.size, settings["grid"], settings["tile"])
+    if name == "relative-position":
+        return layout_of(of.size, settings["gap"], settings["jitter"]).side
+    return of.size
+
+
+def _feature_sources(
+    settings: Neighbours, network: NamedNetwork, bank: Gallery
+) -> Iterator[tuple[str, FeatureSource, int]]:
     """Give the networks one after the other: -> name, network and the channels it takes."""
-    size, device, recipe = subject.size, subject.device, subject.encoder.recipe
-    yield "trained", Seer(subject.encoder, size, settings.layer, device), recipe.channels
-    some = seen(bank.images, some_rows(len(bank), CALIBRATED_ON), size)
-    fresh = untrained_encoder(recipe, subject.seed, some, device=device)
-    yield "untrained", Seer(fresh, size, settings.layer, device), recipe.channels
+    size, device, recipe = network.size, network.device, network.encoder.recipe
+    yield "trained", FeatureSource(network.encoder, size, settings.layer, device), recipe.channels
+    some = scaled_to_size(bank.images, some_rows(len(bank), CALIBRATED_ON), size)
+    fresh = untrained_encoder(recipe, network.seed, some, device=device)
+    yield "untrained", FeatureSource(fresh, size, settings.layer, device), recipe.channels
     for name in dict.fromkeys(settings.against):
         other = _looking(settings, name)
         other = other.taking(bank.images.shape[1], bank.pictures.name)
         layer = settings.layer if settings.layer in other.encoder.layer_names else None
-        yield name, Seer(other.encoder, other.size, layer, device), other.channels
-    yield "pixels", Seer(Pixels(recipe.channels, size), size, None, device), recipe.channels
+        yield name, FeatureSource(other.encoder, other.size, layer, device), other.channels
+    yield (
+        "pixels",
+        FeatureSource(Pixels(recipe.channels, size), size, None, device),
+        recipe.channels,
+    )
 
 
-def _check_enough(bank: Gallery, drawn: Asked, count: int) -> None:
+def _check_enough(bank: Gallery, drawn: QueryRows, count: int) -> None:
     """Say that there are fewer neighbours than asked for.
 
     Raises:
@@ -137,22 +220,22 @@ def _check_enough(bank: Gallery, drawn: Asked, count: int) -> None:
         console().print(f"--count is lowered to {most}: there are no more to choose from")
 
 
-def _places(settings: Neighbours, subject: Subject) -> tuple[Path, Path]:
+def _places(settings: Neighbours, network: NamedNetwork) -> tuple[Path, Path]:
     """Name the sheet's and the record's files."""
     name = "neighbours-patches" if settings.patches else "neighbours"
     if settings.out is not None:
         sheet = atomic.file_place(Path(settings.out), another=OUT)
         return sheet, sheet.with_suffix(".json")
-    results = subject.results()
-    sheet = subject.run.picture(name) if subject.run else results / f"{name}.png"
+    results = network.results()
+    sheet = network.run.picture(name) if network.run else results / f"{name}.png"
     return sheet, results / f"{name}.json"
 
 
-def _draw(sheet: Path, bank: Gallery, drawn: Asked, found: dict[str, Found], said: str) -> None:
-    queries = drawn.gallery.shown(drawn.rows)
+def _draw(sheet: Path, bank: Gallery, drawn: QueryRows, found: dict[str, Found], said: str) -> None:
+    queries = drawn.gallery.for_sheet(drawn.rows)
     titles = short_names(found)
     draw_neighbours(
-        bank.shown(torch.cat([answers.rows.flatten() for answers in found.values()])),
+        bank.for_sheet(torch.cat([answers.rows.flatten() for answers in found.values()])),
         [queries[row] for row in drawn.rows.tolist()],
         {titles[name]: answers.rows for name, answers in found.items()},
         sheet,
@@ -164,7 +247,7 @@ def _draw(sheet: Path, bank: Gallery, drawn: Asked, found: dict[str, Found], sai
     )
 
 
-def _listed(bank: Gallery, drawn: Asked, found: dict[str, Found]) -> list[dict[str, Any]]:
+def _listed(bank: Gallery, drawn: QueryRows, found: dict[str, Found]) -> list[dict[str, Any]]:
     """List what the sheet shows by name: each query, and its neighbours for each network."""
     return [
         {
@@ -178,7 +261,7 @@ def _listed(bank: Gallery, drawn: Asked, found: dict[str, Found]) -> list[dict[s
     ]
 
 
-def _named(asked: Asked, row: int) -> str:
+def _named(asked: QueryRows, row: int) -> str:
     """Name a query: its class where it has one, and its file or row on a line of its own."""
     title, labels = Path(asked.gallery.title(row)).name, asked.gallery.labels
     if labels is None:
@@ -188,20 +271,20 @@ def _named(asked: Asked, row: int) -> str:
 
 def _told(
     settings: Neighbours,
-    subject: Subject,
-    hall: Hall,
+    network: NamedNetwork,
+    data: SearchData,
     bank: Gallery,
-    measured: Asked,
-    drawn: Asked,
+    measured: QueryRows,
+    drawn: QueryRows,
 ) -> dict[str, Any]:
     """Keep what was asked and derived, for the record."""
     galleries = {id(g): g for g in (bank, measured.gallery, drawn.gallery)}.values()
-    cut = hall.cut
+    cut = data.cut
     return {
         **dataclasses.asdict(settings),
         "data": bank.pictures.name,
-        "queries_from": "DATA's test part" if hall.test is not None else "the pictures searched",
-        "size": subject.size,
+        "queries_from": "DATA's test part" if data.test is not None else "the pictures searched",
+        "size": network.size,
         "view": "patches as cut, scaled to the network's size where that differs"
         if cut
         else SQUARE_VIEW,
@@ -214,7 +297,7 @@ def _told(
             "too_small_pictures": sum(g.too_small for g in galleries),
         },
         "skipped": [dataclasses.asdict(one) for g in galleries for one in g.pictures.skipped],
-        "encoder": subject.encoder.recipe.to_json(),
+        "encoder": network.encoder.recipe.to_json(),
     }
 
 

@@ -30,8 +30,8 @@ from selfsight.draws import derived_seed
 from selfsight.encoders.feed import AS_IT_IS
 from selfsight.errors import SelfsightError, Stopped
 from selfsight.probes import advice
-from selfsight.probes.baseline import final_features, untrained_encoder
-from selfsight.probes.periodic import LABELS, TESTED, CurveProbe, few
+from selfsight.probes.periodic import LABELS, TESTED, PeriodicProbe, few
+from selfsight.probes.untrained import final_features, untrained_encoder
 from selfsight.probes.verdict import Shape, Solved, alike, judge_unlabelled
 from selfsight.settings import Pretrain
 from selfsight.system import machine
@@ -179,7 +179,7 @@ def _labelled(parts: Parts) -> tuple[Source, Source]:
     return few(train, LABELS), few(test, TESTED)
 
 
-def _curve_probe(run: Path, begun: Prepared) -> CurveProbe | None:
+def _curve_probe(run: Path, begun: Prepared) -> PeriodicProbe | None:
     """Read what `--probe-every` probes with, in the first process."""
     of = begun.plan
     if of.probe_every is None or not begun.processes.leads:
@@ -195,7 +195,7 @@ def _curve_probe(run: Path, begun: Prepared) -> CurveProbe | None:
         )
         for part in _labelled(parts_of(of, run, NAME_IT))
     )
-    return CurveProbe(train, test, device=begun.processes.placed(of.device))
+    return PeriodicProbe(train, test, device=begun.processes.placed(of.device))
 
 
 def _resumed(run: Run, processes: Processes, place: str | None) -> Run:
@@ -368,7 +368,7 @@ def _concluded(
 
     The record comes last: a run that has it is finished, and is left as it is.
     """
-    if isinstance(training.probe, CurveProbe):
+    if isinstance(training.probe, PeriodicProbe):
         _draw_curve(run, training.rows, training.probe.chance)
     run.write_result("pretrain", record)
     console().print(f"{record['verdict']}: {' '.join(record['reasons'])}")

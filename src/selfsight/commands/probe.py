@@ -26,20 +26,20 @@ from selfsight.data.source import Parts, Source, labels_of, require_same_classes
 from selfsight.data.splitting import FOLDS, folds_of, split
 from selfsight.errors import SelfsightError
 from selfsight.probes import advice
-from selfsight.probes.baseline import (
+from selfsight.probes.features import LayeredNetwork, Pixels
+from selfsight.probes.measure import Answers, Kind, measure
+from selfsight.probes.network import NamedNetwork, named_network
+from selfsight.probes.overlap import in_both, seen_before, told_of_alike, told_of_both, told_of_seen
+from selfsight.probes.patch_baseline import REVISION, kept_dictionary
+from selfsight.probes.record import result_record
+from selfsight.probes.sampling import choose_labelled
+from selfsight.probes.untrained import (
     CALIBRATED_ON,
     final_features,
     kept_answers,
     untrained_encoder,
     untrained_seeds,
 )
-from selfsight.probes.features import Network, Pixels
-from selfsight.probes.measure import Answers, Kind, measure_one
-from selfsight.probes.overlap import in_both, seen_before, told_of_alike, told_of_both, told_of_seen
-from selfsight.probes.record import result_record
-from selfsight.probes.reference import REVISION, kept_dictionary
-from selfsight.probes.sampling import choose_labelled
-from selfsight.probes.subject import Subject, subject_of
 from selfsight.probes.verdict import Shape, Solved, in_percent, judge_unlabelled
 from selfsight.settings import Probe
 from selfsight.system import atomic, machine
@@ -82,36 +82,36 @@ def probe(
 
 def probe_as(settings: Probe) -> dict[str, Any] | list[dict[str, Any]]:
     """Probe as the settings say; see `probe`."""
-    subject = subject_of(
+    network = named_network(
         settings.run, size=settings.size, seed=settings.seed, device=settings.device
     )
-    parts = _sources(settings, subject)
-    subject = subject.seeing(parts.train, parts.test)
-    out = subject.results(settings.out)
-    train, test = _pictures(parts, settings, subject)
+    parts = _sources(settings, network)
+    network = network.seeing(parts.train, parts.test)
+    out = network.results(settings.out)
+    train, test = _pictures(parts, settings, network)
     names = settings.probe or ("linear",)
     of_pictures = told_of_alike(train)
     if train.labels is None:
-        records = [_unlabelled(name, subject, train, of_pictures) for name in names]
+        records = [_unlabelled(name, network, train, of_pictures) for name in names]
     else:
         if of_pictures is not None and test is None:  # copies cannot be dealt into folds
             raise SelfsightError(f"{of_pictures} Give pictures that differ from each other")
         exam = _Exam.of(train, test)
         exam.say_of_lone_pictures()
-        overlap = _overlap(settings, subject, parts, exam)
+        overlap = _overlap(settings, network, parts, exam)
         records = [
             _with_overlap(
-                _labelled(cast(Kind, name), settings, subject, exam), overlap, of_pictures
+                _labelled(cast(Kind, name), settings, network, exam), overlap, of_pictures
             )
             for name in names
         ]
     for record in records:
-        record["next"] = _next(record, settings, subject, of_pictures)
-        atomic.write_json(_place(out, subject, record), record, another=OUT)
+        record["next"] = _next(record, settings, network, of_pictures)
+        atomic.write_json(_place(out, network, record), record, another=OUT)
     return records[0] if len(records) == 1 else records
 
 
-def _overlap(settings: Probe, subject: Subject, parts: Parts, exam: "_Exam") -> dict[str, Any]:
+def _overlap(settings: Probe, network: NamedNetwork, parts: Parts, exam: "_Exam") -> dict[str, Any]:
     """Tell which test pictures the network has seen, and which are in both parts: for the record.
 
     The keys are those of the record; `told` are the sentences. Of pictures that are tested in folds
@@ -119,10 +119,10 @@ def _overlap(settings: Probe, subject: Subject, parts: Parts, exam: "_Exam") -> 
     """
     source, rows = parts.test or parts.train, exam.tested
     read = source.subset(rows if exam.test.origins is None else exam.test.origins[rows])
-    asked = settings.test or settings.data or str(subject.data)
-    seen = seen_before(subject, asked, read)
+    asked = settings.test or settings.data or str(network.data)
+    seen = seen_before(network, asked, read)
     both = 0 if exam.folds is not None else in_both(exam.train, exam.test)
-    told = (told_of_seen(seen, len(rows), subject.name), told_of_both(both, len(rows)))
+    told = (told_of_seen(seen, len(rows), network.name), told_of_both(both, len(rows)))
     return {
         "seen_in_pretraining": seen,
         "identical_in_training": both,
@@ -144,22 +144,22 @@ def _with_overlap(
 
 
 def _next(
-    record: dict[str, Any], settings: Probe, subject: Subject, of_pictures: str | None
+    record: dict[str, Any], settings: Probe, network: NamedNetwork, of_pictures: str | None
 ) -> dict[str, Any]:
     """Say what to do next."""
-    run = subject.run
+    run = network.run
     return advice.after_probe(
         None if run is None else advice.Trained.kept(run.path, run.settings),
         record["verdict"],
-        network=subject.name,
-        data=settings.data or str(subject.data),
+        network=network.name,
+        data=settings.data or str(network.data),
         alike=of_pictures is not None,
         trained=record.get("trained"),
         dictionary=record.get("patch_dictionary"),
     )._asdict()
 
 
-def _place(out: Path, subject: Subject, record: dict[str, Any]) -> Path:
+def _place(out: Path, network: NamedNetwork, record: dict[str, Any]) -> Path:
     """Name the file of a record: PROBE.json, with the network's and data's names where taken."""
     place = out / f"{record['probe']}.json"
     if not place.exists():
@@ -170,17 +170,17 @@ def _place(out: Path, subject: Subject, record: dict[str, Any]) -> Path:
         asked = record["settings"]
         if isinstance(known, dict) and all(known.get(k) == asked.get(k) for k in about):
             return place  # measured anew
-    network = Path(subject.name.replace(":", "-")).name.removesuffix(ENCODER_FILE)
-    names = [network, Path(record["settings"]["data"]).stem]
+    short = Path(network.name.replace(":", "-")).name.removesuffix(ENCODER_FILE)
+    names = [short, Path(record["settings"]["data"]).stem]
     return out / f"{'-'.join([record['probe'], *names])}.json"
 
 
-def _sources(settings: Probe, subject: Subject) -> Parts:
+def _sources(settings: Probe, network: NamedNetwork) -> Parts:
     """Open training and test pictures.
 
     There is no test part without labels, and where few pictures are tested in folds.
     """
-    parts = subject.parts(settings.data, f"probe {settings.run} needs DATA: labelled pictures")
+    parts = network.parts(settings.data, f"probe {settings.run} needs DATA: labelled pictures")
     train, test = parts.train, parts.test
     if settings.test is not None:
         other = open_data(settings.test)
@@ -189,7 +189,7 @@ def _sources(settings: Probe, subject: Subject) -> Parts:
             test = same_classes(train, test)
     if train.labels is not None or train.unlabelled:
         labels_of(train, "a probe", "give other DATA")
-    if test is None and train.labels is not None and not _in_folds(train, subject):
+    if test is None and train.labels is not None and not _in_folds(train, network):
         train, test = split(train)
     if test is not None and train.labels is not None and test.labels is None:
         labels_of(test, "testing a probe", "give other pictures with --test")
@@ -200,36 +200,38 @@ def _sources(settings: Probe, subject: Subject) -> Parts:
     return Parts(train, test)
 
 
-def _in_folds(source: Source, subject: Subject) -> bool:
+def _in_folds(source: Source, network: NamedNetwork) -> bool:
     """Whether to test every picture: few are there, and the network was taught no labels.
 
     A run that learns from labels leaves out the fifth that `split` keeps, and is tested on that.
     """
-    return len(source) < FOLDS * FEW_TESTED and not subject.knows_labels
+    return len(source) < FOLDS * FEW_TESTED and not network.knows_labels
 
 
-def _pictures(parts: Parts, settings: Probe, subject: Subject) -> tuple[Pictures, Pictures | None]:
+def _pictures(
+    parts: Parts, settings: Probe, network: NamedNetwork
+) -> tuple[Pictures, Pictures | None]:
     """Read training and test pictures as the network sees them."""
     most = max(DRAWS * settings.labels, CALIBRATED_ON)
-    test = None if parts.test is None else _read(parts.test, subject)
-    return _read(parts.train, subject, most), test
+    test = None if parts.test is None else _read(parts.test, network)
+    return _read(parts.train, network, most), test
 
 
-def _read(source: Source, subject: Subject, most: int | None = None) -> Pictures:
+def _read(source: Source, network: NamedNetwork, most: int | None = None) -> Pictures:
     """Read pictures as the network sees them, to be gone through several times.
 
     Where they do not fit into memory, and more are there than the draws could use, `most` of them
     are taken.
     """
-    channels = subject.encoder.recipe.channels
-    fits = fitting(len(source) * channels * subject.size**2 * 2) == "memory"
+    channels = network.encoder.recipe.channels
+    fits = fitting(len(source) * channels * network.size**2 * 2) == "memory"
     if not fits and most is not None and source.labels is not None and most < len(source):
         most = max(most, len(source.classes))
         rows, _ = choose_labelled(source.labels, most, seed=0, draw=0)
         source = source.subset(rows.sort().values)
     return read_with_progress(
         source,
-        side=subject.size,
+        side=network.size,
         fit="square",
         channels=channels,
         steady=True,
@@ -275,26 +277,26 @@ class _Exam:
             console().print(f"no test picture for {', '.join(untested)}: too few of them are there")
 
 
-def _labelled(kind: Kind, settings: Probe, subject: Subject, exam: _Exam) -> dict[str, Any]:
+def _labelled(kind: Kind, settings: Probe, network: NamedNetwork, exam: _Exam) -> dict[str, Any]:
     """Probe the network and what stands beside it: -> the record."""
     begun = time.monotonic()
     draws = 1 if settings.quick else DRAWS
-    recipe = subject.encoder.recipe
+    recipe = network.encoder.recipe
     train, test = exam.train, exam.test
 
-    def answers(title: str, network: Network) -> Answers:
+    def answers(title: str, asked: LayeredNetwork) -> Answers:
         with Bar(title, len(train) + len(test)) as bar:
-            return measure_one(
-                network,
+            return measure(
+                asked,
                 train,
                 test,
                 probe=kind,
                 labels=settings.labels,
                 draws=draws,
                 seed=settings.seed,
-                device=subject.device,
+                device=network.device,
                 folds=exam.folds,
-                progress=lambda _, done, total: bar(done, total=total),
+                progress=lambda done, total: bar(done, total=total),
             )
 
     described = {
@@ -302,15 +304,15 @@ def _labelled(kind: Kind, settings: Probe, subject: Subject, exam: _Exam) -> dic
         "labels": settings.labels,
         "draws": draws,
         "seed": settings.seed,
-        "device": subject.device,
+        "device": network.device,
         "folded": exam.folds is not None,
     }
 
     def untrained(seed: int) -> Answers:
-        network = untrained_encoder(recipe, seed, train.images, device=subject.device)
-        return answers("untrained", network)
+        fresh = untrained_encoder(recipe, seed, train.images, device=network.device)
+        return answers("untrained", fresh)
 
-    trained = answers("trained", subject.encoder)
+    trained = answers("trained", network.encoder)
     others = [
         kept_answers(
             {**described, "recipe": recipe.to_json(), "initial": seed},
@@ -318,26 +320,26 @@ def _labelled(kind: Kind, settings: Probe, subject: Subject, exam: _Exam) -> dic
             test,
             lambda seed=seed: untrained(seed),
         )
-        for seed in untrained_seeds(subject.seed, quick=settings.quick)
+        for seed in untrained_seeds(network.seed, quick=settings.quick)
     ]
-    plain = Pixels(recipe.channels, subject.size)
+    plain = Pixels(recipe.channels, network.size)
     pixels = kept_answers(
         {**described, "recipe": "pixels"}, train, test, lambda: answers("pixels", plain)
     )
 
     def fitted_patches() -> Answers:
         with Bar("fitting patches", len(train)) as bar:
-            network = kept_dictionary(
+            fitted = kept_dictionary(
                 train,
-                size=subject.size,
-                device=subject.device,
+                size=network.size,
+                device=network.device,
                 progress=lambda done, total: bar(done, total=total),
             )
-        return answers("patch dictionary", network)
+        return answers("patch dictionary", fitted)
 
     try:
         dictionary = kept_answers(
-            {**described, "recipe": "patch dictionary", "fitted": REVISION, "size": subject.size},
+            {**described, "recipe": "patch dictionary", "fitted": REVISION, "size": network.size},
             train,
             test,
             fitted_patches,
@@ -355,20 +357,20 @@ def _labelled(kind: Kind, settings: Probe, subject: Subject, exam: _Exam) -> dic
         dictionary=dictionary,
         folds=exam.folds,
         seconds=round(time.monotonic() - begun, 1),
-        settings=_told(settings, subject, train, test),
-        machine=machine.described(subject.device),
+        settings=_told(settings, network, train, test),
+        machine=machine.described(network.device),
     )
 
 
 def _told(
-    settings: Probe, subject: Subject, train: Pictures, test: Pictures | None
+    settings: Probe, network: NamedNetwork, train: Pictures, test: Pictures | None
 ) -> dict[str, Any]:
     """Keep what was asked and derived, for the record."""
     return {
         **dataclasses.asdict(settings),
         "data": train.name,
         "test": None if test is None else test.name,
-        "size": subject.size,
+        "size": network.size,
         "view": SQUARE_VIEW,
         "skipped": [
             dataclasses.asdict(picture)
@@ -376,29 +378,29 @@ def _told(
             if part is not None
             for picture in part.skipped
         ],
-        "encoder": subject.encoder.recipe.to_json(),
+        "encoder": network.encoder.recipe.to_json(),
     }
 
 
 def _unlabelled(
-    kind: str, subject: Subject, pictures: Pictures, of_pictures: str | None
+    kind: str, network: NamedNetwork, pictures: Pictures, of_pictures: str | None
 ) -> dict[str, Any]:
     """Say what can be said without labels."""
-    if subject.pretext is None:
+    if network.pretext is None:
         raise SelfsightError(
-            f"{pictures.name} has no labels, and {subject.name} no pretext task to ask instead; "
+            f"{pictures.name} has no labels, and {network.name} no pretext task to ask instead; "
             "sort fifty pictures into one folder a class"
         )
     try:
-        solved = Solved.kept(subject.pretext)
+        solved = Solved.kept(network.pretext)
     except ValueError as error:
-        assert subject.run is not None  # it is a run's record
-        raise subject.run.damaged_result("pretrain", str(error)) from None
+        assert network.run is not None  # it is a run's record
+        raise network.run.damaged_result("pretrain", str(error)) from None
     begun = time.monotonic()
     images = pictures.images[some_rows(len(pictures), UNLABELLED_JUDGED)]
-    fresh = untrained_encoder(subject.encoder.recipe, subject.seed, images, device=subject.device)
+    fresh = untrained_encoder(network.encoder.recipe, network.seed, images, device=network.device)
     verdict = judge_unlabelled(
-        Shape.of(final_features(subject.encoder.to(subject.device), images)),
+        Shape.of(final_features(network.encoder.to(network.device), images)),
         Shape.of(final_features(fresh, images)),
         solved,
         of_pictures=of_pictures,
@@ -412,12 +414,12 @@ def _unlabelled(
         "reasons": list(verdict.reasons),
         "seconds": round(time.monotonic() - begun, 1),
         "settings": {
-            "run": subject.name,
+            "run": network.name,
             "data": pictures.name,
             "test": None,
-            "size": subject.size,
+            "size": network.size,
         },
-        "machine": machine.described(subject.device),
+        "machine": machine.described(network.device),
     }
 
 

@@ -1,6 +1,6 @@
 """Looks: what an encoder sees, as pictures for people."""
 
 from selfsight.looks.filters import draw_filters
-from selfsight.looks.neighbours.ranking import draw_neighbours, nearest, shared_class
+from selfsight.looks.neighbours.neighbour_sheet import draw_neighbours, nearest, shared_class
 
 __all__ = ["draw_filters", "draw_neighbours", "nearest", "shared_class"]

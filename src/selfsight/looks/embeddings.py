@@ -19,7 +19,6 @@ from torch import Tensor
 
 from selfsight.errors import SelfsightError
 from selfsight.system import atomic
-from selfsight.training.run import OUT
 
 ROWS_A_GROUP = 4096  # of Parquet
 UNLABELLED = -1  # the class number of a picture without a class, where others have one
@@ -49,10 +48,11 @@ class EmbeddingFile(ABC):
     Args:
         path: Where it goes.
         about: What is kept with it: network, layer, size, data.
+        another: What to do where nothing can be written, as `atomic` says it.
     """
 
-    def __init__(self, path: Path, about: dict[str, str]) -> None:
-        self.path, self.about = path, about
+    def __init__(self, path: Path, about: dict[str, str], *, another: str = atomic.ANOTHER) -> None:
+        self.path, self.about, self.another = path, about, another
         self.count = self.features = 0
         self.splits: dict[str, int] = {}
 
@@ -95,8 +95,8 @@ class EmbeddingFile(ABC):
 class ParquetFile(EmbeddingFile):
     """Row groups are written beside the place as they fill, and the file is renamed at the end."""
 
-    def __init__(self, path: Path, about: dict[str, str]) -> None:
-        super().__init__(path, about)
+    def __init__(self, path: Path, about: dict[str, str], *, another: str = atomic.ANOTHER) -> None:
+        super().__init__(path, about, another=another)
         self._open = contextlib.ExitStack()
         self._writer: pq.ParquetWriter | None = None
         self._waiting: list[pa.RecordBatch] = []
@@ -136,7 +136,7 @@ class ParquetFile(EmbeddingFile):
         table = pa.Table.from_batches(self._waiting)
         self._waiting = []
         if self._writer is None:
-            stream = self._open.enter_context(atomic.written(self.path, another=OUT))
+            stream = self._open.enter_context(atomic.written(self.path, another=self.another))
             self._writer = pq.ParquetWriter(stream, table.schema)
         self._writer.write_table(table)
 
@@ -148,8 +148,8 @@ class _GivenUp(Exception):
 class NpzFile(EmbeddingFile):
     """Everything is kept and written at the end."""
 
-    def __init__(self, path: Path, about: dict[str, str]) -> None:
-        super().__init__(path, about)
+    def __init__(self, path: Path, about: dict[str, str], *, another: str = atomic.ANOTHER) -> None:
+        super().__init__(path, about, another=another)
         self._rows: list[Rows] = []
 
     def write(self, rows: Rows) -> None:
@@ -172,7 +172,7 @@ class NpzFile(EmbeddingFile):
         buffer = io.BytesIO()
         arrays |= {key: np.array(value) for key, value in self.about.items()}
         np.savez(buffer, **arrays)
-        atomic.write_bytes(self.path, buffer.getvalue(), another=OUT)
+        atomic.write_bytes(self.path, buffer.getvalue(), another=self.another)
 
     def give_up(self) -> None:
         """Forget the rows."""

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from selfsight.looks.sheet import draw_sheet
-from selfsight.looks.sheets.base import Question, TaskSheet
+from selfsight.looks.task_sheet import Question, TaskSheet
 from selfsight.tasks.table import object_at, row_of
 
 

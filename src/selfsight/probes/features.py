@@ -31,7 +31,7 @@ class Labelled(NamedTuple):
     y: Tensor
 
 
-class Network(Protocol):
+class LayeredNetwork(Protocol):
     """What a probe asks of an encoder; every encoder of selfsight is one, and so is `Pixels`."""
 
     @property
@@ -99,7 +99,7 @@ def pooled(layer: Tensor, most: int = MOST) -> Tensor:
 
 @torch.inference_mode()
 def _maps(
-    network: Network, images: Tensor, device: torch.device, precision: str
+    network: LayeredNetwork, images: Tensor, device: torch.device, precision: str
 ) -> dict[str, Tensor]:
     """Run one batch of stored pictures: (B, C, S, S) -> each layer's map, all of it numbers."""
     pictures = as_float(images.to(device, non_blocking=True)).float()
@@ -111,7 +111,7 @@ def _maps(
 
 
 def stream_maps(
-    network: Network,
+    network: LayeredNetwork,
     images: "Tensor | Canvases",
     rows: Tensor,
     *,
@@ -145,7 +145,7 @@ def stream_maps(
 
 
 def stream_features(
-    network: Network,
+    network: LayeredNetwork,
     images: "Tensor | Canvases",
     rows: Tensor,
     *,

@@ -26,10 +26,10 @@ from torch import Tensor
 
 from selfsight.draws import Draws
 from selfsight.errors import SelfsightError, UsageError
-from selfsight.probes.features import MOST, Network, pooled, stream_maps
+from selfsight.probes.classifier import Classifier
+from selfsight.probes.features import MOST, LayeredNetwork, pooled, stream_maps
 from selfsight.probes.knn import NearestNeighbours
 from selfsight.probes.linear import LinearProbe
-from selfsight.probes.probe import Probe
 from selfsight.probes.sampling import choose_labelled
 from selfsight.probes.verdict import Shape
 from selfsight.system import atomic
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from selfsight.data.pictures import Pictures
 
 Kind = Literal["linear", "knn"]
-Progress = Callable[[str, int, int], None]  # network's name, pictures seen, pictures to see
+Progress = Callable[[int, int], None]  # pictures seen, pictures to see
 
 DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error)
 MOST_BYTES = 1 << 30  # of answers, unpacked
@@ -219,7 +219,7 @@ class _Stage:
         """Pool a layer as the probe wants it: k-NN one cell, the linear probe a grid."""
         return pooled(layer, 1 if self.kind == "knn" else MOST)
 
-    def probe(self, features: int, classes: int) -> Probe:
+    def probe(self, features: int, classes: int) -> Classifier:
         if self.kind == "knn":
             return NearestNeighbours(classes)
         return LinearProbe(features, classes)
@@ -232,11 +232,15 @@ def _labels_of(part: "Pictures", role: str) -> Tensor:
 
 
 def _fit(
-    network: Network, train: "Pictures", plan: _Plan, stage: _Stage, step: Callable[[int], None]
-) -> dict[str, list[Probe]]:
+    network: LayeredNetwork,
+    train: "Pictures",
+    plan: _Plan,
+    stage: _Stage,
+    step: Callable[[int], None],
+) -> dict[str, list[Classifier]]:
     """Feed every draw's probe of every layer from one pass, then solve: -> R probes a layer."""
     labels = _labels_of(train, "training")
-    probes: dict[str, list[Probe]] = {}
+    probes: dict[str, list[Classifier]] = {}
     maps = stream_maps(
         network,
         train.images,
@@ -263,9 +267,9 @@ def _fit(
 
 
 def _answer(
-    network: Network,
+    network: LayeredNetwork,
     test: "Pictures",
-    probes: Mapping[str, list[Probe]],
+    probes: Mapping[str, list[Classifier]],
     stage: _Stage,
     step: Callable[[int], None],
 ) -> tuple[Tensor, Tensor]:
@@ -344,7 +348,7 @@ class _Folds:
 
 
 def _in_folds(
-    network: Network,
+    network: LayeredNetwork,
     pictures: "Pictures",
     plan: _Folds,
     stage: _Stage,
@@ -393,8 +397,8 @@ def _in_folds(
     return names, predictions[:, :, plan.folds >= 0], validation, least, final.features()
 
 
-def measure_one(
-    network: Network,
+def measure(
+    network: LayeredNetwork,
     train: "Pictures",
     test: "Pictures",
     *,
@@ -405,14 +409,30 @@ def measure_one(
     batch: int = 512,
     device: torch.device | str = "cpu",
     precision: str = "32",
-    name: str = "network",
     progress: Progress | None = None,
     folds: Tensor | None = None,
 ) -> Answers:
-    """Probe every layer of one network; see `measure` for the arguments.
+    """Probe every layer of one network with labelled pictures.
 
-    With `folds` (N,) of `train`, as `folds_of` deals them, every picture that has one is answered
-    by what was fitted on the others; `test` is then the same pictures.
+    Args:
+        network: An encoder, or `Pixels`.
+        train: Labelled pictures to fit on.
+        test: Labelled pictures to answer for; nothing is chosen by them.
+        probe: "linear" or "knn".
+        labels: Labelled pictures a draw gets, at least one a class, by the classes' shares. If
+            there are no more than that, all are used and there is one draw.
+        draws: How often to draw, at least 1.
+        seed: The run's seed.
+        batch: Pictures at a time.
+        device: Where the network and the probes run.
+        precision: "32", or "bf16" for the network under autocast; probes stay in float32.
+        progress: Told pictures seen and pictures to see, after every batch.
+        folds: (N,) of `train`, as `folds_of` deals them: every picture that has one is answered by
+            what was fitted on the others, and `test` is the same pictures. None with a test part.
+
+    Raises:
+        UsageError: If labels are missing, too few, or the two parts have different classes.
+        SelfsightError: If the network's features are not finite.
     """
     if draws < 1:
         raise UsageError(f"draws must be at least 1, got {draws}")
@@ -430,7 +450,7 @@ def measure_one(
         nonlocal done
         done += pictures
         if progress is not None:
-            progress(name, done, total)
+            progress(done, total)
 
     if folds is not None:
         total = len(train)
@@ -448,59 +468,3 @@ def measure_one(
     validation = torch.tensor(by_layer, dtype=torch.float64).T  # (R, L)
     seconds = time.monotonic() - start
     return Answers(tuple(probes), predictions, validation, Shape.of(final), plan.labels, seconds)
-
-
-def measure(
-    networks: Mapping[str, Network],
-    train: "Pictures",
-    test: "Pictures",
-    *,
-    probe: Kind = "linear",
-    labels: int = 10_000,
-    draws: int = 3,
-    seed: int = 0,
-    batch: int = 512,
-    device: torch.device | str = "cpu",
-    precision: str = "32",
-    progress: Progress | None = None,
-) -> dict[str, Answers]:
-    """Probe every layer of every network, all with the same labelled pictures.
-
-    Args:
-        networks: By name: encoders, or `Pixels`.
-        train: Labelled pictures to fit on.
-        test: Labelled pictures to answer for; nothing is chosen by them.
-        probe: "linear" or "knn".
-        labels: Labelled pictures a draw gets, at least one a class, by the classes' shares. If
-            there are no more than that, all are used and there is one draw.
-        draws: How often to draw, at least 1.
-        seed: The run's seed.
-        batch: Pictures at a time.
-        device: Where networks and probes run.
-        precision: "32", or "bf16" for the networks under autocast; probes stay in float32.
-        progress: Told the network's name, pictures seen and pictures to see, after every batch.
-
-    Returns:
-        Each network's answers, by its name.
-
-    Raises:
-        UsageError: If labels are missing, too few, or the two parts have different classes.
-        SelfsightError: If a network's features are not finite.
-    """
-    return {
-        name: measure_one(
-            network,
-            train,
-            test,
-            probe=probe,
-            labels=labels,
-            draws=draws,
-            seed=seed,
-            batch=batch,
-            device=device,
-            precision=precision,
-            name=name,
-            progress=progress,
-        )
-        for name, network in networks.items()
-    }

@@ -16,7 +16,7 @@ from selfsight.data.pictures.collection import contents
 from selfsight.data.pictures.storing import chosen_rows
 from selfsight.data.source import Source, open_regular
 from selfsight.errors import SelfsightError
-from selfsight.probes.subject import Subject
+from selfsight.probes.network import NamedNetwork
 from selfsight.probes.verdict import alike
 from selfsight.training.origin import opened_origin
 from selfsight.training.plan import Plan
@@ -38,14 +38,14 @@ def in_both(train: Pictures, test: Pictures) -> int:
     return sum(content in known for content in contents(test))
 
 
-def seen_before(subject: Subject, data: str, test: Source) -> int | None:
+def seen_before(network: NamedNetwork, data: str, test: Source) -> int | None:
     """Count the pictures of a source that a run was trained on.
 
     They are told by their files, of the same name or the same bytes, or by the row of the file that
     holds many. A picture that was stored anew in another form is not found.
 
     Args:
-        subject: The network.
+        network: The network.
         data: What the source was opened as.
         test: The pictures.
 
@@ -53,11 +53,11 @@ def seen_before(subject: Subject, data: str, test: Source) -> int | None:
         None where it cannot be told: of timm's weights, of data that is gone, and of data of which
         one comes as files and the other does not, so that none could be found.
     """
-    if subject.run is None:
+    if network.run is None:
         return None
-    of = Plan.of(subject.run)
+    of = Plan.of(network.run)
     try:
-        source = source_of(opened_origin(of, subject.run.path), of.tasks, of.tile)
+        source = source_of(opened_origin(of, network.run.path), of.tasks, of.tile)
     except SelfsightError:
         return None
     if of.limit is not None and of.limit < len(source):

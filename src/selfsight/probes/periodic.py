@@ -1,4 +1,4 @@
-"""Curve: a small probe again and again while a network is trained.
+"""Periodic: a small probe that is repeated while a network is trained.
 
 Frozen:    a copy of the encoder; its batch-norm statistics are those of the labelled pictures, as
            in an untrained network's probe, so that the first steps can be compared with the last.
@@ -16,9 +16,9 @@ from torch import Tensor
 
 from selfsight.data.source import labels_of
 from selfsight.encoders import Encoder
-from selfsight.probes.baseline import calibrate_on
-from selfsight.probes.measure import Kind, measure_one
+from selfsight.probes.measure import Kind, measure
 from selfsight.probes.sampling import choose_labelled
+from selfsight.probes.untrained import calibrate_on
 
 if TYPE_CHECKING:
     from selfsight.data.pictures import Pictures
@@ -39,7 +39,7 @@ def few(source: "Source", count: int) -> "Source":
     return source.subset(rows.sort().values)
 
 
-class CurveProbe:
+class PeriodicProbe:
     """Probes an encoder in training.
 
     Args:
@@ -71,10 +71,10 @@ class CurveProbe:
             return {k: v for kind in KINDS for k, v in self._columns(twin, kind).items()}
 
     def _columns(self, twin: Encoder, kind: Kind) -> dict[str, float]:
-        answers = measure_one(
+        answers = measure(
             twin, self.train, self.test, probe=kind, labels=LABELS, draws=1, device=self.device
         )
-        assert self.test.labels is not None  # `measure_one` has asked for them
+        assert self.test.labels is not None  # `measure` has asked for them
         right = _shares(answers.predictions[0], self.test.labels)
         named = {
             f"probe.{kind}.{name}": share for name, share in zip(answers.layers, right, strict=True)

@@ -31,7 +31,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from selfsight.augment.augmentation import Recipe, augmented
+from selfsight.augment.augmentation import Augmentation, augmented
 from selfsight.augment.color import ColorJitter
 from selfsight.data.pictures.batch import Images
 from selfsight.distributed.gather import gathered
@@ -107,7 +107,9 @@ class DeepCluster(Cropping):
         nn.init.zeros_(self.head.bias)
         self.epochs_between, self.balanced = every, balanced
         self.directions = _directions(dim, samples)
-        self.recipe = Recipe(scale=(least_scale, 1.0), colors=_colors(strength), blur=0.0)
+        self.augmentation = Augmentation(
+            scale=(least_scale, 1.0), colors=_colors(strength), blur=0.0
+        )
         # Until pictures are sorted for the first time, they are dealt out.
         self.register_buffer("assignments", torch.arange(samples) % clusters)
         self.register_buffer("weights", torch.ones(clusters))
@@ -211,7 +213,7 @@ class DeepCluster(Cropping):
 
     def hide(self, batch: Images) -> tuple[Tensor, Tensor]:
         """Crop and flip, and look the clusters up: -> crops (B, C, S, S), clusters (B,)."""
-        return augmented(batch, self.size, self.recipe), self.assignments[batch.index]
+        return augmented(batch, self.size, self.augmentation), self.assignments[batch.index]
 
     def predict(self, crops: Tensor) -> Tensor:
         """Guess the cluster: (B, C, S, S) -> logits (B, K)."""

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from selfsight.augment.augmentation import Recipe, augmented
+from selfsight.augment.augmentation import Augmentation, augmented
 from selfsight.augment.color import ColorJitter
 from selfsight.data.pictures.batch import Images
 from selfsight.encoders import Encoder, evaluating
@@ -72,7 +72,7 @@ class Exemplar(Cropping):
         if not 2 <= classes <= samples:
             raise ValueError(f"exemplars must be from 2 to the {samples} pictures, got {exemplars}")
         self.samples, self.classes = samples, classes
-        self.recipe = _recipe(least_scale, without)
+        self.augmentation = _augmentation(least_scale, without)
         self.head = nn.Linear(dim, classes)
         self.blind = math.log(classes)
         self.chance = 1 / classes
@@ -101,7 +101,7 @@ class Exemplar(Cropping):
 
     def hide(self, batch: Images) -> tuple[Tensor, Tensor]:
         """Change every picture: -> (B, C, S, S), exemplars (B,)."""
-        return augmented(batch, self.size, self.recipe), self.classes_of(batch.index)
+        return augmented(batch, self.size, self.augmentation), self.classes_of(batch.index)
 
     def predict(self, changed: Tensor) -> Tensor:
         """Guess the exemplar: (B, C, S, S) -> logits (B, K)."""
@@ -138,9 +138,9 @@ class Exemplar(Cropping):
         return classifying / (classifying + counter.get_total_flops())
 
 
-def _recipe(least_scale: float, without: str) -> Recipe:
+def _augmentation(least_scale: float, without: str) -> Augmentation:
     """Put the changes together: the paper turns by up to 20 degrees and does not mirror."""
-    recipe = Recipe(
+    augmentation = Augmentation(
         scale=(least_scale, 1.0),
         ratio=(1.0, 1.0),
         flip=0.0,
@@ -148,4 +148,4 @@ def _recipe(least_scale: float, without: str) -> Recipe:
         colors=ColorJitter(0.5, 0.5, 0.5, 0.1, share=1.0, grey=0.0),
         blur=0.0,
     )
-    return recipe.without(without)
+    return augmentation.without(without)

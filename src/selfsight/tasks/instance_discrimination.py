@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from selfsight.augment.augmentation import Recipe, augmented
+from selfsight.augment.augmentation import Augmentation, augmented
 from selfsight.augment.color import ColorJitter
 from selfsight.augment.views import centre_view
 from selfsight.data.pictures.batch import Images
@@ -40,7 +40,7 @@ from selfsight.tasks.views import TwoViews
 DRAWN = 4096  # negatives, where not all are compared with
 CALIBRATING = 128  # pictures
 # Of the paper's code for CIFAR-10, and flips.
-RECIPE = Recipe(colors=ColorJitter(0.4, 0.4, 0.4, 0.4, share=1.0, grey=0.2), blur=0.0)
+AUGMENTATION = Augmentation(colors=ColorJitter(0.4, 0.4, 0.4, 0.4, share=1.0, grey=0.2), blur=0.0)
 ANOTHER_EPOCH = ("view", "other")  # names of the two views that two epochs show of a picture
 
 
@@ -100,7 +100,7 @@ class InstanceDiscrimination(TwoViews):
         without: str = "",
     ) -> None:
         super().__init__(
-            encoder, size=size, recipe=RECIPE, least_scale=least_scale, without=without
+            encoder, size=size, augmentation=AUGMENTATION, least_scale=least_scale, without=without
         )
         if samples is None or samples < 2:
             raise ValueError(f"samples must be at least 2, as many as the data has, got {samples}")
@@ -141,7 +141,7 @@ class InstanceDiscrimination(TwoViews):
 
     def hide(self, batch: Images) -> tuple[Tensor, Asked]:
         """Make a view of every picture: -> views (B, C, S, S), what they are asked."""
-        views = augmented(batch, self.size, self.recipe)
+        views = augmented(batch, self.size, self.augmentation)
         return views, Asked(batch.index, self.contrast.draw(batch))
 
     def embed(self, pictures: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selfsight.augment.color_sequence import greyed
-from selfsight.augment.tiles import cut_tiles, put_together, side_of_tiles
+from selfsight.augment.tile_grid import cut_tiles, put_together, side_of_tiles
 from selfsight.augment.views import random_view
 from selfsight.data.pictures.batch import Images
 from selfsight.encoders import Feed, fed

@@ -28,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from selfsight.augment.augmentation import Recipe
+from selfsight.augment.augmentation import Augmentation
 from selfsight.augment.color import ColorJitter
 from selfsight.data.pictures.batch import Images
 from selfsight.distributed.gather import gathered, own_rows, processes
@@ -91,7 +91,7 @@ class MoCo(TwoViews):
     needs = Needs(batch=Images, wanted_batch=128)
     joint_statistics = False  # of all processes: they would tell which key is whose
     # The paper's technical details: all colours are changed, and a fifth of the views lose them.
-    augmentation: ClassVar[Recipe] = Recipe(
+    usual_augmentation: ClassVar[Augmentation] = Augmentation(
         colors=ColorJitter(0.4, 0.4, 0.4, 0.4, share=1.0, grey=0.2), blur=0.0
     )
 
@@ -114,7 +114,7 @@ class MoCo(TwoViews):
         super().__init__(
             encoder,
             size=size,
-            recipe=self.augmentation,
+            augmentation=self.usual_augmentation,
             least_scale=least_scale,
             without=without,
         )

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from selfsight.augment.augmentation import Recipe
+from selfsight.augment.augmentation import Augmentation
 from selfsight.augment.color import ColorJitter
 from selfsight.layers.heads import HeadKind
 from selfsight.tasks.moco import MoCo
@@ -24,7 +24,7 @@ from selfsight.tasks.moco import MoCo
 class MoCoV2(MoCo):
     """Find the key of the same picture among those of a queue; `MoCo` tells of the settings."""
 
-    augmentation: ClassVar[Recipe] = Recipe(
+    usual_augmentation: ClassVar[Augmentation] = Augmentation(
         colors=ColorJitter(0.4, 0.4, 0.4, 0.1, share=0.8, grey=0.2)
     )
 

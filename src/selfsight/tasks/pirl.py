@@ -29,8 +29,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from selfsight.augment.augmentation import Recipe, augmented
-from selfsight.augment.tiles import cut_tiles, put_together, side_of_tiles
+from selfsight.augment.augmentation import Augmentation, augmented
+from selfsight.augment.tile_grid import cut_tiles, put_together, side_of_tiles
 from selfsight.augment.views import centre_view
 from selfsight.data.pictures.batch import Images
 from selfsight.distributed.calibration import calibrate
@@ -38,7 +38,7 @@ from selfsight.layers.heads import Head, HeadKind, of_length_1
 from selfsight.layers.memory_bank import MemoryBank, samples_of
 from selfsight.layers.noise_contrast import NoiseContrast, Objective, usual_negatives
 from selfsight.tasks.base import Epoch, Facts, Needs, Score
-from selfsight.tasks.instance_discrimination import ANOTHER_EPOCH, CALIBRATING, RECIPE, Asked
+from selfsight.tasks.instance_discrimination import ANOTHER_EPOCH, AUGMENTATION, CALIBRATING, Asked
 from selfsight.tasks.views import TwoViews
 
 LEAST_PUZZLE = 0.6  # of the area is cut into tiles, as in the paper's code
@@ -109,13 +109,13 @@ class PIRL(TwoViews):
         without: str = "",
     ) -> None:
         super().__init__(
-            encoder, size=size, recipe=RECIPE, least_scale=least_scale, without=without
+            encoder, size=size, augmentation=AUGMENTATION, least_scale=least_scale, without=without
         )
         samples = _check(samples, grid, puzzle_weight, tile_width)
         self.grid = grid
         self.puzzle_weight = puzzle_weight
         self.side = side_of_tiles(size, grid, TILE)
-        self.puzzle_recipe = _of_puzzles(self.recipe)
+        self.puzzle_augmentation = _of_puzzles(self.augmentation)
         self.head = Head(dim, width, head)
         self.each = nn.Linear(dim, tile_width)
         self.joint = nn.Linear(grid * grid * tile_width, self.head.width)
@@ -156,13 +156,13 @@ class PIRL(TwoViews):
         First come the views, then the puzzles: tiles in a random order, side by side at the top
         left; the rest is black, and is not looked at.
         """
-        views = augmented(batch, self.size, self.recipe)
+        views = augmented(batch, self.size, self.augmentation)
         pictures = torch.cat([views, self.puzzles(batch)])
         return pictures, Asked(batch.index, self.contrast.draw(batch))
 
     def puzzles(self, batch: Images) -> Tensor:
         """Cut crops into tiles, and lay these out in any order: -> (B, C, S, S)."""
-        crops = augmented(batch, self.size, self.puzzle_recipe, name="puzzle")
+        crops = augmented(batch, self.size, self.puzzle_augmentation, name="puzzle")
         order = batch.draws.uniform("puzzle/order", self.grid**2).argsort(dim=1)  # (B, N)
         tiles = cut_tiles(crops, batch, self.grid, self.side, cells=order, name="puzzle/tiles")
         laid = put_together(tiles, self.grid)
@@ -230,9 +230,9 @@ def _usual_negatives(samples: int) -> int:
     return usual_negatives(samples, min(max(samples // PART_DRAWN, DRAWN), AT_MOST))
 
 
-def _of_puzzles(recipe: Recipe) -> Recipe:
+def _of_puzzles(augmentation: Augmentation) -> Augmentation:
     """Crop less of what is cut into tiles, and change its colours as those of views."""
-    return replace(recipe, scale=(max(LEAST_PUZZLE, recipe.scale[0]), 1.0))
+    return replace(augmentation, scale=(max(LEAST_PUZZLE, augmentation.scale[0]), 1.0))
 
 
 def _check(samples: int | None, grid: int, weight: float, tile_width: int) -> int:

@@ -32,8 +32,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from selfsight.augment.patches import colors_dropped, resampled
-from selfsight.augment.tiles import cut_tiles
+from selfsight.augment.shortcut_cures import colors_dropped, resampled
+from selfsight.augment.tile_grid import cut_tiles
 from selfsight.augment.views import random_view
 from selfsight.data.pictures.batch import Images
 from selfsight.encoders import Encoder, Feed, fed

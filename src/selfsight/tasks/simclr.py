@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from selfsight.augment.augmentation import Recipe
+from selfsight.augment.augmentation import Augmentation
 from selfsight.augment.color import ColorJitter
 from selfsight.data.pictures.batch import Images
 from selfsight.distributed.gather import gathered, own_rows
@@ -92,7 +92,7 @@ class SimCLR(TwoViews):
         super().__init__(
             encoder,
             size=size,
-            recipe=Recipe(colors=colors),
+            augmentation=Augmentation(colors=colors),
             least_scale=least_scale,
             without=without,
         )

@@ -25,7 +25,7 @@ from selfsight.tasks.base import Facts, Task
 from selfsight.tasks.cards import settings_of, unusual_settings
 from selfsight.tasks.table import load_task, row_of
 from selfsight.training import checkpoint, plan
-from selfsight.training.loop import Batches, Listener, Look
+from selfsight.training.loop import Batches, EncoderProbe, Listener
 from selfsight.training.plan import Plan
 from selfsight.training.prepare import (
     LEAST_PICTURES,
@@ -201,7 +201,7 @@ class Fitting:
         listener: Is told the row of metrics.csv.
     """
 
-    probe: Look | None = None
+    probe: EncoderProbe | None = None
 
     def __init__(
         self,

@@ -30,7 +30,9 @@ from selfsight.training.slowing import Slowing
 
 Batches = Callable[[int], Any]  # step -> batch
 FeaturesOf = Callable[[nn.Module], Tensor]  # network -> features of every picture, see `Epoch`
-Look = Callable[[Encoder], dict[str, float]]  # a probe of the encoder -> columns of metrics.csv
+EncoderProbe = Callable[
+    [Encoder], dict[str, float]
+]  # a probe of the encoder -> columns of metrics.csv
 Listener = Callable[[dict[str, float]], None]  # told every row of metrics.csv
 
 
@@ -97,7 +99,7 @@ class Training:
         run: Run,
         *,
         processes: Processes = ALONE,
-        probe: Look | None = None,
+        probe: EncoderProbe | None = None,
         listener: Listener | None = None,
         features_of: FeaturesOf | None = None,
     ) -> None:

@@ -10,7 +10,12 @@ from PIL import Image
 from selfsight.data.pictures import open_data
 from selfsight.data.pictures.forms.folder import Folder
 from selfsight.errors import SelfsightError
-from selfsight.looks.neighbours.gallery import chosen_cut, owners_among, read_gallery, spread
+from selfsight.looks.neighbours.gallery import (
+    chosen_cut,
+    owners_among,
+    read_gallery,
+    spread_over_groups,
+)
 from selfsight.looks.neighbours.search import NOBODY
 
 
@@ -57,7 +62,7 @@ def test_pictures_smaller_than_a_patch_are_counted(photographs: Path) -> None:
 
 def test_whole_pictures_are_shown_undistorted(photographs: Path) -> None:
     gallery = read_gallery(open_data(photographs).train, size=16, channels=1)
-    shown = gallery.shown(torch.tensor([5, 2, 2]))
+    shown = gallery.for_sheet(torch.tensor([5, 2, 2]))
 
     assert gallery.images.shape == (6, 1, 16, 16)
     assert {row: tuple(one.shape) for row, one in shown.items()} == {2: (3, 40, 60), 5: (3, 20, 30)}
@@ -83,4 +88,4 @@ def test_a_file_asked_for_is_found_among_the_pictures(photographs: Path, tmp_pat
 def test_every_group_comes_once_before_any_comes_twice() -> None:
     rows, groups = torch.tensor([10, 11, 12, 13, 14]), torch.tensor([1, 1, 0, 1, 0])
 
-    assert spread(rows, groups).tolist() == [10, 12, 11, 14, 13]
+    assert spread_over_groups(rows, groups).tolist() == [10, 12, 11, 14, 13]

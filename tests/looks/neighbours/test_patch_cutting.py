@@ -1,8 +1,5 @@
 """Patches: cut where they should be, never beyond the picture, and structured ones told apart."""
 
-import dataclasses
-from typing import Any
-
 import pytest
 import torch
 
@@ -12,9 +9,7 @@ from selfsight.looks.neighbours.patch_cutting import (
     patches_a_picture,
     random_places,
     structured,
-    tile_side,
 )
-from selfsight.training.plan import Plan
 
 
 def numbered(count: int, side: int) -> torch.Tensor:
@@ -86,27 +81,3 @@ def test_few_pictures_give_many_patches_each_and_many_give_few() -> None:
     assert patches_a_picture(16) == 64
     assert patches_a_picture(1200) == 5
     assert patches_a_picture(60_000) == 4
-
-
-JIGSAW: dict[str, dict[str, Any]] = {"jigsaw": {"grid": 3, "permutations": 100}}
-POSITION: dict[str, dict[str, Any]] = {"relative-position": {"gap": 1.0}}
-
-
-@pytest.mark.parametrize(
-    ("settings", "task", "side"),
-    [
-        (JIGSAW, None, 24),  # three quarters of a third of 96
-        (POSITION, None, 18),  # three patches, two gaps as wide and 3 pixels of play are 93
-        (JIGSAW | POSITION, None, 24),
-        (JIGSAW | POSITION, "relative-position", 18),
-        ({"rotation": {}}, None, None),
-        (JIGSAW | {"rotation": {}}, None, None),
-    ],
-)
-def test_a_run_was_shown_the_tiles_of_its_tasks(
-    settings: dict[str, dict[str, Any]], task: str | None, side: int | None
-) -> None:
-    known: dict[str, Any] = {field.name: None for field in dataclasses.fields(Plan)}
-    known |= {"size": 96, "tasks": tuple(settings), "task_settings": settings}
-
-    assert tile_side(Plan(**known), task) == side

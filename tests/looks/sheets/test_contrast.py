@@ -14,7 +14,7 @@ from selfsight.errors import SelfsightError
 from selfsight.looks.held_out import HeldOut
 from selfsight.looks.sheet import CROSS, TICK, draw_sheet
 from selfsight.looks.sheets import contrast
-from selfsight.looks.sheets.base import Question
+from selfsight.looks.task_sheet import Question
 from selfsight.tasks.base import Needs
 
 SIDE = 8

@@ -13,7 +13,7 @@ from selfsight.data.pictures.batch import Images
 from selfsight.looks.held_out import HeldOut
 from selfsight.looks.sheet import draw_sheet
 from selfsight.looks.sheets import deepcluster
-from selfsight.looks.sheets.base import Question
+from selfsight.looks.task_sheet import Question
 from selfsight.tasks.base import Needs
 
 SIDE = 8

@@ -15,7 +15,7 @@ from selfsight.layers.whitening import Whitening
 from selfsight.looks.held_out import HeldOut
 from selfsight.looks.sheet import draw_sheet
 from selfsight.looks.sheets import patch_dictionary
-from selfsight.looks.sheets.base import Question
+from selfsight.looks.task_sheet import Question
 from selfsight.tasks.base import Facts
 from selfsight.tasks.patch_dictionary import PatchDictionary
 

@@ -1,7 +1,7 @@
-"""Alike: what one network takes for alike, measured over many queries.
+"""Agreement: how far queries and their neighbours agree, as one network finds these.
 
 *Frozen* is the network. *Measured* are, over the `LIST` pictures nearest to each query by cosine:
-how many stay when the query's colours change (`looks/invariance.py`; two lists drawn blindly share
+how many stay when the query's colours change (`invariance.py`; two lists drawn blindly share
 `LIST` / N), how many are of the query's class (blindly: the class's share of the bank), and how
 near they are.
 """
@@ -22,21 +22,22 @@ from selfsight.looks.neighbours.invariance import (
     is_coloured,
     why_not,
 )
+from selfsight.looks.neighbours.queries import QueryRows
 from selfsight.looks.neighbours.search import NOBODY, Found, Search
+from selfsight.probes.encoding import BATCH, encoded, scaled_to_size
 from selfsight.probes.features import Pixels
-from selfsight.probes.subject import BATCH, encoded, seen
 from selfsight.system.progress import Bar
 
 LIST = 10  # nearest rows that are compared
 CLASS_AMONG = (1, 5, 10)  # nearest rows
 
 
-class Seer(NamedTuple):
-    """A network that looks.
+class FeatureSource(NamedTuple):
+    """A network whose features are compared.
 
     Attributes:
         network: The network.
-        size: Side of what it sees, in pixels.
+        size: Side of the pictures it gets, in pixels.
         layer: The layer it is asked for; None for its own pooled features.
         device: Where it computes.
     """
@@ -47,34 +48,20 @@ class Seer(NamedTuple):
     device: str
 
 
-class Asked(NamedTuple):
-    """What is looked for.
-
-    Attributes:
-        gallery: Where it stands.
-        rows: (Q,) int64, which rows of it.
-        owners: (Q,) int64, the picture of the bank each is of, or `NOBODY`.
-    """
-
-    gallery: Gallery
-    rows: Tensor
-    owners: Tensor
-
-    @property
-    def labels(self) -> Tensor | None:
-        """Give (Q,) int64 class numbers, None when unlabelled."""
-        labels = self.gallery.labels
-        return None if labels is None else labels[self.rows]
-
-
-def look(
-    name: str, seer: Seer, bank: Gallery, measured: Asked, drawn: Asked, *, count: int
+def find_neighbours(
+    name: str,
+    source: FeatureSource,
+    bank: Gallery,
+    measured: QueryRows,
+    drawn: QueryRows,
+    *,
+    count: int,
 ) -> tuple[dict[str, Any], Found]:
-    """Ask a network for neighbours.
+    """Find neighbours by a network's features, and measure how far they agree with the queries.
 
     Args:
         name: Of the network, for the progress.
-        seer: The network.
+        source: The network.
         bank: What is searched.
         measured: The queries that are measured.
         drawn: The queries of the sheet.
@@ -84,7 +71,7 @@ def look(
         The network's record, and what the sheet shows.
     """
     begun = time.monotonic()
-    colour = _coloured(measured, seer.size)
+    colour = _coloured(measured, source.size)
     reason = why_not(bank.images.shape[1], int(colour.sum()))
     altered = {} if reason else changes()
     asked_anew = [asked for asked in (measured, drawn) if asked.gallery is not bank]
@@ -96,13 +83,13 @@ def look(
             nonlocal done
             parts: list[Tensor] = []
             for part in encoded(
-                seer.network,
+                source.network,
                 gallery.images,
                 rows,
-                size=seer.size,
-                layer=seer.layer,
+                size=source.size,
+                layer=source.layer,
                 change=change,
-                device=seer.device,
+                device=source.device,
             ):
                 parts.append(part)
                 done += len(part)
@@ -112,7 +99,7 @@ def look(
         everything = features(bank, torch.arange(len(bank)))
         search = Search(everything, bank.owners)
         queries = everything[measured.rows] if measured.gallery is bank else _of(features, measured)
-        shown = everything[drawn.rows] if drawn.gallery is bank else _of(features, drawn)
+        on_sheet = everything[drawn.rows] if drawn.gallery is bank else _of(features, drawn)
         before = search(queries, LIST, measured.owners)
         owners = measured.owners[colour]
         after = {
@@ -122,9 +109,9 @@ def look(
             for change, how in altered.items()
         }
     record = {
-        "layer": seer.layer or ("pixels" if isinstance(seer.network, Pixels) else "pooled"),
+        "layer": source.layer or ("pixels" if isinstance(source.network, Pixels) else "pooled"),
         "features": everything.shape[1],
-        "size": seer.size,
+        "size": source.size,
         **_colour(before.rows[colour], after, reason),
         "same_class": _same_class(before.rows, bank.labels, measured.labels),
         "cosine": round(before.cosine.mean().item(), 4),
@@ -132,28 +119,30 @@ def look(
         "recall": search.recall(queries, LIST, measured.owners),
         "seconds": round(time.monotonic() - begun, 1),
     }
-    return record, search(shown, count, drawn.owners)
+    return record, search(on_sheet, count, drawn.owners)
 
 
-def class_chance(bank: Gallery, asked: Asked) -> float | None:
+def class_chance(bank: Gallery, queries: QueryRows) -> float | None:
     """Say which share of blindly drawn rows has the query's class; None when unlabelled."""
-    if bank.labels is None or asked.labels is None:
+    if bank.labels is None or queries.labels is None:
         return None
-    classes = max(len(bank.pictures.classes), int(asked.labels.max()) + 1)
-    sizes = bank.labels.bincount(minlength=classes)[asked.labels].float()
-    own = torch.tensor([int((bank.owners == owner).sum()) for owner in asked.owners.tolist()])
-    own = own.where(asked.owners != NOBODY, 0)
+    classes = max(len(bank.pictures.classes), int(queries.labels.max()) + 1)
+    sizes = bank.labels.bincount(minlength=classes)[queries.labels].float()
+    own = torch.tensor([int((bank.owners == owner).sum()) for owner in queries.owners.tolist()])
+    own = own.where(queries.owners != NOBODY, 0)
     return round(((sizes - own) / (len(bank) - own)).mean().item(), 4)
 
 
-def _of(features: Callable[[Gallery, Tensor], Tensor], asked: Asked) -> Tensor:
-    return features(asked.gallery, asked.rows)
+def _of(features: Callable[[Gallery, Tensor], Tensor], queries: QueryRows) -> Tensor:
+    return features(queries.gallery, queries.rows)
 
 
-def _coloured(asked: Asked, size: int) -> Tensor:
+def _coloured(queries: QueryRows, size: int) -> Tensor:
     """Tell the queries that have colour: -> (Q,) bool."""
-    parts = asked.rows.split(BATCH)
-    return torch.cat([is_coloured(seen(asked.gallery.images, rows, size)) for rows in parts])
+    parts = queries.rows.split(BATCH)
+    return torch.cat(
+        [is_coloured(scaled_to_size(queries.gallery.images, rows, size)) for rows in parts]
+    )
 
 
 def _colour(before: Tensor, after: dict[str, Tensor], reason: str | None) -> dict[str, Any]:

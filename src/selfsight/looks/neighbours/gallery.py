@@ -78,7 +78,7 @@ class Gallery:
         """Name the picture a row is of."""
         return self.pictures.titles[int(self.owners[row])]
 
-    def shown(self, rows: Tensor) -> dict[int, Tensor]:
+    def for_sheet(self, rows: Tensor) -> dict[int, Tensor]:
         """Get rows (B,) for a sheet: patches as cut, pictures whole: -> (C, h, w) by row."""
         rows = rows.unique()
         if self.cut is not None:
@@ -166,7 +166,7 @@ def owners_among(bank: Gallery, asked: Gallery) -> Tensor:
     return torch.tensor(mine)[asked.owners]
 
 
-def spread(rows: Tensor, groups: Tensor) -> Tensor:
+def spread_over_groups(rows: Tensor, groups: Tensor) -> Tensor:
     """Reorder so that every group's first comes first, then every group's second, and so on.
 
     Args:

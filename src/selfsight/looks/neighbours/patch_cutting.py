@@ -1,4 +1,4 @@
-"""Patches: squares cut from pictures as they are stored, at random places, without resampling.
+"""Patch cutting: squares of pictures as they are stored, at random places, without resampling.
 
 With them a sheet of neighbours becomes that of Doersch, Gupta, Efros, "Unsupervised Visual
 Representation Learning by Context Prediction", ICCV 2015, https://arxiv.org/abs/1505.05192,
@@ -10,41 +10,12 @@ Legend: N pictures, k patches a picture, M = N k patches, p side of a patch, S o
 import torch
 from torch import Tensor
 
-from selfsight.augment.tiles import side_of_tiles
 from selfsight.augment.views import as_float
 from selfsight.data.pictures.canvases import Canvases, Taken
 from selfsight.draws import Draws
-from selfsight.tasks.cards import settings_of
-from selfsight.tasks.relative_position import layout_of
-from selfsight.training.plan import Plan
 
 WANTED, FEWEST, MOST = 5000, 4, 64  # patches in all, and least and most of them a picture
 BATCH = 256  # patches
-
-
-def tile_side(of: Plan, task: str | None = None) -> int | None:
-    """Tell the side of the tiles that a run's network was shown, in pixels.
-
-    Args:
-        of: The run's plan.
-        task: Whose encoder it is, where the tasks of a run have statistics of their own.
-
-    Returns:
-        The side; None for a network that was shown whole crops, by any of its tasks.
-    """
-    tasks = of.tasks if task is None else (task,)
-    side = max(_shown_side(name, of) for name in tasks)
-    return side if side < of.size else None
-
-
-def _shown_side(name: str, of: Plan) -> int:
-    """Tell the side of what a task of a run shows the network, in pixels."""
-    settings = {**settings_of(name), **of.task_settings[name]}
-    if name == "jigsaw":
-        return side_of_tiles(of.size, settings["grid"], settings["tile"])
-    if name == "relative-position":
-        return layout_of(of.size, settings["gap"], settings["jitter"]).side
-    return of.size
 
 
 def patches_a_picture(count: int) -> int:

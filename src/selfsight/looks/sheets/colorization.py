@@ -7,7 +7,7 @@ from selfsight.augment.views import random_view
 from selfsight.data.pictures.batch import Images
 from selfsight.layers.color_bins import ColorBins
 from selfsight.looks.sheet import Cell, Sheet, percent
-from selfsight.looks.sheets.base import PicturewiseSheet
+from selfsight.looks.task_sheet import PicturewiseSheet
 from selfsight.tasks.colorization import Colorization
 
 SHARPEST = 0.01  # temperature: in effect the likeliest colour of every place

@@ -3,8 +3,8 @@
 from selfsight.augment.views import random_view
 from selfsight.data.pictures.batch import Images
 from selfsight.looks.sheet import Cell, Sheet
-from selfsight.looks.sheets.base import PicturewiseSheet
 from selfsight.looks.sheets.colorization import off
+from selfsight.looks.task_sheet import PicturewiseSheet
 from selfsight.tasks.colorization_vae import ColorizationVAE
 
 SHOWN = 5

@@ -18,7 +18,7 @@ from torch import Tensor
 from selfsight.data.pictures.batch import Images
 from selfsight.errors import SelfsightError
 from selfsight.looks.sheet import Cell, Sheet, answered, percent
-from selfsight.looks.sheets.base import Figures, Question, TaskSheet
+from selfsight.looks.task_sheet import Figures, Question, TaskSheet
 from selfsight.system.progress import Bar
 
 BATCH = 64  # pictures a partner is looked for among

@@ -15,7 +15,7 @@ from selfsight.augment.views import centre_view
 from selfsight.draws import Draws
 from selfsight.looks.held_out import HeldOut
 from selfsight.looks.sheet import Cell, Sheet, percent
-from selfsight.looks.sheets.base import Question, SetwiseSheet
+from selfsight.looks.task_sheet import Question, SetwiseSheet
 from selfsight.system.progress import Bar
 
 BATCH = 64  # pictures at a time

@@ -17,7 +17,7 @@ VERSIONS = ("view", "other")
 
 def of_exemplars(task: Exemplar, batch: Images) -> Pairs:
     """Compare two versions of every picture by its pooled features."""
-    first, second = (augmented(batch, task.size, task.recipe, name=name) for name in VERSIONS)
+    first, second = (augmented(batch, task.size, task.augmentation, name=name) for name in VERSIONS)
     features = F.normalize(task.encoder(torch.cat([first, second])).float(), dim=1)
     return Pairs(first, second, (features[: len(first)] @ features[len(first) :].T).cpu())
 

@@ -2,7 +2,7 @@
 
 from selfsight.data.pictures.batch import Images
 from selfsight.looks.sheet import Cell, Sheet, percent
-from selfsight.looks.sheets.base import PicturewiseSheet
+from selfsight.looks.task_sheet import PicturewiseSheet
 from selfsight.tasks.inpainting import Inpainting
 
 

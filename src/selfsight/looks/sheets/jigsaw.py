@@ -5,7 +5,7 @@ from torch import Tensor
 from selfsight.data.pictures.batch import Images
 from selfsight.looks.mosaic import mosaic
 from selfsight.looks.sheet import Cell, Sheet, answered, percent
-from selfsight.looks.sheets.base import PicturewiseSheet
+from selfsight.looks.task_sheet import PicturewiseSheet
 from selfsight.tasks.jigsaw import Jigsaw
 
 

@@ -21,7 +21,7 @@ from selfsight.looks.filters import as_pictures
 from selfsight.looks.held_out import HeldOut
 from selfsight.looks.mosaic import mosaic
 from selfsight.looks.sheet import Cell, Sheet, percent
-from selfsight.looks.sheets.base import Question, SetwiseSheet
+from selfsight.looks.task_sheet import Question, SetwiseSheet
 from selfsight.system.progress import Bar
 from selfsight.tasks.patch_dictionary import PatchDictionary
 

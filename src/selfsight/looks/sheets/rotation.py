@@ -6,7 +6,7 @@ from torch import Tensor
 
 from selfsight.data.pictures.batch import Images
 from selfsight.looks.sheet import Cell, Sheet, answered, percent
-from selfsight.looks.sheets.base import PicturewiseSheet
+from selfsight.looks.task_sheet import PicturewiseSheet
 from selfsight.tasks.rotation import TURNS, Rotation
 
 WAYS = ("upright", "a quarter left", "upside down", "a quarter right")

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from selfsight.data.pictures.batch import LabelledImages
 from selfsight.looks.sheet import Cell, Sheet, answered, percent
-from selfsight.looks.sheets.base import PicturewiseSheet
+from selfsight.looks.task_sheet import PicturewiseSheet
 from selfsight.tasks.supervised import Supervised
 
 SEEN = 3  # classes named under a picture

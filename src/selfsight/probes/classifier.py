@@ -1,4 +1,4 @@
-"""Probe: what is fitted on frozen features, whatever it is fitted by.
+"""Classifier: what is fitted on frozen features, whatever it is fitted by.
 
 A probe sees features in batches, as the one pass over the pictures yields them, then is solved
 once, then answers. How well it does on rows it held out is its `validation`, by which layers are
@@ -10,7 +10,7 @@ from typing import Protocol
 from torch import Tensor
 
 
-class Probe(Protocol):
+class Classifier(Protocol):
     """Features in, class numbers out."""
 
     @property

@@ -1,4 +1,4 @@
-"""Tiles: crops cut into a grid of cells, and a smaller tile out of every cell.
+"""Tile grid: crops cut into a grid of cells, and a smaller tile out of every cell.
 
 A tile lies at random within its cell, or moves less about its place there. Between neighbours there
 is a gap of varying width then, and neither lines that go on nor the grid tell which tiles were side

@@ -9,7 +9,7 @@ from PIL import Image
 
 from selfsight.data.pictures import Unreadable
 from selfsight.errors import SelfsightError, UsageError
-from selfsight.looks.photographs.files import (
+from selfsight.looks.photographs.photograph import (
     check_places,
     hole_of_boxes,
     listed,

@@ -1,16 +1,12 @@
-"""Subject: a network by name, and what it says of pictures."""
+"""Encoding: one vector for each picture, in the order asked, from the layer asked."""
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
 
 from selfsight import encoders
-from selfsight.data.pictures.forms.arrays import Arrays
-from selfsight.errors import SelfsightError, UsageError
+from selfsight.errors import UsageError
+from selfsight.probes.encoding import check_layer, encoded, scaled_to_size
 from selfsight.probes.features import Pixels
-from selfsight.probes.subject import Subject, check_layer, encoded, seen, subject_of
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +45,8 @@ def test_a_change_comes_before_the_network() -> None:
 
 
 def test_other_sizes_are_scaled_and_right_ones_left_alone() -> None:
-    assert seen(PICTURES, torch.tensor([2]), 16).equal(PICTURES[2:3].float() / 255)
-    half = seen(PICTURES, torch.arange(7), 8)
+    assert scaled_to_size(PICTURES, torch.tensor([2]), 16).equal(PICTURES[2:3].float() / 255)
+    half = scaled_to_size(PICTURES, torch.arange(7), 8)
     assert half.shape == (7, 3, 8, 8)
     assert half.mean().item() == pytest.approx(PICTURES.float().mean().item() / 255, abs=0.01)
 
@@ -66,27 +62,3 @@ def test_an_unknown_layer_lists_those_there_are(encoder: encoders.Encoder) -> No
     with pytest.raises(UsageError, match=f"unknown layer 'top'.*{encoder.layer_names[0]}"):
         check_layer(encoder, "top")
     check_layer(encoder, None)
-
-
-def test_what_is_no_run_gets_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(SelfsightError, match="is no run"):
-        subject_of(str(tmp_path))
-
-
-def arrays(channels: int) -> Arrays:
-    return Arrays(f"of {channels}", np.zeros((4, 16, 16, channels), np.uint8))
-
-
-def test_a_network_of_timm_is_carried_to_channels_there_is_no_way_to(
-    encoder: encoders.Encoder,
-) -> None:
-    subject = Subject("timm:test_resnet", encoder, 16, 0, None, None, None, "cpu")
-
-    assert subject.seeing(arrays(3), arrays(1)) is subject
-    assert subject.seeing(arrays(1)) is subject  # grey is turned to colour when it is read
-    carried = subject.seeing(arrays(13), None)
-    assert carried.channels == 13
-    pictures = torch.rand(2, 1, 16, 16)
-    assert carried.encoder(pictures.expand(-1, 13, -1, -1)).shape == (2, encoder.dim)
-    with pytest.raises(SelfsightError, match="13 channels, and those of of 3 have 3"):
-        subject.seeing(arrays(13), arrays(3))

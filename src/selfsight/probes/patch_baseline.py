@@ -1,4 +1,4 @@
-"""Dictionary: the baseline that has learned patches and nothing else, beside every network.
+"""Patch baseline: what a dictionary of patches reaches, to be held beside every network.
 
 Frozen:    a patch dictionary, fitted without gradients and labels to the training pictures.
 Fitted:    the probe, the same as of the network that is judged.

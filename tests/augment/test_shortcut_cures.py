@@ -1,4 +1,4 @@
-"""Patches: what is removed is gone, and what is kept is what plain references keep."""
+"""Shortcut cures: what is removed is gone, and what is kept is what plain references keep."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from scipy.stats import kstest, uniform
 from torch import Tensor
 
 from selfsight.augment import colors_dropped, resampled
-from selfsight.augment.patches import LEAST_PIXELS, shrunk_and_enlarged
+from selfsight.augment.shortcut_cures import LEAST_PIXELS, shrunk_and_enlarged
 from selfsight.data.pictures.batch import Images
 from selfsight.draws import Draws
 from selfsight.errors import UsageError

@@ -1,4 +1,4 @@
-"""Listing: what there is to choose from, as tables and as records."""
+"""Catalogue: what there is to choose from, as tables and as records."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Patches: what keeps a task on tiles of a picture from being solved by a shortcut.
+"""Shortcut cures: what keeps a task on tiles of a picture from being solved by a shortcut.
 
 Tiles give themselves away by their brightness, by the lens, whose red, green and blue images differ
 in size (chromatic aberration), and by how pixelated they are. The cures, from Doersch, Gupta,

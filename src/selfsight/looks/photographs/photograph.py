@@ -1,4 +1,4 @@
-"""Photographs: single pictures at their own size, from files to results in files."""
+"""Photograph: single pictures at their own size, from files to results in files."""
 
 import io
 import os

@@ -3,7 +3,7 @@
 import pytest
 
 from selfsight.cli import main
-from selfsight.commands.lists import datasets
+from selfsight.commands.catalogue import datasets
 from selfsight.data.pictures import EMBEDDED, NAMED
 from selfsight.data.pictures.forms.opening import OPENERS
 from selfsight.settings import Datasets

@@ -1,30 +1,21 @@
-"""Subject: a network that is asked something, as the user names it, and what it says of pictures.
+"""Network: a trained network as the user names it, with all that is known of it.
 
 A run brings its encoder, the size of its pictures, its seed and its data; `timm:NAME` brings timm's
 weights at the size they were trained on.
 """
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
 from selfsight import encoders
-from selfsight.augment.views import as_float
 from selfsight.data.pictures import open_data, survey
-from selfsight.data.pictures.canvases import Canvases
 from selfsight.data.pictures.scaling import convertible
 from selfsight.data.pictures.storing import HEADERS_FOR_FORM
 from selfsight.data.source import Parts, Source
 from selfsight.distributed.engine import resolve_device
-from selfsight.encoders import Encoder, evaluating
-from selfsight.encoders.finite import refuse_non_finite_features
-from selfsight.errors import SelfsightError, UsageError, unknown_name
-from selfsight.probes.features import Network, Pixels, pooled
+from selfsight.encoders import Encoder
+from selfsight.errors import SelfsightError, UsageError
 from selfsight.system import atomic
 from selfsight.system.paths import TIMM
 from selfsight.system.progress import console
@@ -33,12 +24,10 @@ from selfsight.training.plan import Plan
 from selfsight.training.prepare import taught_by_labels
 from selfsight.training.run import OUT, RESULTS, Run, run_of
 
-BATCH = 256  # pictures
-
 
 @dataclass(frozen=True)
-class Subject:
-    """A network that is asked something.
+class NamedNetwork:
+    """A trained network that the user has named.
 
     Attributes:
         name: As it was asked.
@@ -88,7 +77,7 @@ class Subject:
         """Channels of the pictures it takes."""
         return self.encoder.recipe.channels
 
-    def seeing(self, source: Source, *others: Source | None) -> "Subject":
+    def seeing(self, source: Source, *others: Source | None) -> "NamedNetwork":
         """Get ready for the pictures of a source, as `taking` does, and of others like them.
 
         Raises:
@@ -100,7 +89,7 @@ class Subject:
             ready._check(_channels(other), name)
         return ready
 
-    def taking(self, channels: int, name: str) -> "Subject":
+    def taking(self, channels: int, name: str) -> "NamedNetwork":
         """Get ready for pictures of so many channels.
 
         Grey and colour are turned into each other when they are read. For any other number timm's
@@ -143,9 +132,9 @@ class Subject:
         return atomic.folder(Path(out or RESULTS), another=OUT)
 
 
-def subject_of(
+def named_network(
     name: str, *, size: int | None = None, seed: int = 0, device: str = "auto"
-) -> Subject:
+) -> NamedNetwork:
     """Load what the user named.
 
     Args:
@@ -163,89 +152,19 @@ def subject_of(
         plain = name.removeprefix(TIMM)
         side = size or encoders.usual_size(plain)
         encoder = encoders.build(plain, size=side, pretrained=True)
-        subject = Subject(name, encoder, side, seed, None, None, None, where)
+        network = NamedNetwork(name, encoder, side, seed, None, None, None, where)
     else:
         run, part = run_of(name)
         of = Plan.of(run)
         encoder, pretext = run.encoder(part), run.result("pretrain")
         size, data = size or of.size, of.data_found
-        subject = Subject(name, encoder, size, of.seed, data, pretext, run, where)
-    fixed = subject.encoder.recipe.arguments.get("img_size")
-    if fixed not in (None, subject.size):
+        network = NamedNetwork(name, encoder, size, of.seed, data, pretext, run, where)
+    fixed = network.encoder.recipe.arguments.get("img_size")
+    if fixed not in (None, network.size):
         raise UsageError(f"{name} takes pictures of {fixed} px only; leave --size out")
-    return subject
+    return network
 
 
 def _channels(source: Source) -> int:
     """Tell the channels of most pictures of a source by some headers."""
     return survey(source, HEADERS_FOR_FORM).channels
-
-
-def check_layer(encoder: Encoder, layer: str | None) -> None:
-    """Refuse a layer that the encoder does not name.
-
-    Raises:
-        UsageError: With the layers there are, all of them.
-    """
-    if layer is not None and layer not in encoder.layer_names:
-        error = unknown_name("layer", layer, encoder.layer_names)
-        raise UsageError(f"{error}; its layers: {', '.join(encoder.layer_names)}")
-
-
-def encoded(
-    network: Encoder | Pixels,
-    images: Tensor | Canvases,
-    rows: Tensor,
-    *,
-    size: int,
-    layer: str | None = None,
-    change: Callable[[Tensor], Tensor] | None = None,
-    device: str = "cpu",
-    batch: int = BATCH,
-) -> Iterator[Tensor]:
-    """Yield what a frozen network says of pictures, one vector each, batch by batch.
-
-    Args:
-        network: The network; moved to `device`.
-        images: Stored pictures, whole numbers or floats in [0, 1].
-        rows: (M,) int64, which pictures, and in which order.
-        size: Side S of what the network sees, in pixels; others are scaled by the antialiased
-            bilinear filter.
-        layer: A named layer, averaged over its map; None for the network's own pooled features.
-        change: Applied to the pictures (B, C, S, S) in [0, 1] before the network sees them.
-        device: Where to compute.
-        batch: Pictures at a time.
-
-    Yields:
-        (B, D) float32 on the processor.
-
-    Raises:
-        SelfsightError: If a feature is NaN or infinite.
-    """
-    network.to(device)
-    with evaluating(network):
-        for chunk in rows.split(batch):
-            pictures = seen(images, chunk, size, device=device)
-            yield _said(network, change(pictures) if change else pictures, layer)
-
-
-@torch.inference_mode()
-def _said(network: Encoder | Pixels, pictures: Tensor, layer: str | None) -> Tensor:
-    """Run one batch (B, C, S, S): -> (B, D) float32 on the processor."""
-    pictures = pictures.contiguous(memory_format=torch.channels_last)
-    if layer is None:
-        said = network(pictures).float()
-    else:
-        whole: Network = network
-        said = pooled(whole.layers(pictures)[layer], most=1)
-    refuse_non_finite_features({layer or "pooled": said})
-    return said.cpu()
-
-
-def seen(images: Tensor | Canvases, rows: Tensor, size: int, *, device: str = "cpu") -> Tensor:
-    """Bring stored pictures to what a network sees: -> (B, C, size, size) float32 in [0, 1]."""
-    pictures = as_float(images[rows].to(device))
-    if pictures.shape[-1] == size:
-        return pictures
-    scaled = F.interpolate(pictures, size=(size, size), mode="bilinear", antialias=True)
-    return scaled.clamp(0, 1)

@@ -1,4 +1,4 @@
-"""Baselines: the same network untrained, and the pixels; computed once and kept.
+"""Untrained: the same network with fresh weights; its answers and the pixels' are kept.
 
 An untrained network is the architecture with fresh weights whose batch-norm statistics are those of
 the training pictures: without that it would be judged on statistics that no data gave it. Answers

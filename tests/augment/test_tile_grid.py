@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from selfsight.augment.tiles import cut_tiles, put_together, side_of_tiles
+from selfsight.augment.tile_grid import cut_tiles, put_together, side_of_tiles
 from selfsight.data.pictures.batch import Images
 
 

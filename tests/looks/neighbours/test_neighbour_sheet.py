@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from selfsight.looks.neighbours.ranking import draw_neighbours, nearest, shared_class
+from selfsight.looks.neighbours.neighbour_sheet import draw_neighbours, nearest, shared_class
 
 
 def test_the_closest_comes_first_whatever_its_length() -> None:

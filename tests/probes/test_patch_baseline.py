@@ -1,4 +1,4 @@
-"""Dictionary: the baseline is fitted once, to the pictures alone, and kept."""
+"""Patch baseline: the baseline is fitted once, to the pictures alone, and kept."""
 
 import dataclasses
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 
 from selfsight.data.pictures import Pictures
 from selfsight.data.pictures.collection import fingerprint_of
-from selfsight.probes.reference import fitted_dictionary, kept_dictionary
+from selfsight.probes.patch_baseline import fitted_dictionary, kept_dictionary
 
 SIDE = 12
 
