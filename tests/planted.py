@@ -126,6 +126,16 @@ class NoStopGradient(BYOL):
         return Score((guessed - target).square().sum(dim=1).mean(), {})
 
 
+class UndeclaredTarget(BYOL):
+    """The target never follows, and the task does not say that it has one."""
+
+    def after_step(self, step: int, steps: int) -> dict[str, Tensor]:
+        return {}
+
+    def targets(self) -> dict[str, Tensor]:
+        return {}
+
+
 class WrongShape(BYOL):
     """The score compares what cannot be compared."""
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import selfsight.tasks
+from contract import faults_of_scoring, faults_of_targets, faults_of_views
 from making import CANVAS, CLASSES, SAMPLES, batch_of, made, photographs, rows_of
 from selfsight.data.pictures.batch import Images
 from selfsight.tasks.base import Needs, Score, Task
@@ -198,6 +199,21 @@ def test_a_state_comes_back(name: str) -> None:
     other.load_state_dict(torch.load(file, weights_only=True), strict=True)
 
     assert torch.equal(task(batch).loss, other(batch).loss)
+
+
+@every_task
+def test_scoring_changes_nothing_but_batch_statistics(name: str) -> None:
+    assert faults_of_scoring(made(name), batch_of(name, photographs(name, 8))) == []
+
+
+@every_trained_task
+def test_what_is_compared_with_gets_no_gradient_and_moves_after_a_step_alone(name: str) -> None:
+    assert faults_of_targets(made(name), batch_of(name, photographs(name, 8))) == []
+
+
+@every_task
+def test_views_differ_and_none_is_its_own_target(name: str) -> None:
+    assert faults_of_views(made(name), batch_of(name, photographs(name, 8))) == []
 
 
 @every_trained_task
