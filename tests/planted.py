@@ -20,7 +20,7 @@ from selfsight.encoders import Encoder
 from selfsight.layers.heads import Head, of_length_1
 from selfsight.layers.momentum import MomentumEncoder
 from selfsight.tasks.base import Needs, Score
-from selfsight.tasks.views import TwoViews
+from selfsight.tasks.two_views import TwoViews
 
 
 class BYOL(TwoViews):

@@ -164,8 +164,8 @@ def test_an_out_that_is_a_file_gets_a_sentence(
 def test_a_directory_that_is_no_run_gets_a_sentence(
     made: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    refused(["probe", str(made / "photos"), str(made / "photos")], 1, capsys, "is no run")
-    refused(["pretrain", "--resume", str(made / "photos")], 1, capsys, "is no run")
+    refused(["probe", str(made / "photos"), str(made / "photos")], 1, capsys, "is not a run")
+    refused(["pretrain", "--resume", str(made / "photos")], 1, capsys, "is not a run")
     refused(["probe", str(made / "nowhere"), "digits"], 1, capsys, "does not exist")
 
 

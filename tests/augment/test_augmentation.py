@@ -1,4 +1,4 @@
-"""Augmentation: each ingredient where it should be, alike for one picture and for many."""
+"""Augmentation: each ingredient does its part, with the same result for one picture and many."""
 
 import pytest
 import torch

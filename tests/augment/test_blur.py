@@ -1,4 +1,4 @@
-"""Blur: torchvision's, one picture at a time, and a plain loop in float64."""
+"""Blur: against torchvision's, one picture at a time, and against a plain loop in float64."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Ordered: torchvision's own functions, one picture and one operation at a time."""
+"""Colour sequence: against torchvision's functions, one picture and one operation at a time."""
 
 import math
 from collections import Counter

@@ -5,12 +5,12 @@ import torch
 from torch import Tensor
 
 from selfsight.augment.colorless import (
-    coloured,
+    at_network_size,
     colours_of,
     colours_on_grid,
     grey,
-    joined,
-    seen_at_size,
+    has_colour,
+    with_lightness,
     without_colour,
 )
 from selfsight.data.pictures.batch import Images
@@ -48,7 +48,7 @@ def test_each_place_of_the_grid_has_the_colour_of_its_four_by_four_pixels() -> N
 def test_colours_joined_with_their_lightness_are_the_picture() -> None:
     levels = lightness(pictures())
 
-    assert torch.allclose(joined(lab(pictures())[:, 1:], levels), pictures(), atol=1e-3)
+    assert torch.allclose(with_lightness(lab(pictures())[:, 1:], levels), pictures(), atol=1e-3)
 
 
 def test_only_fields_with_a_strong_colour_somewhere_are_coloured() -> None:
@@ -56,7 +56,7 @@ def test_only_fields_with_a_strong_colour_somewhere_are_coloured() -> None:
     ab[1, 0, 0, 0] = 4.9
     ab[2, 1, 1, 1] = -5.1
 
-    assert coloured(ab).tolist() == [0, 0, 1]
+    assert has_colour(ab).tolist() == [0, 0, 1]
 
 
 def test_colours_are_of_the_pictures_that_have_any() -> None:
@@ -81,11 +81,11 @@ def test_data_without_any_colour_is_refused() -> None:
 def test_the_shorter_side_becomes_the_size(given: tuple[int, int], seen: tuple[int, int]) -> None:
     encoder = build("small", size=32, arguments={"stem": 8, "widths": (8, 8)})  # of stride 8
 
-    assert seen_at_size(pictures(1, *given), encoder, 32).shape[-2:] == seen
+    assert at_network_size(pictures(1, *given), encoder, 32).shape[-2:] == seen
 
 
 def test_a_network_of_one_size_sees_squares() -> None:
     arguments = {"depth": 1, "embed_dim": 24, "num_heads": 2}
     encoder = build("vit_tiny_patch16_224", size=32, arguments=arguments)
 
-    assert seen_at_size(pictures(1, 48, 96), encoder, 32).shape[-2:] == (32, 32)
+    assert at_network_size(pictures(1, 48, 96), encoder, 32).shape[-2:] == (32, 32)

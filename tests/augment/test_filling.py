@@ -1,4 +1,4 @@
-"""Filling: where it looks by hand, what is left alone, and where a painting lands."""
+"""Filling: squares worked out by hand, pixels left unchanged, and where a painting is placed."""
 
 import math
 

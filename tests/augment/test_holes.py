@@ -1,4 +1,4 @@
-"""Holes: where they lie by hand, how much they cover, and whose draws they are."""
+"""Holes: places worked out by hand, the area they cover, and the draws they depend on."""
 
 import math
 

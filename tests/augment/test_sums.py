@@ -1,4 +1,4 @@
-"""Sums: what products in float64 give, and to the same bits whatever else is in the batch."""
+"""Weighted sums: equal to products in float64, with bits that do not depend on the batch."""
 
 import pytest
 import torch

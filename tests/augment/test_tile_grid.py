@@ -1,4 +1,4 @@
-"""Tiles: each within its cell, anywhere in it, and in the order that was asked for."""
+"""Tiles: each within its cell, at random places, and in the order asked for."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Views: boxes spread as torchvision spreads them, each by its sample's own draws."""
+"""Views: boxes are distributed as torchvision's, each drawn for its sample."""
 
 import math
 from typing import Any
@@ -19,7 +19,7 @@ MANY = 4000
 
 
 def sized(height: int, width: int, count: int = MANY) -> Images:
-    """Pictures of which only the size is looked at."""
+    """Pictures of which only the size is used."""
     index = torch.arange(count)
     extent = torch.tensor([[height, width]]).expand(count, 2)
     return Images(torch.zeros(count, 1, 1, 1), extent, index, Draws(0, 0, index))

@@ -117,7 +117,7 @@ def test_files_are_asked_for_and_never_answer_themselves(home: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
-        (["--query", "missing.jpg"], 1, "--query missing.jpg is not there"),
+        (["--query", "missing.jpg"], 1, "--query missing.jpg does not exist"),
         (["--layer", "top"], 2, "its layers: "),
         (["--patches", "--patch-size", "400"], 1, "side under 400 pixels"),
         (["--count", "0"], 2, "--count must be at least 1"),

@@ -1,4 +1,4 @@
-"""Statistics across processes: two normalise as one does with the joint batch."""
+"""Batch statistics: two processes normalise as one does with the joint batch."""
 
 import copy
 from typing import Any
@@ -34,7 +34,7 @@ SHARES = {"even": (3, 3), "uneven": (1, 5)}
 
 
 class Halved(nn.Module):
-    """Stands where dropout does, without chance."""
+    """Takes the place of dropout, without randomness."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x / 2
@@ -50,7 +50,7 @@ def norm_of(kind: str) -> nn.Module:
 
 
 def inputs(kind: str) -> tuple[Tensor, Tensor]:
-    """Draw two batches far from 0, and what each of their answers weighs in the loss."""
+    """Draw two batches far from 0, and the weight of each of their answers in the loss."""
     shape = KINDS[kind][1]
     generator = torch.Generator().manual_seed(0)
     spread = torch.linspace(1, 9, C, dtype=torch.float64).view(C, *[1] * (len(shape) - 2))
@@ -59,7 +59,7 @@ def inputs(kind: str) -> tuple[Tensor, Tensor]:
 
 
 def followed(norm: nn.Module, x: Tensor, weights: Tensor) -> dict[str, Tensor]:
-    """Take two batches in training, then one in evaluation: all that can be seen of it."""
+    """Run two batches in training mode, then one in evaluation: -> all observable results."""
     x = x.clone().requires_grad_()
     answers = torch.stack([norm(batch) for batch in x])
     (answers * weights).sum().backward()

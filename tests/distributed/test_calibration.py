@@ -1,4 +1,4 @@
-"""Calibrating: evaluated on the same pictures, a network answers as it does in training."""
+"""Calibration: on the same pictures, a network answers in evaluation as it does in training."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Engine: where a processor's bf16 gradients are wrong, it is not used."""
+"""Engine: bf16 is not used where a processor computes wrong gradients with it."""
 
 import pytest
 import torch

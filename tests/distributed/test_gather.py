@@ -1,4 +1,4 @@
-"""Gathering: two processes see the rows of both, and gradients find their way back."""
+"""Gathering: two processes see the rows of both, and gradients return to the rows' owner."""
 
 import pytest
 import torch
@@ -55,7 +55,7 @@ def test_rows_of_every_kind_come_as_they_are(two: Pair) -> None:
 
 
 def job_of_gradients() -> Tensor:
-    """Differentiate what each makes of all rows: the first's loss weighs 1, the second's 10."""
+    """Differentiate a loss over all rows: it weighs 1 in the first process, 10 in the second."""
     factor = 1.0 if own_rows(2).start == 0 else 10.0
     rows = mine()
     (factor * gathered(rows).pow(2).sum()).backward()

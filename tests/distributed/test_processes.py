@@ -224,7 +224,7 @@ def test_a_process_that_is_killed_ends_the_one_that_started_it(tmp_path: Path) -
     done = command([*FAILING, str(tmp_path / "run")], program=[str(script)])
 
     assert done.returncode == 1, done.stderr
-    assert done.stderr.count("another process of this training ended without a word") == 1
+    assert done.stderr.count("another process of this training ended without a message") == 1
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
 

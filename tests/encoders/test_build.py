@@ -1,4 +1,4 @@
-"""Build: the same seed the same weights, and what is saved needs nothing but timm."""
+"""Build: the same seed gives the same weights, and saved encoders need only timm."""
 
 import json
 import subprocess
@@ -53,7 +53,7 @@ def saved(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def differences(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
-    """Features by timm alone, held against the encoder's own: the largest difference of each."""
+    """Compare features by timm alone with the encoder's own: -> the largest difference of each."""
     top = tmp_path_factory.mktemp("encoders")
     for name in ARCHITECTURES:
         encoder, folder = built(name), top / name

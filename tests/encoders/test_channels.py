@@ -1,4 +1,4 @@
-"""Adapting: a trained encoder on pictures of another number of channels."""
+"""Channels: a trained encoder on pictures with another number of channels."""
 
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,7 @@ def test_what_was_adapted_saves_and_loads(tmp_path: Path) -> None:
 def test_a_first_layer_that_takes_shuffled_pixels_is_refused() -> None:
     encoder = trained("tresnet_m")  # its stem turns squares of 4 x 4 pixels into channels
 
-    with pytest.raises(UsageError, match=r"'tresnet_m' cannot be carried from 3 to 4 channels"):
+    with pytest.raises(UsageError, match=r"'tresnet_m' cannot be adapted from 3 to 4 channels"):
         adapted(encoder, 4)
 
 

@@ -1,4 +1,4 @@
-"""Encoder: what it says of its layers is what its layers are."""
+"""Encoder: the stated names, widths and strides of its layers are the true ones."""
 
 import pytest
 import torch
@@ -30,7 +30,7 @@ def encoder(request: pytest.FixtureRequest) -> Encoder:
 
 
 def name_of(encoder: Encoder) -> str:
-    """Give the name that an encoder was asked by."""
+    """Give the name by which an encoder was asked for."""
     return "small" if encoder.recipe.name == "selfsight_small" else encoder.recipe.name
 
 
@@ -123,7 +123,7 @@ def test_strides_other_than_timm_states_are_measured() -> None:
 
 
 def test_layers_without_names_of_their_own_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"CrossVit lists parallel branches under one; try"):
+    with pytest.raises(UsageError, match=r"CrossVit lists parallel branches under one name; try"):
         build("crossvit_tiny_240", size=240)
 
 

@@ -1,4 +1,4 @@
-"""Feeding: what is hidden from a network is gone, and twins share what they should."""
+"""Feed: what is hidden from a network is gone, and encoders of other feeds share weights."""
 
 import copy
 import io

@@ -1,4 +1,4 @@
-"""Patch dictionary: its convolutions against patches one by one, and what it takes and refuses."""
+"""Patch dictionary: its convolutions against single patches, and what it takes and refuses."""
 
 import math
 from pathlib import Path
@@ -12,7 +12,7 @@ from selfsight.encoders import Encoder, build, load, save
 from selfsight.encoders.patch_dictionary import (
     LEAST_VARIANCE,
     SelfsightPatchDictionary,
-    standardised,
+    standardised_patches,
 )
 from selfsight.errors import UsageError
 
@@ -22,7 +22,7 @@ PATCH = 6
 def made(
     *, size: int = 12, channels: int = 3, centroids: int = 5, patch: int = PATCH, stride: int = 1
 ) -> Encoder:
-    """A dictionary about random numbers, as a fit leaves it."""
+    """A dictionary of random numbers, in the form that a fit leaves."""
     generator = torch.Generator().manual_seed(0)
     arguments = {"centroids": centroids, "patch": patch, "stride": stride}
     encoder = build("patch-dictionary", size=size, channels=channels, arguments=arguments).eval()
@@ -97,7 +97,7 @@ def test_patches_are_standardised_by_hand() -> None:
     one = 1 / math.sqrt(4 / 3 + LEAST_VARIANCE)
 
     expected = torch.tensor([[-one, one, -one, one], [0, 0, 0, 0]])
-    assert torch.allclose(standardised(rows), expected, atol=1e-6)
+    assert torch.allclose(standardised_patches(rows), expected, atol=1e-6)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Sizes: what an encoder takes, the nearest of what it does not, and refusals that say so."""
+"""Sizes: the sides an encoder takes, the nearest possible ones, and refusals that name them."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def test_the_step_is_the_patch(name: str, step: int) -> None:
         ("eva02_tiny_patch14_224", 64, 70),
         ("eva02_tiny_patch14_224", 224, 224),
         ("vit_tiny_patch16_224", 100, 96),
-        ("test_coatnet", 112, 128),  # strides that must meet again: multiples of 32 only
+        ("test_coatnet", 112, 128),  # branches that are joined again: multiples of 32 only
         ("no_such_network", 48, 48),
     ],
 )

@@ -1,4 +1,4 @@
-"""Small stems: timm's ResNet but for the first convolution and the max-pooling."""
+"""Small stems: timm's ResNet except for the first convolution and the max-pooling."""
 
 import timm
 import torch

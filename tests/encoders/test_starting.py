@@ -1,4 +1,4 @@
-"""Starting from a run, or at no size asked for: pretraining fits encoder and pictures together."""
+"""Starting from a run or without a size: pretraining fits encoder and pictures together."""
 
 from pathlib import Path
 from typing import Any

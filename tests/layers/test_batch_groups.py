@@ -1,4 +1,4 @@
-"""Groups: statistics of each group's own, running ones as of one pass, and gradients."""
+"""Batch groups: statistics of each group, running statistics as of one pass, and gradients."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Colour bins: the gamut counted out, soft targets and weights by the paper's formulas."""
+"""Colour bins: the gamut counted, soft targets and weights by the paper's formulas."""
 
 import math
 

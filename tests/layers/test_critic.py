@@ -1,4 +1,4 @@
-"""Critic: one summed loss against two optimisers, what telling nothing costs, what it learns."""
+"""Critic: one summed loss against two optimisers, the cost of no decision, and learning."""
 
 import copy
 import math
@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from selfsight.layers.critic import Critic, told
+from selfsight.layers.critic import Critic, judged
 
 
 def pictures(count: int, seed: int, *, channels: int = 3, size: int = 16) -> Tensor:
@@ -27,7 +27,7 @@ def test_one_loss_has_the_gradients_of_two_optimisers() -> None:
     real, seen = pictures(5, 1), pictures(5, 2)
     weight = 0.3
 
-    said = told(critic, real, maker(seen))
+    said = judged(critic, real, maker(seen))
     (weight * said.maker + said.critic).backward()
 
     # Plainly: the critic's own step on what was made, then the maker's with its own gradients.
@@ -55,7 +55,7 @@ def test_telling_nothing_costs_log2() -> None:
     nn.init.zeros_(critic.answer.weight)
     nn.init.zeros_(critic.answer.bias)
 
-    said = told(critic, pictures(4, 0).float(), pictures(4, 1).float())
+    said = judged(critic, pictures(4, 0).float(), pictures(4, 1).float())
 
     assert said.critic.item() == pytest.approx(math.log(2))
     assert said.maker.item() == pytest.approx(math.log(2))
@@ -70,7 +70,7 @@ def test_losses_and_accuracy_by_hand() -> None:
     real = torch.tensor([2.0, -1.0])[:, None, None, None]  # the logits themselves
     made = torch.tensor([1.0, -3.0])[:, None, None, None]
 
-    said = told(Mean(), real, made)
+    said = judged(Mean(), real, made)
 
     def cost(logit: float, real: bool) -> float:
         chance = 1 / (1 + math.exp(-logit))
@@ -111,7 +111,7 @@ def test_it_learns_to_tell_smooth_from_rough() -> None:
     for step in range(40):
         rough = pictures(32, 2 * step, channels=1).float()
         smooth = F.avg_pool2d(pictures(32, 2 * step + 1, channels=1).float(), 3, 1, 1) * 3
-        said = told(critic, smooth, rough)
+        said = judged(critic, smooth, rough)
         optimizer.zero_grad()
         said.critic.backward()
         optimizer.step()

@@ -1,4 +1,4 @@
-"""Drift: a turn by a known angle, which steps are looked at, and that nothing is changed."""
+"""Drift: rotation by a known angle, which steps are measured, and that nothing is changed."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Shares: the entropy of shares by hand."""
+"""Entropy: of a few shares, by hand."""
 
 import math
 

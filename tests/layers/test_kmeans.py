@@ -122,7 +122,7 @@ def test_the_seed_decides_and_nothing_else() -> None:
 
 def test_centroids_that_lost_their_rows_share_a_large_group() -> None:
     rows = clouds()
-    far = torch.full((6, 8), 1e3) * torch.arange(1, 7)[:, None]  # nobody's nearest
+    far = torch.full((6, 8), 1e3) * torch.arange(1, 7)[:, None]  # nearest to no row
     start = torch.cat([rows[:2], far])
 
     found = [kmeans(rows, 8, seed=seed, start=start) for seed in range(7)]

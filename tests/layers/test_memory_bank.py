@@ -1,4 +1,4 @@
-"""Memory bank: one step of an entry by hand, who moves and who does not, alone and in two."""
+"""Memory bank: one step of an entry by hand, which entries move, in one process and in two."""
 
 import math
 

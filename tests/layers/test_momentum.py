@@ -1,4 +1,4 @@
-"""Momentum encoder: a step by hand, no gradients, statistics of its own."""
+"""Momentum encoder: a step by hand, no gradients, and its own batch statistics."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Permutations: no two alike, the mean distance the greatest there is, the least one great."""
+"""Permutations: all different, with the greatest possible mean distance and a great least one."""
 
 import itertools
 import math

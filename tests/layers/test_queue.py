@@ -1,4 +1,4 @@
-"""Queue: what is pushed where, how it goes round, and that it comes back."""
+"""Queue: where keys are pushed, how the ring wraps around, and that its state is restored."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Whitening: by hand on an axis, in float64 by definition, and rows that do not vary everywhere."""
+"""Whitening: by hand on an axis, by definition in float64, and rows with constant columns."""
 
 import math
 

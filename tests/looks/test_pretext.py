@@ -112,7 +112,7 @@ def test_turns_are_marked_by_the_networks_own_guess() -> None:
     task = task_named("rotation")
     task.head.weight.zero_()
     task.head.bias.copy_(torch.tensor([0.0, 9.0, 0.0, 0.0]))
-    samples = rotation.drawn(task, Images.of(some_pictures()), ()).samples
+    samples = rotation.lay_out(task, Images.of(some_pictures()), ()).samples
 
     assert [cell.right for cell in samples[0]] == [False, True, False, False]
     assert samples[0][1].note.startswith(f"{TICK} a quarter left")
@@ -125,7 +125,7 @@ def test_guesses_name_the_true_class() -> None:
     task = task_named("supervised")
     task.head.weight.zero_()
     task.head.bias.copy_(torch.tensor([0.0, 9.0, 3.0]))
-    samples = supervised.drawn(
+    samples = supervised.lay_out(
         task, a_batch(), ("cat", "dog", "a very long name of a class")
     ).samples
 
@@ -143,7 +143,7 @@ def test_puzzles_are_put_together_by_the_guess() -> None:
     last = task.joint[-1]
     last.weight.zero_()
     last.bias.copy_(9.0 * (torch.arange(len(last.bias)) == chosen))
-    samples = jigsaw.drawn(task, batch, ()).samples
+    samples = jigsaw.lay_out(task, batch, ()).samples
 
     question, answer, truth = samples[0]
     assert answer.right
@@ -167,7 +167,7 @@ def test_patches_lie_where_they_are_thought_to_be() -> None:
     last = task.joint[-1]
     last.weight.zero_()
     last.bias.copy_(9.0 * (torch.arange(8) == 7))
-    answer, truth = relative_position.drawn(task, Images.of(some_pictures()), ()).samples[0]
+    answer, truth = relative_position.lay_out(task, Images.of(some_pictures()), ()).samples[0]
     middle = slice(answer.picture.shape[1] // 3 + 1, 2 * (answer.picture.shape[1] // 3))
 
     assert answer.note == f"{CROSS} 1 of 8 right"
@@ -178,7 +178,7 @@ def test_patches_lie_where_they_are_thought_to_be() -> None:
 @torch.inference_mode()
 def test_colourings_keep_the_lightness_and_stand_beside_the_same_crop() -> None:
     task, batch = task_named("colorization"), Images.of(some_pictures())
-    sheet = colorization.drawn(task, batch, ())
+    sheet = colorization.lay_out(task, batch, ())
     truth = random_view(batch, SIDE, scale=(task.least_scale, 1.0))
 
     assert list(sheet.columns) == ["question", "T → 0", "T = 0.38", "T = 1", "truth"]
@@ -192,7 +192,7 @@ def test_colourings_keep_the_lightness_and_stand_beside_the_same_crop() -> None:
 def test_regression_has_one_answer() -> None:
     encoder = build("small", size=SIDE, arguments=SMALL)
     task: Any = make_task("colorization", encoder, size=SIDE, objective="regression")
-    sheet = colorization.drawn(task.eval(), Images.of(some_pictures()), ())
+    sheet = colorization.lay_out(task.eval(), Images.of(some_pictures()), ())
 
     assert list(sheet.columns) == ["question", "answer", "truth"]
 
@@ -200,7 +200,7 @@ def test_regression_has_one_answer() -> None:
 @torch.inference_mode()
 def test_the_ways_differ_and_the_best_of_them_is_no_worse_than_the_first() -> None:
     task, batch = task_named("colorization-vae"), Images.of(some_pictures())
-    cells = colorization_vae.drawn(task, batch, ()).samples[0]
+    cells = colorization_vae.lay_out(task, batch, ()).samples[0]
     figures = colorization_vae.metrics(task, batch)
 
     assert len(cells) == colorization_vae.SHOWN + 2
@@ -212,7 +212,7 @@ def test_the_ways_differ_and_the_best_of_them_is_no_worse_than_the_first() -> No
 def test_only_holes_are_painted() -> None:
     task, batch = task_named("inpainting"), Images.of(some_pictures())
     pictures, withheld = task.hide(batch)
-    samples = inpainting.drawn(task, batch, ()).samples
+    samples = inpainting.lay_out(task, batch, ()).samples
     for row, (question, answer, truth) in enumerate(samples):
         outside = (withheld.hole[row] == 0).expand(3, -1, -1)
         assert question.picture.equal(pictures[row])

@@ -19,7 +19,7 @@ def encoder() -> encoders.Encoder:
 
 
 def test_what_is_no_run_gets_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(SelfsightError, match="is no run"):
+    with pytest.raises(SelfsightError, match="is not a run"):
         named_network(str(tmp_path))
 
 

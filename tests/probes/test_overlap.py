@@ -13,7 +13,7 @@ from selfsight.cli import main
 from selfsight.data.pictures import open_data, read
 from selfsight.data.source import Parts
 from selfsight.probes.network import named_network
-from selfsight.probes.overlap import in_both, seen_before, told_of_both, told_of_seen
+from selfsight.probes.overlap import both_parts_sentence, count_seen, in_both, seen_sentence
 from selfsight.training.run import Run
 
 SHORT: dict[str, Any] = {
@@ -68,15 +68,15 @@ def test_pixels_in_both_parts_are_counted_whatever_their_names(tmp_path: Path) -
     train, test = (read(part, side=16, fit="square") for part in (parts.train, parts.test))
 
     assert in_both(train, test) == 2
-    assert str(told_of_both(2, 4)).startswith("2 of the 4 test pictures are also among")
-    assert told_of_both(0, 4) is None
+    assert str(both_parts_sentence(2, 4)).startswith("2 of the 4 test pictures are also among")
+    assert both_parts_sentence(0, 4) is None
 
 
 def test_what_is_said_of_seen_pictures_is_what_was_counted() -> None:
-    assert told_of_seen(0, 9, "run") == "It was pretrained on none of the test pictures' files."
-    assert told_of_seen(9, 9, "run").startswith("It was pretrained on all 9 test pictures")
-    assert told_of_seen(4, 9, "run").startswith("It was pretrained on 4 of the 9 test pictures")
-    assert "cannot be told" in told_of_seen(None, 9, "timm:resnet18")
+    assert seen_sentence(0, 9, "run") == "It was pretrained on none of the test pictures' files."
+    assert seen_sentence(9, 9, "run").startswith("It was pretrained on all 9 test pictures")
+    assert seen_sentence(4, 9, "run").startswith("It was pretrained on 4 of the 9 test pictures")
+    assert "cannot be told" in seen_sentence(None, 9, "timm:resnet18")
 
 
 @pytest.mark.slow
@@ -114,7 +114,7 @@ def test_copies_of_files_under_other_names_were_seen(run: Run, home: Path, tmp_p
 
     source = open_data(tmp_path / "copies").train
 
-    assert seen_before(named_network(str(run.path)), str(tmp_path / "copies"), source) == 11
+    assert count_seen(named_network(str(run.path)), str(tmp_path / "copies"), source) == 11
 
 
 @pytest.mark.slow

@@ -13,11 +13,11 @@ from selfsight.probes.verdict import (
     WORTH_HAVING,
     Shape,
     Solved,
-    alike,
     effective_rank,
     in_percent,
     judge_labelled,
     judge_unlabelled,
+    likeness_warning,
     spread,
 )
 
@@ -249,23 +249,23 @@ def noise(count: int = 20, *, seed: int = 0) -> torch.Tensor:
 def test_black_pictures_and_copies_are_all_alike() -> None:
     black, copies = torch.zeros(20, 3, 8, 8), noise(1).expand(20, 3, 8, 8)
 
-    assert "all alike (of one plain colour): the 20 looked at" in str(alike(black))
-    assert "all alike (copies of one): the 20 looked at" in str(alike(copies))
+    assert "all alike (of one plain colour): the 20 looked at" in str(likeness_warning(black))
+    assert "all alike (copies of one): the 20 looked at" in str(likeness_warning(copies))
 
 
 @pytest.mark.parametrize(("steps", "are_alike"), [(0.5, True), (3.0, False)])
 def test_less_than_a_step_of_brightness_is_no_difference(steps: float, are_alike: bool) -> None:
     copies = noise(1) + steps / 255 * (noise() - 0.5).sign()
 
-    assert (alike(copies) is not None) == are_alike
-    assert alike(copies, bits=16) is None  # there a step is a 257th of it
+    assert (likeness_warning(copies) is not None) == are_alike
+    assert likeness_warning(copies, bits=16) is None  # there a step is a 257th of it
 
 
 def test_one_bright_point_in_a_thousand_is_a_difference() -> None:
     stars = torch.zeros(20, 1, 32, 32)
     stars[torch.arange(20), 0, torch.arange(20), 7] = 0.5
 
-    assert alike(stars) is None
+    assert likeness_warning(stars) is None
 
 
 def test_pictures_that_are_all_alike_are_named_first() -> None:

@@ -75,7 +75,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SelfsightError, match=r"gone/a\.txt .*: the folder .*gone is not there"):
+    with pytest.raises(SelfsightError, match=r"gone/a\.txt .*: the folder .*gone does not exist"):
         write_text(tmp_path / "gone" / "a.txt", "new")
 
 

@@ -1,4 +1,4 @@
-"""Names: whatever a file or a class is called, it is read, shown and written one way."""
+"""Escaping: any name of a file or class is read, shown and written in the same way."""
 
 import io
 import json
@@ -182,7 +182,7 @@ def texts_in(value: Any) -> Iterator[str]:
 
 
 def texts_of(path: Path) -> Iterator[str]:
-    """Find every text in a file that a verb wrote, as who opens the file meets it."""
+    """Find every text in a file that a verb wrote, as a reader of the file would."""
     if path.suffix in ("", ".json", ".csv", ".yaml"):
         yield path.read_text()
     elif path.suffix == ".png":

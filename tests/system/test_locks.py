@@ -1,4 +1,4 @@
-"""Locks: one at a time, told by name; nobody waits for the dead, or writes through a link."""
+"""Locks: one holder at a time, named to others; no waiting for dead processes, no links."""
 
 import errno
 import os

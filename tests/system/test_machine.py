@@ -1,4 +1,4 @@
-"""Machine: what it may use, and who else is at work."""
+"""Machine: the processors and memory a process may use, and the load by other programs."""
 
 import subprocess
 import sys

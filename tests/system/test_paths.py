@@ -1,4 +1,4 @@
-"""Presence: what is not there is refused in a sentence, before anything heavy is loaded."""
+"""Paths: a path that does not exist is refused in a sentence, before anything heavy is loaded."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ print(json.dumps([statuses, sorted(sys.modules)]))
 
 
 def words_for_what_is_not_there(home: Path) -> list[list[str]]:
-    """Ask every verb for what is not there; `home/run` looks like a run."""
+    """Give every verb paths that do not exist; `home/run` looks like a run."""
     run, nowhere = home / "run", home / "nowhere"
     run.mkdir()
     (run / "settings.json").write_text("{}")

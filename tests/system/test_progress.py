@@ -1,4 +1,4 @@
-"""Progress: on a narrow terminal nothing but the words at the end of the bar is cut."""
+"""Progress: on a narrow terminal only the text at the end of the bar is cut."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Signals: whoever asks to end, and whenever, is heard once, and told what is left."""
+"""Signals: a request to end is obeyed once at any moment, and a message says what was kept."""
 
 import itertools
 import os
@@ -89,7 +89,7 @@ def test_what_must_not_be_left_in_its_middle_is_left_at_its_end(broken: bool) ->
 
 
 def asking(patch: pytest.MonkeyPatch, place: str, number: int) -> None:
-    """Let a function of the library ask for the end whenever it is called, and then go on."""
+    """Make a function of the library request the end whenever it is called, and then run."""
     module, _, name = place.rpartition(".")
     called: Callable[..., object] = getattr(__import__(module, fromlist=[name]), name)
 

@@ -1,4 +1,4 @@
-"""Streams: whoever stops listening, or whatever disk is full, ends no work and is told honestly."""
+"""Streams: closed pipes and full disks stop no work, and the exit status tells of lost answers."""
 
 import errno
 import io

@@ -1,4 +1,4 @@
-"""Kept: whatever lies in a run in the place of what was written there is refused in a sentence."""
+"""Validation: a file of a run that does not hold what was written is refused in a sentence."""
 
 import json
 import math
@@ -68,7 +68,7 @@ def unfinished(run: Path) -> None:
 
 
 def rewritten(path: Path, change: Callable[[Any], object]) -> None:
-    """Change what a JSON file says."""
+    """Change values in a JSON file."""
     content = json.loads(path.read_text())
     change(content)
     path.write_text(json.dumps(content))
@@ -204,7 +204,7 @@ WRONG_STATES: dict[str, tuple[Callable[[Any], object], str]] = {
         "must hold all of its 1,099,511,627,776 numbers",
     ),
     "weights cut short": (cut_short, r"must be of this run, and is not: weights .* must be"),
-    "a weight too many": (lambda s: s["task"].update(x=torch.zeros(1)), "weights x are of no part"),
+    "a weight too many": (lambda s: s["task"].update(x=torch.zeros(1)), "weights x belong to none"),
     "counts without sums": (lambda s: s.update(counts={"loss": 1}), "must be of the same metrics"),
     "a generator cut short": (
         lambda s: s.update(generator=s["generator"].flatten()[:16]),
@@ -242,7 +242,7 @@ def test_bytes_that_are_no_checkpoint_are_said(run: Path) -> None:
             Run(run).load_checkpoint()
     path.unlink()
     path.mkdir()
-    with pytest.raises(SelfsightError, match=r"it must be a file, and is none"):
+    with pytest.raises(SelfsightError, match=r"it must be a file, and is not"):
         Run(run).load_checkpoint()
 
 
@@ -332,14 +332,14 @@ WRONG_SETTINGS: dict[str, tuple[Callable[[Any], object], str]] = {
     "an unknown tracker": (of_plan(track=["spy"]), "unknown tracker 'spy'"),
     "probes without end": (of_plan(probe_every=1.0000001), "probe_every must be at least 1.001"),
     "a thousand processes": (of_plan(devices=1000), "devices must be from 1 to 256"),
-    "a key of the future": (of_plan(hyperspace=1), "holds 'hyperspace', which this selfsight"),
+    "a key of the future": (of_plan(hyperspace=1), "holds 'hyperspace', unknown to this version"),
     "a key too few": (lambda s: s["plan"].pop("rate"), "rate is missing"),
     "a null in a path": (of_plan(data="a\0b"), "must hold no null character"),
     "a network's place": (of_recipe(name=7), "name must be a text, got 7"),
     "a mean that is none": (of_recipe(mean=["a"] * 3), "mean must be a list, each a finite"),
     "weights from a file": (
         of_recipe(arguments={"checkpoint_path": "/x"}),
-        "arguments must not say checkpoint_path",
+        "arguments must not hold checkpoint_path",
     ),
     "a path in an argument": (of_recipe(arguments={"a": "/etc/x"}), "arguments must be numbers"),
     "a million layers": (of_recipe(arguments={"layers": [10**7]}), "numbers up to 1,048,576"),
@@ -399,11 +399,11 @@ def test_a_folder_or_a_pipe_in_a_files_place_is_said_and_not_waited_for(
 ) -> None:
     (run / name).unlink()
     (run / name).mkdir()
-    with pytest.raises(SelfsightError, match="must be a file, and is none"):
+    with pytest.raises(SelfsightError, match="must be a file, and is not"):
         FILES[name](run)
     (run / name).rmdir()
     os.mkfifo(run / name)
-    with pytest.raises(SelfsightError, match="must be a file, and is none"):
+    with pytest.raises(SelfsightError, match="must be a file, and is not"):
         FILES[name](run)
 
 
@@ -422,7 +422,7 @@ HEADER = "step,epoch,samples,loss\n"
         (HEADER + ",0.1,8,1\n", "line 2 has '' under 'step'"),
         (HEADER + "1,0.1,8\n", "line 2 has 3 cells of 4"),
         (HEADER + "1,0.1,8,1,2\n", "line 2 has 5 cells of 4"),
-        (HEADER + "2,0.1,8,1\n1,0.1,8,1\n", "line 3 is of step 1, after that of more"),
+        (HEADER + "2,0.1,8,1\n1,0.1,8,1\n", "line 3 has step 1, which must rise from line to line"),
         (HEADER + "9" * 30 + ",0.1,8,1\n", "line 2 has '99999"),
         (HEADER + '1,0.1,8,"1\n', "it must be a table of numbers"),
         ("\0" * 500, "it must be a table of numbers"),
@@ -515,18 +515,18 @@ def test_weights_and_statistics_that_are_no_numbers_are_refused_by_name(
     ("change", "said"),
     [
         ({"mean": [None]}, "mean must be a list, each a finite number"),
-        ({"mean": [1e999]}, "says Infinity, which is no number"),
+        ({"mean": [1e999]}, "holds Infinity, which is not a number"),
         ({"deviation": [0.0]}, "deviation must be above 0 in every channel, got 0.0"),
         ({"deviation": [-1.0]}, "deviation must be above 0"),
         ({"feed": {"colours": "none"}}, "feed.colours must be all or projected"),
         ({"weights": [7]}, "weights must be a list, each a text or null"),
-        ({"arguments": {"pretrained": True}}, "arguments must not say pretrained"),
-        ({"arguments": {"pretrained_cfg_overlay": {}}}, "must not say pretrained_cfg_overlay"),
-        ({"arguments": {"cache_dir": "x"}}, "must not say cache_dir"),
+        ({"arguments": {"pretrained": True}}, "arguments must not hold pretrained"),
+        ({"arguments": {"pretrained_cfg_overlay": {}}}, "must not hold pretrained_cfg_overlay"),
+        ({"arguments": {"cache_dir": "x"}}, "must not hold cache_dir"),
         ({"arguments": {"block": "../x"}}, "arguments must be numbers"),
         ({"arguments": {"layers": [10**6]}}, "far larger than its weights"),
         ({"arguments": {"in_chans": 1, "num_classes": 7}}, "weights fc.weight are missing"),
-        ({"name": "resnet152"}, "what it says must fit encoder.safetensors, and does not"),
+        ({"name": "resnet152"}, "it must describe encoder.safetensors, and does not"),
         ({"name": "hf-hub:somebody/something"}, "this timm has no architecture 'hf-hub"),
         ({"size": 10**9}, "size must be from 1 to 32,768"),
     ],

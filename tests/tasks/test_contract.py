@@ -52,8 +52,8 @@ def test_every_file_is_in_the_table() -> None:
         "base",
         "cards",
         "mix",
-        "crops",
-        "views",
+        "cropping",
+        "two_views",
         "table",
     }
 

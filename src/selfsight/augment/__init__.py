@@ -1,4 +1,4 @@
-"""Augmentation: on whole batches, on the device, a different draw for every sample."""
+"""Augmentation of whole batches on their device, with a different draw for every sample."""
 
 from selfsight.augment.augmentation import Augmentation, augmented
 from selfsight.augment.blur import blur

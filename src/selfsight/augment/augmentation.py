@@ -1,12 +1,12 @@
-"""Augmentation: everything that is done to a view for contrastive work, as one object.
+"""Augmentation of views for contrastive tasks: all its settings as one object, applied to batches.
 
 The defaults are those of Chen et al., "A Simple Framework for Contrastive Learning of Visual
-Representations", ICML 2020, https://arxiv.org/abs/2002.05709, appendix A: crop, flip, jitter of
-colours, loss of colour, blur, in this order. Solarising, off by default, is of Grill et al.,
+Representations", ICML 2020, https://arxiv.org/abs/2002.05709, appendix A: crop, flip, colour
+jitter, greyscale, blur, in this order. Solarising, off by default, comes from Grill et al.,
 "Bootstrap Your Own Latent", NeurIPS 2020, https://arxiv.org/abs/2006.07733.
 
-Departures: the jitter is one matrix (`color.py`) unless `colors.exact` is set, and below 96 pixels
-nothing is blurred.
+Departures: the jitter is one matrix (`color.py`) unless `colors.exact` is set, and views below 96
+pixels a side are not blurred.
 """
 
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from selfsight.augment.affine import Points, at_a_time, looked_at, parts, points_to_look_at
+from selfsight.augment.affine import Points, at_a_time, parts, points_to_look_at, sampled
 from selfsight.augment.blur import blur_where_wide_, drawn_widths
 from selfsight.augment.color import (
     THRESHOLD,
@@ -31,7 +31,7 @@ from selfsight.data.pictures.batch import Images, LabelledImages
 from selfsight.errors import unknown_name
 
 PAPER = ColorJitter()
-BLUR_FROM = 96  # pixels a side: in smaller pictures a blur removes what little detail there is
+BLUR_FROM = 96  # pixels a side: smaller views have too little detail to blur
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,11 @@ class Augmentation:
         scale: Least and greatest share of the picture's area that a crop keeps, in (0, 1].
         ratio: Least and greatest width over height of a crop.
         flip: Share of views mirrored left to right, in [0, 1].
-        degrees: Views are turned by up to this, either way, in [0, 180].
-        shear: Views are sheared by up to this, either way, in degrees, below 90.
-        colors: How colours change, and how many views lose them.
-        blur: Share of views that are blurred, in [0, 1]; None is a half from 96 pixels a side on.
+        degrees: Views are rotated by at most this many degrees, either way, in [0, 180].
+        shear: Views are sheared by at most this many degrees, either way, below 90.
+        colors: How colours change, and the share of views that become grey.
+        blur: Share of views that are blurred, in [0, 1]; None is 0.5 for sides of 96 pixels or
+            more, else 0.
         sigma: Least and greatest standard deviation of the blur, in pixels.
         solarise: Share of views whose bright half is inverted, in [0, 1].
     """
@@ -61,12 +62,12 @@ class Augmentation:
     solarise: float = 0.0
 
     def without(self, *ingredients: str) -> "Augmentation":
-        """Leave ingredients out, to ask what each of them is worth.
+        """Leave ingredients out, to measure what each of them contributes.
 
-        Without "crop" a view is the largest centred square. "turn" is turning and shearing.
+        Without "crop" a view is the largest centred square. "turn" is rotation and shear.
 
         Args:
-            ingredients: Names, or several in one text as "jitter,grey"; nothing in an empty one.
+            ingredients: Names, or several in one text as "jitter,grey"; empty texts are ignored.
 
         Raises:
             UsageError: If there is no such ingredient.
@@ -78,7 +79,7 @@ class Augmentation:
         return left
 
     def _absent(self, ingredient: str) -> dict[str, Any]:
-        """Give the settings under which an ingredient does nothing."""
+        """Give the settings that switch an ingredient off."""
         absent: dict[str, dict[str, Any]] = {
             "crop": {"scale": (1.0, 1.0), "ratio": (1.0, 1.0)},
             "flip": {"flip": 0.0},
@@ -93,7 +94,7 @@ class Augmentation:
         return absent[ingredient]
 
     def blurred_share(self, size: int) -> float:
-        """Give the share of views of a side, in pixels, that are blurred."""
+        """Give the share of views that are blurred, for views of `size` pixels a side."""
         if self.blur is None:
             return 0.5 if size >= BLUR_FROM else 0.0
         return self.blur
@@ -104,13 +105,14 @@ def augmented(
 ) -> Tensor:
     """Make one view of every picture.
 
-    All that is random is decided for the batch at once. Then, on a processor, a few pictures at a
-    time go through all of the augmentation, so that they stay in its cache. That changes nothing.
+    All random numbers are drawn for the whole batch at once. On a processor the changes are then
+    applied to a few pictures at a time, so that they stay in its cache; the result is the same.
 
     Args:
         batch: Pictures (B, C, H, H) on their canvases.
         size: Side S of the views, in pixels.
-        augmentation: What is done to them. Without three channels colours stay, which is said once.
+        augmentation: What is done to them. Pictures without three channels keep their colours, with
+            one warning.
         name: Which view this is: another name draws another one.
 
     Returns:
@@ -131,7 +133,7 @@ def augmented(
 
 
 class _Decisions(NamedTuple):
-    """All that is drawn for a batch, before any picture is touched; None for what is not done."""
+    """All that is drawn for a batch, before any picture is changed; None for steps left out."""
 
     points: Points
     colors: Matrices | Ordered | None
@@ -149,7 +151,7 @@ class _Decisions(NamedTuple):
 
     def applied(self, images: Tensor) -> Tensor:
         """Make the views of these pictures."""
-        views = looked_at(images, self.points)
+        views = sampled(images, self.points)
         if self.colors is not None:
             views = self.colors.applied(views)
         if self.widths is not None:
@@ -162,7 +164,7 @@ class _Decisions(NamedTuple):
 def _decided(
     batch: Images | LabelledImages, size: int, augmentation: Augmentation, name: str
 ) -> _Decisions:
-    """Draw for a whole batch at once: a hundred small steps, which parts need not repeat."""
+    """Draw for a whole batch at once: a hundred small operations that parts need not repeat."""
     channels, side = batch.images.shape[1], batch.images.shape[-1]
     matrix = view_matrices(
         batch,

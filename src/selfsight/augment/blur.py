@@ -1,11 +1,12 @@
-"""Blur: every picture by a Gaussian of its own width.
+"""Gaussian blur, with a random width for every picture.
 
 Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020,
-https://arxiv.org/abs/2002.05709, appendix A: half of the pictures, deviation from 0.1 to 2 pixels,
-a kernel a tenth of the picture's side. Beyond the edge the picture is reflected, as by torchvision.
+https://arxiv.org/abs/2002.05709, appendix A: half of the pictures, standard deviation from 0.1 to 2
+pixels, a kernel a tenth of the picture's side. Beyond its edge the picture is reflected, as in
+torchvision.
 
-A Gaussian is separable: every line becomes the sum of its neighbours, weighted by the picture's own
-kernel, from top to bottom and then from left to right.
+A Gaussian is separable: every line becomes the sum of its neighbours weighted by the picture's
+kernel, first from top to bottom and then from left to right.
 """
 
 import torch
@@ -15,7 +16,7 @@ from selfsight.augment.sums import Lines, filtered
 from selfsight.data.pictures.batch import Images, LabelledImages
 from selfsight.errors import UsageError
 
-NOTHING = 1e-12  # a weight this far below the middle's, which is 1, changes no bit of float32
+NOTHING = 1e-12  # beside the middle's weight of 1, a smaller weight changes no bit of float32
 
 
 def blur(
@@ -26,11 +27,11 @@ def blur(
     sigma: tuple[float, float] = (0.1, 2.0),
     name: str = "view",
 ) -> Tensor:
-    """Blur some of the pictures, each by its own draw.
+    """Blur a random share of the pictures, each by a random width.
 
     Args:
         crops: (B, C, S, S) float32. Below 20 pixels a side the kernel is one pixel: no change.
-        batch: Whose draws decide.
+        batch: Supplies the draws.
         share: Share of pictures that are blurred, in [0, 1].
         sigma: Least and greatest standard deviation, in pixels.
         name: Which view this is: another name draws other widths.
@@ -48,7 +49,7 @@ def blur(
 def drawn_widths(
     batch: Images | LabelledImages, share: float, sigma: tuple[float, float], name: str
 ) -> Tensor | None:
-    """Draw the deviations of `blur`: -> (B,) pixels, 0 for no blur; None where nobody has one."""
+    """Draw the deviations of `blur`: -> (B,) pixels, 0 for no blur; None if share is 0."""
     if not 0 <= share <= 1:
         raise UsageError(f"blur must be a share of the pictures, from 0 to 1, got {share}")
     if not 0 < sigma[0] <= sigma[1]:
@@ -60,10 +61,7 @@ def drawn_widths(
 
 
 def blur_where_wide_(crops: Tensor, widths: Tensor) -> Tensor:
-    """Blur, in place, the pictures (B, C, S, S) whose deviation (B,) is above 0.
-
-    Only these are paid for.
-    """
+    """Blur, in place, only the pictures (B, C, S, S) whose deviation (B,) is above 0."""
     rows = widths.nonzero()[:, 0]
     if len(rows) == 0 or radius_of(crops.shape[-1]) == 0:
         return crops
@@ -72,7 +70,7 @@ def blur_where_wide_(crops: Tensor, widths: Tensor) -> Tensor:
 
 
 def blurred(crops: Tensor, sigma: Tensor) -> Tensor:
-    """Blur every picture (B, C, S, S) by a Gaussian of its own deviation (B,), in pixels."""
+    """Blur every picture (B, C, S, S) by a Gaussian of its deviation (B,), in pixels."""
     size = crops.shape[-1]
     if radius_of(size) == 0:
         return crops
@@ -81,19 +79,19 @@ def blurred(crops: Tensor, sigma: Tensor) -> Tensor:
 
 
 def radius_of(size: int) -> int:
-    """Give the pixels on either side of the middle of a kernel a tenth of S wide, which is odd."""
+    """Give the radius in pixels of the kernel: it is a tenth of S wide, rounded to odd."""
     return size // 10 // 2
 
 
 def _neighbours(sigma: Tensor, size: int, radius: int) -> Lines:
-    """Weigh the neighbours of every line of S by Gaussians of deviations (B,); weights sum to 1."""
+    """Compute Gaussian weights of the neighbours of S lines for deviations (B,); sums are 1."""
     step = torch.arange(-radius, radius + 1, device=sigma.device)
     kernel = torch.exp(-0.5 * (step / sigma[:, None]) ** 2)
-    # Far weights of a narrow Gaussian would be denormal numbers, with which processors compute
-    # many times slower.
+    # The outer weights of a narrow Gaussian would be denormal numbers, which slow processors down
+    # many times.
     kernel = torch.where(kernel < NOTHING, 0, kernel)
     kernel = kernel / kernel.sum(dim=1, keepdim=True)  # (B, 2 radius + 1)
-    # Reflected at its first end, a line has in place -j what it has in j; at its last end likewise.
+    # Reflection: place -j of a line holds what place j holds; likewise at its other end.
     place = (torch.arange(size, device=sigma.device)[:, None] + step).abs()
     place = size - 1 - (size - 1 - place).abs()
     return Lines(place, kernel[:, None, :].expand(-1, size, -1))

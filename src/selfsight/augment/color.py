@@ -1,21 +1,21 @@
 """Colours: brightness, contrast, saturation, hue and greyscale as one 3 x 4 matrix a picture.
 
-Each of them is an affine map of a colour (r, g, b, 1), so all of them together are one, and a batch
-is recoloured by one pass of weighted sums. Given up for that: the random order of the operations,
-and the clamping between them; the result is clamped once. `ColorJitter.exact` asks for the slower
-path of `ordered.py`, which gives up neither.
+Each of these is an affine map of a colour (r, g, b, 1), so their product is one too, and one pass
+of weighted sums recolours a batch. The price: operations come in a fixed order and the result is
+clamped only once, at the end. `ColorJitter.exact` selects the slower path of `color_sequence.py`,
+with a random order and clamping after each operation.
 
     brightness b     x -> b x
-    contrast c       x -> c x + (1 - c) m,  m the mean grey of the picture as it is by then
+    contrast c       x -> c x + (1 - c) m,  m the picture's mean grey after the change of brightness
     saturation s     x -> s x + (1 - s) grey(x)
-    hue h            x turned by 2 pi h around the grey axis, in the I and Q of YIQ; as in HSV, red
-                     goes towards yellow where h is above 0
+    hue h            x rotated by 2 pi h around the grey axis, in the I and Q of YIQ; as in HSV, red
+                     moves towards yellow where h is above 0
     grey             x -> grey(x)
 
 The grey of a colour is its luma, 0.299 r + 0.587 g + 0.114 b (ITU-R BT.601). Strengths are those of
 Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020,
-https://arxiv.org/abs/2002.05709, appendix A. Hue turns YIQ where torchvision turns HSV: linear, and
-the same for greys, but not the same colour for every angle.
+https://arxiv.org/abs/2002.05709, appendix A. The hue is rotated in YIQ, where torchvision rotates
+it in HSV: that is linear and leaves greys as they are too, but gives other colours at most angles.
 """
 
 import functools
@@ -32,7 +32,7 @@ from selfsight.data.pictures.batch import Images, LabelledImages
 from selfsight.errors import UsageError
 
 LUMA = (0.299, 0.587, 0.114)
-THRESHOLD = 0.5  # from which on values are inverted
+THRESHOLD = 0.5  # least value that is inverted
 # Rows Y, I, Q of the NTSC colour space.
 YIQ = (LUMA, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
 
@@ -41,14 +41,14 @@ class ColorJitter(NamedTuple):
     """How strongly colours are changed.
 
     Attributes:
-        brightness: Factors come evenly from [1 - brightness, 1 + brightness], never below 0.
+        brightness: Factors are uniform in [1 - brightness, 1 + brightness], never below 0.
         contrast: Likewise.
         saturation: Likewise.
-        hue: Shares of a full turn come from [-hue, hue], at most 0.5.
+        hue: Shares of a full turn are uniform in [-hue, hue], at most 0.5.
         share: Share of pictures that are changed at all, in [0, 1].
-        grey: Share of pictures that lose their colour, in [0, 1].
-        exact: Whether the four changes come one after another in a random order, as torchvision's,
-            instead of as one matrix.
+        grey: Share of pictures that become grey, in [0, 1].
+        exact: Whether the four changes are applied one after another in a random order, as in
+            torchvision, instead of as one matrix.
     """
 
     brightness: float = 0.8
@@ -66,7 +66,7 @@ class ColorJitter(NamedTuple):
 
     @classmethod
     def only_grey(cls, share: float) -> "ColorJitter":
-        """Change no colour, and let a share of pictures lose theirs."""
+        """Turn a share of pictures grey, and change no other colours."""
         return cls(0, 0, 0, 0, share=0, grey=share)
 
 
@@ -77,7 +77,7 @@ def jitter_colors(
 
     Args:
         crops: (B, C, S, S) float32 in [0, 1]. Without three channels they come back unchanged.
-        batch: Whose draws decide.
+        batch: Supplies the draws.
         jitter: How strongly.
         name: Which view this is: another name draws other colours.
 
@@ -95,7 +95,7 @@ def jitter_colors(
 def drawn_colors(
     batch: Images | LabelledImages, channels: int, jitter: ColorJitter, name: str
 ) -> "Matrices | Ordered | None":
-    """Decide what `jitter_colors` does to every picture; None where nothing can be done."""
+    """Draw what `jitter_colors` does to every picture; None for pictures without 3 channels."""
     _check(jitter)
     if channels != 3:
         say_that_colors_stay(channels)
@@ -106,22 +106,22 @@ def drawn_colors(
 
 
 class Matrices(NamedTuple):
-    """What is done to colours, but for what it takes from the mean colour of each picture.
+    """Changes of colour as matrices, before the pictures' mean colours are known.
 
     Attributes:
-        linear: (B, 3, 3) by which colours are multiplied.
-        pull: (B, 3) weights of the mean colour; what they give is added to every channel.
+        linear: (B, 3, 3) matrices that multiply colours.
+        pull: (B, 3) weights of the mean colour; their weighted sum is added to every channel.
     """
 
     linear: Tensor
     pull: Tensor
 
     def of(self, rows: slice) -> "Matrices":
-        """Take those of some pictures."""
+        """Take the matrices of some pictures."""
         return Matrices(self.linear[rows], self.pull[rows])
 
     def whole(self, mean: Tensor) -> Tensor:
-        """Complete them by the mean colours (B, 3): -> (B, 3, 4)."""
+        """Complete the matrices with the mean colours (B, 3): -> (B, 3, 4)."""
         offset = (self.pull * mean).sum(dim=1, keepdim=True)[:, :, None]  # (B, 1, 1)
         return torch.cat([self.linear, offset.expand(-1, 3, 1)], dim=2)
 
@@ -131,12 +131,12 @@ class Matrices(NamedTuple):
 
 
 class Ordered(NamedTuple):
-    """What is done to colours by torchvision's operations, in each picture's own order.
+    """Changes of colour by torchvision's operations, in each picture's own order.
 
     Attributes:
         strengths: (B, 4), as for `one_after_another`.
-        order: (B, 4) int64, likewise; -1 for nothing.
-        greyed: (B,) bool.
+        order: (B, 4) int64, likewise; -1 for no change.
+        greyed: (B,) bool, whether the picture becomes grey.
     """
 
     strengths: Tensor
@@ -144,7 +144,7 @@ class Ordered(NamedTuple):
     greyed: Tensor
 
     def of(self, rows: slice) -> "Ordered":
-        """Take those of some pictures."""
+        """Take the changes of some pictures."""
         return Ordered(self.strengths[rows], self.order[rows], self.greyed[rows])
 
     def applied(self, crops: Tensor) -> Tensor:
@@ -162,11 +162,11 @@ def solarise(
     threshold: float = THRESHOLD,
     name: str = "view",
 ) -> Tensor:
-    """Invert what is bright in some of the pictures: x -> 1 - x from the threshold on.
+    """Invert the bright pixels of some pictures: x -> 1 - x where x is at least the threshold.
 
     Args:
         crops: (B, C, S, S) float32 in [0, 1].
-        batch: Whose draws decide.
+        batch: Supplies the draws.
         share: Share of pictures that are changed, in [0, 1].
         threshold: Least value that is inverted, in [0, 1].
         name: Which view this is: another name draws other pictures.
@@ -184,7 +184,7 @@ def solarise(
 def drawn_bright(
     batch: Images | LabelledImages, share: float, threshold: float, name: str
 ) -> Tensor | None:
-    """Draw the pictures that `solarise` changes: -> (B,) bool; None where there are none."""
+    """Draw the pictures that `solarise` changes: -> (B,) bool; None if share is 0."""
     for what, value in (("solarise", share), ("threshold", threshold)):
         if not 0 <= value <= 1:
             raise UsageError(f"{what} must be from 0 to 1, got {value}")
@@ -192,7 +192,7 @@ def drawn_bright(
 
 
 def inverted(crops: Tensor, chosen: Tensor, threshold: float) -> Tensor:
-    """Invert the chosen (B,) of the pictures (B, C, S, S) from the threshold on."""
+    """Invert values from the threshold on in the chosen (B,) of the pictures (B, C, S, S)."""
     return torch.where(chosen[:, None, None, None] & (crops >= threshold), 1 - crops, crops)
 
 
@@ -210,7 +210,7 @@ def color_matrices(
 
 
 def _drawn_matrices(batch: Images | LabelledImages, jitter: ColorJitter, name: str) -> Matrices:
-    """Draw all that does not need the pictures; what is not changed has the identity."""
+    """Draw all that does not depend on pixels; unchanged pictures get the identity."""
     drawn = _drawn(batch, jitter, name)
     linear, pull = _composed(drawn.strengths[:, :3], 2 * math.pi * drawn.strengths[:, 3])
     still = torch.eye(3, device=linear.device).expand_as(linear)
@@ -221,7 +221,10 @@ def _drawn_matrices(batch: Images | LabelledImages, jitter: ColorJitter, name: s
 
 
 class _Drawn(NamedTuple):
-    """Factors of brightness, contrast, saturation and a turn of hue (B, 4); who is changed (B,)."""
+    """Strengths (B, 4): factors of brightness, contrast, saturation, and a turn of hue.
+
+    With them, which pictures are changed (B,) and which become grey (B,).
+    """
 
     strengths: Tensor
     changed: Tensor
@@ -229,7 +232,7 @@ class _Drawn(NamedTuple):
 
 
 def _drawn(batch: Images | LabelledImages, jitter: ColorJitter, name: str) -> _Drawn:
-    """Draw what happens to every picture; both paths take it from here."""
+    """Draw the change of every picture, the same for both paths."""
     drawn = batch.draws.uniform(f"{name}/colors", 6)
     most = torch.tensor([1 + s for s in jitter[:3]] + [jitter.hue], device=drawn.device)
     least = [max(0.0, 1 - s) for s in jitter[:3]] + [-jitter.hue]
@@ -239,7 +242,7 @@ def _drawn(batch: Images | LabelledImages, jitter: ColorJitter, name: str) -> _D
 
 
 def _drawn_in_order(batch: Images | LabelledImages, jitter: ColorJitter, name: str) -> Ordered:
-    """Draw strengths, and an order of the operations; who is not changed has none."""
+    """Draw strengths and an order of the operations; unchanged pictures get the order -1."""
     drawn = _drawn(batch, jitter, name)
     order = batch.draws.uniform(f"{name}/order", 4).argsort(dim=1)
     nothing = torch.full_like(order, -1)
@@ -276,7 +279,7 @@ def composed(mean: Tensor, factors: Tensor, angles: Tensor) -> Tensor:
 
 
 def _composed(factors: Tensor, angles: Tensor) -> Matrices:
-    """Compose as `composed`, before the mean colours are known."""
+    """Compose as `composed` does, before the mean colours are known."""
     luma = _luma(factors)
     eye = torch.eye(3, device=factors.device)
     bright, contrast, saturation = factors[:, :, None].unbind(dim=1)  # each (B, 1)
@@ -290,9 +293,9 @@ def _composed(factors: Tensor, angles: Tensor) -> Matrices:
 
 
 def _hue_turn(angles: Tensor) -> Tensor:
-    """Turn I and Q by an angle (B,), leaving Y: -> (B, 3, 3) on red, green and blue.
+    """Rotate I and Q by angles (B,) and keep Y: -> (B, 3, 3) on red, green and blue.
 
-    From I to Q red would go towards magenta; hues are counted the other way round, from red over
+    A rotation from I to Q would move red towards magenta; hue runs the other way, from red over
     yellow to green.
     """
     yiq = torch.tensor(YIQ, device=angles.device)
@@ -309,7 +312,7 @@ def _luma(like: Tensor) -> Tensor:
 
 @functools.cache
 def say_that_colors_stay(channels: int) -> None:
-    """Warn, once for a number of channels, that a change of colours does nothing."""
+    """Warn, once for each number of channels, that colours are not changed."""
     logging.getLogger("selfsight").warning(
         "colours are not changed: that needs 3 channels, and the pictures have %d", channels
     )

@@ -1,9 +1,9 @@
-"""Ordered: colours changed one operation after another, clamped after each, as torchvision does.
+"""Colour sequence: colour operations one after another, clamped after each, as in torchvision.
 
-The matrix of `color.py` is faster; this is the exact path of torchvision's `ColorJitter`, for
-those who compare with published figures: the order of brightness, contrast, saturation and hue is
-drawn for every picture, and the hue is turned in HSV (Smith, "Color Gamut Transform Pairs",
-SIGGRAPH 1978, https://doi.org/10.1145/800248.807361).
+This follows torchvision's `ColorJitter` exactly, for comparison with published figures; the matrix
+of `color.py` is faster. The order of brightness, contrast, saturation and hue is drawn for every
+picture, and the hue is rotated in HSV (Smith, "Color Gamut Transform Pairs", SIGGRAPH 1978,
+https://doi.org/10.1145/800248.807361).
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ LUMA = (0.2989, 0.587, 0.114)  # torchvision's weights, with its digits
 
 
 def one_after_another(crops: Tensor, strengths: Tensor, order: Tensor) -> Tensor:
-    """Change every picture's brightness, contrast, saturation and hue in its own order.
+    """Change every picture's brightness, contrast, saturation and hue in the picture's own order.
 
     Args:
         crops: (B, 3, S, S) float32 in [0, 1].
@@ -41,7 +41,7 @@ def greyed(crops: Tensor) -> Tensor:
 
 
 def _luma(crops: Tensor) -> Tensor:
-    """Weigh red, green and blue: (B, 3, S, S) -> (B, 1, S, S)."""
+    """Compute the luma: (B, 3, S, S) -> (B, 1, S, S)."""
     red, green, blue = crops.unbind(dim=1)
     return (LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue)[:, None]
 
@@ -66,16 +66,16 @@ def _saturation(crops: Tensor, strength: Tensor) -> Tensor:
 
 
 def _hue(crops: Tensor, turn: Tensor) -> Tensor:
-    """Add to the hue of HSV.
+    """Add a turn to the hue of HSV.
 
-    The hue h lies on a circle of six parts: red at 0, green at 2, blue at 4. Of a colour with the
-    largest channel v and the smallest v - c, the channel that is pure at p has the value
+    The hue h lies on a circle of length 6: red at 0, green at 2, blue at 4. In a colour whose
+    largest channel is v and whose smallest is v - c, the channel that is pure at p has the value
     v - c * (0 within 1 of p, rising to 1 at a distance of 2).
     """
     red, green, blue = crops.unbind(dim=1)
     least, most = crops.aminmax(dim=1)
     chroma = most - least
-    divisor = torch.where(chroma > 0, chroma, 1.0)  # greys have no hue, and need none
+    divisor = torch.where(chroma > 0, chroma, 1.0)  # the hue of greys does not matter
     of_green = 2 + (blue - red) / divisor
     of_blue = 4 + (red - green) / divisor
     hue = torch.where(most == green, of_green, of_blue)

@@ -1,7 +1,7 @@
-"""Colourless: pictures without their colours, and with others put onto them.
+"""Colourless: taking the colours out of pictures, and putting predicted ones back.
 
-What tasks share that hide the colours of a picture: the grey picture of the same lightness, the a
-and b of CIELAB on a coarse grid, and the way back.
+Shared by tasks that hide a picture's colours: the grey picture of the same lightness, the a and b
+of CIELAB on a coarse grid, and the conversion back to sRGB.
 """
 
 from typing import cast
@@ -16,13 +16,13 @@ from selfsight.encoders import Encoder, Feed, fed
 from selfsight.encoders.cielab import grey, lab, lightness, rgb
 from selfsight.errors import UsageError
 
-STRIDE = 4  # pixels a step of the colours' grid
-GREY = 5.0  # a picture whose a and b stay below this has no colour
-AT_A_TIME = 100  # pictures of those that are looked at
+STRIDE = 4  # pixels from one point of the colours' grid to the next
+GREY = 5.0  # a picture whose |a| and |b| stay below this has no colour
+AT_A_TIME = 100  # pictures whose colours are collected at a time
 
 
 def without_colour(pictures: Tensor) -> Tensor:
-    """Keep the lightness alone: (B, 3 or 1, h, w) sRGB in [0, 1] -> (B, 3, h, w) greys.
+    """Keep only the lightness: (B, 3 or 1, h, w) sRGB in [0, 1] -> (B, 3, h, w) greys.
 
     The three channels share their memory.
     """
@@ -30,27 +30,27 @@ def without_colour(pictures: Tensor) -> Tensor:
 
 
 def colours_on_grid(pictures: Tensor) -> Tensor:
-    """Reduce pictures (B, 3, S, S) to the answer's grid: -> their a and b, (B, 2, s, s)."""
+    """Reduce pictures (B, 3, S, S) to the colours' grid: -> their a and b, (B, 2, s, s)."""
     return lab(F.avg_pool2d(pictures, STRIDE, ceil_mode=True))[:, 1:]
 
 
-def coloured(ab: Tensor) -> Tensor:
-    """Tell which fields of colour (B, 2, s, s) have any: -> (B,) float, 1 or 0."""
+def has_colour(ab: Tensor) -> Tensor:
+    """Tell which pictures, given their a and b (B, 2, s, s), have colour: -> (B,) float, 1 or 0."""
     return (ab.abs().amax(dim=(1, 2, 3)) > GREY).float()
 
 
-def joined(ab: Tensor, levels: Tensor) -> Tensor:
+def with_lightness(ab: Tensor, levels: Tensor) -> Tensor:
     """Put colours (B, 2, s, s) onto lightness (B, 1, H, W) in [0, 1]: -> (B, 3, H, W) sRGB."""
     spread = F.interpolate(ab, size=levels.shape[-2:], mode="bilinear", align_corners=False)
     return rgb(torch.cat([100 * levels, spread], dim=1))
 
 
 def colour_encoder(encoder: nn.Module, name: str) -> Encoder:
-    """Feed an encoder lightness alone, once it is clear that there are colours to be hidden.
+    """Make an encoder take only lightness, after checking that its pictures have colour channels.
 
     Raises:
-        TypeError: If it is none whose layers can be looked into.
-        ValueError: If its pictures have other than 3 channels.
+        TypeError: If it is not an `Encoder` with named layers.
+        ValueError: If its pictures do not have 3 channels.
     """
     if not isinstance(encoder, Encoder):
         raise TypeError(f"{name} needs an Encoder with named layers, got {type(encoder).__name__}")
@@ -60,7 +60,7 @@ def colour_encoder(encoder: nn.Module, name: str) -> Encoder:
     return cast(Encoder, fed(encoder, Feed("lightness")))
 
 
-def seen_at_size(pictures: Tensor, encoder: Encoder, size: int) -> Tensor:
+def at_network_size(pictures: Tensor, encoder: Encoder, size: int) -> Tensor:
     """Scale pictures (B, 3, H, W) to what a network takes.
 
     The shorter side becomes `size` pixels and the longer one a multiple of the coarsest stride; for
@@ -82,13 +82,14 @@ def seen_at_size(pictures: Tensor, encoder: Encoder, size: int) -> Tensor:
 
 
 def colours_of(batch: Images, size: int, name: str) -> tuple[Tensor, Tensor]:
-    """Gather the colours of those pictures that have any.
+    """Collect the colours of the pictures that have any.
 
     Returns:
-        a and b (n, 2) of all their places, and the share of pictures that have colour.
+        a and b (n, 2) at every grid point of these pictures, and the share of pictures that have
+        colour.
 
     Raises:
-        UsageError: If none has.
+        UsageError: If no picture has colour.
     """
     fields = [
         colours_on_grid(centre_view(images, extent, size))
@@ -97,10 +98,10 @@ def colours_of(batch: Images, size: int, name: str) -> tuple[Tensor, Tensor]:
         )
     ]
     ab = torch.cat(fields)  # (N, 2, s, s)
-    having = coloured(ab) > 0
+    having = has_colour(ab) > 0
     if not bool(having.any()):
         raise UsageError(
-            f"{name} needs pictures with colours, and none of the {len(ab)} looked at has any; "
+            f"{name} needs pictures with colours, and none of the {len(ab)} examined has any; "
             "choose another --task"
         )
     return ab[having].permute(0, 2, 3, 1).reshape(-1, 2), having.float().mean()

@@ -1,11 +1,12 @@
 """Filling: paint the holes of a picture of any size with a network that sees small squares.
 
-Every hole is looked at by itself, in a square around it in which it takes as much of the area as
-holes did in training, or less. What is painted there is scaled back and laid into the hole. Along
-its edge the painting is shifted to the colours outside, so that no seam shows: the difference
-there, averaged over a few pixels, fades out towards the inside. After Perez, Gangnet, Blake,
-"Poisson Image Editing", SIGGRAPH 2003, https://doi.org/10.1145/1201775.882269, which spreads the
-difference over all of the hole; a guess of low contrast would take the edge's colours throughout.
+Every hole is painted separately, in a square around it of whose area it covers at most as large a
+share as holes did in training. The painted square is scaled back and copied into the hole. Near the
+hole's edge the painting is shifted to the colours outside, so that no seam shows: the difference at
+the edge, averaged over a few pixels, fades out towards the inside. After Perez, Gangnet, Blake,
+"Poisson Image Editing", SIGGRAPH 2003, https://doi.org/10.1145/1201775.882269. They spread the
+difference over the whole hole, which would give a painting of low contrast the edge's colours
+throughout.
 
 Legend: K holes of one picture, H W its sides, S side of what the network sees, all in pixels.
 """
@@ -19,23 +20,23 @@ from torch import Tensor
 
 from selfsight.augment.affine import crop_matrix, sample
 
-CELLS = 32  # a side: holes closer than about this share of the longer side are seen together
-MARGIN = 1.25  # a square's side over the longer side of the hole, at least
-FADE = 2.0  # pixels of what the network sees, over which the edge's shift fades out
+CELLS = 32  # cells a side: holes closer than about one cell of the longer side are painted together
+MARGIN = 1.25  # least ratio of a square's side to the longer side of the hole
+FADE = 2.0  # of the network's pixels, over which the shift at the edge fades out
 AT_ONCE = 64  # squares the network sees at a time
-TOUCHED = 1 / 512  # a seen pixel is of the hole from this share of it on: less is rounding
+TOUCHED = 1 / 512  # least share of a seen pixel that the hole must cover; less is rounding
 
 
 class Square(NamedTuple):
-    """Where to look, in pixels of the picture; it may reach beyond.
+    """The square around a hole, in pixels of the picture; it may extend beyond the picture.
 
     Attributes:
-        top: Of its first row.
-        left: Of its first column.
-        side: Its length.
-        rows: The rows of the picture that are in it.
-        columns: The columns alike.
-        hole: (h, w) bool, which pixels of these are painted from here.
+        top: Its first row.
+        left: Its first column.
+        side: Length of its sides.
+        rows: The rows of the picture that it covers.
+        columns: The columns of the picture that it covers.
+        hole: (h, w) bool, which of these pixels are painted from this square.
     """
 
     top: int
@@ -58,12 +59,12 @@ def fill_holes(
     """Paint the holes of one picture.
 
     Args:
-        picture: (C, H, W) float32 in [0, 1]; what it has in the holes does not matter.
+        picture: (C, H, W) float32 in [0, 1]; its values in the holes are ignored.
         hole: (H, W) bool, True where to paint.
-        paint: From pictures (K, C, S, S) whose holes have `color` to whole ones of that shape.
+        paint: Maps pictures (K, C, S, S) whose holes have `color` to painted ones of that shape.
         size: Side S of what `paint` takes.
-        share: Of a square's area that holes had when `paint` learned, in (0, 1).
-        color: (C, 1, 1) in [0, 1], what a hole is filled with before it is looked at.
+        share: Share of a square's area that holes covered when `paint` was trained, in (0, 1).
+        color: (C, 1, 1) in [0, 1], the colour of holes in the input of `paint`.
 
     Returns:
         (C, H, W) float32 in [0, 1]; pixels outside the holes are those of `picture`, bit by bit.
@@ -79,36 +80,36 @@ def fill_holes(
 
 
 def squares_around(hole: Tensor, *, size: int, share: float) -> list[Square]:
-    """Choose where to look at each hole of a mask (H, W): a square that shows its surroundings.
+    """Choose for each hole of a mask (H, W) a square that shows its surroundings.
 
-    A square is never smaller than what the network sees, unless the picture is: fewer pixels would
-    be enlarged. It lies within the picture if the hole lets it.
+    A square is at least S pixels wide unless the picture is smaller, since fewer pixels would have
+    to be enlarged. It lies within the picture where the hole's size allows it.
     """
     return [_square(one, size, share) for one in separate_holes(hole)]
 
 
 def separate_holes(hole: Tensor) -> Iterator[Tensor]:
-    """Take a mask (H, W) bool apart into holes that do not touch: -> K masks (H, W) bool.
+    """Split a mask (H, W) bool into holes that do not touch: -> K masks (H, W) bool.
 
-    Neighbours are found on a grid of at most 32 x 32 cells, so what lies in one cell or in two that
-    touch is one hole.
+    Neighbours are found on a grid of at most 32 x 32 cells: pixels in the same cell or in touching
+    cells belong to one hole.
     """
     height, width = hole.shape
     cell = -(-max(height, width) // CELLS)
     taken = F.max_pool2d(hole[None, None].float(), cell, ceil_mode=True)[0, 0] > 0
     number = torch.arange(1.0, taken.numel() + 1, device=hole.device).view_as(taken) * taken
-    while True:  # the highest number of a hole spreads through it, a cell a turn
+    while True:  # the highest number in a hole spreads through it, one cell a pass
         spread = F.max_pool2d(number[None, None], 3, 1, 1)[0, 0] * taken
         if torch.equal(spread, number):
             break
         number = spread
     fine = number.repeat_interleave(cell, 0).repeat_interleave(cell, 1)[:height, :width]
-    for one in number[taken].unique().tolist():  # one at a time: a photograph's mask is large
+    for one in number[taken].unique().tolist():  # one at a time, since masks may be large
         yield hole & (fine == one)
 
 
 def _square(hole: Tensor, size: int, share: float) -> Square:
-    """Place the square of one hole (H, W)."""
+    """Choose the square of one hole (H, W)."""
     height, width = hole.shape
     rows, columns = hole.any(dim=1).nonzero()[:, 0], hole.any(dim=0).nonzero()[:, 0]
     top, bottom = int(rows[0]), int(rows[-1]) + 1
@@ -124,14 +125,14 @@ def _square(hole: Tensor, size: int, share: float) -> Square:
 
 
 def _start(centre: float, side: int, length: int) -> int:
-    """Begin a square on an axis: about its hole, within the picture; if longer, about that."""
+    """Place a square on an axis: around its hole within the picture, or centred if it is longer."""
     if side >= length:
         return (length - side) // 2
     return min(max(0, round(centre - side / 2)), length - side)
 
 
 def _seen(picture: Tensor, hole: Tensor, square: Square, size: int, color: Tensor) -> Tensor:
-    """Look through a square: -> (C, S, S), with `color` wherever a pixel touches a hole."""
+    """Cut a square out and scale it: -> (C, S, S), with `color` wherever a pixel touches a hole."""
     hidden = hole[square.rows, square.columns]
     visible = torch.where(hidden, color, picture[:, square.rows, square.columns])
     height, width = hidden.shape
@@ -149,7 +150,7 @@ def _seen(picture: Tensor, hole: Tensor, square: Square, size: int, color: Tenso
 def _lay(
     painted: Tensor, square: Square, picture: Tensor, hole: Tensor, size: int, result: Tensor
 ) -> None:
-    """Lay what was painted (C, S, S) into its hole of `result` (C, H, W)."""
+    """Copy a painted square (C, S, S) into its hole of `result` (C, H, W)."""
     rows, columns = square.rows, square.columns
     scaled = _scaled(painted, square.side)
     scaled = scaled[:, _within(rows, square.top), _within(columns, square.left)]
@@ -160,7 +161,7 @@ def _lay(
 
 
 def _within(part: slice, start: int) -> slice:
-    """Say where a part of an axis lies counted from a start."""
+    """Give a part of an axis, counted from another start."""
     return slice(part.start - start, part.stop - start)
 
 
@@ -174,9 +175,9 @@ def _scaled(painted: Tensor, side: int) -> Tensor:
 def _shifted(painted: Tensor, picture: Tensor, hole: Tensor, fade: int) -> Tensor:
     """Shift a painting (C, h, w) near the edge of the hole (h, w) to the colours outside.
 
-    With v = 1 outside the hole and 0 in it, and a mean over (2 fade + 1)^2 pixels, the painting is
-    shifted by mean(v (picture - painted)) / mean(v), times a weight that falls from 1 on a straight
-    edge, where half of the pixels lie outside, to 0 where none does.
+    Let v be 1 outside the hole and 0 inside, and let mean average over (2 fade + 1)^2 pixels. The
+    painting is shifted by mean(v (picture - painted)) / mean(v), times a weight that falls from 1
+    on a straight edge, where half of these pixels lie outside, to 0 where none does.
     """
     outside = (~hole).float()[None]
     difference = torch.where(hole, torch.zeros_like(painted), picture - painted)
@@ -186,10 +187,10 @@ def _shifted(painted: Tensor, picture: Tensor, hole: Tensor, fade: int) -> Tenso
 
 
 def box_mean(values: Tensor, reach: int) -> Tensor:
-    """Average over the square of 2 reach + 1 pixels about each: (C, h, w) float32 -> (C, h, w).
+    """Average over the square of 2 reach + 1 pixels around each: (C, h, w) float32 -> (C, h, w).
 
-    What lies beyond the border does not count. A difference of running sums, in float64, costs the
-    same at any reach: on a photograph it is a hundred pixels and more.
+    Pixels beyond the border do not count. Differences of running sums, in float64, cost the same at
+    any reach, which on a photograph is a hundred pixels and more.
     """
     means = values.double()
     for dim in (1, 2):

@@ -1,9 +1,9 @@
-"""Holes: which pixels of a picture are withheld, another mask for every sample.
+"""Holes: random masks of the pixels that are hidden, a different one for every sample.
 
 The three kinds are those of Pathak, Krahenbuhl, Donahue, Darrell, Efros, "Context Encoders: Feature
 Learning by Inpainting", CVPR 2016, https://arxiv.org/abs/1604.07379, section 3.3: the central
 square, random blocks, and regions of any shape. The paper takes its shapes from segmentation masks
-of another data set; ours are where a smooth random field is high.
+of another data set; ours are the regions where a smooth random field is high.
 """
 
 import math
@@ -20,9 +20,9 @@ from selfsight.errors import UsageError
 Kind = Literal["centre", "blocks", "free"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-ASPECT = 2.0  # a block is at most so many times wider than tall, or taller than wide
-KNOTS = 5  # a side, of the random field: its hills are about a quarter of the picture wide
-SAMPLED = 32  # rows and columns, at most, on which the field's heights are ranked
+ASPECT = 2.0  # greatest ratio of a block's longer side to its shorter one
+KNOTS = 5  # grid points a side of the random field: its hills are about a quarter picture wide
+SAMPLED = 32  # most rows and columns at which the field's values are ranked
 
 
 def holes_in(
@@ -42,9 +42,9 @@ def holes_in(
         kind: "centre": the central square, the same in every picture. "blocks": rectangles of
             equal area at random places, which may overlap. "free": any shape, in any number of
             pieces.
-        share: Of the area, in (0, 1): what a hole covers, but for rounding to whole pixels. Blocks
-            cover at most that, and less where they overlap.
-        blocks: How many rectangles; 1 or more. The other kinds do not ask.
+        share: Share of the area that a hole covers, in (0, 1), up to rounding to whole pixels.
+            Overlapping blocks cover less.
+        blocks: Number of rectangles, at least 1; ignored by the other kinds.
         name: Which hole this is: another name draws another one.
 
     Returns:
@@ -76,7 +76,7 @@ def check_holes(kind: str, share: float, blocks: int) -> None:
 
 
 def grown(hole: Tensor, by: int) -> Tensor:
-    """Grow holes (B, 1, H, W) by so many pixels to all sides, corners included: -> the same."""
+    """Grow holes (B, 1, H, W) by `by` pixels in all directions: -> the same shape."""
     if by == 0:
         return hole
     # A square is a row and a column: two passes of 2k + 1 pixels for one of (2k + 1)^2.
@@ -102,10 +102,10 @@ def _blocks(drawn: Tensor, size: int, share: float) -> Tensor:
     wide = (side / root).round().clamp(1, size - 1)
     rows = _covered((down * (size - tall + 1)).floor(), tall, size)
     columns = _covered((right * (size - wide + 1)).floor(), wide, size)
-    # How many blocks cover a pixel: the sum over them of (row in it) times (column in it). Whole
-    # numbers this small are exact however they are added up.
+    # How many blocks cover a pixel: the sum over blocks of (row in it) times (column in it). Whole
+    # numbers this small are summed exactly in any order.
     count = torch.bmm(rows.transpose(1, 2), columns)
-    # Blocks of half the area each may leave nothing to see; one pixel is kept then.
+    # Blocks of half the area each may cover everything; then one pixel is left visible.
     everything = count.flatten(1).amin(dim=1) > 0
     count[:, 0, 0] *= ~everything
     return (count > 0)[:, None]
@@ -119,22 +119,22 @@ def _covered(start: Tensor, length: Tensor, size: int) -> Tensor:
 
 
 def _free(drawn: Tensor, size: int, share: float) -> Tensor:
-    """Take where a random field is highest: draws (B, KNOTS^2) -> masks (B, 1, S, S).
+    """Mark where a random field is highest: draws (B, KNOTS^2) -> masks (B, 1, S, S).
 
-    The field's values at a coarse grid are independent, and in between a cosine leads from one to
-    the next. The height above which it covers the share is found on every few rows and columns.
+    The field's values on a coarse grid are independent, and cosines interpolate between them. The
+    threshold above which it covers the share is found from a sample of rows and columns.
     """
     lines = Lines.all_of(_between_knots(size, drawn.device)[None])
     field = filtered(drawn.unflatten(1, (1, KNOTS, KNOTS)), lines, lines)[:, 0]  # (B, S, S)
     apart = math.ceil(size / SAMPLED)
     some = field[:, apart // 2 :: apart, apart // 2 :: apart].flatten(1)
     visible = min(max(1, round((1 - share) * some.shape[1])), some.shape[1] - 1)
-    height = some.kthvalue(visible, dim=1).values  # at least one of those looked at is higher
+    height = some.kthvalue(visible, dim=1).values  # at least one sampled value is higher
     return (field > height[:, None, None])[:, None]
 
 
 def _between_knots(size: int, device: torch.device) -> Tensor:
-    """Weigh the knots for every pixel of a line: -> (S, KNOTS), rows that sum to 1."""
+    """Compute the weights of the knots for every pixel of a line: -> (S, KNOTS), rows sum to 1."""
     place = (torch.arange(size, device=device) + 0.5) * ((KNOTS - 1) / size)
     distance = (place[:, None] - torch.arange(KNOTS, device=device)).abs().clamp(max=1.0)
     return 0.5 + 0.5 * torch.cos(math.pi * distance)

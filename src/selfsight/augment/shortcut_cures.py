@@ -1,14 +1,14 @@
-"""Shortcut cures: what keeps a task on tiles of a picture from being solved by a shortcut.
+"""Shortcut cures: random changes of tiles that prevent a task from being solved by a shortcut.
 
-Tiles give themselves away by their brightness, by the lens, whose red, green and blue images differ
-in size (chromatic aberration), and by how pixelated they are. The cures, from Doersch, Gupta,
-Efros, "Unsupervised Visual Representation Learning by Context Prediction", ICCV 2015,
-https://arxiv.org/abs/1505.05192. What needs no draws is part of how an encoder is fed
+A tile's position can be told from its brightness, from chromatic aberration (a lens images red,
+green and blue at different sizes) and from its pixelation. The remedies are those of Doersch,
+Gupta, Efros, "Unsupervised Visual Representation Learning by Context Prediction", ICCV 2015,
+https://arxiv.org/abs/1505.05192. Those without randomness belong to the encoder's input step
 (`encoders/feed.py`): standardising every tile, and removing the axis along which lenses spread
-colours. Here is what is drawn:
+colours. The random ones are here:
 
-    colors_dropped      the lens                   one channel kept, the others noise
-    resampled           pixelation                 some tiles shrunk and enlarged again
+    colors_dropped      against aberration         one channel kept, the others noise
+    resampled           against pixelation         some tiles shrunk and enlarged again
 
 Tiles are (B, C, h, w), or (B, N, C, h, w) where a picture has N of them, each with its own draws.
 """
@@ -35,9 +35,10 @@ def colors_dropped(
     """Keep one random channel of every tile, and put noise into the others.
 
     Args:
-        tiles: (B, C, h, w) or (B, N, C, h, w) float32 in [0, 1]. One channel comes back unchanged.
-        batch: Whose draws decide.
-        noise: Width of the even noise, around the mean of the kept channel.
+        tiles: (B, C, h, w) or (B, N, C, h, w) float32 in [0, 1]. Tiles of one channel come back
+            unchanged.
+        batch: Supplies the draws.
+        noise: Width of the uniform noise, which is centred on the mean of the kept channel.
         name: Another name draws other channels and other noise.
 
     Returns:
@@ -66,14 +67,14 @@ def resampled(
 ) -> Tensor:
     """Shrink some tiles to a random number of pixels, and enlarge them again.
 
-    Shrinking is torch's antialiased bilinear filter, enlarging its plain one. Both are matrices on
-    the lines of a tile, from top to bottom and from left to right.
+    Shrinking uses torch's antialiased bilinear filter, enlarging the plain one. Both are applied as
+    matrices to the lines of a tile, from top to bottom and from left to right.
 
     Args:
         tiles: (B, C, h, w) or (B, N, C, h, w) float32.
-        batch: Whose draws decide.
+        batch: Supplies the draws.
         share: Share of tiles that are shrunk, in [0, 1].
-        least: Least share of a tile's pixels that it is shrunk to, in (0, 1]; the most is all.
+        least: Least share of its pixels that a tile is shrunk to, in (0, 1]; the greatest is 1.
         name: Another name draws other tiles and sizes.
 
     Returns:
@@ -100,23 +101,23 @@ def resampled(
 
 
 def shrunk_and_enlarged(side: int, kept: Tensor) -> Tensor:
-    """Write shrinking a line to some of its pixels and enlarging it again as a matrix.
+    """Make the matrix that shrinks a line to fewer pixels and enlarges it again.
 
     Args:
         side: Pixels of the line.
-        kept: (n,) how many it is shrunk to, whole numbers; at least 1 is taken.
+        kept: (n,) pixels it is shrunk to, whole numbers; less than 1 counts as 1.
 
     Returns:
         (n, side, side) float32, rows sum to 1.
     """
-    step = (side / kept.clamp(min=1))[:, None]  # (n, 1) pixels of the line under one of the shrunk
+    step = (side / kept.clamp(min=1))[:, None]  # (n, 1) pixels of the line per shrunk pixel
     centre = torch.arange(side, device=kept.device) + 0.5
-    # A triangle as wide as the step around the middle of each shrunk pixel. There are fewer than
-    # `side` of those: further rows are not read.
+    # A triangle around the centre of each shrunk pixel, which falls to 0 one step away. There are
+    # at most `side` of them: further rows are not read.
     apart = (centre - (centre * step)[:, :, None]) / step[:, :, None]  # (n, shrunk, side)
     down = (1 - apart.abs()).clamp(min=0)
     down = down / down.sum(dim=2, keepdim=True).clamp(min=1e-12)
-    # Enlarging weighs the two nearest shrunk pixels; beyond the outermost centre it is repeated.
+    # Enlarging interpolates the two nearest shrunk pixels; the outermost ones are repeated.
     place = (centre / step).clamp(min=0.5).minimum(side / step - 0.5)  # (n, side)
     up = (1 - (place[:, :, None] - centre).abs()).clamp(min=0)  # (n, side, shrunk)
     return weighted_sums(down, Lines.all_of(up))

@@ -1,8 +1,8 @@
-"""Sums: weighted sums of a picture's lines or channels, to the same bits in every batch.
+"""Weighted sums of a picture's lines or channels, with the same bits in every batch.
 
-A batched matrix product would say the same, but its kernel, and with it the last digits, follows
-from the number of pictures and from the processor; a picture alone would then differ from the same
-picture among others. Here every sum is added up by itself, in an order of its own.
+A batched matrix product computes the same sums, but its kernel, and with it the last digits,
+depends on the number of pictures and on the processor: a picture alone would differ from the same
+picture within a batch. Here the order of every sum is fixed and does not depend on the batch.
 """
 
 from typing import NamedTuple
@@ -13,11 +13,12 @@ from torch import Tensor
 
 
 class Lines(NamedTuple):
-    """Which lines of a picture are added up to new ones.
+    """Which lines of a picture are summed into new lines, and with which weights.
 
     Attributes:
-        chosen: (Q, K) int64: the numbers of the K lines in each of Q sums, the same for all.
-        weights: (B, Q, K), each picture's own.
+        chosen: (Q, K) int64: the numbers of the K lines in each of Q sums, the same for all
+            pictures.
+        weights: (B, Q, K), separate for each picture.
     """
 
     chosen: Tensor
@@ -25,13 +26,13 @@ class Lines(NamedTuple):
 
     @classmethod
     def all_of(cls, weights: Tensor) -> "Lines":
-        """Weigh every line in every sum, as a matrix (B, Q, K) does."""
+        """Sum all lines with the weights of a matrix (B, Q, K)."""
         count, lines = weights.shape[1:]
         return cls(torch.arange(lines, device=weights.device).expand(count, lines), weights)
 
 
 def weighted_sums(rows: Tensor, lines: Lines) -> Tensor:
-    """Add up rows (B, R, L) of every picture: -> (B, Q, L)."""
+    """Sum rows (B, R, L) of every picture with weights: -> (B, Q, L)."""
     batch, count, length = rows.shape
     sums, terms = lines.chosen.shape
     first = torch.arange(0, batch * count, count, device=rows.device)[:, None, None]
@@ -45,10 +46,10 @@ def weighted_sums(rows: Tensor, lines: Lines) -> Tensor:
 
 
 def filtered(pictures: Tensor, down: Lines, across: Lines) -> Tensor:
-    """Add up lines of every picture (B, C, h, w) from top to bottom, then from left to right."""
+    """Filter pictures (B, C, h, w) separably: first from top to bottom, then from left to right."""
     batch, channels, height, width = pictures.shape
     tall, wide = len(down.chosen), len(across.chosen)
-    # Channels lie beside each other, so that they share their weights.
+    # Channels are placed side by side, because they share their weights.
     rows = pictures.transpose(1, 2).reshape(batch, height, channels * width)
     rows = weighted_sums(rows, down).view(batch, tall, channels, width)
     columns = rows.permute(0, 3, 2, 1).reshape(batch, width, channels * tall)

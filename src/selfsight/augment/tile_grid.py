@@ -1,8 +1,8 @@
-"""Tile grid: crops cut into a grid of cells, and a smaller tile out of every cell.
+"""Tile grid: crops are divided into cells, and a smaller tile is cut out of every cell.
 
-A tile lies at random within its cell, or moves less about its place there. Between neighbours there
-is a gap of varying width then, and neither lines that go on nor the grid tell which tiles were side
-by side: Doersch, Gupta, Efros, "Unsupervised Visual Representation Learning by Context Prediction",
+A tile lies at a random place within its cell, or within a part of it. So neighbours are separated
+by gaps of varying width, and neither continuing lines nor the grid tell which tiles were side by
+side: Doersch, Gupta, Efros, "Unsupervised Visual Representation Learning by Context Prediction",
 ICCV 2015, https://arxiv.org/abs/1505.05192, section 3.
 
 Cells are numbered in reading order: 0 is top left.
@@ -50,14 +50,14 @@ def cut_tiles(
 
     Args:
         crops: (B, C, S, S).
-        batch: Whose draws say where.
-        grid: Cells a side, G. What S leaves over is cut off at the right and the bottom.
+        batch: Supplies the draws.
+        grid: Cells a side, G. The remainder of S / G is cut off at the right and the bottom.
         side: Side t of the tiles, in pixels, at most the pitch.
-        cells: (B, N) int64, the cells to cut out of every crop, in this order; all of them, N of
-            G * G, in reading order where it is None.
-        pitch: Pixels from one cell to the next; S // G where it is None.
-        play: Pixels by which a tile may lie further down, and further right, than its cell begins;
-            all that its cell leaves where it is None. Gaps are from pitch - t - play to
+        cells: (B, N) int64, the cells to cut out of every crop, in this order; None is all G * G
+            cells in reading order.
+        pitch: Pixels from one cell to the next; None is S // G.
+        play: Greatest offset of a tile, downwards and to the right, from its cell's corner, in
+            pixels; None is all that the cell allows. Gaps are from pitch - t - play to
             pitch - t + play.
         name: Another name draws other places.
 
@@ -78,7 +78,7 @@ def cut_tiles(
 
 
 def put_together(tiles: Tensor, grid: int) -> Tensor:
-    """Lay tiles side by side in reading order: (B, N, C, t, t) -> (B, C, G t, G t)."""
+    """Join tiles side by side in reading order: (B, N, C, t, t) -> (B, C, G t, G t)."""
     count, _, channels, side, _ = tiles.shape
     laid = tiles.reshape(count, grid, grid, channels, side, side)
     return laid.permute(0, 3, 1, 4, 2, 5).reshape(count, channels, grid * side, grid * side)

@@ -1,9 +1,9 @@
-"""Views: what a task sees of a picture, another crop for every sample.
+"""Views: random crops of pictures, and the centre crop of evaluation.
 
 Szegedy et al., "Going Deeper with Convolutions", CVPR 2015, https://arxiv.org/abs/1409.4842,
 section 6: a box of random area and aspect ratio, scaled to one size. Areas and ratios follow
-torchvision's `RandomResizedCrop`: ten tries at a box that fits, then the largest central one whose
-ratio is allowed. Boxes are not rounded to whole pixels.
+torchvision's `RandomResizedCrop`: ten tries to draw a box that fits, then the largest central box
+whose ratio is allowed. Boxes are not rounded to whole pixels.
 """
 
 import math
@@ -29,12 +29,12 @@ def random_view(
     shear: float = 0.0,
     name: str = "view",
 ) -> Tensor:
-    """Cut a random box out of every picture, scale it, and mirror, turn and shear it.
+    """Cut a random box out of every picture, scale it, and mirror, rotate and shear it.
 
-    All of it is one matrix and one sampling. Turning and shearing are about the crop's centre. What
-    then comes into sight from beyond the box is the picture where there is more of it, and its
-    repeated edge where there is not: no black corner tells the angle. The repeated edge can, so
-    with `degrees` or `shear` a task must not ask for the angle.
+    All of it is one matrix and one sampling. Rotation and shear are around the crop's centre. What
+    they bring into view from outside the box is more of the picture, or its repeated edge where it
+    ends: no black corner gives the angle away. The repeated edge can, so with `degrees` or `shear`
+    a task must not predict the angle.
 
     Args:
         batch: Pictures (B, C, H, H) on their canvases.
@@ -42,8 +42,8 @@ def random_view(
         scale: Least and greatest share of the picture's area, in (0, 1].
         ratio: Least and greatest width over height.
         flip: Share of pictures mirrored left to right, in [0, 1].
-        degrees: Angles come from [-degrees, degrees], at most 180.
-        shear: Angles by which upright lines lean come from [-shear, shear] degrees, below 90.
+        degrees: Rotations are drawn from [-degrees, degrees], at most 180.
+        shear: Angles by which upright lines lean are drawn from [-shear, shear] degrees, below 90.
         name: Which view this is: another name draws another box.
 
     Returns:
@@ -77,7 +77,7 @@ def view_matrices(
     shear: float,
     name: str,
 ) -> Tensor:
-    """Draw what `random_view` looks through, with its arguments: -> (B, 2, 3), as `crop_matrix`."""
+    """Draw the matrices of `random_view`, with its arguments: -> (B, 2, 3), see `crop_matrix`."""
     _check(size, scale, ratio, flip, degrees, shear)
     box = random_boxes(batch, scale, ratio, name)
     flipped = batch.draws.uniform(f"{name}/flip", 1)[:, 0] < flip
@@ -89,7 +89,7 @@ def view_matrices(
 
 
 def as_float(images: Tensor) -> Tensor:
-    """Bring stored pictures, of 8 or 16 bits or float32 already, to float32 in [0, 1]."""
+    """Convert stored pictures, uint8, uint16 or already float32, to float32 in [0, 1]."""
     return images.float() / FULL[images.dtype] if images.dtype in FULL else images
 
 
@@ -142,7 +142,7 @@ def random_boxes(
 
 
 def centre_view(images: Tensor, extent: Tensor, size: int) -> Tensor:
-    """Look at the largest centred square of every picture, as evaluation does.
+    """Cut out and scale the largest centred square of every picture, as evaluation does.
 
     Args:
         images: (B, C, H, H) canvases, float32 in [0, 1], or uint8 or uint16 of full range.

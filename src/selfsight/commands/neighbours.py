@@ -31,11 +31,11 @@ from selfsight.looks.neighbours.gallery import Gallery, chosen_cut, random_order
 from selfsight.looks.neighbours.neighbour_sheet import draw_neighbours
 from selfsight.looks.neighbours.queries import MEASURED, QueryRows, SearchData, available
 from selfsight.looks.neighbours.search import EXACT_UP_TO, Found, require_faiss
-from selfsight.looks.neighbours.wording import caption, short_names, table_of, verdict
+from selfsight.looks.neighbours.wording import caption, network_table, short_names, verdict
 from selfsight.probes.encoding import check_layer, scaled_to_size
 from selfsight.probes.features import Pixels
 from selfsight.probes.network import NamedNetwork, named_network
-from selfsight.probes.overlap import told_of_alike
+from selfsight.probes.overlap import alike_warning
 from selfsight.probes.untrained import CALIBRATED_ON, untrained_encoder
 from selfsight.settings import Neighbours
 from selfsight.system import atomic, machine
@@ -97,7 +97,7 @@ def neighbours_as(settings: Neighbours) -> dict[str, Any]:
         "settings": _told(settings, network, data, bank, measured, drawn),
         "machine": machine.described(network.device),
     }
-    alike = told_of_alike(bank.pictures)
+    alike = alike_warning(bank.pictures)
     record["alike"] = alike is not None
     record["verdict"] = " ".join(filter(None, (alike, verdict(record))))
     _draw(sheet, bank, drawn, found, caption(record))
@@ -309,6 +309,6 @@ def _several(value: str | Path | Run | Sequence[str | Path | Run]) -> tuple[str,
 
 def show(record: dict[str, Any]) -> None:
     """Print the record for people: a table of networks, the verdict, and where the sheet is."""
-    answers().print(table_of(record))
+    answers().print(network_table(record))
     answers().print(record["verdict"])
     answers().print(f"sheet: {record['sheet']}")

@@ -32,7 +32,7 @@ from selfsight.errors import SelfsightError, Stopped
 from selfsight.probes import advice
 from selfsight.probes.periodic import LABELS, TESTED, PeriodicProbe, few
 from selfsight.probes.untrained import final_features, untrained_encoder
-from selfsight.probes.verdict import Shape, Solved, alike, judge_unlabelled
+from selfsight.probes.verdict import Shape, Solved, judge_unlabelled, likeness_warning
 from selfsight.settings import Pretrain
 from selfsight.system import machine
 from selfsight.system.escaping import shell_quoted
@@ -439,7 +439,7 @@ def _judged(run: Run, begun: Prepared, training: Training | Fitting) -> dict[str
     untrained = Shape.of(final_features(fresh, views))
     tasks = begun.task.tasks_by_name(of.task)
     solved = {name: _solved(name, task, of, means) for name, task in tasks.items()}
-    of_pictures = alike(views, bits=begun.pictures.bits)
+    of_pictures = likeness_warning(views, bits=begun.pictures.bits)
     labelled = begun.pictures.labels is not None and len(begun.pictures.classes) > 1
     verdict = judge_unlabelled(
         trained, untrained, list(solved.values()), of_pictures=of_pictures, labelled=labelled

@@ -29,7 +29,13 @@ from selfsight.probes import advice
 from selfsight.probes.features import LayeredNetwork, Pixels
 from selfsight.probes.measure import Answers, Kind, measure
 from selfsight.probes.network import NamedNetwork, named_network
-from selfsight.probes.overlap import in_both, seen_before, told_of_alike, told_of_both, told_of_seen
+from selfsight.probes.overlap import (
+    alike_warning,
+    both_parts_sentence,
+    count_seen,
+    in_both,
+    seen_sentence,
+)
 from selfsight.probes.patch_baseline import REVISION, kept_dictionary
 from selfsight.probes.record import result_record
 from selfsight.probes.sampling import choose_labelled
@@ -90,7 +96,7 @@ def probe_as(settings: Probe) -> dict[str, Any] | list[dict[str, Any]]:
     out = network.results(settings.out)
     train, test = _pictures(parts, settings, network)
     names = settings.probe or ("linear",)
-    of_pictures = told_of_alike(train)
+    of_pictures = alike_warning(train)
     if train.labels is None:
         records = [_unlabelled(name, network, train, of_pictures) for name in names]
     else:
@@ -120,9 +126,9 @@ def _overlap(settings: Probe, network: NamedNetwork, parts: Parts, exam: "_Exam"
     source, rows = parts.test or parts.train, exam.tested
     read = source.subset(rows if exam.test.origins is None else exam.test.origins[rows])
     asked = settings.test or settings.data or str(network.data)
-    seen = seen_before(network, asked, read)
+    seen = count_seen(network, asked, read)
     both = 0 if exam.folds is not None else in_both(exam.train, exam.test)
-    told = (told_of_seen(seen, len(rows), network.name), told_of_both(both, len(rows)))
+    told = (seen_sentence(seen, len(rows), network.name), both_parts_sentence(both, len(rows)))
     return {
         "seen_in_pretraining": seen,
         "identical_in_training": both,

@@ -1,1 +1,1 @@
-"""Distributed: devices, and several processes that train one task together."""
+"""Distributed: devices and precision, and several processes that train one task together."""

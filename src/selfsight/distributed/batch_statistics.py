@@ -1,10 +1,10 @@
-"""Across: batch normalisation by the statistics of all processes' pictures.
+"""Batch statistics across processes: batch normalisation over the joint batch.
 
-Processes that train together each see a share of the batch. Normalised by its own share's mean and
-variance, a picture would be seen otherwise than in one process with the whole batch, and a loss
-that compares pictures would find out who shared a process with whom. Here every normalisation of
-PyTorch and timm that has batch statistics takes those of the joint batch, on processors (which
-`torch.nn.SyncBatchNorm` refuses) as on GPUs, with its true gradient.
+Processes that train together each see a share of the batch. Normalised by the mean and variance of
+that share, a picture would get other features than in one process with the whole batch, and a loss
+that compares pictures could learn which of them shared a process. Here every batch normalisation of
+PyTorch and timm uses the statistics of the joint batch, with the exact gradient, on GPUs and on
+processors (which `torch.nn.SyncBatchNorm` does not support).
 
 Ioffe, Szegedy, "Batch Normalization", ICML 2015, https://arxiv.org/abs/1502.03167, section 3. With
 x the joint batch's values of a channel, N of them, and h = (x - mean) / sqrt(variance + eps), the
@@ -12,9 +12,9 @@ answer is y = w h + b. Mean and variance depend on every x, so that
 
     dL/dx = w / sqrt(variance + eps) * (g - sum(g) / N - h sum(g h) / N),    g = dL/dy,
 
-with sums over all processes: one exchange of two numbers a channel, where the forward pass has one
-of mean, variance and count. The gradients of w and b are sums over the process's own pictures: the
-training adds those up.
+with sums over all processes: one exchange of two numbers a channel; the forward pass exchanges
+mean, variance and count. The gradients of w and b are sums over the process's own pictures, which
+the training averages over processes like all gradients.
 """
 
 from collections.abc import Generator, Iterable
@@ -32,18 +32,18 @@ from selfsight.encoders.encoder import batch_norms
 
 
 class Joint:
-    """What a normalisation by joint statistics has before its own class.
+    """Mixin that makes a batch normalisation class use joint statistics.
 
-    Alone, and in evaluation mode, it does what that class does.
+    In a single process and in evaluation mode it behaves as that class.
 
     Attributes:
-        alone: Whether it asks no other process for now, see `without_exchange`.
+        alone: Whether it exchanges nothing for now, see `without_exchange`.
     """
 
     alone = False
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalise (B, C, ...), of B pictures of this process."""
+        """Normalise (B, C, ...), from B pictures of this process."""
         norm = cast(nn.BatchNorm2d, self)
         if self.alone or processes() == 1 or not norm.training:
             return cast(Tensor, cast(Any, super()).forward(input))
@@ -51,27 +51,27 @@ class Joint:
         return self.finished(_normalised(norm, input))
 
     def finished(self, normalised: Tensor) -> Tensor:
-        """Do what the class does after normalising: nothing."""
+        """Apply what the class does after normalising; here nothing."""
         return normalised
 
 
 class JointBatchNorm1d(Joint, nn.BatchNorm1d):
-    """`BatchNorm1d` of the joint batch."""
+    """`BatchNorm1d` over the joint batch."""
 
 
 class JointBatchNorm2d(Joint, nn.BatchNorm2d):
-    """`BatchNorm2d` of the joint batch."""
+    """`BatchNorm2d` over the joint batch."""
 
 
 class JointBatchNorm3d(Joint, nn.BatchNorm3d):
-    """`BatchNorm3d` of the joint batch."""
+    """`BatchNorm3d` over the joint batch."""
 
 
 class JointBatchNormAct2d(Joint, BatchNormAct2d):
-    """timm's normalisation, dropout and activation, of the joint batch."""
+    """timm's normalisation with dropout and activation, over the joint batch."""
 
     def finished(self, normalised: Tensor) -> Tensor:
-        """Drop and activate."""
+        """Apply dropout and activation."""
         return cast(nn.Module, self.act)(cast(nn.Module, self.drop)(normalised))
 
 
@@ -84,15 +84,15 @@ JOINT: dict[type[nn.Module], type[nn.Module]] = {
 
 
 def with_joint_statistics(task: nn.Module, *, but: Iterable[nn.Module] = ()) -> None:
-    """Let a task's batch normalisations take the statistics of all processes' pictures.
+    """Make a task's batch normalisations use the statistics of all processes' pictures.
 
-    They stay the objects they are, and only their class changes: weights, running statistics, names
-    in the state and whoever else holds them do not notice. Frozen ones have no batch statistics and
-    are no `_BatchNorm`; classes that part a batch on purpose keep to that.
+    Only the class of each module changes, in place: weights, running statistics, names in the state
+    and references to the module stay valid. Frozen normalisations have no batch statistics and are
+    not changed, nor are classes that split a batch on purpose.
 
     Args:
-        task: Whose normalisations change.
-        but: Parts of it whose normalisations are left as they are, also where others share them.
+        task: Its normalisations are changed.
+        but: Parts of it whose normalisations stay unchanged, even if other parts share them.
     """
     left = {id(norm) for part in but for norm in batch_norms(part)}
     for norm in batch_norms(task):
@@ -102,10 +102,10 @@ def with_joint_statistics(task: nn.Module, *, but: Iterable[nn.Module] = ()) -> 
 
 @contextmanager
 def without_exchange(network: nn.Module) -> Generator[None]:
-    """Let a network's normalisations take the statistics of this process's own pictures for now.
+    """Make a network's normalisations use only this process's pictures for the length of a block.
 
-    For pictures that one process alone holds, or all of them the same ones; and for networks that
-    are still on the processor, where the processes of GPUs have no way to each other.
+    For pictures that only one process has, or that all processes have alike; and for networks still
+    on the processor while the processes communicate between GPUs only.
     """
     joint = [norm for norm in network.modules() if isinstance(norm, Joint)]
     for norm in joint:
@@ -118,12 +118,12 @@ def without_exchange(network: nn.Module) -> Generator[None]:
 
 
 def own_statistics(task: nn.Module) -> list[nn.Module]:
-    """List the normalisations whose statistics are of each process's own pictures."""
+    """List the normalisations that use only each process's own pictures."""
     return [norm for norm in batch_norms(task) if not isinstance(norm, Joint)]
 
 
 def _normalised(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
-    """Normalise (B, C, ...) by the joint batch, and let the running statistics follow it."""
+    """Normalise (B, C, ...) by the joint batch, and update the running statistics."""
     with torch.no_grad():
         mean, variance, count = joint_moments(x)
         if norm.track_running_stats:
@@ -134,21 +134,21 @@ def _normalised(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
 
 
 def joint_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Take mean and variance of every channel of the joint batch.
+    """Compute mean and variance of every channel of the joint batch.
 
-    Each process sends its own moments, which are put together by Chan, Golub, LeVeque, "Updating
-    Formulae and a Pairwise Algorithm for Computing Sample Variances", 1979: a sum of squares less
-    the square of a sum would lose the variance of values far from 0.
+    Each process sends its own moments, which are combined by Chan, Golub, LeVeque, "Updating
+    Formulae and a Pairwise Algorithm for Computing Sample Variances", 1979: the sum of squares less
+    the square of the sum would lose the variance of values far from 0.
 
     Args:
-        x: (B, C, ...) of this process; others may have other numbers of them.
+        x: (B, C, ...) of this process; B may differ between processes.
 
     Returns:
-        (C,) mean, (C,) variance over the count, and () count of a channel's values; float32 or
-        more, the same to the bit in all processes.
+        (C,) mean, (C,) variance (divided by the count), and () count of a channel's values; float32
+        or more, bitwise equal in all processes.
     """
     kind = torch.promote_types(x.dtype, torch.float32)
-    # Running statistics are asked for to have the moments in float32 of bfloat16 too.
+    # Passing running statistics makes torch return float32 moments for bfloat16 too.
     unused = x.new_zeros(2, x.shape[1], dtype=kind)
     mean, variance = torch.batch_norm_update_stats(x, unused[0], unused[1], 0.0)
     count = torch.full_like(mean[:1], x.numel() // x.shape[1])
@@ -161,7 +161,7 @@ def joint_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _follow(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
-    """Move the running statistics towards a batch's; without momentum they are plain averages."""
+    """Update running statistics with a batch's; without momentum they are plain averages."""
     batches = cast(Tensor, norm.num_batches_tracked).add_(1)
     share = 1 / batches.float() if norm.momentum is None else norm.momentum
     for running, seen in ((norm.running_mean, mean), (norm.running_var, variance)):
@@ -170,7 +170,7 @@ def _follow(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
 
 
 class _Normalised(torch.autograd.Function):
-    """Normalises by given moments, and knows that they are the joint batch's."""
+    """Normalises by given moments, with the gradient of moments of the joint batch."""
 
     @staticmethod
     def forward(
@@ -194,8 +194,8 @@ class _Normalised(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         x, weight, mean, variance, count = ctx.saved_tensors
         scale = torch.ones_like(mean) if weight is None else weight
-        # As if the moments were constants, PyTorch knows the gradients: w / deviation * g, and the
-        # sums of g h and of g.
+        # PyTorch gives the gradients for constant moments: w / deviation * g, and the sums of g h
+        # and of g.
         wanted = [True, True, True]
         into, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
             gradients[0], x, scale, mean, variance, None, None, False, ctx.eps, wanted
@@ -203,7 +203,7 @@ class _Normalised(torch.autograd.Function):
         needs_input, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         if needs_input:
             sums = summed(torch.stack([of_weight, of_bias])) / count
-            # What is missing is a line in h, so that normalising gives it in one pass.
+            # The missing terms are linear in h, so one more normalisation computes them.
             slope, level = -sums * scale * (variance + ctx.eps).rsqrt()
             into += F.batch_norm(x, mean, variance, slope, level, False, 0.0, ctx.eps)
         return (

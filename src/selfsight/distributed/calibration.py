@@ -1,7 +1,7 @@
-"""Calibrating: statistics that a network's batch normalisations can be evaluated with, at once.
+"""Calibration: sets the running statistics of batch normalisations from a few batches.
 
-Running statistics begin at mean 0 and variance 1, which are those of no layer. A network that is
-asked before its first step answers nearly the same to every picture, until they are set.
+Running statistics begin at mean 0 and variance 1, which fit no layer. Until they are set, an
+untrained network in evaluation mode answers nearly the same to every picture.
 """
 
 from collections.abc import Iterable
@@ -18,12 +18,12 @@ from selfsight.encoders.encoder import batch_norms
 def calibrate(network: nn.Module, batches: Iterable[Tensor]) -> None:
     """Set the running statistics of every batch normalisation to their averages over batches.
 
-    Nothing else changes: all other parts are as in evaluation, so that nothing random is drawn.
-    Several processes each do it alone, and with the same pictures come to the same.
+    Nothing else changes: all other modules are in evaluation mode and draw nothing random. Several
+    processes each calibrate alone, and get the same result from the same pictures.
 
     Args:
         network: Takes the pictures.
-        batches: Each (B, C, S, S) in [0, 1], at least 2 pictures, all as many.
+        batches: Each (B, C, S, S) in [0, 1], of the same size B, at least 2.
     """
     norms = batch_norms(network)
     if not norms:

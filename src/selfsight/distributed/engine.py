@@ -1,4 +1,7 @@
-"""Engine: devices and precision, by Lightning Fabric; nothing else in the house imports it."""
+"""Engine: device, precision and the optimiser's step, through Lightning Fabric.
+
+No other module imports Fabric.
+"""
 
 import contextlib
 import copy
@@ -30,7 +33,9 @@ def resolve_device(asked: str) -> str:
         SelfsightError: If a GPU was asked for and there is none.
     """
     if asked == "cuda" and not torch.cuda.is_available():
-        raise SelfsightError("no CUDA device is here; leave --device out to train on the processor")
+        raise SelfsightError(
+            "no CUDA device was found; leave --device out to train on the processor"
+        )
     if asked == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return asked
@@ -39,17 +44,17 @@ def resolve_device(asked: str) -> str:
 def make_fabric(
     device: str, precision: Precision, *, devices: int = 1, nodes: int = 1, resting: bool = False
 ) -> Any:
-    """Make Fabric, quietly; with several processes they are DDP's (gloo, or nccl on GPUs).
+    """Make Fabric, without its remarks; several processes use DDP (gloo, or nccl on GPUs).
 
-    Gradients are then averaged over processes.
+    DDP averages gradients over processes.
 
     Args:
         device: "cpu" or "cuda".
         precision: "f32", or "bf16" for autocast with f32 weights.
         devices: Processes on each node.
         nodes: Machines.
-        resting: Whether some parameters rest in a step, as heads do that take turns; DDP then looks
-            for them in every step, which takes it some time.
+        resting: Whether a step may leave some parameters unused, such as heads that take turns; DDP
+            then searches for them in every step, which takes some time.
     """
     from lightning_fabric import Fabric  # slow to load, and needed only to train
     from lightning_fabric.strategies.ddp import DDPStrategy
@@ -57,7 +62,7 @@ def make_fabric(
     several = devices * nodes > 1
     ddp = DDPStrategy(find_unused_parameters=resting, **_buffers_left()) if several else None
     with warnings.catch_warnings(), _quiet("lightning_fabric"):
-        warnings.simplefilter("ignore")  # it remarks on a GPU that was not asked for
+        warnings.simplefilter("ignore")  # it warns of a GPU that is not used
         return Fabric(
             accelerator=device,
             devices=devices,
@@ -68,10 +73,10 @@ def make_fabric(
 
 
 def _buffers_left() -> dict[str, Any]:
-    """Give the words by which DDP leaves buffers alone; releases of torch differ in them.
+    """Give the argument that stops DDP from sending buffers; its name depends on torch's release.
 
-    Buffers are the same in all processes, since every process computes them of the joint batch:
-    sending them around in every step would cost as much as the largest memory bank.
+    Every process computes its buffers from the joint batch, so they are equal already. Sending them
+    in every step would mean to send the whole memory bank.
     """
     known = inspect.signature(nn.parallel.DistributedDataParallel).parameters
     word = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
@@ -79,14 +84,14 @@ def _buffers_left() -> dict[str, Any]:
 
 
 def launch(fabric: Any) -> None:
-    """Join the processes of `make_fabric`; the first to ask also starts them."""
+    """Join the processes of `make_fabric`; the first process also starts the others."""
     with warnings.catch_warnings(), _quiet("lightning_fabric"):
-        warnings.simplefilter("ignore")  # it remarks on thread counts
+        warnings.simplefilter("ignore")  # it warns of thread counts
         fabric.launch()
 
 
 class Engine:
-    """A device, and its like in other processes, at one precision.
+    """Runs a task's forward passes and optimiser steps on a device at one precision.
 
     Args:
         device: "cpu" or "cuda".
@@ -94,7 +99,7 @@ class Engine:
         devices: Processes on each node; they must have been joined (`processes.joined`).
         nodes: Machines.
         compiled: Whether the task's encoders run through `torch.compile`.
-        resting: Whether some parameters rest in a step, see `make_fabric`.
+        resting: Whether a step may leave some parameters unused, see `make_fabric`.
     """
 
     def __init__(
@@ -120,7 +125,7 @@ class Engine:
         if self._compiled:
             compile_encoders(task)
         self._task, self._optimizer = self._fabric.setup(task, optimizer, move_to_device=False)
-        # Parts that are trained at rates of their own, as a critic, are clipped each by itself.
+        # Parts with their own learning rates, such as a critic, are clipped separately.
         parts: dict[float, list[nn.Parameter]] = {}
         for group in optimizer.param_groups:
             parts.setdefault(group.get("factor", 1.0), []).extend(group["params"])
@@ -135,7 +140,7 @@ class Engine:
 
         Args:
             loss: Scalar.
-            clip: Longest gradient allowed, as a Euclidean norm; None leaves it.
+            clip: Greatest Euclidean norm of the gradient; None does not clip.
         """
         self._fabric.backward(loss)
         if clip is not None:
@@ -145,21 +150,21 @@ class Engine:
         self._optimizer.zero_grad()
 
     def wait(self) -> None:
-        """Wait until the device has done what it was given."""
+        """Wait until the device has finished its queued work."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
 
 def compile_encoders(task: nn.Module) -> None:
-    """Let a task's encoders run through `torch.compile`, in place: no name in the state changes.
+    """Compile a task's encoders by `torch.compile`, in place: no name in the state changes.
 
-    The rest of a task is left alone: its draws hash strings, which breaks the graph and would
-    compile anew every epoch, and the encoder is where the time goes.
+    The rest of a task stays uncompiled: its draws hash strings, which breaks the graph and would
+    cause recompilation in every epoch, and most time is spent in the encoder anyway.
     """
     for part in task.modules():
         if isinstance(part, Encoder):
             part.compile()
-            # Tasks that answer at every place call `layers`, which that does not reach.
+            # `part.compile()` does not cover `layers`, which dense tasks call.
             part.look = torch.compile(look_into)
 
 
@@ -174,13 +179,13 @@ def uncompile_encoders(task: nn.Module) -> None:
 def fault_of_compiling(
     task: nn.Module, batch: Any, device: torch.device | str, precision: Precision
 ) -> str | None:
-    """Try a compiled step, forward and backward, on a copy: -> None if it worked, else why not.
+    """Try a compiled forward and backward pass on a copy: -> None if it worked, else why not.
 
     Args:
         task: Its weights, statistics and gradients stay as they are.
-        batch: What it would be trained on, on the device.
+        batch: A batch for the task, on the device.
         device: Where to compute.
-        precision: To compute in.
+        precision: Of the computation.
     """
     twin = copy.deepcopy(task).train().to(device)
     twin.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] -- as documented
@@ -192,17 +197,18 @@ def fault_of_compiling(
             with torch.autocast(kind, torch.bfloat16, enabled=precision == "bf16"):
                 loss = cast("Score", twin(batch)).loss
             loss.backward()
-    except RuntimeError as error:  # no compiler, or one that fails: its errors have this base alone
+    except RuntimeError as error:  # base of all errors of a missing or failing compiler
         return in_a_line(error)
     return None
 
 
 def bf16_is_sound(task: nn.Module, batch: Any, device: torch.device | str) -> bool:
-    """Tell whether gradients in bf16 can be trusted, from a pass forward on a copy.
+    """Tell whether gradients in bf16 can be trusted, from a forward pass on a copy.
 
-    On a processor, where a convolution of stride 2 or more sees maps of a single value, as the last
-    one of tiles of 8 pixels, its weights beside the middle meet padding alone and their gradient
-    is 0. In bf16 oneDNN leaves it as it found the memory, up to 1e29 (seen with torch 2.14 on AMX).
+    They cannot on a processor if a convolution of stride 2 or more gets maps of a single value, as
+    the last one does for tiles of 8 pixels. All its weights but the middle one then see only
+    padding, so their gradient is 0; but in bf16 oneDNN leaves uninitialised memory there, with
+    values up to 1e29 (seen with torch 2.14 on AMX).
     """
     if torch.device(device).type != "cpu":
         return True
@@ -223,7 +229,7 @@ def bf16_is_sound(task: nn.Module, batch: Any, device: torch.device | str) -> bo
 
 @contextlib.contextmanager
 def _quiet(name: str) -> Generator[None]:
-    """Keep a library's remarks to itself: the plan says what it would say."""
+    """Silence a library's remarks, which the printed plan makes needless."""
     logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.WARNING)
@@ -235,7 +241,7 @@ def _quiet(name: str) -> Generator[None]:
 
 @contextlib.contextmanager
 def threads(count: int) -> Generator[None]:
-    """Let tensor operations use so many processor threads, and afterwards as many as before."""
+    """Set the number of processor threads for tensor operations, for the length of a block."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

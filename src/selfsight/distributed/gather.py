@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 def processes() -> int:
-    """Count the processes that train together."""
+    """Give the number of processes that train together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
@@ -24,11 +24,11 @@ def gathered(rows: Tensor) -> Tensor:
     """Join the rows of all processes, with gradients.
 
     Args:
-        rows: (B, ...), as many in every process.
+        rows: (B, ...), with the same B in every process.
 
     Returns:
-        (P B, ...), those of the first process first. What is differentiated with respect to them
-        comes back to the process they are of, summed over all that used them.
+        (P B, ...), those of the first process first. Gradients with respect to them go back to the
+        process that owns the rows, summed over all processes that used them.
     """
     if processes() == 1:
         return rows
@@ -36,17 +36,17 @@ def gathered(rows: Tensor) -> Tensor:
 
 
 def own_rows(rows: int) -> slice:
-    """Tell which of the joint rows are this process's.
+    """Tell which of the joint rows belong to this process.
 
     Args:
-        rows: Of this process, B.
+        rows: Number of rows of this process, B.
     """
     first = dist.get_rank() * rows if processes() > 1 else 0
     return slice(first, first + rows)
 
 
 def summed(values: Tensor) -> Tensor:
-    """Add a tensor up over processes, without gradients: -> a new one, the same in all of them."""
+    """Sum a tensor over processes, without gradients: -> a new tensor, the same in all."""
     total = values.detach().contiguous().clone()
     if processes() > 1:
         dist.all_reduce(total)
@@ -54,7 +54,7 @@ def summed(values: Tensor) -> Tensor:
 
 
 class _Gathered(torch.autograd.Function):
-    """Joins rows; gradients are added up, and each process keeps those of its own rows."""
+    """Joins rows; gradients are summed, and each process keeps those of its own rows."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:

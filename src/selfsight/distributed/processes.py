@@ -1,8 +1,8 @@
-"""Processes: several devices train one task together, a process each.
+"""Processes: several devices train one task together, with one process for each.
 
-The first process leads: it alone writes, shows progress and prints. Each takes its own share of
-every batch; draws belong to the samples, so together they see what one process would. A fault in
-one ends them all with one message, told by the first.
+The first process leads: only it writes files, shows progress and prints. Each process takes its
+share of every batch; draws belong to samples, so together they see what one process would. An error
+in one process ends all of them, with one message that the first prints.
 """
 
 import contextlib
@@ -30,11 +30,11 @@ from selfsight.system.escaping import printable
 
 T = TypeVar("T")
 
-FIRST = "SELFSIGHT_FIRST_PROCESS"  # variable by which others know the number of who started them
+FIRST = "SELFSIGHT_FIRST_PROCESS"  # environment variable with the number of the first process
 SECONDS_BETWEEN_LOOKS = 0.5
-FAULT = "selfsight/fault"  # where a process leaves its fault for the first one to tell
-GRACE = 5.0  # seconds the first process has to notice by itself that another ended
-STATUS = {"usage": 2, "stopped": 130, "interrupted": 130}  # of exits; others are 1
+FAULT = "selfsight/fault"  # key under which a process leaves its error for the first to print
+GRACE = 5.0  # seconds that the first process has to notice by itself that another ended
+STATUS = {"usage": 2, "stopped": 130, "interrupted": 130}  # exit statuses; others are 1
 
 
 @dataclass(frozen=True)
@@ -53,20 +53,20 @@ class Processes:
 
     @property
     def leads(self) -> bool:
-        """Whether this process writes and speaks."""
+        """Whether this process writes files and prints."""
         return self.rank == 0
 
     def placed(self, device: str) -> torch.device | str:
-        """Name the device of this process, where several share a kind."""
+        """Give this process's own device among several of a kind."""
         return device if self.count == 1 else self.device
 
     def share(self, rows: Tensor) -> Tensor:
-        """Take this process's part of a batch's rows (B,): -> (B / count,), those in its turn."""
+        """Take this process's part of a batch's rows (B,): -> (B / count,), the rank-th part."""
         part = len(rows) // self.count
         return rows[self.rank * part : (self.rank + 1) * part]
 
     def mean(self, values: Tensor) -> Tensor:
-        """Average a tensor over processes; the same in all of them."""
+        """Average a tensor over processes: -> the same in all of them."""
         if self.count == 1:
             return values
         total = values.clone()
@@ -74,7 +74,7 @@ class Processes:
         return total / self.count
 
     def largest(self, *values: float) -> list[float]:
-        """Take the largest of each value over processes; the same in all of them."""
+        """Take the largest of each value over processes: -> the same in all of them."""
         if self.count == 1:
             return list(values)
         most = torch.tensor(values, dtype=torch.float64, device=self.device)
@@ -82,7 +82,7 @@ class Processes:
         return most.tolist()
 
     def from_first(self, value: T) -> T:
-        """Give what the first process says, in all of them."""
+        """Send the first process's value to all: -> the same in all of them."""
         if self.count == 1:
             return value
         box = [value]
@@ -90,7 +90,7 @@ class Processes:
         return box[0]
 
     def gathered(self, value: Tensor) -> Tensor:
-        """Stack a processor's tensor (...) of every process: -> (count, ...)."""
+        """Stack the CPU tensors (...) of all processes: -> (count, ...)."""
         if self.count == 1:
             return value[None]
         parts: list[Any] = [None] * self.count
@@ -98,7 +98,7 @@ class Processes:
         return torch.stack(parts)
 
     def wait(self) -> None:
-        """Wait for the others to come here too."""
+        """Wait until all processes have called this."""
         self.largest(0.0)
 
 
@@ -107,10 +107,10 @@ ALONE = Processes()
 
 @contextlib.contextmanager
 def joined(devices: int, nodes: int, device: str) -> Generator[Processes]:
-    """Start what is missing of the processes, and train together with them.
+    """Start the missing processes and join them, for the length of a block.
 
-    Under torchrun or SLURM the processes are there already. Otherwise the command is run once more
-    for every further device.
+    Under torchrun or SLURM the processes run already. Otherwise the command is run once more for
+    every further device.
 
     Args:
         devices: Processes on each node.
@@ -118,8 +118,8 @@ def joined(devices: int, nodes: int, device: str) -> Generator[Processes]:
         device: "cpu" or "cuda".
 
     Raises:
-        UsageError: If this program cannot be run again for the others, or torchrun started
-            another number of processes.
+        UsageError: If this program cannot be run again for further processes, or torchrun started
+            another number of them.
         SelfsightError: If there are too few GPUs, or another process failed.
         SystemExit: In every process but the first, if one failed.
     """
@@ -139,7 +139,7 @@ def joined(devices: int, nodes: int, device: str) -> Generator[Processes]:
         except BaseException as error:
             if here.leads:
                 lost = (_told_fault() or _lost()) if _is_lost_peer(error) else None
-                watch.end(patience=0.0)  # they write nothing that would be missed
+                watch.end(patience=0.0)  # the others have nothing left to write
                 if lost is None:
                     raise
                 raise lost from None
@@ -151,12 +151,11 @@ def joined(devices: int, nodes: int, device: str) -> Generator[Processes]:
 
 @contextlib.contextmanager
 def _ending_with_the_first() -> Generator[None]:
-    """Have the processes that the first one starts in the block end when it has ended.
+    """Make the processes that the first one starts in the block end when it ends.
 
-    One that was killed while they load or look for each other would leave them waiting for half an
-    hour.
+    If it were killed while they start and connect, they would wait for half an hour.
     """
-    if (first := os.environ.get(FIRST)) is not None:  # this is one of those
+    if (first := os.environ.get(FIRST)) is not None:  # this process was started by the first
         threading.Thread(target=_end_after, args=(int(first),), daemon=True).start()
         yield
         return
@@ -175,7 +174,7 @@ def _end_after(parent: int) -> None:
 
 
 def _check_started(count: int) -> None:
-    """Refuse a torchrun that started another number of processes than asked for."""
+    """Refuse a number of processes other than torchrun started."""
     if "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ["WORLD_SIZE"]) != count:
         raise UsageError(
             f"--devices times --nodes must be the {os.environ['WORLD_SIZE']} processes that "
@@ -184,18 +183,18 @@ def _check_started(count: int) -> None:
 
 
 def _checked(devices: int, nodes: int, device: str) -> Any:
-    """Make Fabric for several processes, if they can be had."""
+    """Make Fabric for several processes, after checking that they can be started."""
     if device == "cuda" and devices > torch.cuda.device_count():
         raise SelfsightError(
-            f"--devices {devices} needs as many GPUs, and {torch.cuda.device_count()} are here"
+            f"--devices {devices} needs as many GPUs, and there are {torch.cuda.device_count()}"
         )
     fabric = make_fabric(device, "f32", devices=devices, nodes=nodes)
     external = fabric.strategy.cluster_environment.creates_processes_externally
     if not external and not _can_run_again():
         raise UsageError(
-            f"{devices * nodes} processes start by running the command again, which works for "
-            "`selfsight pretrain` and not from Python or a notebook; use the command, or start "
-            f"the script by torchrun --nproc-per-node {devices}"
+            f"{devices * nodes} processes are started by running the command again, which works "
+            "for `selfsight pretrain` but not from Python or a notebook; use the command, or start "
+            f"the script with torchrun --nproc-per-node {devices}"
         )
     return fabric
 
@@ -209,14 +208,14 @@ def _can_run_again() -> bool:
 
 
 class _Watch:
-    """Ends the first process when another one has ended and left it waiting for ever.
+    """Ends the first process when another one has ended, which could leave it waiting for ever.
 
-    With gloo a lost peer breaks the connection at once and the error says so; nccl can wait for
-    half an hour.
+    With gloo a lost peer breaks the connection at once, with an error; nccl can wait for half an
+    hour.
 
     Args:
-        launcher: Fabric's; it starts the other processes in the first one, in others none. Its own
-            watch is left with nothing to watch: it would kill this process without a word.
+        launcher: Fabric's; in the first process it starts the others, elsewhere none. They are
+            taken out of its own watch, which would kill this process without a message.
     """
 
     def __init__(self, launcher: Any) -> None:
@@ -230,7 +229,7 @@ class _Watch:
             self._children.append(self._launcher.procs.pop())
 
     def end(self, *, patience: float) -> None:
-        """Stop watching, and end the others that have not ended after so many seconds."""
+        """Stop watching, and kill the processes that have not ended after `patience` seconds."""
         self._over.set()
         self._takes_over()
         for child in self._children:
@@ -252,7 +251,7 @@ class _Watch:
 
 @contextlib.contextmanager
 def _quiet_but_first(here: Processes) -> Generator[None]:
-    """Keep what other processes would print to themselves."""
+    """Silence the output of all processes but the first."""
     if here.leads:
         yield
         return
@@ -282,7 +281,7 @@ def _status(kind: Kind) -> int:
 
 
 def _is_lost_peer(error: BaseException) -> bool:
-    """Tell whether an error means that another process has gone."""
+    """Tell whether an error means that another process has ended."""
     if isinstance(error, dist.DistError):
         return True
     text = str(error).lower()
@@ -293,26 +292,26 @@ def _is_lost_peer(error: BaseException) -> bool:
 
 def _lost() -> SelfsightError:
     return SelfsightError(
-        "another process of this training ended without a word, killed for memory perhaps; what "
-        "was saved is intact: go on with --resume, with fewer --devices in a new run, or with a "
-        "smaller --batch"
+        "another process of this training ended without a message, perhaps killed for lack of "
+        "memory; what was saved is intact: continue with --resume, or start a new run with fewer "
+        "--devices or a smaller --batch"
     )
 
 
 def _leave_fault(here: Processes, error: BaseException) -> None:
-    """Leave a fault where the first process finds it; only the first fault is kept."""
+    """Leave an error where the first process finds it; only the first error is kept."""
     if _is_lost_peer(error):
         return
     error = out_of_memory(error, Pretrain) or error
     text = str(error) or "interrupted"
     if _kind(error) == "bug":
         text = f"process {here.rank} failed:\n{''.join(traceback.format_exception(error))}"
-    with contextlib.suppress(Exception):  # the first process has gone: it tells its own fault
+    with contextlib.suppress(Exception):  # the first process has ended: it reported its own error
         _store().compare_set(FAULT, "", json.dumps([_kind(error), text]))
 
 
 def _told_fault() -> BaseException | None:
-    """Read the fault that another process left, if one did."""
+    """Read the error that another process left; None if there is none."""
     with contextlib.suppress(Exception):
         if _store().check([FAULT]):
             kind, text = json.loads(_store().get(FAULT))
@@ -327,7 +326,7 @@ def _told_fault() -> BaseException | None:
 
 
 def _store() -> Any:
-    """Give the table that the processes share."""
+    """Give the key-value store that the processes share."""
     store = cast(Any, dist.distributed_c10d)._get_default_store()
     store.set_timeout(timedelta(seconds=GRACE))
     return store

@@ -1,7 +1,7 @@
-"""Bounds: a network is built no larger than the weights that it is to take.
+"""Bounds: a network read from a file is built only up to the size of its weights.
 
-What a file says of a network may be anything: a million layers, or a picture of a hundred thousand
-pixels. Its weights are at hand, so they bound what is worth building.
+A file may describe any network: a million layers, or one for pictures a hundred thousand pixels
+wide. The size of the weights beside it limits what is built.
 """
 
 from collections.abc import Generator, Iterable
@@ -17,14 +17,14 @@ from torch.nn.modules.module import (
 
 from selfsight.errors import SelfsightError
 
-# A network may make more than it keeps: heads that are left out again, tables beside the weights.
+# While it is built a network may hold more than in the end: heads that are removed again, tables.
 SLACK, SPARE_TENSORS, SPARE_NUMBERS = 4, 1000, 2**24
-# Of any network, where no weights are at hand: the largest of timm's has a tenth of both.
+# Limits where there are no weights: timm's largest network has a tenth of both.
 MOST_TENSORS, MOST_NUMBERS = 50_000, 2**35
 
 
 class TooLarge(SelfsightError):
-    """A network that is far larger than what bounds it."""
+    """A network is far larger than its limit."""
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def no_larger_than(shapes: Iterable[torch.Size]) -> Generator[None]:
     """Stop the building of modules once they hold far more than tensors of these shapes.
 
     Raises:
-        TooLarge: In place of the module that is too much.
+        TooLarge: When a module exceeds the limit.
     """
     wanted = list(shapes)
     numbers = sum(shape.numel() for shape in wanted)
@@ -51,15 +51,15 @@ def at_most(
 ) -> Generator[None]:
     """Stop the building of modules once they hold more parameters and buffers than these.
 
-    torch tells of every parameter before its first values are drawn, so little memory is touched.
+    torch reports every parameter before its first values are drawn, so little memory is used.
 
     Args:
-        tensors: How many.
-        numbers: Of all of them together.
-        told: What is said then.
+        tensors: Greatest number of tensors.
+        numbers: Greatest number of values in all of them together.
+        told: The message of the error.
 
     Raises:
-        TooLarge: In place of the module that is too much.
+        TooLarge: When a module exceeds the limit.
     """
     seen = [0, 0]
 

@@ -1,4 +1,4 @@
-"""Building encoders, by timm's names and ours."""
+"""Building encoders by timm's names or ours."""
 
 import dataclasses
 from typing import Any
@@ -35,13 +35,13 @@ EXAMPLES = {
 
 
 def usual_size(name: str) -> int:
-    """Tell the side of the pictures that timm's weights of this name were trained on, in pixels."""
+    """Give the side, in pixels, of the pictures that timm's weights of a name were trained on."""
     entry = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
     return entry.input_size[-1] if entry is not None else 224
 
 
 def usual_channels(name: str) -> int:
-    """Tell the channels of the pictures that timm's weights of this name were trained on."""
+    """Give the channels of the pictures that timm's weights of a name were trained on."""
     entry = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
     return entry.input_size[0] if entry is not None else 3
 
@@ -62,17 +62,17 @@ def build(
         name: "small" or another of ours, or any timm model's name.
         size: Side of the pictures it will see, in pixels.
         channels: Channels of those pictures.
-        pretrained: Fetch timm's weights, the first convolution adapted to the channels, and
-            standardise as they want it.
+        pretrained: Fetch timm's weights, adapt the first convolution to the channels, and
+            standardise pictures as these weights require.
         arguments: Further keyword arguments for `timm.create_model`.
-        mean: Subtracted from pictures in [0, 1], a number a channel; None for that of the
-            pretrained weights (their average if the channels are not their own), else 0.5.
-        deviation: Divides them afterwards, each above 0; None alike, else 0.25.
+        mean: Subtracted from pictures in [0, 1], one number for each channel. None takes that of
+            the pretrained weights (averaged for another number of channels), else 0.5.
+        deviation: Divides them afterwards, each above 0. None likewise, else 0.25.
 
     Raises:
-        UsageError: If timm has no such model, no weights for it where they were asked for, or it
-            cannot be built at this size.
-        ValueError: If there are not as many means or deviations as channels.
+        UsageError: If timm has no such model or no weights for it, or it cannot be built at this
+            size.
+        ValueError: If the number of means or deviations is not that of channels.
         SelfsightError: If the pretrained weights cannot be fetched.
     """
     name = OWN.get(name, name)
@@ -90,7 +90,7 @@ def build(
     check_statistics(mean, deviation, channels)
     recipe = Recipe(name, arguments, channels, size, mean, deviation)
     encoder = _assembled(recipe, pretrained=pretrained)
-    if size % patch_side(encoder.model):  # timm would leave the rim out without a word
+    if size % patch_side(encoder.model):  # timm would silently ignore the rim
         raise _wrong_size(recipe)
     return encoder
 
@@ -103,7 +103,7 @@ def _has_weights(name: str) -> bool:
 def _usual_statistics(
     name: str, channels: int, *, pretrained: bool
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Give the mean and deviation that are used where none are asked for."""
+    """Give the default mean and deviation."""
     entry = timm.get_pretrained_cfg(name)
     if not pretrained or entry is None:
         return (0.5,) * channels, (0.25,) * channels
@@ -131,7 +131,7 @@ def _assembled(recipe: Recipe, *, pretrained: bool) -> Encoder:
         raise
     except OSError as error:
         raise _cannot_fetch(recipe.name, error) from error
-    except Exception as error:  # networks of many authors refuse in as many ways
+    except Exception as error:  # timm's networks raise many kinds of errors
         if out_of_memory(error):
             raise
         if not fits(recipe.name, recipe.arguments, recipe.size):
@@ -148,7 +148,7 @@ def _wrong_size(recipe: Recipe, error: Exception | None = None) -> UsageError:
     step = size_step(recipe.name)
     if recipe.size % step:
         reason = f"the side must be a multiple of its patches' {step} px"
-    elif isinstance(error, ValueError):  # a sentence of ours or timm's, not a clash of shapes
+    elif isinstance(error, ValueError):  # a readable message, not one about shapes
         reason = in_a_line(error)
     else:
         reason = "its layers do not fit together at this side"
@@ -161,16 +161,17 @@ def _wrong_size(recipe: Recipe, error: Exception | None = None) -> UsageError:
 
 
 def made(recipe: Recipe, *, pretrained: bool = False, measures: Measures | None = None) -> Encoder:
-    """Build an encoder; whatever its network's authors raise is let through.
+    """Build an encoder; errors of the network's code are passed on.
 
     Args:
-        recipe: How.
-        pretrained: With timm's own weights.
-        measures: Of another encoder of the recipe; None to measure.
+        recipe: What to build.
+        pretrained: With timm's weights.
+        measures: Those of another encoder of the recipe; None to measure.
 
     Raises:
-        UsageError: If timm has no such architecture: it would fetch a name like "hf-hub:...".
-        SelfsightError: If timm's weights hold what is no number.
+        UsageError: If timm has no such architecture. Names like "hf-hub:..." are refused, since
+            timm would fetch them.
+        SelfsightError: If timm's weights hold NaN or infinity.
     """
     if ":" in recipe.name or not timm.is_model(recipe.name):
         raise UsageError(f"this timm has no architecture {shortened(recipe.name)}")

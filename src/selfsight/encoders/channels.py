@@ -1,9 +1,9 @@
-"""Adapting: carrying a trained encoder to pictures of another number of channels.
+"""Channels: adapting a trained encoder to pictures with another number of channels.
 
-timm's own rule for its pretrained weights is used for ours too: the first convolution's filters are
-summed over the channels for one channel, and otherwise repeated in turn and scaled, so that the sum
-over all channels, and with it the answer to a grey picture, stays (exactly where the new number is
-one or a multiple of the old; `timm.models.adapt_input_conv`).
+timm's rule for its pretrained weights is used for ours too (`timm.models.adapt_input_conv`). For
+one channel, the first convolution's filters are summed over the channels; otherwise they are
+repeated in turn and scaled. So the sum over all channels, and with it the answer to a grey picture,
+stays the same, exactly so if the new number is one or a multiple of the old.
 """
 
 import contextlib
@@ -19,18 +19,18 @@ from selfsight.errors import UsageError
 
 
 def adapted(encoder: Encoder, channels: int) -> Encoder:
-    """Carry an encoder's weights to pictures of another number of channels.
+    """Adapt an encoder to pictures with another number of channels.
 
     Args:
-        encoder: A trained encoder, left as it is.
-        channels: Of the pictures it will see, 1 or more.
+        encoder: A trained encoder; it is not changed.
+        channels: Channels of the pictures it will see, 1 or more.
 
     Returns:
-        The encoder itself if the number is its own, else a new one in the same mode, whose mean
-        and deviation are the average of the old ones in every channel.
+        The encoder itself if it has this number already, else a new one in the same mode, whose
+        mean and deviation in every channel are the averages of the old ones.
 
     Raises:
-        UsageError: If the first layer's weights cannot be carried over.
+        UsageError: If the first layer's weights cannot be adapted.
     """
     old = encoder.recipe
     if channels == old.channels:
@@ -58,12 +58,12 @@ def _for_channels(recipe: Recipe, channels: int) -> Recipe:
 
 
 def _carried(weight: Tensor, shape: torch.Size, recipe: Recipe, channels: int) -> Tensor:
-    """Carry filters (K, C, h, w) to another C: -> `shape`."""
+    """Adapt filters (K, C, h, w) to another C: -> of shape `shape`."""
     with contextlib.suppress(NotImplementedError, ValueError, AssertionError):
         new = adapt_input_conv(channels, weight, base_chans=recipe.channels)
         if new.shape == shape:
             return new
     raise UsageError(
-        f"the first layer of {recipe.name!r} cannot be carried from {recipe.channels} to "
+        f"the first layer of {recipe.name!r} cannot be adapted from {recipe.channels} to "
         f"{channels} channels; give pictures of {recipe.channels}, or train from the start"
     )

@@ -1,4 +1,4 @@
-"""CIELAB: colours parted into lightness and two axes without it, as the eye parts them.
+"""CIELAB: conversion between sRGB and a lightness axis with two colour axes, as the eye sees them.
 
 sRGB of IEC 61966-2-1, white D65 and the two-degree observer, as scikit-image's `rgb2lab` computes.
 L is in [0, 100]; a (green to red) and b (blue to yellow) lie within about [-110, 110].
@@ -7,20 +7,20 @@ L is in [0, 100]; a (green to red) and b (blue to yellow) lie within about [-110
 import torch
 from torch import Tensor
 
-# X, Y and Z from linear red, green and blue, each row divided by the white's own value.
+# X, Y and Z from linear red, green and blue, each row divided by the value of white.
 _RED_GREEN_BLUE = torch.tensor(
     [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]]
 )
 _WHITE = torch.tensor([0.95047, 1.0, 1.08883])
 _XYZ = _RED_GREEN_BLUE / _WHITE[:, None]
 _DIM = 0.04045  # of sRGB's red, green or blue: below it the curve is a line
-_DARK = 0.008856  # of X, Y or Z: below it the cube root is a line
+_DARK = 0.008856  # of X, Y or Z: below it a line replaces the cube root
 _SLOPE, _OFFSET = 7.787, 16 / 116
 _DARK_LEVEL = 1.16 * _DARK ** (1 / 3) - 0.16  # the lightness there
 
 
 def lab(pictures: Tensor) -> Tensor:
-    """Turn colours to CIELAB.
+    """Convert sRGB to CIELAB.
 
     Args:
         pictures: (B, 3, h, w) sRGB in [0, 1].
@@ -33,7 +33,7 @@ def lab(pictures: Tensor) -> Tensor:
 
 
 def lightness(pictures: Tensor) -> Tensor:
-    """Give the lightness alone.
+    """Compute only the lightness.
 
     Args:
         pictures: (B, 3, h, w) sRGB in [0, 1], or (B, 1, h, w) grey.
@@ -42,17 +42,17 @@ def lightness(pictures: Tensor) -> Tensor:
         (B, 1, h, w) L / 100, in [0, 1].
 
     Raises:
-        ValueError: If there are neither one nor three channels.
+        ValueError: If the number of channels is neither 1 nor 3.
     """
     channels = pictures.shape[1]
     if channels not in (1, 3):
-        raise ValueError(f"lightness is of pictures of 1 or 3 channels, got {channels}")
+        raise ValueError(f"lightness needs pictures of 1 or 3 channels, got {channels}")
     linear = _linear(pictures)
     return 1.16 * _roots(linear if channels == 1 else _mixed(linear, _XYZ[1:2])) - 0.16
 
 
 def rgb(colours: Tensor) -> Tensor:
-    """Turn CIELAB back, and what no screen shows to the nearest value of each channel.
+    """Convert CIELAB to sRGB; each channel that no screen can show is clamped.
 
     Args:
         colours: (B, 3, h, w) L, a and b.
@@ -64,15 +64,15 @@ def rgb(colours: Tensor) -> Tensor:
 
 
 def grey(levels: Tensor) -> Tensor:
-    """Show lightness: (B, 1, h, w) L / 100 in [0, 1] -> (B, 1, h, w) grey sRGB in [0, 1]."""
+    """Convert lightness to grey: (B, 1, h, w) L / 100 in [0, 1] -> (B, 1, h, w) sRGB in [0, 1]."""
     light = ((levels.clamp(min=_DARK_LEVEL) + 0.16) / 1.16) ** 3
     return _curved(light + (levels.clamp(max=_DARK_LEVEL) - _DARK_LEVEL) / (1.16 * _SLOPE))
 
 
 def linear_rgb(colours: Tensor) -> Tensor:
-    """Turn CIELAB (B, 3, h, w) to linear red, green and blue.
+    """Convert CIELAB (B, 3, h, w) to linear red, green and blue.
 
-    Where no screen shows a colour, a channel is outside [0, 1].
+    For colours that no screen shows, a channel is outside [0, 1].
     """
     level, a, b = colours.unbind(dim=1)
     y = (level + 16) / 116
@@ -81,31 +81,31 @@ def linear_rgb(colours: Tensor) -> Tensor:
     return _mixed(xyz, torch.linalg.inv(_XYZ.double()))
 
 
-# Both curves are a power that gives way to a line near black, where the two meet. Each is computed
-# as the power of what lies above that point plus the line of what lies below: a choice for every
+# Both curves are a power function that continues as a line near black. Each is computed as the
+# power of the part above the meeting point plus the line of the part below: a branch for every
 # pixel would cost several times as much.
 
 
 def _linear(pictures: Tensor) -> Tensor:
-    """Take sRGB's curve away."""
+    """Convert sRGB to linear values."""
     bright = _power((pictures.clamp(min=_DIM) + 0.055) / 1.055, 2.4)
     return bright + (pictures.clamp(max=_DIM) - _DIM) / 12.92
 
 
 def _curved(linear: Tensor) -> Tensor:
-    """Give sRGB's curve to red, green and blue in [0, 1]."""
+    """Convert linear red, green and blue in [0, 1] to sRGB."""
     bright = 1.055 * _power(linear.clamp(min=_DIM / 12.92), 1 / 2.4) - 0.055
     return (bright + 12.92 * linear.clamp(max=_DIM / 12.92) - _DIM).clamp_(0, 1)  # of rounding
 
 
 def _roots(xyz: Tensor) -> Tensor:
-    """Give the cube root, or the line that continues it in the dark."""
+    """Compute the cube root, or the line that continues it for dark colours."""
     line = _SLOPE * (xyz.clamp(max=_DARK) - _DARK)
     return _power(xyz.clamp(min=_DARK), 1 / 3) + line
 
 
 def _power(values: Tensor, exponent: float) -> Tensor:
-    """Raise fresh values above 0 to a power, in place: a third of the time of `**`."""
+    """Raise values above 0 to a power, in place: takes a third of the time of `**`."""
     return values.log_().mul_(exponent).exp_()
 
 

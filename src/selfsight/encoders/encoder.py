@@ -1,8 +1,8 @@
-"""Encoder: a timm network that tells its layers by name.
+"""Encoder: a timm network with named layers, and the recipe to build it again.
 
-An encoder takes pictures in [0, 1], feeds its network of them what its recipe says, and gives one
-feature vector a picture or the map of every named layer. The recipe is all that is needed to build
-the network again; with timm alone where timm has the architecture.
+An encoder takes pictures in [0, 1], turns them into its network's input as its recipe says, and
+gives one feature vector for each picture or the map of every named layer. The recipe suffices to
+build the network again, with timm alone if timm has the architecture.
 """
 
 import copy
@@ -23,30 +23,30 @@ from selfsight.encoders.feed import AS_IT_IS, Fed, Feed
 from selfsight.errors import UsageError
 from selfsight.system.validation import check, check_within, shortened
 
-MOST_CHANNELS, MOST_SIDE = 2**16, 2**15  # of pictures; more in a file of ours is damage
-MOST_MEASURE = 2**20  # of a network
-# Keywords by which timm fetches or reads weights, or gives something other than the network.
+MOST_CHANNELS, MOST_SIDE = 2**16, 2**15  # of pictures; a file of ours with more is damaged
+MOST_MEASURE = 2**20  # largest number among a network's arguments
+# Keywords that make timm fetch or read weights, or return something other than the network.
 REACHING = frozenset(
     {name for name in inspect.signature(timm.create_model).parameters if name != "kwargs"}
     | {name for name in inspect.signature(build_model_with_cfg).parameters if name != "kwargs"}
 )
 _WORD = re.compile(r"[A-Za-z0-9_]{1,40}")
-OVERSHOOT = 1e-3  # beyond [0, 1], by which interpolation may err
+OVERSHOOT = 1e-3  # error of interpolation beyond [0, 1] that is allowed
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to build an encoder again: what `encoder.json` holds.
+    """How to build an encoder again; the content of `encoder.json`.
 
     Attributes:
         name: The architecture's timm name.
         arguments: Keyword arguments for `timm.create_model`.
         channels: Channels of the pictures it takes.
         size: Side of the pictures it was built for, in pixels.
-        mean: Subtracted from pictures in [0, 1], a number a channel.
-        deviation: Divides them afterwards, a number a channel.
+        mean: Subtracted from pictures in [0, 1], one number for each channel.
+        deviation: Divides them afterwards, one number for each channel.
         layers: The named layers, input to output: timm's module names.
-        feed: What of the pictures the network is fed.
+        feed: How pictures become the network's input.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Recipe:
         """Read back what `to_json` gave.
 
         Raises:
-            ValueError: With the first value that no recipe has.
+            ValueError: Names the first invalid value.
         """
         check(values, cls)
         check_within("channels", values["channels"], 1, MOST_CHANNELS)
@@ -81,7 +81,7 @@ class Recipe:
 
 
 class Measures(NamedTuple):
-    """What an encoder's features are: see the attributes of `Encoder`."""
+    """The widths and strides of an encoder's features: see the attributes of `Encoder`."""
 
     dim: int
     channels: dict[str, int]
@@ -89,17 +89,17 @@ class Measures(NamedTuple):
 
 
 def check_arguments(arguments: dict[str, Any]) -> None:
-    """Refuse keyword arguments for timm that are more than the measures of a network.
+    """Refuse keyword arguments for timm that are not plain numbers and words.
 
-    Numbers, truth values, plain words and lists of these can neither name a file, nor a place in
-    the network, nor anything to be run.
+    Numbers, truth values, plain words and lists of these can name neither a file, nor a network
+    address, nor code to run.
 
     Raises:
-        ValueError: With the first that is more.
+        ValueError: Names the first that is refused.
     """
     for name, value in arguments.items():
         if name in REACHING:
-            raise ValueError(f"arguments must not say {name}, which is for timm's own weights")
+            raise ValueError(f"arguments must not hold {name}, which is for timm's own weights")
         if not _is_measure(value, deep=3):
             raise ValueError(
                 f"arguments must be numbers up to {MOST_MEASURE:,}, true, false, words or lists of "
@@ -108,7 +108,7 @@ def check_arguments(arguments: dict[str, Any]) -> None:
 
 
 def _is_measure(value: Any, *, deep: int) -> bool:
-    """Tell whether a value says no more than a measure or a word does."""
+    """Tell whether a value is a number, a plain word, None, or a list of these."""
     if isinstance(value, list | tuple):
         several = cast(list[Any], value)
         return (
@@ -122,11 +122,11 @@ def _is_measure(value: Any, *, deep: int) -> bool:
 
 
 def check_statistics(mean: tuple[float, ...], deviation: tuple[float, ...], channels: int) -> None:
-    """Refuse a mean and deviation that do not standardise.
+    """Refuse an invalid mean or deviation.
 
     Raises:
-        ValueError: If there are not as many as channels, one is not finite, or a deviation is not
-            above 0.
+        ValueError: If their number is not that of channels, one is not finite, or a deviation is
+            not above 0.
     """
     for word, values in (("mean", mean), ("deviation", deviation)):
         if len(values) != channels:
@@ -141,7 +141,7 @@ def check_statistics(mean: tuple[float, ...], deviation: tuple[float, ...], chan
 
 
 class Encoder(nn.Module):
-    """A network whose layers can be looked into.
+    """A network with readable layers.
 
     Args:
         model: A timm model without a classifier.
@@ -152,7 +152,7 @@ class Encoder(nn.Module):
         dim: Width D of the pooled features.
         layer_names: The named layers, input to output.
         layer_channels: Channels C of each named layer.
-        layer_strides: Input pixels a step of each named layer's map.
+        layer_strides: Input pixels between neighbouring points of each named layer's map.
     """
 
     def __init__(
@@ -162,8 +162,8 @@ class Encoder(nn.Module):
         self.model = model
         self.recipe = recipe
         self.layer_names = recipe.layers
-        self.checked = False  # whether the range of pictures is looked at, which makes a GPU wait
-        self.look = look_into  # or the same compiled; a copy looks into its own model by it
+        self.checked = False  # whether to check the range of pictures, which synchronises a GPU
+        self.look = look_into  # or its compiled form; a function, so that copies use their model
         shape = (1, recipe.channels, 1, 1)
         self.register_buffer("mean", torch.tensor(recipe.mean).view(shape), persistent=False)
         self.register_buffer(
@@ -177,19 +177,19 @@ class Encoder(nn.Module):
         return self.model(self._fed(images))
 
     def layers(self, images: Tensor) -> dict[str, Tensor]:
-        """Look into every named layer: pictures (B, C, S, S) in [0, 1] -> maps (B, C, h, w)."""
+        """Compute every named layer's map: pictures (B, C, S, S) in [0, 1] -> maps (B, C, h, w)."""
         return self.look(self.model, self.layer_names, self._fed(images))
 
     def fed(self, feed: Feed) -> "Encoder":
-        """Give an encoder that shares everything with this one but how it is fed."""
+        """Make an encoder that shares everything with this one except the feed."""
         twin = copy.copy(self)
         twin.recipe = replace(self.recipe, feed=feed)
         return twin
 
     def apart(self) -> "Encoder":
-        """Give an encoder of the same weights, with statistics of its own.
+        """Make an encoder that shares this one's weights but has its own batch statistics.
 
-        Batch statistics of pictures that are fed in different ways do not fit each other.
+        Pictures with different feeds have different batch statistics.
         """
         shared: dict[int, Any] = {id(weight): weight for weight in self.model.parameters()}
         twin = copy.copy(self)
@@ -208,9 +208,9 @@ class Encoder(nn.Module):
 
     @torch.no_grad()
     def _measured(self) -> Measures:
-        """Run one grey picture through: timm's own figures are wrong for changed first strides.
+        """Measure widths and strides on a grey picture: timm's are wrong for other first strides.
 
-        How it is fed changes no shape, and is left out.
+        The feed changes no shape and is left out.
         """
         stated = {entry["module"]: entry["reduction"] for entry in _feature_info(self.model)}
         side = self.recipe.size
@@ -225,10 +225,10 @@ class Encoder(nn.Module):
 
 
 def check_range(images: Tensor) -> None:
-    """Refuse pictures outside [0, 1]: those in steps of brightness, or standardised already.
+    """Refuse pictures outside [0, 1], such as those in [0, 255] or already standardised.
 
     Raises:
-        UsageError: With the range that was got.
+        UsageError: Names the range found.
     """
     low, high = (float(end) for end in images.detach().aminmax())
     if not (low >= -OVERSHOOT and high <= 1 + OVERSHOOT):  # NaN is refused too
@@ -239,21 +239,21 @@ def check_range(images: Tensor) -> None:
 
 
 def fed(network: nn.Module, feed: Feed) -> nn.Module:
-    """Feed a network in some way: an encoder by its recipe, any other by a step before it."""
+    """Put a feed before a network: an encoder's goes into its recipe, any other gets a `Fed`."""
     return network.fed(feed) if isinstance(network, Encoder) else Fed(network, feed)
 
 
 class HasParts(Protocol):
-    """A network, or what stands in for one."""
+    """A network, or an object with the same `modules` method."""
 
     def modules(self) -> Iterator[nn.Module]:
-        """Go through the parts, itself first."""
+        """Iterate over the modules, itself first."""
         ...
 
 
 @contextmanager
 def evaluating(network: HasParts) -> Generator[None]:
-    """Put every part into evaluation mode, and afterwards each back into the mode it had."""
+    """Put every module into evaluation mode, and each back into its former mode afterwards."""
     training = [part for part in network.modules() if part.training]
     try:
         for part in training:
@@ -265,12 +265,12 @@ def evaluating(network: HasParts) -> Generator[None]:
 
 
 def batch_norms(encoder: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:  # pyright: ignore[reportPrivateUsage] -- torch's own base of all of them
-    """Find every batch normalisation, timm's own among them."""
+    """Find every batch normalisation, including timm's own classes."""
     return [m for m in encoder.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]  # pyright: ignore[reportPrivateUsage] -- as above
 
 
 def named_layers(model: nn.Module) -> tuple[str, ...]:
-    """Choose the layers to tap: every stage; of transformers every third block and the last.
+    """Choose the named layers: every stage, or every third block and the last of a transformer.
 
     Raises:
         UsageError: If parallel branches share a name, as in timm's CoaT and CrossViT.
@@ -279,8 +279,8 @@ def named_layers(model: nn.Module) -> tuple[str, ...]:
     names = tuple(entry["module"] for entry in entries)
     if len(set(names)) < len(names):
         raise UsageError(
-            f"an encoder's layers need names of their own, and {type(model).__name__} lists "
-            "parallel branches under one; try another --encoder"
+            f"an encoder's layers need different names, and {type(model).__name__} lists "
+            "parallel branches under one name; try another --encoder"
         )
     if len({entry["reduction"] for entry in entries}) > 1:
         return names
@@ -289,13 +289,13 @@ def named_layers(model: nn.Module) -> tuple[str, ...]:
 
 
 def _feature_info(model: nn.Module) -> list[dict[str, Any]]:
-    """List what timm can tap, in the order in which `forward_intermediates` counts."""
+    """List the layers that timm can read, in the order of `forward_intermediates`."""
     info = cast(Any, model).feature_info
     return info.info if hasattr(info, "info") else info
 
 
 def look_into(model: nn.Module, layers: tuple[str, ...], x: Tensor) -> dict[str, Tensor]:
-    """Look into the named layers of a timm model: standardised pictures -> maps (B, C, h, w)."""
+    """Compute the named layers of a timm model: standardised pictures -> maps (B, C, h, w)."""
     maps: list[Tensor] = cast(Any, model).forward_intermediates(
         x, indices=_taps(model, layers), intermediates_only=True, output_fmt="NCHW"
     )
@@ -303,15 +303,15 @@ def look_into(model: nn.Module, layers: tuple[str, ...], x: Tensor) -> dict[str,
 
 
 def averaged(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
-    """Give each of several channels the average of the values of others."""
+    """Repeat the average of some values for each of several channels."""
     return (sum(values) / len(values),) * channels
 
 
 def _stride(side: int, steps: int, stated: int) -> int:
-    """Tell a map's stride: the stated one if the map can come of it, else the measured one.
+    """Give a map's stride: the stated one if it can produce the map, else the measured one.
 
-    A side that is no multiple of the stride gives a step more or less than their quotient, and
-    layers without padding one less again: 224 pixels at AlexNet's stride of 16 give 13 steps.
+    If the side is not a multiple of the stride, the map has one point more or less than their
+    quotient, and one less again without padding: 224 pixels at AlexNet's stride of 16 give 13.
 
     >>> _stride(224, 13, 16), _stride(100, 7, 16), _stride(32, 4, 32)
     (16, 16, 8)
@@ -323,6 +323,6 @@ def _stride(side: int, steps: int, stated: int) -> int:
 
 
 def _taps(model: nn.Module, layers: tuple[str, ...]) -> list[int]:
-    """Number the named layers as `forward_intermediates` wants them."""
+    """Give the numbers of the named layers for `forward_intermediates`."""
     known = [entry["module"] for entry in _feature_info(model)]
     return [known.index(name) for name in layers]

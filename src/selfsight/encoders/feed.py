@@ -1,8 +1,8 @@
-"""Feeding: the first step of an encoder, from a picture in [0, 1] to what its network is fed.
+"""Feed: the first step of an encoder, from a picture in [0, 1] to its network's input.
 
-A pretext task may hide something of every picture for good: colorization the colours, jigsaw a
-tile's brightness and contrast. A network that was trained without it cannot use it later, so the
-encoder's recipe says how it is fed, and probes, neighbours and embeddings feed it the same.
+A pretext task may hide a part of every picture for good: colorization hides colours, jigsaw a
+tile's brightness and contrast. A network trained without them cannot use them later, so the
+encoder's recipe records the feed, and probes, neighbours and embeddings apply the same one.
 """
 
 from dataclasses import dataclass
@@ -19,26 +19,26 @@ Colours = Literal["all", "projected", "lightness", "sobel"]
 Over = Literal["channel", "picture"]
 
 GREY_LEVEL = 1 / 255
-_HIDING: tuple[Colours, ...] = ("all", "projected", "lightness", "sobel")  # ever more
+_HIDING: tuple[Colours, ...] = ("all", "projected", "lightness", "sobel")  # each hides more
 
 
 @dataclass(frozen=True)
 class Feed:
-    """How pictures are fed to a network.
+    """How pictures become a network's input.
 
     Attributes:
         colours: "all"; "projected": without the green-magenta axis, along which lenses spread
             colours; "lightness": CIELAB lightness, the same in every channel; "sobel": gradients of
             the mean of all channels, see `gradients`.
-        standardised: Over what each picture, or tile of one, is brought to mean 0 and deviation 1,
-            see `standardised`; None for the recipe's mean and deviation instead.
+        standardised: Over what each picture or tile is scaled to mean 0 and standard deviation 1,
+            see `standardised`; None uses the recipe's mean and deviation instead.
     """
 
     colours: Colours = "all"
     standardised: Over | None = None
 
     def __or__(self, other: "Feed") -> "Feed":
-        """Hide whatever either hides."""
+        """Combine two feeds: hide what either of them hides."""
         hiding = max(_HIDING.index(self.colours), _HIDING.index(other.colours))
         over = {self.standardised, other.standardised}
         joint = "channel" if "channel" in over else self.standardised or other.standardised
@@ -55,12 +55,12 @@ class Feed:
         return told if self.standardised is None else f"{told}, standardised by {self.standardised}"
 
     def __call__(self, pictures: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
-        """Feed pictures (B, C, S, S) in [0, 1]: -> (B, C, S, S), centred and scaled.
+        """Apply the feed to pictures (B, C, S, S) in [0, 1]: -> (B, C, S, S), centred and scaled.
 
         Args:
-            pictures: What the network is shown.
-            mean: Subtracted from them unless they are standardised by their own.
-            deviation: Divides them alike.
+            pictures: The network's pictures.
+            mean: Subtracted, unless they are standardised by their own mean.
+            deviation: Divides them, unless they are standardised by their own deviation.
         """
         if self.colours == "projected":
             pictures = colors_projected(pictures)
@@ -71,7 +71,7 @@ class Feed:
         if self.standardised is not None:
             return standardised(pictures, over=self.standardised)
         if self.colours == "sobel":
-            return pictures / deviation  # gradients are about 0 as they are
+            return pictures / deviation  # gradients are centred on 0 already
         return (pictures - mean) / deviation
 
 
@@ -79,11 +79,11 @@ AS_IT_IS = Feed()
 
 
 class Fed(nn.Module):
-    """Any network with a feed before it; an `Encoder` has its own within.
+    """Any network preceded by a feed; an `Encoder` contains its own feed.
 
     Args:
-        network: Takes what the feed gives.
-        feed: What it is fed of pictures (B, C, S, S) in [0, 1].
+        network: Takes the output of the feed.
+        feed: Applied to pictures (B, C, S, S) in [0, 1].
     """
 
     def __init__(self, network: nn.Module, feed: Feed) -> None:
@@ -100,18 +100,18 @@ class Fed(nn.Module):
 def standardised(
     tiles: Tensor, *, over: Over = "channel", least_deviation: float = GREY_LEVEL
 ) -> Tensor:
-    """Bring every picture, or tile of one, to mean 0 and standard deviation 1.
+    """Scale every picture or tile to mean 0 and standard deviation 1.
 
-    Brightness and contrast give away which tiles lie side by side: Noroozi, Favaro, "Unsupervised
-    Learning of Visual Representations by Solving Jigsaw Puzzles", ECCV 2016,
+    Brightness and contrast would reveal which tiles lie side by side: Noroozi, Favaro,
+    "Unsupervised Learning of Visual Representations by Solving Jigsaw Puzzles", ECCV 2016,
     https://arxiv.org/abs/1603.09246, section 3.3.
 
     Args:
         tiles: (..., C, h, w) float32.
-        over: "channel": every channel of a tile by itself. "picture": all channels of it together,
-            which keeps their relation; where a channel is but noise, it would else become a signal.
-        least_deviation: A flatter tile is divided by this instead: what is left of a plain sky is
-            rounding, which is not worth enlarging.
+        over: "channel": every channel of a tile separately. "picture": all channels of a tile
+            together, which keeps their relation; a channel of mere noise is then not amplified.
+        least_deviation: Tiles with a smaller deviation are divided by this instead, since a flat
+            tile, such as plain sky, varies only by rounding.
 
     Returns:
         (..., C, h, w) float32.
@@ -131,8 +131,8 @@ def standardised(
 def colors_projected(tiles: Tensor) -> Tensor:
     """Remove the green-magenta axis, along which lenses spread colours.
 
-    With a = (-1, 2, -1) a colour x becomes x - a (a . x) / (a . a): what it holds of a is gone, so
-    green no longer differs from the mean of red and blue. Greys stay. Doersch, Gupta, Efros,
+    With a = (-1, 2, -1) a colour x becomes x - a (a . x) / (a . a): its component along a is
+    removed, so green equals the mean of red and blue. Greys stay the same. Doersch, Gupta, Efros,
     "Unsupervised Visual Representation Learning by Context Prediction", ICCV 2015,
     https://arxiv.org/abs/1505.05192, section 4.2.
 
@@ -151,23 +151,23 @@ def colors_projected(tiles: Tensor) -> Tensor:
 
 
 def gradients(tiles: Tensor) -> Tensor:
-    """Give how grey changes from left to right and from top to bottom, by Sobel's filters.
+    """Compute the gradients of grey from left to right and from top to bottom by Sobel filters.
 
-    Beyond the border the picture is continued by its outermost pixels.
+    At the border the outermost pixels are repeated.
 
     Args:
         tiles: (..., C, h, w) float32 in [0, 1]; grey is the mean of the channels.
 
     Returns:
-        (..., C, h, w) float32 in [-2, 2], the change over two pixels, twice; in turn from left to
-        right, from top to bottom, and the length of both, in [0, 2.9]. A single channel holds the
-        length alone.
+        (..., C, h, w) float32. Channels hold in turn the gradient from left to right, the one from
+        top to bottom, each twice the change over two pixels, in [-2, 2], and the length of both, in
+        [0, 2.9]. A single channel holds only the length.
     """
     channels = tiles.shape[-3]
     with torch.autocast(tiles.device.type, enabled=False):
         grey = tiles.float().mean(dim=-3).reshape(-1, 1, *tiles.shape[-2:])  # (N, 1, h, w)
         wide = F.pad(grey, (1, 1, 1, 1), mode="replicate")
-        # A filter is the difference of two ends one way, added up over three lines the other way.
+        # A Sobel filter is a difference along one axis, summed over three lines of the other.
         across = wide[..., 2:] - wide[..., :-2]  # (N, 1, h + 2, w)
         down = wide[..., 2:, :] - wide[..., :-2, :]  # (N, 1, h, w + 2)
         across = (across[..., :-2, :] + across[..., 2:, :]) / 2 + across[..., 1:-1, :]

@@ -1,4 +1,4 @@
-"""Soundness: whether numbers are numbers: weights, batch statistics, features."""
+"""Finite: refuses weights, batch statistics and features that are NaN or infinite."""
 
 from collections.abc import Mapping
 
@@ -12,17 +12,17 @@ def refuse_non_finite(values: Mapping[str, Tensor], owner: str) -> None:
     """Refuse weights or statistics that are NaN or infinite.
 
     Args:
-        values: By name.
-        owner: What they are of, for the sentence: the subject, in the plural.
+        values: Tensors by name.
+        owner: What they belong to, as the plural subject of the message.
 
     Raises:
-        SelfsightError: With the name of the first that is not finite.
+        SelfsightError: Names the first tensor that is not finite.
     """
     if name := first_non_finite(values):
         raise SelfsightError(
             f"{owner} must be finite numbers, and {name} holds NaN or infinity; the network has "
-            "diverged or its file is of something else. Take an earlier one, or train again at a "
-            "lower --rate or with --precision f32"
+            "diverged or the file belongs to something else. Take an earlier one, or train again "
+            "at a lower --rate or with --precision f32"
         )
 
 
@@ -30,10 +30,10 @@ def refuse_non_finite_features(layers: Mapping[str, Tensor]) -> None:
     """Refuse features that are NaN or infinite.
 
     Args:
-        layers: By the layer's name, of any shape.
+        layers: Features of any shape, by the layer's name.
 
     Raises:
-        SelfsightError: With the name of the first layer that is not finite.
+        SelfsightError: Names the first layer that is not finite.
     """
     if name := first_non_finite(layers):
         raise SelfsightError(
@@ -43,10 +43,11 @@ def refuse_non_finite_features(layers: Mapping[str, Tensor]) -> None:
 
 
 def first_non_finite(values: Mapping[str, Tensor]) -> str | None:
-    """Find the first of several tensors that is not finite: -> its name, None if all are.
+    """Find the first of several tensors that is not finite: -> its name, None if all are finite.
 
-    A sum is finite only if all its terms are, and costs a pass without memory; a GPU is waited for
-    once. Where a sum is not, which large terms alone can do too, the terms are looked at.
+    First the sums are checked: a sum is finite only if all its terms are, and it needs one pass, no
+    memory and one synchronisation with a GPU. Large terms can overflow a sum too, so if one is not
+    finite, the terms themselves are checked.
     """
     real = {name: value for name, value in values.items() if value.is_floating_point()}
     if not real:

@@ -1,9 +1,9 @@
-"""Our own architectures: the names they are asked by, and what their timm builders share."""
+"""Our own architectures: their names for users and in timm, and what their builders share."""
 
 from typing import Any
 
-# From the name a user gives to the name registered with timm, there only after importing this
-# package. Names that are long enough to be nobody else's stand for themselves.
+# From the name a user gives to the name registered with timm, which timm knows only after this
+# package is imported. Names that no one else is likely to use are the same in both.
 OWN = {
     "small": "selfsight_small",
     "alexnet": "selfsight_alexnet",
@@ -16,7 +16,7 @@ _FOR_TIMM = ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir", "features_
 
 
 def class_arguments(name: str, pretrained: bool, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Leave what `timm.create_model` adds for itself out of a class's keyword arguments.
+    """Remove the arguments that `timm.create_model` adds for itself.
 
     Args:
         name: The architecture's timm name.
@@ -24,7 +24,7 @@ def class_arguments(name: str, pretrained: bool, arguments: dict[str, Any]) -> d
         arguments: What the registered builder got.
 
     Raises:
-        RuntimeError: If weights were asked for: nobody publishes any for these.
+        RuntimeError: If weights were asked for: none are published for these architectures.
     """
     if pretrained:
         raise RuntimeError(f"no pretrained weights of {name} exist")

@@ -1,30 +1,30 @@
-"""Patch dictionary: a layer of patches, learned without a gradient, and where a picture has them.
+"""Patch dictionary: a single layer of patch features, learned by clustering without gradients.
 
-A patch of the picture is brought to mean 0 and deviation 1, whitened, and compared with a
-dictionary of centroids c_k. With z its whitened pixels and d_k = |z - c_k|, it answers
+A patch of the picture is scaled to mean 0 and deviation 1, whitened, and compared with a dictionary
+of centroids c_k. With z its whitened pixels and d_k = |z - c_k|, its features are
 
     f_k = max(0, mean_j d_j - d_k):
 
-how much nearer the centroid is than centroids are on average, and 0 for those that are further
-away, about half of them. Answers are averaged over the four quadrants of the picture: Coates, Lee,
-Ng, "An Analysis of Single-Layer Networks in Unsupervised Feature Learning", AISTATS 2011,
+how much nearer a centroid is than centroids are on average, and 0 for those that are further away,
+about half of them. Features are averaged over the four quadrants of the picture: Coates, Lee, Ng,
+"An Analysis of Single-Layer Networks in Unsupervised Feature Learning", AISTATS 2011,
 https://proceedings.mlr.press/v15/coates11a.html, sections 3.1 to 3.3.
 
-As convolutions. Let p be a patch of D numbers, m their mean and s their deviation, and let
-x -> (x - a) W whiten. Taking the mean away is a product too, with J = I - 1 1'/D, so that
+It is computed by convolutions. Let p be a patch of D numbers, m their mean and s their deviation,
+and let x -> (x - a) W whiten. Subtracting the mean is a product with J = I - 1 1'/D, so that
 
     z = ((p - m) / s - a) W = (p J W) / s - a W:
 
 one convolution with the D columns of J W, divided by the deviation at every place, less a constant.
-The deviations come of the averages of x and x^2 over every window. With |z - c|^2 =
-|z|^2 - 2 z . c + |c|^2 all distances at a place are one product more, a convolution of 1 x 1.
+The deviations follow from the averages of x and x^2 over every window. With |z - c|^2 =
+|z|^2 - 2 z . c + |c|^2 all distances at a place are one further product, a 1 x 1 convolution.
 
 We depart from the paper in the pooling (means instead of sums, so that sizes compare) and in the
-number of centroids. Larger pictures are first made as small as those of CIFAR-10, so that a picture
-of 96 px costs no more and a patch always sees the same share of it.
+number of centroids. Larger pictures are first reduced to the size of CIFAR-10's, so that a picture
+of 96 px costs no more and a patch always covers the same share of it.
 
-Weights come from `tasks/patch_dictionary.py`, in closed form; no gradient ever reaches them. Fresh
-ones are random directions in patches that are not whitened.
+`tasks/patch_dictionary.py` computes the weights in closed form; no gradient ever changes them. A
+new network has random centroids and does not whiten.
 """
 
 import math
@@ -41,25 +41,26 @@ from selfsight.encoders.staged import Staged
 
 NAME = OWN["patch-dictionary"]
 QUADRANTS = 2  # across and down
-# Added to a patch's variance: the paper's 10, of grey levels from 0 to 255, for the pictures that
-# our encoders are fed, whose values were divided by 0.25.
+# Added to a patch's variance: the paper's 10, for grey levels from 0 to 255, converted to our
+# encoders' input, which is in [0, 1] divided by 0.25.
 LEAST_VARIANCE = 10 / (0.25 * 255) ** 2
-# Pictures at a time on a processor: their distances then stay in its cache. A GPU takes more.
+# Pictures computed at a time on a processor, so that their distances fit its cache. A GPU takes
+# more.
 AT_ONCE = {"cpu": 4}
 AT_ONCE_ELSEWHERE = 256
 __all__ = ["LEAST_VARIANCE", "NAME", "SelfsightPatchDictionary", "selfsight_patch_dictionary"]
 
 
 class SelfsightPatchDictionary(Staged):
-    """Whitened patches, their triangle code, and its mean over quadrants.
+    """The triangle code of whitened patches, averaged over quadrants.
 
     Args:
         in_chans: Channels C of the pictures.
         num_classes: Width of the classifier; 0 leaves it out and gives the features.
-        centroids: Patches K in the dictionary, at least 2: the features are 4 K wide.
+        centroids: Number K of centroids in the dictionary, at least 2: the features are 4 K wide.
         patch: Side of a patch, in pixels, at least 2.
-        stride: Pixels between two patches, at least 1.
-        side: Side that larger pictures are made small to before patches are looked at, in pixels.
+        stride: Pixels from one patch to the next, at least 1.
+        side: Side to which larger pictures are reduced first, in pixels.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class SelfsightPatchDictionary(Staged):
         self.fc = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
 
     def maps(self, x: Tensor) -> list[Tensor]:
-        """Code pictures (B, C, S, S), as fed: -> the one layer (B, K, 2, 2)."""
+        """Encode pictures (B, C, S, S), the network's input: -> the only layer (B, K, 2, 2)."""
         least = self.patch + QUADRANTS - 1
         if min(x.shape[-2:]) < least:
             raise ValueError(
@@ -101,7 +102,7 @@ class SelfsightPatchDictionary(Staged):
         return [torch.cat([self._coded(self.reduced(part), kernel) for part in parts])]
 
     def reduced(self, x: Tensor) -> Tensor:
-        """Make pictures small that are larger than `side`: (B, C, S, S) -> (B, C, s, s)."""
+        """Reduce pictures larger than `side`: (B, C, S, S) -> (B, C, s, s)."""
         if x.shape[-1] <= self.side:
             return x
         size = (self.side, self.side)
@@ -110,27 +111,27 @@ class SelfsightPatchDictionary(Staged):
 
     def whitened(self, patches: Tensor) -> Tensor:
         """Whiten patches cut from reduced pictures: (N, C, p, p) -> z (N, D) float32."""
-        return (standardised(patches.flatten(1)) - self.middle) @ self.whitening
+        return (standardised_patches(patches.flatten(1)) - self.middle) @ self.whitening
 
     @torch.no_grad()
     def take(self, middle: Tensor, whitening: Tensor, centroids: Tensor) -> None:
-        """Take up a dictionary.
+        """Set the dictionary.
 
         Args:
-            middle: (D,) mean a of the patches, standardised.
-            whitening: (D, D) matrix W that then multiplies them.
-            centroids: (K, D) of whitened patches.
+            middle: (D,) mean a of the standardised patches.
+            whitening: (D, D) matrix W that multiplies them after a is subtracted.
+            centroids: (K, D) centroids of whitened patches.
         """
         self.middle.copy_(middle)
         self.whitening.copy_(whitening)
         self.centroids.copy_(centroids)
 
     def _coded(self, x: Tensor, kernel: Tensor) -> Tensor:
-        """Code reduced pictures by the columns of J W as filters: (B, C, s, s) -> (B, K, 2, 2)."""
+        """Encode reduced pictures, with the columns of J W as filters: -> (B, K, 2, 2)."""
         with _in_full(x):
             z = self._whitened_everywhere(x.float(), kernel)  # (B, h, w, D)
             lengths = self.centroids.square().sum(dim=1)
-            # |c|^2 - 2 z . c in one product; bfloat16 would lose what distances differ by.
+            # |c|^2 - 2 z . c in one product; in bfloat16 the differences of distances are lost.
             squared = torch.addmm(lengths, z.flatten(0, 2), self.centroids.T, alpha=-2)
             squared = squared.view(*z.shape[:3], -1).add_(z.square().sum(dim=3, keepdim=True))
             return _triangle(squared.clamp_(min=0).sqrt_())
@@ -143,29 +144,29 @@ class SelfsightPatchDictionary(Staged):
 
     def _scales(self, x: Tensor) -> Tensor:
         """Find 1 / s of the patch at every place: (B, C, s, s) -> (B, 1, h, w)."""
-        # About each picture's own mean: far from it, the difference of squares would lose digits.
+        # Centred on each picture's mean: far from it, the difference of squares would lose digits.
         x = x - x.mean(dim=(1, 2, 3), keepdim=True)
         sums = torch.cat([x.mean(dim=1, keepdim=True), x.square().mean(dim=1, keepdim=True)], dim=1)
         mean, square = F.avg_pool2d(sums, self.patch, stride=self.stride).chunk(2, dim=1)
         return _scale(square - mean.square(), len(self.middle))
 
 
-def standardised(rows: Tensor) -> Tensor:
-    """Bring patches (N, D), flattened, to mean 0 and deviation about 1: -> (N, D) float32."""
+def standardised_patches(rows: Tensor) -> Tensor:
+    """Scale flattened patches (N, D) to mean 0 and deviation about 1: -> (N, D) float32."""
     centred = rows.float() - rows.float().mean(dim=1, keepdim=True)
     return centred * _scale(centred.square().mean(dim=1, keepdim=True), rows.shape[1])
 
 
 def _scale(variance: Tensor, numbers: int) -> Tensor:
-    """Turn the variance of so many numbers into the factor that standardises them.
+    """Turn the variance of `numbers` values into the factor that standardises them.
 
-    The variance is that of a sample, as in the authors' program.
+    The unbiased sample variance is used, as in the authors' program.
     """
     return (variance.clamp(min=0) * (numbers / (numbers - 1)) + LEAST_VARIANCE).rsqrt()
 
 
 def _triangle(distances: Tensor) -> Tensor:
-    """Turn distances (B, h, w, K), which are lost, into means of the code: -> (B, K, 2, 2).
+    """Turn distances (B, h, w, K), which are overwritten, into means of the code: (B, K, 2, 2).
 
     max(0, m - d) is m - min(d, m), and the mean of m over a quadrant is one number.
     """
@@ -177,27 +178,27 @@ def _triangle(distances: Tensor) -> Tensor:
 
 
 def _shares(height: int, width: int, device: torch.device) -> Tensor:
-    """Give each place its share in each quadrant's mean: -> (4, h w); a middle row is in both."""
+    """Give each place's weight in each quadrant's mean: -> (4, h w); a middle row is in both."""
     down, across = (_halves(count, device) for count in (height, width))
     return torch.einsum("ah,bw->abhw", down, across).flatten(2).flatten(0, 1)
 
 
 def _halves(count: int, device: torch.device) -> Tensor:
-    """Give each place of a line its share in the mean of each half: -> (2, count)."""
+    """Give the weight of each place of a line in the mean of each half: -> (2, count)."""
     half = math.ceil(count / QUADRANTS)
     place = torch.arange(count, device=device)
     return torch.stack([place < half, place >= count - half]).float() / half
 
 
 def _in_full(x: Tensor) -> AbstractContextManager[Any]:
-    """Compute in float32 whatever the precision around; the meta device has none to turn off."""
+    """Compute in float32 regardless of autocast, which the meta device does not have."""
     if x.device.type == "meta":
         return nullcontext()
     return torch.autocast(x.device.type, enabled=False)
 
 
 def _kept(values: Tensor) -> nn.Parameter:
-    """Keep values as weights that no gradient changes."""
+    """Make values into weights without gradients."""
     return nn.Parameter(values, requires_grad=False)
 
 

@@ -3,8 +3,8 @@
     encoder.safetensors   the timm model's own state
     encoder.json          the recipe, and the SHA-256 of the weights that it belongs to
 
-Nothing in them is executed. While weights are replaced, `encoder.json` lists the hash of the old
-ones and of the new ones, so that a kill at any moment leaves two files that belong together.
+Nothing in them is executed. While weights are replaced, `encoder.json` lists the hashes of both the
+old and the new ones, so that a kill at any moment leaves two files that belong together.
 """
 
 import contextlib
@@ -31,8 +31,8 @@ from selfsight.system.escaping import shell_quoted
 from selfsight.system.validation import Damaged, check_value, read_record
 
 WEIGHTS = "weights"  # the key of the hashes, beside those of the recipe
-_COPY = "copy both files anew"
-# What building and filling raise where a recipe and its weights are not those of one network.
+_COPY = "copy both files again"
+# What building and loading raise where a recipe and its weights do not belong together.
 _DAMAGE = (
     SafetensorError,
     TooLarge,
@@ -63,7 +63,7 @@ def save(encoder: Encoder, folder: Path, *, stem: str = "encoder", another: str 
     """Write `stem`.safetensors and `stem`.json, each beside its place and then renamed.
 
     Raises:
-        SelfsightError: If one cannot be written; `another` is what to do then, see `atomic`.
+        SelfsightError: If one cannot be written; `another` is a further remedy, see `atomic`.
     """
     files = _Files.of(folder, stem)
     state = {key: value.cpu().contiguous() for key, value in encoder.model.state_dict().items()}
@@ -81,10 +81,10 @@ def _digest(content: bytes) -> str:
 
 
 def _digests_before(files: _Files, new: str) -> list[str]:
-    """Tell the hashes of the weights that lie there, if any belong to a recipe."""
+    """Give the hashes of the weights that are there already, if they belong to a recipe."""
     with contextlib.suppress(SelfsightError, OSError, ValueError):
         known = _read_recipe(files.recipe, _COPY)[1]
-        if known is None:  # of an older selfsight
+        if known is None:  # written by an older selfsight
             known = [_digest(files.weights.read_bytes())]
         return [one for one in known if one != new]
     return []
@@ -99,7 +99,7 @@ def load(folder: Path, *, stem: str = "encoder", remedy: str = _COPY) -> Encoder
         remedy: What to do if they are damaged, as the end of a sentence.
 
     Raises:
-        SelfsightError: If the files are missing or damaged, or hold what is no number.
+        SelfsightError: If the files are missing or damaged, or hold NaN or infinity.
     """
     files = _Files.of(folder, stem)
     missing = [file.name for file in files if not os.path.lexists(file)]
@@ -125,12 +125,12 @@ def _read(files: _Files, remedy: str) -> Encoder:
     except _DAMAGE as error:
         if out_of_memory(error):
             raise
-        fault = f"what it says must fit {files.weights.name}, and does not: {in_a_line(error)}"
+        fault = f"it must describe {files.weights.name}, and does not: {in_a_line(error)}"
         raise Damaged(files.recipe, fault, remedy) from error
 
 
 def _read_recipe(path: Path, remedy: str) -> tuple[Recipe, list[str] | None]:
-    """Read `encoder.json`: -> the recipe, and hashes of its weights; None of an older selfsight."""
+    """Read `encoder.json`: -> the recipe, and hashes of its weights, None from older versions."""
     values = read_record(path, remedy=remedy)
     digests = values.pop(WEIGHTS, None)
     try:
@@ -141,11 +141,11 @@ def _read_recipe(path: Path, remedy: str) -> tuple[Recipe, list[str] | None]:
 
 
 def _read_weights(files: _Files, digests: list[str] | None, remedy: str) -> dict[str, Tensor]:
-    """Read the weights, if they are those that the recipe belongs to."""
+    """Read the weights, and check that they belong to the recipe."""
     try:
         if not stat.S_ISREG(files.weights.stat().st_mode):
-            raise Damaged(files.weights, "it must be a file, and is none", remedy)
-        content = files.weights.read_bytes()  # safetensors' own opening takes UTF-8 paths alone
+            raise Damaged(files.weights, "it must be a file, and is not", remedy)
+        content = files.weights.read_bytes()  # safetensors itself opens only UTF-8 paths
     except OSError as error:
         raise SelfsightError(
             f"{files.weights} could not be read: {error.strerror or error}"
@@ -165,10 +165,10 @@ def _read_weights(files: _Files, digests: list[str] | None, remedy: str) -> dict
 
 
 def _filled(recipe: Recipe, state: Mapping[str, Tensor]) -> Encoder:
-    """Build the network of a recipe and fill it, once names and shapes are known to be right."""
+    """Build the network of a recipe and load its weights, after checking names and shapes."""
     with torch.random.fork_rng(devices=[]), no_larger_than(v.shape for v in state.values()):
-        with torch.device("meta"), warnings.catch_warnings():  # knows shapes, holds no numbers
-            warnings.simplefilter("ignore")  # of parts without numbers, which do not fit below
+        with torch.device("meta"), warnings.catch_warnings():  # has shapes but no values
+            warnings.simplefilter("ignore")  # torch warns of modules without values
             twin = made(recipe)
         compare(twin.model.state_dict(), state)
         encoder = made(recipe, measures=twin.measures)
@@ -177,16 +177,16 @@ def _filled(recipe: Recipe, state: Mapping[str, Tensor]) -> Encoder:
 
 
 def compare(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
-    """Refuse weights of other names, shapes or kinds.
+    """Refuse weights of other names, shapes or dtypes.
 
     Raises:
-        ValueError: With the first that differs.
+        ValueError: Names the first that differs.
     """
     for name in [*wanted, *found]:
         if name not in found:
             raise ValueError(f"weights {name} are missing")
         if name not in wanted:
-            raise ValueError(f"weights {name} are of no part of {len(wanted)}")
+            raise ValueError(f"weights {name} belong to none of its {len(wanted)} tensors")
         new, old = found[name], wanted[name]
         if new.shape != old.shape:
             raise ValueError(f"weights {name} are {_told(new)} and must be {_told(old)}")
@@ -199,9 +199,9 @@ def _told(value: Tensor) -> str:
 
 
 def how_to_restore(run: Path, stem: str = "encoder") -> str:
-    """Say how a run's encoder is written again from its checkpoint."""
+    """Tell the user how to restore a run's encoder from its checkpoint."""
     place = shell_quoted(run)
     return (
         f"selfsight pretrain --resume {place} writes it again from the checkpoint; or copy "
-        f"{stem}.json and {stem}.safetensors anew"
+        f"{stem}.json and {stem}.safetensors again"
     )

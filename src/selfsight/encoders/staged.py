@@ -1,4 +1,7 @@
-"""Staged: what our own networks give timm: their stages' maps, pooled features, a classifier."""
+"""Staged: base class of our own networks, with the interface of timm's models.
+
+It provides the stages' maps, pooled features and a classifier.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -8,7 +11,7 @@ from torch import Tensor, nn
 
 
 class Staged(nn.Module, ABC):
-    """A network of stages, each of whose maps can be looked at as timm's models allow.
+    """A network of stages whose maps can be read as those of timm's models.
 
     A subclass makes its stages and then calls `_headed`.
     """
@@ -20,12 +23,12 @@ class Staged(nn.Module, ABC):
     def _headed(
         self, names: Sequence[str], widths: Sequence[int], strides: Sequence[int], classes: int
     ) -> None:
-        """Add pooling and classifier, and say what the stages are.
+        """Add pooling and classifier, and describe the stages.
 
         Args:
-            names: Of the stages' modules.
+            names: Names of the stages' modules.
             widths: Channels of their maps.
-            strides: Input pixels a step of their maps.
+            strides: Input pixels between neighbouring points of their maps.
             classes: Width of the classifier; 0 leaves it out and gives pooled features.
         """
         self.num_features = self.head_hidden_size = widths[-1]

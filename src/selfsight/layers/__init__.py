@@ -1,1 +1,1 @@
-"""Layers: what several tasks share."""
+"""Layers: network parts and losses that several tasks share."""

@@ -1,12 +1,12 @@
-"""Groups: one device computes batch statistics as several devices would, each of its own share.
+"""Batch groups: one device computes batch statistics in groups, as several devices would.
 
 He et al., "Momentum Contrast for Unsupervised Visual Representation Learning", CVPR 2020,
-https://arxiv.org/abs/1911.05722, section 3.3: where a query and its key are normalised together
-with the same others, the statistics tell which key is whose. On several devices keys are shuffled
-over the devices; on one device there must be several groups to shuffle over.
+https://arxiv.org/abs/1911.05722, section 3.3: if a query and its key are normalised with the same
+other pictures, the statistics reveal which key belongs to which query. On several devices keys are
+shuffled between the devices; on one device they are shuffled between groups.
 
-A batch of one process in G groups and those of P processes in G / P groups each are the same groups
-of rows, so results do not depend on the number of processes.
+The batch of one process in G groups and the batches of P processes in G / P groups each form the
+same groups of rows, so results do not depend on the number of processes.
 """
 
 from typing import Any, cast
@@ -17,19 +17,19 @@ from torch import Tensor, nn
 from selfsight.distributed.gather import processes, summed
 from selfsight.encoders.encoder import batch_norms
 
-_torch = cast(Any, torch)  # whose operations on many small tensors at once have no public names
+_torch = cast(Any, torch)  # its operations on lists of tensors have no public names
 
 
 def in_groups(network: nn.Module, pictures: Tensor, groups: int) -> Tensor:
-    """Run a network on groups of consecutive rows, each with statistics of its own.
+    """Run a network on groups of consecutive rows, each with its own batch statistics.
 
     Running statistics move as far as in one pass, by the average of the groups' statistics. In
-    evaluation mode rows do not depend on each other, and there is one pass.
+    evaluation mode rows do not depend on each other, and one pass suffices.
 
     Args:
         network: Maps (B, ...) to (B, D).
         pictures: (N, ...).
-        groups: How many, at most N; as equal in size as can be.
+        groups: Number of groups, at most N; their sizes differ by at most 1.
 
     Returns:
         (N, D).
@@ -51,7 +51,7 @@ def in_groups(network: nn.Module, pictures: Tensor, groups: int) -> Tensor:
 
 
 def share_statistics(*networks: nn.Module) -> None:
-    """Average running statistics over processes, so that all of them keep and save the same."""
+    """Average running statistics over processes, so that all processes have the same."""
     if processes() == 1:
         return
     running = [values for network in networks for values in running_statistics(network)]
@@ -65,8 +65,8 @@ def share_statistics(*networks: nn.Module) -> None:
 def running_statistics(network: nn.Module) -> list[Tensor]:
     """List the running means and variances of every batch normalisation.
 
-    They come as aliases of which autograd keeps no count: a backward pass holds on to running
-    statistics, though it needs none of them after a pass in training mode.
+    They are aliases whose changes autograd does not track: it saves running statistics for the
+    backward pass, although a pass in training mode does not need them there.
     """
     both = [(norm.running_mean, norm.running_var) for norm in batch_norms(network)]
     return [values.data for pair in both for values in pair if values is not None]

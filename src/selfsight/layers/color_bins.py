@@ -1,12 +1,12 @@
 """Colour bins: a and b of CIELAB as classes, so that two likely colours need not become their mean.
 
-A colour is spread over the bins nearest to it by a Gaussian of their distances. Most of a picture
-is nearly grey, so pixels count by how rare their colour is; and an answer is decoded by the mean of
-a sharpened distribution. Zhang, Isola, Efros, "Colorful Image Colorization", ECCV 2016,
+A colour is spread over its nearest bins by a Gaussian of their distances. Most of a picture is
+nearly grey, so pixels are weighted by the rarity of their colour; an answer is decoded as the mean
+of a sharpened distribution. Zhang, Isola, Efros, "Colorful Image Colorization", ECCV 2016,
 https://arxiv.org/abs/1603.08511, sections 2.1 to 2.3.
 
-Bins are the squares, STEP wide, that some colour of sRGB falls into: 261 of them, none of its 8-bit
-colours being left out. The paper keeps 313 as in gamut: some of those no screen can show.
+Bins are the squares, STEP wide, that contain some colour of sRGB: 261, which cover all 8-bit
+colours. The paper keeps 313 as in gamut, some of which no screen can show.
 
 Colours lie along the last dimension here: (..., 2) a and b, (..., Q) bins.
 """
@@ -20,21 +20,21 @@ from torch import Tensor, nn
 
 from selfsight.encoders.cielab import lab
 
-STEP = 10.0  # of a and b, between the bins
-SPREAD = 5.0  # deviation of the Gaussian by which a colour belongs to bins
-REACH = 110  # no screen shows an a or b beyond
-SIDE = 2 * REACH + 1  # whole numbers from one end to the other
-LEAST_TEMPERATURE = 1e-3  # stands in for 0: of less, logits would grow past what floats hold
-UNSEEN = 0.01  # share of the first guess that is kept for colours that were not looked at
+STEP = 10.0  # distance between neighbouring bins, in a and b
+SPREAD = 5.0  # standard deviation of the Gaussian that spreads a colour over bins
+REACH = 110  # largest |a| or |b| that a screen shows
+SIDE = 2 * REACH + 1  # whole numbers from -REACH to REACH
+LEAST_TEMPERATURE = 1e-3  # in place of 0: below it, logits would overflow
+UNSEEN = 0.01  # share of the first guess reserved for colours that were not seen
 
 
 @functools.cache
 def bins_on_screen() -> Tensor:
-    """Find the bins that some colour of a screen falls into: -> (Q, 2) their middles."""
+    """Find the bins that contain some colour of a screen: -> (Q, 2) their centres."""
     levels = torch.arange(0, 256, 3, dtype=torch.float64, device="cpu") / 255
     face = torch.cartesian_prod(levels, levels)  # (n, 2)
-    # Colours of one a and b lie on a line, which leaves the cube of all colours through its faces:
-    # those have every a and b that there is.
+    # Colours of equal a and b lie on a line, which leaves the colour cube through its faces. So
+    # the faces contain every a and b that exists.
     faces = [
         torch.cat([face[:, :k], torch.full_like(face[:, :1], end), face[:, k:]], dim=1)
         for k in range(3)
@@ -49,7 +49,7 @@ def spread_of_colours(count: int) -> tuple[Tensor, Tensor]:
     """Spread every whole a and b over its nearest bins.
 
     Returns:
-        Numbers of the bins, nearest first, and their shares, each (SIDE^2, count).
+        Numbers of the bins, nearest first, and their shares, which sum to 1; each (SIDE^2, count).
     """
     axis = torch.arange(-REACH, REACH + 1, dtype=torch.float32, device="cpu")
     distances = torch.cdist(torch.cartesian_prod(axis, axis), bins_on_screen())
@@ -58,19 +58,19 @@ def spread_of_colours(count: int) -> tuple[Tensor, Tensor]:
 
 
 class ColorBins(nn.Module):
-    """Colours as classes: soft targets, weights by rarity, and the way back.
+    """Colours as classes: soft targets, weights by rarity, and decoding back to a and b.
 
     Args:
-        neighbours: Bins that a colour is spread over, from 1 to their number.
-        rebalanced: How far rare colours are made up for, at least 0 and below 1. A pixel's weight
-            is 1 over the mixture of the prior, which has this share, with equal probabilities;
-            0 leaves all weights at 1. The paper's lambda is what is left to 1.
-        temperature: Of decoding, at least `LEAST_TEMPERATURE`, which in effect gives the mode of
+        neighbours: Bins that a colour is spread over, from 1 to Q.
+        rebalanced: How much more rare colours weigh, at least 0 and below 1. A pixel's weight is
+            the inverse of a mixture: this share of the prior, the rest equal probabilities. 0 sets
+            all weights to 1. The paper's lambda is 1 - rebalanced.
+        temperature: Of decoding, at least `LEAST_TEMPERATURE`, which practically gives the mode of
             the distribution; 1 gives its mean.
 
     Attributes:
         channels: Number of bins Q.
-        blind: What the best constant guess costs, in nats.
+        blind: Cost of the best constant guess, in nats.
 
     Raises:
         ValueError: If an argument is outside its range.
@@ -105,25 +105,25 @@ class ColorBins(nn.Module):
 
     @property
     def blind(self) -> float:
-        """Cost of the best constant guess, in nats; log Q until colours were looked at."""
+        """Cost of the best constant guess, in nats; log Q until `look_at` has seen colours."""
         return self.cost.item()
 
     def rows(self, ab: Tensor) -> Tensor:
-        """Find colours (..., 2), rounded to whole a and b, in the table of them: -> (...)."""
+        """Find the table rows of colours (..., 2), rounded to whole a and b: -> (...)."""
         whole = (ab + REACH).clamp(0, 2 * REACH).round()
         return (whole[..., 0] * SIDE + whole[..., 1]).long()
 
     @torch.no_grad()
     def look_at(self, ab: Tensor) -> Tensor:
-        """Count colours (n, 2), weigh them by their rarity, and find the best constant guess.
+        """Count colours (n, 2), weight them by their rarity, and find the best constant guess.
 
         The prior is smooth because every colour is spread over several bins. With weights w that
         average 1, r = mean of w times the spread colour is a distribution. Guessing z everywhere
-        costs -sum r log z, and r itself is the best guess; a little of it goes to what was not
-        seen.
+        costs -sum r log z, and r itself is the best guess; a small share of the guess goes to
+        colours that were not seen.
 
         Returns:
-            (Q,) logits of that guess, for the bias of whoever predicts.
+            (Q,) logits of that guess, for the bias of the predicting layer.
         """
         rows = self.rows(ab)
         numbers, shares = self.numbers[rows], self.shares[rows]  # (n, K)
@@ -145,11 +145,11 @@ class ColorBins(nn.Module):
         return self.weights[numbers[..., 0]] * missed
 
     def rarity(self, ab: Tensor) -> Tensor:
-        """Weigh colours (..., 2) by how rare they were: -> (...), 1 on average."""
+        """Give the weights of colours (..., 2) by their rarity: -> (...), 1 on average."""
         return self.weights[self.numbers[self.rows(ab), 0]]
 
     def decoded(self, logits: Tensor, temperature: float | None = None) -> Tensor:
-        """Decide on colours by the annealed mean: (..., Q) logits -> (..., 2) a and b.
+        """Decode logits by the annealed mean: (..., Q) -> (..., 2) a and b.
 
         Raises:
             ValueError: If the temperature is below `LEAST_TEMPERATURE`.
@@ -166,6 +166,6 @@ class ColorBins(nn.Module):
 
 
 def _check_temperature(temperature: float) -> None:
-    """Refuse a temperature that cannot be divided by; written so that NaN is refused too."""
+    """Refuse a temperature too small to divide by; written so that NaN is refused too."""
     if not LEAST_TEMPERATURE <= temperature < math.inf:
         raise ValueError(f"temperature must be at least {LEAST_TEMPERATURE:g}, got {temperature}")

@@ -1,25 +1,25 @@
-"""Colour codes: a field of colours as a few numbers, what these cost, and how they are painted.
+"""Colour codes: a variational autoencoder of colour fields, and a mixture loss to guess its codes.
 
-The parts of a variational autoencoder (Kingma, Welling, "Auto-Encoding Variational Bayes", ICLR
-2014, https://arxiv.org/abs/1312.6114) that paints with what is known of a picture beside the code,
-and the loss by which a mixture is taught to guess codes (Bishop, "Mixture Density Networks", 1994),
-in the form of Deshpande et al., https://arxiv.org/abs/1612.01958, section 4: of the closest
-component alone.
+The autoencoder (Kingma, Welling, "Auto-Encoding Variational Bayes", ICLR 2014,
+https://arxiv.org/abs/1312.6114) is conditional: it decodes from the code and from a picture's
+features. The loss teaches a mixture to predict codes (Bishop, "Mixture Density Networks", 1994), in
+the form of Deshpande et al., https://arxiv.org/abs/1612.01958, section 4, which uses only the
+closest component.
 """
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-SEEDS = 4  # side of the field that a code is written to and read from
-BOUND = 6.0  # of a code's log variance, either way: an exponential of more would not be trained
+SEEDS = 4  # side of the grid that a code is read from and decoded to
+BOUND = 6.0  # greatest |log variance| of a code: beyond it the exponential cannot be trained
 
 
 class Coder(nn.Module):
-    """Code a field of colours.
+    """Encodes a field of colours.
 
     Args:
-        latent: Numbers Z of a code.
-        width: Channels of what it is read from, at least 2: half of them come first.
+        latent: Length Z of a code.
+        width: Channels of the second convolution, at least 2; the first has half as many.
 
     Raises:
         ValueError: If the width is below 2.
@@ -40,24 +40,24 @@ class Coder(nn.Module):
         self.code = nn.Linear(width * SEEDS**2, 2 * latent)
 
     def forward(self, field: Tensor) -> tuple[Tensor, Tensor]:
-        """Code fields (B, 2, s, s): -> means and log variances of codes, each (B, Z)."""
+        """Encode fields (B, 2, s, s): -> means and log variances of codes, each (B, Z)."""
         seeds = F.adaptive_avg_pool2d(self.field(field), SEEDS)
         mean, log_variance = self.code(seeds.flatten(1)).float().chunk(2, dim=1)
         return mean, BOUND * (log_variance / BOUND).tanh()
 
 
 class Painter(nn.Module):
-    """Paint with a code beside what is known of a picture.
+    """Combines a code with a picture's features, from which colours are decoded.
 
     Args:
-        latent: Numbers Z of a code.
+        latent: Length Z of a code.
         width: Channels W of the features.
     """
 
     def __init__(self, latent: int, width: int) -> None:
         super().__init__()
         self.seeds = nn.Linear(latent, width * SEEDS**2)
-        # No batch normalisation from here on: colours tried for the metrics must not change it.
+        # No batch normalisation from here on: colours sampled for metrics must not change it.
         self.mixed = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, features: Tensor, code: Tensor) -> Tensor:
@@ -68,23 +68,23 @@ class Painter(nn.Module):
 
 
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Measure how far normal distributions (B, Z) are from the standard one: -> (B,) nats."""
+    """Compute the KL divergence of normal distributions (B, Z) from N(0, 1): -> (B,) nats."""
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1)
 
 
 def closest_cost(
     code: Tensor, likely: Tensor, means: Tensor, deviation: float
 ) -> tuple[Tensor, Tensor]:
-    """Measure how unlikely codes are by the closest component of a mixture.
+    """Compute the negative log likelihood of codes under the closest component of a mixture.
 
     Args:
         code: (B, Z).
         likely: (B, M) logits of the components.
-        means: (B, M, Z) their middles.
-        deviation: Of every component, along every axis.
+        means: (B, M, Z) their means.
+        deviation: Standard deviation of every component, along every axis.
 
     Returns:
-        (B,) nats, without the constant of the normal density; (B, Z) the closest middles.
+        (B,) nats, without the constant of the normal density; (B, Z) the closest means.
     """
     means = means.float()
     apart = (means - code[:, None]).square().sum(dim=2)  # (B, M)

@@ -1,21 +1,21 @@
-"""Colour scale: a and b of CIELAB as two numbers, in units of how far the data's colours spread.
+"""Colour scale: a and b of CIELAB as two numbers, in units of the spread of the data's colours.
 
-The squared error in these units costs 1 where the mean colour is answered everywhere, whatever the
-data. Colours lie along the last dimension: (..., 2).
+In these units, always answering the mean colour costs a squared error of 1, whatever the data.
+Colours lie along the last dimension: (..., 2).
 """
 
 import torch
 from torch import Tensor, nn
 
-USUAL = 20.0  # root mean square of what photographs' a and b differ from their mean by
+USUAL = 20.0  # spread of a and b in photographs: root mean square distance from their mean
 
 
 class ColorScale(nn.Module):
-    """Colours as numbers: what an error costs, and the way back.
+    """Colours as two numbers: the cost of an error, and decoding back to a and b.
 
     Attributes:
-        channels: Of an answer: 2.
-        blind: What the best constant guess costs: 1, the variance in its own units.
+        channels: Channels of an answer: 2.
+        blind: Cost of the best constant guess: 1, the variance in its own units.
     """
 
     channels = 2
@@ -30,13 +30,13 @@ class ColorScale(nn.Module):
 
     @torch.no_grad()
     def look_at(self, ab: Tensor) -> Tensor:
-        """Take the mean and the spread of colours (n, 2): -> (2,) zeros, the best first guess."""
+        """Measure the mean and spread of colours (n, 2): -> (2,) zeros, the best first guess."""
         self.mean.copy_(ab.mean(dim=0))
         self.deviation.copy_((ab - self.mean).square().sum(dim=1).mean().sqrt().clamp(min=1.0))
         return torch.zeros(2)
 
     def scaled(self, ab: Tensor) -> Tensor:
-        """Bring a and b (..., 2) to the scale."""
+        """Convert a and b (..., 2) to the scale."""
         return (ab - self.mean) / self.deviation
 
     def costs(self, answer: Tensor, ab: Tensor) -> Tensor:
@@ -44,5 +44,5 @@ class ColorScale(nn.Module):
         return (answer.float() - self.scaled(ab)).square().sum(dim=-1)
 
     def decoded(self, answer: Tensor) -> Tensor:
-        """Bring answers (..., 2) back to a and b."""
+        """Convert answers (..., 2) back to a and b."""
         return answer.float() * self.deviation + self.mean

@@ -1,12 +1,12 @@
-"""Critic: a network that tells real pictures from made ones, and the two losses it gives rise to.
+"""Critic: a discriminator of real and generated pictures, and the two adversarial losses.
 
-Goodfellow et al., "Generative Adversarial Nets", NeurIPS 2014, https://arxiv.org/abs/1406.2661:
-the critic learns to tell real from made, and what makes pictures learns to be taken for real; of
-the two losses of section 3 for the latter, the one that does not saturate. The network is that of
-Radford, Metz, Chintala, "Unsupervised Representation Learning with Deep Convolutional Generative
-Adversarial Networks", ICLR 2016, https://arxiv.org/abs/1511.06434, section 3, but for its
-normalisation: group normalisation has no running statistics, in which real and made would mix, and
-one picture's answer does not depend on the others of its batch.
+Goodfellow et al., "Generative Adversarial Nets", NeurIPS 2014, https://arxiv.org/abs/1406.2661: the
+critic learns to tell real pictures from generated ones, and the generator learns to deceive it, by
+the loss of section 3 that does not saturate. The network is that of Radford, Metz, Chintala,
+"Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks", ICLR
+2016, https://arxiv.org/abs/1511.06434, section 3, except for group normalisation: it has no running
+statistics that would mix real and generated pictures, and one picture's answer does not depend on
+the others of its batch.
 """
 
 from typing import NamedTuple
@@ -22,15 +22,16 @@ SLOPE = 0.2  # of the leaky rectifiers, as in DCGAN
 LAST_SIDE = 4  # the map is halved until it is this small
 
 
-class Told(NamedTuple):
-    """What a critic makes of real and made pictures.
+class Judgement(NamedTuple):
+    """The losses of one step of a critic and a generator.
 
     Attributes:
-        critic: Loss of the critic, in nats; without gradient for what made the pictures. Telling
-            nothing costs log 2.
-        maker: Loss of what made them, in nats; without gradient for the critic. Taken for real
-            half of the time, it is log 2.
-        accuracy: Share of pictures, real and made, told rightly, in [0, 1].
+        critic: Loss of the critic, in nats, without gradient for the generator. An undecided critic
+            costs log 2.
+        maker: Loss of the generator, in nats, without gradient for the critic. It is log 2 where
+            the critic is undecided.
+        accuracy: Share of pictures, real and generated, that the critic classifies correctly, in
+            [0, 1].
     """
 
     critic: Tensor
@@ -39,7 +40,7 @@ class Told(NamedTuple):
 
 
 class Critic(nn.Module):
-    """Say of each picture how surely it is real.
+    """Rates how likely each picture is real.
 
     Args:
         channels: C of the pictures.
@@ -70,18 +71,20 @@ class Critic(nn.Module):
         return self.answer(self.steps(pictures).mean(dim=(2, 3)))[:, 0]
 
 
-def told(critic: nn.Module, real: Tensor, made: Tensor, *, weight: Tensor | None = None) -> Told:
-    """Let a critic tell real pictures from made ones, for one step of both sides at once.
+def judged(
+    critic: nn.Module, real: Tensor, made: Tensor, *, weight: Tensor | None = None
+) -> Judgement:
+    """Compute the losses of a critic and of a generator for one joint step.
 
-    The sum of the two losses has the gradients of two optimisers that step at the same time: made
-    pictures reach the critic's loss detached, and the maker's loss sees a critic whose parameters
-    are detached.
+    The sum of the two losses has the gradients of two optimisers that step at the same time: the
+    generated pictures enter the critic's loss detached, and the generator's loss uses a critic
+    whose parameters are detached.
 
     Args:
         critic: Maps pictures (B, C, S, S) to logits (B,).
         real: (B, C, S, S).
-        made: (B, C, S, S), with the gradient of what made them.
-        weight: (B,) by which the maker's loss on each is multiplied; None is 1 for all.
+        made: (B, C, S, S) generated pictures, with gradients.
+        weight: (B,) weight of each picture in the generator's loss; None is 1 for all.
     """
     count = len(real)
     logits = critic(torch.cat([real.detach(), made.detach()])).float()
@@ -90,7 +93,7 @@ def told(critic: nn.Module, real: Tensor, made: Tensor, *, weight: Tensor | None
     on_real, on_made = logits[:count], logits[count:]
     doubted = F.softplus(-believed)
     right = torch.cat([on_real > 0, on_made <= 0])
-    return Told(
+    return Judgement(
         # -log sigmoid(z) = softplus(-z), and -log(1 - sigmoid(z)) = softplus(z).
         critic=(F.softplus(-on_real).mean() + F.softplus(on_made).mean()) / 2,
         maker=(doubted if weight is None else weight * doubted).mean(),

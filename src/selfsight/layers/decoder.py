@@ -1,10 +1,10 @@
-"""Decoder: from an encoder's maps to an answer at every place of the picture.
+"""Decoder: predicts from an encoder's maps an answer at every point of a picture.
 
-Every layer's map is brought to one width and to the answer's grid, and their sum is read by two
-small convolutions. So an edge can be placed by an early layer and named by a late one. After
-Hariharan, Arbelaez, Girshick, Malik, "Hypercolumns for Object Segmentation and Fine-grained
-Localization", CVPR 2015, https://arxiv.org/abs/1411.5752, section 3.2, whose upsampled maps are
-added up as in its figure 3; after the sum, normalisation and a second layer are ours.
+Every layer's map is projected to one width and scaled to the answer's grid; two small convolutions
+read the sum. So an early layer can locate an edge that a late layer recognises. After Hariharan,
+Arbelaez, Girshick, Malik, "Hypercolumns for Object Segmentation and Fine-grained Localization",
+CVPR 2015, https://arxiv.org/abs/1411.5752, section 3.2, whose figure 3 sums the upsampled maps; the
+normalisation and the second layer after the sum are ours.
 """
 
 import math
@@ -15,18 +15,18 @@ from torch import Tensor, nn
 from selfsight.encoders import Encoder
 
 WIDTH = 64
-FIRST_SPREAD = 0.01  # of the last layer's weights: the first answer is nearly its bias
+FIRST_SPREAD = 0.01  # of the last layer's first weights: the first answer is nearly its bias
 
 
 class Decoder(nn.Module):
-    """Answer at every place of a grid that covers the picture.
+    """Predicts an answer at every point of a grid that covers the picture.
 
     Args:
-        encoder: Whose layers are read; it is not kept.
-        channels: Of the answer.
-        stride: Pixels of the picture a step of the answer's grid. Layers finer than it are not
-            read: they would have to be thrown away again.
-        width: Channels in between, at least 1.
+        encoder: The encoder whose layers are read; no reference to it is kept.
+        channels: Channels of the answer.
+        stride: Pixels between neighbouring points of the answer's grid. Layers with a finer grid
+            are not read, since their detail could not be used.
+        width: Channels of the hidden layers, at least 1.
 
     Raises:
         ValueError: If the width is below 1.
@@ -58,17 +58,17 @@ class Decoder(nn.Module):
         nn.init.zeros_(self.answer.bias)  # pyright: ignore[reportArgumentType] -- it has one
 
     def forward(self, maps: dict[str, Tensor], size: int | tuple[int, int]) -> Tensor:
-        """Decode the maps (B, C, h, w) of a picture: -> (B, channels, s, s).
+        """Decode the maps (B, C, h, w) of pictures: -> (B, channels, s, s).
 
         Args:
-            maps: The encoder's, by layer.
-            size: Side S of the picture, or its height and width, in pixels; s is S over the
+            maps: The encoder's maps, by layer.
+            size: Side S of the pictures, or their height and width, in pixels; s is S over the
                 stride, rounded up.
         """
         return self.answer(self.features(maps, size))
 
     def features(self, maps: dict[str, Tensor], size: int | tuple[int, int]) -> Tensor:
-        """Give what the answer is read from: -> (B, width, s, s)."""
+        """Compute the features from which the last layer predicts: -> (B, width, s, s)."""
         sides = (size, size) if isinstance(size, int) else size
         grid = [math.ceil(side / self.stride) for side in sides]
         total = None

@@ -1,9 +1,9 @@
-"""Drift: how far the target of a contrastive task moves in a step.
+"""Drift: measures how far the target of a contrastive task moves in a step.
 
-Keys that were computed before a step disagree with those computed after it; a queue, a bank and a
-momentum encoder are ways to live with that. It is measured as the mean cosine between the keys of
-the same pictures before and after: 1 for a target that stands still. A few pictures every now and
-then, in evaluation mode and without gradients, cost next to nothing.
+Keys computed before a step differ from those computed after it; queues, memory banks and momentum
+encoders must cope with that. The measure is the mean cosine between the keys of the same pictures
+before and after: 1 for a target that does not move. It is taken now and then on a few pictures, in
+evaluation mode and without gradients, which costs little.
 """
 
 import contextlib
@@ -16,43 +16,44 @@ from torch import Tensor, nn
 
 from selfsight.encoders import evaluating
 
-EVERY, PICTURES = 25, 16  # steps; looked at
+EVERY, PICTURES = 25, 16  # steps between measurements; pictures measured
 
 
 class Drift(nn.Module):
-    """Keeps the keys of some pictures until the step is over.
+    """Keeps the keys of some pictures during a step, and compares them with those after it.
 
-    When it looked last is part of the task's state: a resumed run looks where an unbroken one does.
+    The time of the last measurement is part of the task's state, so that a resumed run measures at
+    the same steps as an uninterrupted one.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.register_load_state_dict_pre_hook(_of_an_older_run)
-        self._period: int | None = None  # of 25 steps, the one that this step is in
-        self._looked = -1  # the last period in which there was a look
+        self._period: int | None = None  # number of the period of 25 steps that this step is in
+        self._looked = -1  # the last period with a measurement
         self._pictures: Tensor | None = None
         self._keys: Tensor | None = None
 
     def get_extra_state(self) -> Tensor:
-        """Give the last period in which there was a look, () int64; -1 if there was none."""
+        """Give the last period with a measurement, () int64; -1 if there was none."""
         return torch.tensor(self._looked)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Take up the last period in which there was a look."""
+        """Restore the last period with a measurement."""
         self._looked = int(state)
 
     def begin(self, step: int) -> None:
-        """Begin a step, from 0: of every 25 the first is looked at in which there is a turn."""
+        """Begin a step, from 0: in every 25 steps the first in which this task runs is measured."""
         self._period = step // EVERY
         self._pictures = self._keys = None
 
     def keep(self, pictures: Tensor, embed: Callable[[Tensor], Tensor], network: nn.Module) -> None:
-        """Keep the keys of the first of these pictures, if the step is one that is looked at.
+        """Keep the keys of the first of these pictures, if this step is measured.
 
         Args:
             pictures: (B, C, S, S) in [0, 1].
             embed: Maps them to keys (B, width) of length 1.
-            network: All that `embed` asks; it is put into evaluation mode meanwhile.
+            network: The network that `embed` uses; it is in evaluation mode meanwhile.
         """
         first = self._pictures is None
         if first and self._period is not None and self._period > self._looked:
@@ -71,7 +72,7 @@ class Drift(nn.Module):
 
 
 def _of_an_older_run(drift: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Let a state be loaded that was saved before looks were part of it: as if there was none."""
+    """Load states saved before measurements were part of them, as if there had been none."""
     state.setdefault(f"{prefix}_extra_state", torch.tensor(-1))
 
 
@@ -84,7 +85,7 @@ def _embedded(pictures: Tensor, embed: Callable[[Tensor], Tensor], network: nn.M
 
 
 def _as_it_is(network: nn.Module) -> AbstractContextManager[object]:
-    """Run compiled parts uncompiled: nothing is compiled anew for a few pictures."""
+    """Run compiled parts uncompiled, so that nothing is recompiled for a few pictures."""
     parts = network.modules()
     if any(p._compiled_call_impl is not None for p in parts):  # pyright: ignore[reportPrivateUsage] -- no public way
         return torch.compiler.set_stance("force_eager")

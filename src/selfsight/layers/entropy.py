@@ -1,8 +1,8 @@
-"""Shares: what the best guess without looking costs where answers are unequally frequent.
+"""Entropy: the cost of the best blind guess where answers are unequally frequent.
 
-A guess q costs the mean of -log q_k over the answers k, of which there are shares p. No q is
-cheaper than q = p (Gibbs' inequality), and that one costs the entropy of p: log K where all K
-answers are equally frequent, next to nothing where nearly all are the same.
+A guess q costs the mean of -log q_k over the answers k, which occur with frequencies p. No q is
+cheaper than q = p (Gibbs' inequality), which costs the entropy of p: log K if all K answers are
+equally frequent, nearly 0 if almost all are the same.
 """
 
 import torch
@@ -10,14 +10,13 @@ from torch import Tensor
 
 
 def entropy(weights: Tensor) -> float:
-    """Give the entropy of answers' shares.
+    """Compute the entropy of the frequencies of answers.
 
     Args:
-        weights: (K,) how often each answer is asked for, or how much it counts; at least 0, in any
-            unit, not all of them 0.
+        weights: (K,) frequency or weight of each answer; at least 0, in any unit, not all 0.
 
     Returns:
-        In nats, from 0 (one answer alone) to log K (all alike).
+        In nats, from 0 (a single answer) to log K (all equally frequent).
     """
     shares = weights.double() / weights.double().sum()
     return float(torch.special.entr(shares).sum())

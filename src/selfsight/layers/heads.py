@@ -1,8 +1,8 @@
-"""Heads: what lies between an encoder's features and the space in which views are compared.
+"""Projection heads: map an encoder's features to the space in which views are compared.
 
 Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020,
-https://arxiv.org/abs/2002.05709, section 4.2: what an agreement of views costs in information, such
-as colour, a head takes upon itself; so the features before it are what is probed.
+https://arxiv.org/abs/2002.05709, section 4.2: making views agree removes information, such as
+colour. With a head, the head removes it and the features before it keep it; these are probed.
 """
 
 from typing import Literal
@@ -14,16 +14,16 @@ HeadKind = Literal["none", "linear", "mlp"]
 
 
 class Head(nn.Sequential):
-    """Maps features to where views are compared; its rows are not yet of length 1.
+    """Maps features to the space in which views are compared; its rows are not yet of length 1.
 
     Args:
         dim: Width D of the features.
-        width: Width of what is compared; without a head it is D.
+        width: Width of the output; ignored for "none", whose output is D wide.
         kind: "none", "linear", or "mlp" for two layers with a ReLU between, D wide as in the paper.
-        normalised: Whether the hidden layer's units are normalised over the batch.
+        normalised: Whether the hidden layer has batch normalisation.
 
     Attributes:
-        width: Width of what comes out.
+        width: Width of the output.
 
     Raises:
         ValueError: If there is no such kind, or the width is not positive.
@@ -48,5 +48,5 @@ class Head(nn.Sequential):
 
 
 def of_length_1(rows: Tensor) -> Tensor:
-    """Bring rows (N, width) to length 1, in float32: their products are cosines."""
+    """Scale rows (N, width) to length 1, in float32, so that their products are cosines."""
     return F.normalize(rows.float(), dim=1)

@@ -1,14 +1,14 @@
-"""k-means: rows in groups, each about its own mean.
+"""k-means clustering: rows are grouped around centroids.
 
 Lloyd, "Least Squares Quantization in PCM", IEEE Transactions on Information Theory 1982,
-https://doi.org/10.1109/TIT.1982.1056489: every row goes to its nearest centroid, every centroid to
-the mean of its rows, and again. Two habits are those of faiss (Johnson, Douze, Jegou,
-https://arxiv.org/abs/1702.08734): centroids are learned from some rows where there are very many,
-and a centroid that has lost its rows is set beside that of a large group, which it then shares.
+https://doi.org/10.1109/TIT.1982.1056489: assign every row to its nearest centroid, move every
+centroid to the mean of its rows, and repeat. Two details follow faiss (Johnson, Douze, Jegou,
+https://arxiv.org/abs/1702.08734): with very many rows, centroids are learned from a sample of them;
+and a centroid that has lost all its rows is moved next to that of a large group, to split it.
 
 The nearest centroid needs no distances. |x - c|^2 = |x|^2 - 2 (x . c - |c|^2 / 2), and |x|^2 is the
-same for all of them, so it is where x . c - |c|^2 / 2 is largest: a matrix product, taken a block
-of rows at a time.
+same for all centroids, so the nearest one has the largest x . c - |c|^2 / 2: a matrix product,
+computed a block of rows at a time.
 """
 
 import math
@@ -21,21 +21,21 @@ from torch import Tensor
 from selfsight.draws import Draws
 from selfsight.errors import UsageError
 
-ROWS_A_CENTROID = 256  # that centroids are learned from: more of them moves centroids little
+ROWS_A_CENTROID = 256  # rows that centroids are learned from: more would move them little
 BLOCK = {"cpu": 1 << 20, "cuda": 1 << 26}  # entries of rows x centroids at once: 4 MB and 256 MB
-ROWS_A_START = 32  # a centroid, that those at which centroids begin are chosen of
-ROUNDS = 512  # in which they are chosen, at most
-NUDGE = 1 / 1024  # of the rows' deviation, by which the centroids of a group that is split differ
+ROWS_A_START = 32  # rows a centroid, among which the first centroids are chosen
+ROUNDS = 512  # greatest number of rounds in which the first centroids are chosen
+NUDGE = 1 / 1024  # of the rows' deviation: the offset between the centroids of a split group
 
 
 class Clusters(NamedTuple):
-    """Rows in groups.
+    """The result of k-means.
 
     Attributes:
         centroids: (K, D) float32.
-        assignments: (N,) int64, each row's nearest centroid. Some centroids may have no row, where
-            rows are alike.
-        inertia: Sum over rows of the squared distance to that centroid.
+        assignments: (N,) int64, each row's nearest centroid. If rows are equal, some centroids may
+            have no row.
+        inertia: Sum over rows of the squared distance to the nearest centroid.
     """
 
     centroids: Tensor
@@ -54,19 +54,19 @@ def kmeans(
     start: Tensor | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Clusters:
-    """Group rows about centroids, on the rows' device; the same seed gives the same groups.
+    """Group rows around centroids, on the rows' device; the same seed gives the same groups.
 
     Args:
         rows: (N, D).
-        clusters: Centroids K, from 1 to N.
-        seed: Chooses the rows at which centroids begin, far from each other, and those they are
-            learned from.
-        epoch: Another one makes other choices with the same seed.
-        iterations: Times that centroids move, at most; none moves once no row changes its group.
-        rows_a_centroid: Where there are more rows than this for each centroid, centroids are
-            learned from so many, and all rows are assigned at the end.
-        start: (K, D) where centroids begin; None is at K of the rows.
-        progress: Is told after every iteration how many there were, and how many there will be.
+        clusters: Number of centroids K, from 1 to N.
+        seed: Of the random choice of first centroids, rows far from each other, and of the sample
+            of rows that centroids are learned from.
+        epoch: Another epoch makes other choices with the same seed.
+        iterations: Greatest number of iterations; they end early once no row changes its group.
+        rows_a_centroid: Most rows for each centroid that centroids are learned from; all rows are
+            assigned at the end.
+        start: (K, D) first centroids; None chooses K of the rows.
+        progress: Called after every iteration with the number done and the greatest number.
 
     Raises:
         UsageError: If there are fewer rows than clusters, or no clusters.
@@ -81,7 +81,7 @@ def kmeans(
         order = draws(len(rows)).order("kmeans/rows")
         some = rows[order[: clusters * rows_a_centroid]].float()
         middle = some.mean(dim=0)
-        some -= middle  # far from the origin digits would be lost
+        some -= middle  # far from the origin, float32 would lose digits
         if start is None:
             few = some[: clusters * ROWS_A_START]
             begun = _spread(few, clusters, draws(len(few)))
@@ -102,19 +102,19 @@ def assigned(rows: Tensor, centroids: Tensor) -> Tensor:
 def _closeness(
     rows: Tensor, centroids: Tensor, middle: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Find each row's nearest centroid c: -> x . c - |c|^2 / 2, and which it is, each (N,).
+    """Find each row's nearest centroid c: -> x . c - |c|^2 / 2, and its number, each (N,).
 
     Args:
         rows: (N, D).
-        centroids: (K, D), about the middle.
-        middle: (D,) that rows are about too once it is taken off; None where it was.
+        centroids: (K, D), centred: less the middle.
+        middle: (D,) to be subtracted from the rows; None if the rows are centred already.
     """
     towards = centroids.T.contiguous()
     lead = -0.5 * centroids.square().sum(dim=1)  # -|c|^2 / 2
     found: list[tuple[Tensor, Tensor]] = []
     for block in rows.split(_block(rows, len(centroids))):
         block = block.float() if middle is None else block.float() - middle
-        # The largest value with its place is found faster than its place alone.
+        # max is faster than argmax.
         best = torch.addmm(lead, block, towards).max(dim=1)
         found.append((best.values, best.indices))
     values, places = zip(*found, strict=True)
@@ -122,7 +122,7 @@ def _closeness(
 
 
 def _block(rows: Tensor, columns: int) -> int:
-    """Say how many rows are compared with so many centroids at once."""
+    """Give the number of rows that are compared with `columns` centroids at once."""
     return max(1, BLOCK.get(rows.device.type, BLOCK["cpu"]) // columns)
 
 
@@ -130,12 +130,12 @@ def _spread(rows: Tensor, clusters: int, draws: Draws) -> Tensor:
     """Choose rows far from each other: -> (K, D).
 
     Arthur, Vassilvitskii, "k-means++: The Advantages of Careful Seeding", SODA 2007: a row is
-    chosen with a probability that grows with its squared distance to those that were. As in
-    scikit-learn, several candidates are drawn so, and that one is taken which leaves the least sum
-    of squared distances: else two centroids often begin in one group, and another group has none.
-    Very many clusters begin in rounds of several rows, each of which has candidates of its own.
+    chosen with a probability proportional to its squared distance to the rows chosen before. As in
+    scikit-learn, several candidates are drawn, and the one is taken that leaves the least sum of
+    squared distances: otherwise two centroids often begin in one group while another has none. With
+    very many clusters, several rows are chosen in a round, each from its own candidates.
 
-    With an exponential of rate d^2 drawn for each row, the rows of the smallest draws are chosen.
+    To draw, each row gets an exponential variable of rate d^2, and the smallest ones are chosen.
     """
     lengths = rows.square().sum(dim=1)
     tries = 2 + int(math.log(clusters))
@@ -145,7 +145,8 @@ def _spread(rows: Tensor, clusters: int, draws: Draws) -> Tensor:
     while left:
         several = min(-(-clusters // ROUNDS), left)
         drawn = -torch.log1p(-draws.uniform(f"kmeans/start/{left}", 1)[:, 0])
-        # A draw of 0 is 0 for every rate; of rows that were chosen, at distance 0, the rest.
+        # A draw of 0 would win at any rate, hence the clamp. Rows chosen before, at distance 0,
+        # wait for ever.
         waits = (drawn.clamp(min=1e-9) / distance).nan_to_num()
         count = several * min(tries, len(rows) // several)
         candidates = rows[waits.topk(count, largest=False).indices]
@@ -180,7 +181,7 @@ def _moved(
     iterations: int,
     progress: Callable[[int, int], None] | None,
 ) -> Tensor:
-    """Move centroids to the means of their rows, again and again: -> (K, D)."""
+    """Iterate: assign rows to centroids, move centroids to the means of their rows: -> (K, D)."""
     before: Tensor | None = None
     deviation = rows.std(dim=0, correction=0)  # (D,)
     for iteration in range(iterations):
@@ -202,7 +203,7 @@ def _sums(rows: Tensor, assignments: Tensor, clusters: int) -> Tensor:
     sums = rows.new_zeros(clusters, rows.shape[1])
     if rows.device.type == "cpu":
         return sums.index_add_(0, assignments, rows)
-    # On other devices index_add_ adds in any order, and the last bits would differ each time.
+    # On other devices index_add_ adds in any order, and the last bits would differ between runs.
     step = _block(rows, clusters)
     for block, groups in zip(rows.split(step), assignments.split(step), strict=True):
         sums.addmm_(torch.nn.functional.one_hot(groups, clusters).to(block.dtype).T, block)
@@ -210,16 +211,16 @@ def _sums(rows: Tensor, assignments: Tensor, clusters: int) -> Tensor:
 
 
 def _split(means: Tensor, counts: Tensor, deviation: Tensor, sides: Tensor) -> Tensor:
-    """Set every centroid without rows beside that of a large group: the largest for the first.
+    """Move every centroid without rows next to that of a large group, the largest group first.
 
-    The group that is shared moves the other way, so that the border runs through its middle. Which
-    way is which, along every axis, numbers in [0, 1) (K, D) decide.
+    The large group's centroid moves the opposite way, so that the border runs through the group's
+    middle. `sides` (K, D), numbers in [0, 1), decides the direction along every axis.
     """
     empty = (counts == 0).nonzero()[:, 0]
     if not len(empty):
         return means
     by_size = counts.argsort(descending=True, stable=True)[: len(means) - len(empty)]
-    # More empty groups than others begin again at the largest, each in a direction of its own.
+    # If more groups are empty than not, the largest are split again, in other directions.
     shared = by_size[torch.arange(len(empty), device=means.device) % len(by_size)]
     nudge = torch.where(sides[: len(empty)] < 0.5, NUDGE, -NUDGE) * deviation  # (E, D)
     split = means.index_copy(0, empty, means[shared] + nudge)
@@ -244,8 +245,8 @@ def mutual_information(first: Tensor, second: Tensor) -> Tensor:
         second: (N,) int64 groups of the other grouping, from 0.
 
     Returns:
-        I / sqrt(H1 H2) in [0, 1], float32: 0 if one tells nothing of the other, 1 if each tells the
-        other; 1 too where both have but one group.
+        I / sqrt(H1 H2) in [0, 1], float32: 0 if they are independent, 1 if each determines the
+        other; also 1 if both have only one group.
     """
     apart = first * (second.max() + 1) + second
     both, one, other = (
@@ -253,7 +254,7 @@ def mutual_information(first: Tensor, second: Tensor) -> Tensor:
     )
     scale = (one * other).sqrt()
     shared = (one + other - both).clamp(min=0)
-    # A single group has no entropy, and entropies of groups of one row have rounding alone.
+    # A single group has entropy 0, and groups of one row have equal entropies up to rounding.
     return torch.where(scale > 0, shared / scale, (one == other).to(scale.dtype)).float()
 
 

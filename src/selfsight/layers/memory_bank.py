@@ -1,13 +1,13 @@
-"""Memory bank: what the network last made of every picture, to compare others with.
+"""Memory bank: the last embedding of every picture, for comparison with other pictures.
 
 Wu, Xiong, Yu, Lin, "Unsupervised Feature Learning via Non-Parametric Instance Discrimination", CVPR
-2018, https://arxiv.org/abs/1805.01978, section 3.1. A step reads any of the entries and changes
-those of its own pictures, after the optimiser's step. An entry is up to an epoch old.
+2018, https://arxiv.org/abs/1805.01978, section 3.1. A step reads any entries and, after the
+optimiser's step, changes those of its own pictures. An entry is at most an epoch old.
 
-In the paper entries begin as random vectors, which a first epoch of steps has to overwrite: until
-then a picture's own entry says nothing of it, and what a step learns is to point away from those
-that were seen. Short trainings are over before that is made good. `fill` begins with what the
-untrained network makes of the pictures.
+In the paper entries begin as random vectors, which the steps of the first epoch overwrite. Until
+then a picture's own entry is meaningless, and a step only learns to point away from the pictures
+seen so far; short trainings end before they recover. `fill` begins with the untrained network's
+embeddings instead.
 """
 
 import math
@@ -29,8 +29,8 @@ def samples_of(facts: "Facts", task: str) -> int:
     """Take the number of pictures from the data.
 
     Raises:
-        UsageError: If another one was asked for: a picture's place in the data is that of its
-            entry.
+        UsageError: If another number was asked for: every picture has one entry, at its own place
+            in the data.
     """
     asked = facts.chosen.get("samples")
     if asked not in (None, facts.samples):
@@ -50,8 +50,8 @@ class MemoryBank(nn.Module):
             below 1.
 
     Attributes:
-        entries: (N, W). They begin as random vectors, by torch's generator: a run builds its task
-            under its seed, in every process alike.
+        entries: (N, W). They begin as random vectors from torch's generator, which a run seeds
+            equally in all processes when it builds its task.
     """
 
     entries: Tensor
@@ -65,7 +65,7 @@ class MemoryBank(nn.Module):
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum must be from 0 to below 1, got {momentum}")
         self.momentum = momentum
-        # Normal vectors point to all sides alike.
+        # The directions of normal vectors are uniform.
         self.register_buffer("entries", F.normalize(torch.randn(samples, width), dim=1))
 
     def forward(self, index: Tensor) -> Tensor:
@@ -74,21 +74,21 @@ class MemoryBank(nn.Module):
 
     @torch.no_grad()
     def fill(self, embedded: Tensor) -> None:
-        """Replace all entries: by vectors (N, W) of any length, in the order of the data."""
+        """Replace all entries by vectors (N, W) of any length, in the order of the data."""
         self.entries.copy_(F.normalize(embedded, dim=1))
 
     @torch.no_grad()
     def follow(self, index: Tensor, embedded: Tensor) -> Tensor:
-        """Move the entries of pictures towards what the network makes of them now.
+        """Move the entries of pictures towards the pictures' present embeddings.
 
         M <- (m M + (1 - m) v) / |m M + (1 - m) v|, for the pictures of all processes.
 
         Args:
-            index: (B,) int64, places of this process's pictures, each of them once.
+            index: (B,) int64, places of this process's pictures in the data, each only once.
             embedded: (B, W), length 1.
 
         Returns:
-            Scalar in [-1, 1], the mean cosine between old and new entries: 1 where nothing moves.
+            Scalar in [-1, 1], the mean cosine between old and new entries: 1 if nothing moves.
         """
         index, embedded = gathered(index), gathered(embedded)
         old = self.entries[index]
@@ -97,7 +97,7 @@ class MemoryBank(nn.Module):
         return (F.normalize(old, dim=1) * new).sum(dim=1).mean()
 
     def note(self) -> str:
-        """Say what the bank costs."""
+        """Describe the bank's size."""
         samples, width = self.entries.shape
         size = size_in_words(4 * math.prod(self.entries.shape))
         return (

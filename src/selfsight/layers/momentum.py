@@ -1,8 +1,8 @@
-"""Momentum encoder: a network that follows another one slowly, and is never trained itself.
+"""Momentum encoder: a moving average of another network's weights, without gradients.
 
 He et al., "Momentum Contrast for Unsupervised Visual Representation Learning", CVPR 2020,
 https://arxiv.org/abs/1911.05722, section 3.2, equation 2: k <- m k + (1 - m) q for every weight.
-Batch statistics are its own: it sees batches of its own.
+Its batch statistics are not averaged: they come from the batches that it sees itself.
 """
 
 import copy
@@ -15,7 +15,7 @@ from selfsight.layers.heads import of_length_1
 
 
 class MomentumEncoder(nn.Module):
-    """A copy of an encoder and its head that follows them.
+    """A copy of an encoder and its head whose weights follow theirs.
 
     Args:
         encoder: Maps pictures (B, C, S, S) to features (B, D).
@@ -35,13 +35,13 @@ class MomentumEncoder(nn.Module):
 
     @torch.no_grad()
     def follow(self, encoder: nn.Module, head: nn.Module, momentum: float) -> None:
-        """Move every weight towards those that are followed, all of them in one call.
+        """Move all weights towards those of the original.
 
         Args:
-            encoder: What the copy was made of.
-            head: Likewise.
+            encoder: The encoder that was copied.
+            head: The head that was copied.
             momentum: Share of the old weights that is kept, in [0, 1]; 0 copies.
         """
         mine: list[Tensor] = [*self.encoder.parameters(), *self.head.parameters()]
         theirs: list[Tensor] = [*encoder.parameters(), *head.parameters()]
-        get_ema_multi_avg_fn(momentum)(mine, theirs, 0)  # the last is how often, which is ignored
+        get_ema_multi_avg_fn(momentum)(mine, theirs, 0)  # the last argument, a count, is ignored

@@ -1,21 +1,21 @@
-"""Noise contrast: tell a picture's own entry in a memory bank from those of others.
+"""Noise contrast: losses that tell a picture's own entry in a memory bank from other entries.
 
-Two ways to score. "softmax" asks which of the entries is the own one: -log of exp(s / T) over the
-sum of it and of all others that it is compared with. "nce" asks of every entry whether it is the
-own one or one of m drawn evenly from the bank as noise (Wu et al., CVPR 2018,
+There are two losses. "softmax" asks which of the entries is the picture's own: -log of exp(s / T)
+over its sum with those of all other entries compared. "nce" asks of every entry whether it is the
+own one or one of m drawn uniformly from the bank as noise (Wu et al., CVPR 2018,
 https://arxiv.org/abs/1805.01978, section 3.2, equations 4 to 8):
 
     P = exp(s / T) / Z        the model's probability of an entry of cosine s
-    h = P / (P + m / N)       that it is the own one rather than noise
+    h = P / (P + m / N)       the probability that it is the own one rather than noise
     loss = -log h(own) - sum over the noise of log(1 - h)
 
 With x = s / T - log Z - log(m / N) these are -log h = softplus(-x) and -log(1 - h) = softplus(x).
-Z is a constant. The paper takes N times the mean of exp(s / T) in the first batches; we take that
-mean over pairs of entries as the bank begins, which depends on no batch, good or bad.
+Z is a constant. The paper takes N times the mean of exp(s / T) in the first batches; we take the
+mean over pairs of the bank's first entries, so that it does not depend on which batches come first.
 
-The noise is shared by the joint batch: every sample draws its share of it, so that a step reads m
-entries and not m for each sample, which is one product of matrices. A sample is never compared with
-its own entry as noise: the paper's authors leave that in.
+The whole joint batch shares the noise: every sample draws its part of it, so that a step reads m
+entries in total, not m for each sample, and compares by one matrix product. A sample is never
+compared with its own entry as noise, which the paper's authors allow.
 """
 
 import math
@@ -31,19 +31,19 @@ from selfsight.layers.memory_bank import MemoryBank
 
 Objective = Literal["nce", "softmax"]
 
-LOOKED_AT = 1000  # entries, for the constant
-ALL_UP_TO = 8192  # pictures; beyond, the product with the whole bank weighs on a step
+LOOKED_AT = 1000  # entries from which the constant Z is estimated
+ALL_UP_TO = 8192  # pictures: a product with a larger bank would slow the step down
 
 
 def usual_negatives(samples: int, drawn: int) -> int:
-    """Choose with how many entries to compare: with all others of few pictures, else some drawn."""
+    """Choose the number of entries to compare with: all others of few pictures, else `drawn`."""
     return samples - 1 if samples <= ALL_UP_TO else drawn
 
 
 def drawn_noise(batch: Images, samples: int, count: int) -> Tensor:
-    """Draw entries of the bank evenly, with repetition, for the joint batch: -> (count,) int64.
+    """Draw entries of the bank uniformly, with repetition, for the joint batch: -> (count,) int64.
 
-    Every sample draws its share; of what is drawn too much, that with the highest lots is left.
+    Every sample draws its part; surplus draws are dropped by lot.
     """
     joint = processes() * len(batch.index)
     share = math.ceil(count / joint)
@@ -55,11 +55,11 @@ def drawn_noise(batch: Images, samples: int, count: int) -> Tensor:
 
 
 class Contrasted(NamedTuple):
-    """How embeddings stand to their own entries and to others.
+    """The result of comparing embeddings with their own entries and with others.
 
     Attributes:
         losses: (B,) in nats.
-        found: (B,) 1 where the own entry is nearer than all others it was compared with, else 0.
+        found: (B,) 1 if the own entry is nearer than all other entries compared, else 0.
     """
 
     losses: Tensor
@@ -67,18 +67,18 @@ class Contrasted(NamedTuple):
 
 
 class NoiseContrast(nn.Module):
-    """Compare embeddings with their own entries of a bank, and with others.
+    """Compares embeddings with their own entries of a bank, and with others.
 
     Args:
-        samples: How many entries the bank has, N.
+        samples: Number of the bank's entries, N.
         objective: "nce" or "softmax".
-        negatives: With how many other entries, m, from 1 to N - 1; N - 1 are all of them, and then
-            none are drawn.
+        negatives: Number of other entries to compare with, m, from 1 to N - 1; N - 1 takes all of
+            them without drawing.
         temperature: T, above 0.
 
     Attributes:
-        blind: What a guess without looking costs, that is when all entries are equally likely.
-        chance: The share found by such a guess.
+        blind: Cost of a blind guess, for which all entries are equally likely.
+        chance: Share of samples whose entry a blind guess finds.
     """
 
     log_mean: Tensor
@@ -106,7 +106,7 @@ class NoiseContrast(nn.Module):
 
     @torch.no_grad()
     def estimate(self, bank: MemoryBank) -> None:
-        """Take the constant Z from the entries as they are: up to 1,000, evenly chosen."""
+        """Estimate the constant Z from at most 1,000 evenly spaced entries of the bank."""
         some = bank.entries[:: -(-self.samples // LOOKED_AT)]
         logits = some @ some.T / self.temperature
         logits.fill_diagonal_(-torch.inf)
@@ -115,7 +115,7 @@ class NoiseContrast(nn.Module):
 
     @property
     def blind(self) -> float:
-        """Cost, in nats, when every entry has the probability 1 / N."""
+        """Cost, in nats, if every entry has the probability 1 / N."""
         m = self.negatives
         if self.objective == "softmax":
             return math.log(1 + m)
@@ -123,11 +123,11 @@ class NoiseContrast(nn.Module):
 
     @property
     def chance(self) -> float:
-        """Share of samples whose entry a guess finds."""
+        """Share of samples whose own entry a blind guess finds."""
         return 1 / (1 + self.negatives)
 
     def draw(self, batch: Images) -> Tensor | None:
-        """Draw what the joint batch is compared with: -> (m,) int64, None for the whole bank."""
+        """Draw the entries to compare the joint batch with: -> (m,) int64, None for all."""
         if self.negatives == self.samples - 1:
             return None
         return drawn_noise(batch, self.samples, self.negatives)
@@ -135,13 +135,13 @@ class NoiseContrast(nn.Module):
     def forward(
         self, embedded: Tensor, index: Tensor, noise: Tensor | None, bank: MemoryBank
     ) -> Contrasted:
-        """Compare.
+        """Compute losses and hits.
 
         Args:
             embedded: (B, W), length 1.
             index: (B,) places of their own entries.
-            noise: As `draw` gave it.
-            bank: Of N entries.
+            noise: The result of `draw`.
+            bank: A bank of N entries.
         """
         with torch.autocast(embedded.device.type, enabled=False):
             embedded = embedded.float() / self.temperature

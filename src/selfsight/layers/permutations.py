@@ -1,11 +1,11 @@
-"""Permutations: the puzzles that jigsaw tells apart, as different from each other as they can be.
+"""Permutations: the classes of the jigsaw task, chosen to differ as much as possible.
 
 Noroozi, Favaro, "Unsupervised Learning of Visual Representations by Solving Jigsaw Puzzles", ECCV
-2016, https://arxiv.org/abs/1603.09246, section 3.2, algorithm 1: begin with a random permutation,
-then add the one of all N! with the greatest mean Hamming distance to those chosen, again and again.
+2016, https://arxiv.org/abs/1603.09246, section 3.2, algorithm 1: begin with a random permutation
+and repeatedly add, from all N!, the one with the greatest mean Hamming distance to those chosen.
 
-We reach what that search is after without it. Count how many of the P chosen permutations have the
-value v at place i, c(i, v). Pairs that agree there number c (c - 1) / 2, so that
+We reach the aim of that search without it. Let c(i, v) be how many of the P chosen permutations
+have the value v at place i. The pairs that agree there number c (c - 1) / 2, so that
 
     pairs that agree, over all places = sum over i, v of c(i, v) (c(i, v) - 1) / 2,
 
@@ -34,26 +34,26 @@ from selfsight.system import atomic
 from selfsight.system.machine import CACHE, cache_folder
 
 MOST_PLACES = 9  # (N - 1)! squares are compared
-WORTH_KEEPING = 500  # permutations
-REVISION = 1  # of how they are chosen: another one makes kept ones useless
-MOST_COMPARED = 1200  # squares chosen by their distance: seconds for 3 x 3 tiles
+WORTH_KEEPING = 500  # permutations: smaller sets are not cached
+REVISION = 1  # of the method of choice: another number makes cached permutations invalid
+MOST_COMPARED = 1200  # squares chosen by their distance: takes seconds for 3 x 3 tiles
 
 
 def distant_permutations(count: int, places: int, *, seed: int = 0) -> Tensor:
-    """Choose permutations of great Hamming distance: the greatest mean, then a great least.
+    """Choose permutations with the greatest mean Hamming distance, then a great least distance.
 
     Args:
-        count: How many, P, from 2 to N!.
-        places: What is permuted, N things, from 2 to 9.
-        seed: Of the first one and of the order among equals. The same seed gives the same
-            permutations on every machine.
+        count: Number of permutations, P, from 2 to N!.
+        places: Number of permuted things, N, from 2 to 9.
+        seed: Chooses the first permutation and the order among equally distant ones. The same seed
+            gives the same permutations on every machine.
 
     Returns:
         (P, N) int64, the numbers from 0 to N - 1 in every row, no row twice. A smaller P gives the
         first rows of a larger one.
 
     Raises:
-        ValueError: If there are not so many permutations, or a number is outside its range.
+        ValueError: If a number is outside its range.
     """
     if not 2 <= places <= MOST_PLACES:
         raise ValueError(f"places must be from 2 to {MOST_PLACES}, got {places}")
@@ -70,14 +70,14 @@ def distant_permutations(count: int, places: int, *, seed: int = 0) -> Tensor:
 
 
 def kept_permutations(count: int, places: int, *, seed: int = 0) -> Tensor:
-    """Give `distant_permutations` from the cache folder, or choose and keep them.
+    """Read `distant_permutations` from the cache folder, or choose and save them.
 
-    Sets that are chosen in no time are not kept.
+    Small sets, which are chosen quickly, are not saved.
     """
     if count < WORTH_KEEPING:
         return distant_permutations(count, places, seed=seed)
     path = cache_folder() / "permutations" / f"{REVISION}-{count}-of-{places}-{seed}.npy"
-    with contextlib.suppress(Exception):  # missing, or damaged in one of many ways: chosen anew
+    with contextlib.suppress(Exception):  # missing or damaged in any way: chosen again
         kept = torch.from_numpy(np.load(path, allow_pickle=False))
         if kept.shape == (count, places) and _are_permutations(kept):
             return kept.long()
@@ -97,7 +97,7 @@ def _are_permutations(rows: Tensor) -> bool:
 
 
 def _first_rows(places: int) -> Tensor:
-    """List the row of every square that begins with 0: -> ((N - 1)!, N) uint8."""
+    """List of every square the row that begins with 0: -> ((N - 1)!, N) uint8."""
     rest = list(itertools.permutations(range(1, places)))
     rows = torch.zeros(len(rest), places, dtype=torch.uint8)
     rows[:, 1:] = torch.tensor(rest, dtype=torch.uint8)
@@ -112,12 +112,12 @@ def _distant(rows: Tensor, count: int) -> Tensor:
     """Choose squares greedily by their least distance to those chosen: -> (count,) int64.
 
     Args:
-        rows: (Q, N) uint8, a row of each square; the first one begins.
+        rows: (Q, N) uint8, a row of each square; the first square is chosen first.
         count: How many to choose. Past `MOST_COMPARED` they are taken in the order of the rows.
     """
     places = rows.T.contiguous()  # (N, Q)
-    # The most agreements of each square with any chosen one; a chosen one agrees with itself in
-    # all N places, more than any other can, and so is never chosen again.
+    # The most agreements of each square with any chosen one. A chosen square agrees with itself in
+    # all N places, more than any other can, so it is never chosen again.
     most = torch.zeros(len(rows), dtype=torch.uint8)
     chosen = [0]
     while len(chosen) < min(count, MOST_COMPARED):
@@ -129,11 +129,11 @@ def _distant(rows: Tensor, count: int) -> Tensor:
 
 
 def _agreements(places: Tensor, one: int) -> Tensor:
-    """Count where the best matching rows of a square and of every square agree: -> (Q,) uint8.
+    """Count the places in which the most similar rows of two squares agree: -> (Q,) uint8.
 
     Args:
         places: (N, Q) uint8, the row of every square as a column.
-        one: Number of the square.
+        one: Number of the square that is compared with every square.
     """
     count = len(places)
     row = places[:, one : one + 1]

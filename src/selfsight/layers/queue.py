@@ -1,8 +1,8 @@
-"""Queue: the keys of the last batches, to be contrasted with.
+"""Queue: the keys of the last batches, used as negatives.
 
 He et al., "Momentum Contrast for Unsupervised Visual Representation Learning", CVPR 2020,
-https://arxiv.org/abs/1911.05722, section 3.2. A ring: the newest keys take the place of the oldest.
-Where the next ones go is in a buffer too, so that no step waits for the device.
+https://arxiv.org/abs/1911.05722, section 3.2. A ring buffer: the newest keys replace the oldest.
+The position of the next keys is a buffer on the device too, so that no step waits for the device.
 """
 
 import torch
@@ -12,15 +12,15 @@ NOBODY = -1
 
 
 class Queue(nn.Module):
-    """Keys, and whose they are. It begins with random directions that are nobody's.
+    """Keys and the pictures they belong to; the first keys are random and belong to no picture.
 
     Args:
-        length: Keys it holds, K.
-        width: Of a key.
+        length: Number of keys, K.
+        width: Width of a key.
 
     Attributes:
         keys: (K, width) float32 of length 1.
-        owners: (K,) int64, the place in the data of the picture each key is of; -1 is nobody's.
+        owners: (K,) int64, the place in the data of each key's picture; -1 for none.
     """
 
     keys: Tensor
@@ -40,7 +40,7 @@ class Queue(nn.Module):
 
     @torch.no_grad()
     def push(self, keys: Tensor, owners: Tensor) -> None:
-        """Put keys (B, width) of pictures (B,) in the place of the oldest; at most K, the last."""
+        """Replace the oldest keys by keys (B, width) of pictures (B,); of more than K, the last."""
         keys, owners = keys[-len(self) :], owners[-len(self) :]
         rows = (self.pointer + torch.arange(len(keys), device=self.keys.device)) % len(self)
         self.keys.index_copy_(0, rows, keys.float())
@@ -48,6 +48,6 @@ class Queue(nn.Module):
         self.pointer.add_(len(keys)).remainder_(len(self))
 
     def fill(self, keys: Tensor, owners: Tensor) -> None:
-        """Fill it with these keys (B, width) of pictures (B,), again and again."""
+        """Fill the queue with keys (B, width) of pictures (B,), repeated as often as needed."""
         rows = torch.arange(len(self), device=keys.device) % len(keys)
         self.push(keys[rows], owners[rows])

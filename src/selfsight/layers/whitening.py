@@ -1,8 +1,8 @@
-"""Whitening: rows turned and scaled until their columns are uncorrelated and vary alike.
+"""Whitening: a linear map after which columns are uncorrelated and have equal variance.
 
 With the covariance C = E diag(v) E^T of the rows, x -> diag(v)^(-1/2) E^T (x - mean) gives rows
-whose covariance is the identity (PCA whitening); only the directions that vary most need be kept.
-Turned back by E it is ZCA whitening, of all such maps the one that changes rows least: Bell,
+whose covariance is the identity (PCA whitening); directions of little variance may be dropped.
+Rotated back by E it is ZCA whitening, of all whitening maps the one that changes rows least: Bell,
 Sejnowski, "The 'independent components' of natural scenes are edge filters", Vision Research 1997,
 https://doi.org/10.1016/S0042-6989(97)00121-1.
 """
@@ -17,11 +17,11 @@ ROUNDING = 1e-6  # variances below this share of the largest are the rounding of
 
 
 class Whitening(NamedTuple):
-    """A map x -> (x - mean) matrix that whitens the rows it was made of.
+    """A map x -> (x - mean) matrix that whitens the rows from which it was computed.
 
     Attributes:
         mean: (D,) float32.
-        matrix: (D, E) float32; a column for each direction that is kept, of ZCA E = D.
+        matrix: (D, E) float32; a column for each direction that is kept; for ZCA, E = D.
     """
 
     mean: Tensor
@@ -36,19 +36,19 @@ class Whitening(NamedTuple):
         epsilon: float = 0.0,
         form: Literal["pca", "zca"] = "pca",
     ) -> "Whitening":
-        """Make the map that whitens rows, on their device.
+        """Compute the map that whitens rows, on their device.
 
         Args:
             rows: (N, D).
-            most: Directions that are kept at most, those of most variance; None keeps all.
-                Directions in which the rows do not vary, as those of features that are always 0,
-                are never kept: of what is only rounding, whitening would make a signal.
+            most: Greatest number of directions kept, those of most variance; None keeps all.
+                Directions without variance, for instance of features that are always 0, are never
+                kept: whitening would amplify rounding errors.
             epsilon: Added to the variances, so that directions of little variance stay small.
-            form: "pca": columns in the order of their variance. "zca": turned back to the rows'
+            form: "pca": columns in the order of their variance. "zca": rotated back to the rows'
                 own columns.
 
         Raises:
-            ValueError: If fewer than one direction is to be kept, or epsilon is negative.
+            ValueError: If `most` is below 1, or epsilon is negative.
         """
         if most is not None and most < 1:
             raise ValueError(f"most must be at least 1 direction, got {most}")

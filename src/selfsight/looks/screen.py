@@ -8,7 +8,7 @@ DARKEST, BRIGHTEST = 0.02, 0.98  # quantiles that become black and white where d
 COLOURS = 3
 
 
-def as_shown(picture: Tensor) -> np.ndarray:
+def screen_pixels(picture: Tensor) -> np.ndarray:
     """Bring a stored picture to what a screen shows.
 
     8 bits are shown as they are, floats in [0, 1] likewise. 16 bits rarely use their whole range

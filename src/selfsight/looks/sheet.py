@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from selfsight.looks.figure import save_figure
-from selfsight.looks.screen import as_shown
+from selfsight.looks.screen import screen_pixels
 
 RIGHT, WRONG, PLAIN, QUIET = "#1f8a34", "#c8323f", "#b5b5b5", "#555555"
 TICK, CROSS = "\u2713", "\u2717"
@@ -127,7 +127,7 @@ def _lines(text: str) -> int:
 
 def _draw(axis: Axes, cell: Cell, side: float) -> None:
     """Draw one picture in its frame, with its note below."""
-    axis.imshow(as_shown(cell.picture.cpu()), interpolation=_interpolation(cell.picture, side))
+    axis.imshow(screen_pixels(cell.picture.cpu()), interpolation=_interpolation(cell.picture, side))
     axis.set_xticks([])
     axis.set_yticks([])
     colour = PLAIN if cell.right is None else RIGHT if cell.right else WRONG

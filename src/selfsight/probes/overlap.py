@@ -17,7 +17,7 @@ from selfsight.data.pictures.storing import chosen_rows
 from selfsight.data.source import Source, open_regular
 from selfsight.errors import SelfsightError
 from selfsight.probes.network import NamedNetwork
-from selfsight.probes.verdict import alike
+from selfsight.probes.verdict import likeness_warning
 from selfsight.training.origin import opened_origin
 from selfsight.training.plan import Plan
 from selfsight.training.prepare import source_of
@@ -38,7 +38,7 @@ def in_both(train: Pictures, test: Pictures) -> int:
     return sum(content in known for content in contents(test))
 
 
-def seen_before(network: NamedNetwork, data: str, test: Source) -> int | None:
+def count_seen(network: NamedNetwork, data: str, test: Source) -> int | None:
     """Count the pictures of a source that a run was trained on.
 
     They are told by their files, of the same name or the same bytes, or by the row of the file that
@@ -99,7 +99,7 @@ def _bytes(stamp: str) -> bytes:
         return stamp.encode(errors="surrogateescape")
 
 
-def told_of_seen(seen: int | None, count: int, network: str) -> str:
+def seen_sentence(seen: int | None, count: int, network: str) -> str:
     """Say how many of the test pictures a network was pretrained on."""
     if seen is None:
         return f"Whether {network} was pretrained on these test pictures cannot be told."
@@ -111,7 +111,7 @@ def told_of_seen(seen: int | None, count: int, network: str) -> str:
     )
 
 
-def told_of_both(both: int, count: int) -> str | None:
+def both_parts_sentence(both: int, count: int) -> str | None:
     """Say that test pictures are among the training pictures, if some are."""
     if both == 0:
         return None
@@ -131,7 +131,7 @@ def _of(some: int, count: int) -> str:
     return f"all {count:,}" if some == count else f"{some:,} of the {count:,}"
 
 
-def told_of_alike(pictures: Pictures) -> str | None:
+def alike_warning(pictures: Pictures) -> str | None:
     """Say that pictures are all alike, from some of them; None where they are not."""
     rows = some_rows(len(pictures), LOOKED_AT)
-    return alike(as_float(pictures.taken(rows).images), bits=pictures.bits)
+    return likeness_warning(as_float(pictures.taken(rows).images), bits=pictures.bits)

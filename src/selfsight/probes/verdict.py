@@ -17,7 +17,7 @@ https://arxiv.org/abs/2210.02885, section 3.2; we centre the features first, so 
 to all pictures does not count, and leave out exact zeros rather than add a constant. Both are held
 against the untrained network's; and a spread under `LEAST_SPREAD` is none, whatever that network
 does, as that of black or of identical pictures is. Whether it is the pictures that are all alike is
-told from the pictures, by `alike`.
+told from the pictures, by `likeness_warning`.
 """
 
 import math
@@ -114,7 +114,7 @@ def effective_rank(features: Tensor) -> float:
     return float((-(shares * shares.log()).sum()).exp())
 
 
-def alike(pictures: Tensor, *, bits: int = 8) -> str | None:
+def likeness_warning(pictures: Tensor, *, bits: int = 8) -> str | None:
     """Say that pictures are all alike, from the pictures alone; None where they are not.
 
     Args:
@@ -160,11 +160,12 @@ def _beside_pixels(trained: float, pixels: float | None) -> tuple[str, ...]:
         return ()
     if trained > pixels:
         return (
-            f"Raw pixels reach {percent(pixels)}; the network is {_points(trained, pixels)} above.",
+            f"Raw pixels reach {_percent(pixels)}; the network is {_points(trained, pixels)} "
+            "above.",
         )
     return (
-        f"The network is not above raw pixels: they reach {percent(pixels)} and it reaches "
-        f"{percent(trained)}.",
+        f"The network is not above raw pixels: they reach {_percent(pixels)} and it reaches "
+        f"{_percent(trained)}.",
     )
 
 
@@ -173,7 +174,7 @@ def _beside_dictionary(trained: float, dictionary: float | None) -> tuple[str, .
         return ()
     side = "above" if trained > dictionary else "below"
     return (
-        f"A dictionary of patches, fitted without gradients, reaches {percent(dictionary)}; the "
+        f"A dictionary of patches, fitted without gradients, reaches {_percent(dictionary)}; the "
         f"network is {_points(trained, dictionary)} {side}.",
     )
 
@@ -192,7 +193,7 @@ def in_percent(share: float) -> float:
     return round(100 * kept + math.copysign(1e-9, kept), 1) + 0.0
 
 
-def percent(share: float) -> str:
+def _percent(share: float) -> str:
     """Write a share in [0, 1] in %, as it is shown everywhere."""
     return f"{in_percent(share):.1f}%"
 
@@ -234,7 +235,7 @@ def judge_labelled(
     if collapse := _collapse(trained, untrained):
         return Verdict("collapsed", collapse + beside)
     reached = (
-        f"It reaches {percent(accuracy)} and the untrained network {percent(untrained_accuracy)}"
+        f"It reaches {_percent(accuracy)} and the untrained network {_percent(untrained_accuracy)}"
     )
     interval = f"from {in_percent(gain_low):+.1f} to {in_percent(gain_high):+.1f} points"
     said = f"{reached}; the gain's 95 % interval, {interval},"
@@ -296,7 +297,7 @@ def judge_unlabelled(
         trained: How its features lie.
         untrained: How those of the same network lay before training.
         solved: How far each of the pretext tasks is solved.
-        of_pictures: What `alike` says of the pictures.
+        of_pictures: What `likeness_warning` says of the pictures.
         labelled: Whether the pictures have labels, by which a probe could tell.
 
     Returns:
@@ -331,9 +332,9 @@ def _told(solved: Solved, subject: str) -> str:
     loss, blind, accuracy = solved.loss, solved.blind, solved.accuracy
     if loss is None:
         return f"{subject} had no turn in the last steps."
-    right = "" if accuracy is None else f", with {percent(accuracy)} of its answers right"
+    right = "" if accuracy is None else f", with {_percent(accuracy)} of its answers right"
     if accuracy is not None and solved.chance is not None:
-        right += f" ({percent(solved.chance)} by guessing)"
+        right += f" ({_percent(solved.chance)} by guessing)"
     if blind is None:
         return f"{subject}'s loss is {loss:.3f}{right}; a blind guess has no cost to compare."
     if not round(loss, 3) < round(blind, 3):  # as they are shown

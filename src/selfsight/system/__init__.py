@@ -1,1 +1,1 @@
-"""System: files kept whole, locks, the console, memory: what lies between us and the machine."""
+"""System: what talks to the machine: atomic files, locks, signals, the console, memory."""

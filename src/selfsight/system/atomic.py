@@ -1,9 +1,9 @@
-"""Writing files so that a reader, a kill or a full disk never meets half of one.
+"""Atomic writing: a reader, a kill or a full disk never leaves half a file in place.
 
-A file is written beside its place, under a name that no other has (`NAME.0123456789abcdef.part`),
-brought to the disk and renamed. A link that lies where something of ours goes is never written
-through; links in the path that a user names are his own, and are followed. What a process left that
-died while it wrote is told from the work of a living one by its lock, and taken away.
+A file is written beside its place under a unique name (`NAME.0123456789abcdef.part`), flushed to
+the disk and renamed. Nothing is written through a link that lies where a file of ours goes; links
+in the path that a user gives are followed. Parts left by a process that died while writing are
+recognised by their free lock, and removed.
 """
 
 import contextlib
@@ -24,10 +24,10 @@ from selfsight.system.escaping import escaped
 from selfsight.system.locks import Lock, is_taken
 
 PART = re.compile(r"\.[0-9a-f]{16}\.part$")
-NAMED = 50  # characters of a name that its part's begins with: the longest names have no room more
-PAGE = bytes(4096)  # what there must be room for in a folder that something is to be written to
+NAMED = 50  # characters of a name that its part's name begins with, so that it is not too long
+PAGE = bytes(4096)  # written on trial into a folder, to see that it can be written
 ANOTHER = "or name another place"
-# What helps, by the system's reason; against others there is another place alone.
+# Remedies by the system's error; any other error leaves only another place.
 REMEDIES = {
     errno.ENOSPC: "make room",
     errno.EDQUOT: "make room within your quota",
@@ -40,23 +40,23 @@ REMEDIES = {
     errno.ENAMETOOLONG: "give it a shorter name",
 }
 
-_unkept: set[str] = set()  # what this process has said of that it is not kept
+_unkept: set[str] = set()  # what this process has already reported as not kept
 
 
 @contextlib.contextmanager
 def written(path: Path, *, another: str = ANOTHER) -> Generator[BinaryIO]:
-    """Give a file to write into, which takes its place at the end of the block, whole.
+    """Give a file to write into; at the end of the block it is moved to its place.
 
-    If the block fails, what lies there stays as it is.
+    If the block fails, the former file stays as it is.
 
     Args:
-        path: The place, in a folder that is there.
-        another: What to do against a fault, after what helps against its reason: "or ...", where
-            it helps instead of that, "then ...".
+        path: The place, in an existing folder.
+        another: A further remedy for the error message, after the one for the system's error:
+            "or ..." if it is an alternative, "then ..." if it comes afterwards.
 
     Raises:
-        SelfsightError: If it cannot be written, on a full disk for one; from within the block too,
-            by the file's own methods. Faults of other things pass as they are.
+        SelfsightError: If it cannot be written, for instance on a full disk; also from the file's
+            methods within the block. Other errors of the block pass unchanged.
     """
     with blamed(path, another):
         part, descriptor = _begun(path)
@@ -67,7 +67,7 @@ def written(path: Path, *, another: str = ANOTHER) -> Generator[BinaryIO]:
         file.flush()
         with blamed(path, another):
             os.fsync(descriptor)
-            if os.name == "nt":  # where open files cannot be renamed; elsewhere the lock lasts
+            if os.name == "nt":  # open files cannot be renamed there; elsewhere the lock is kept
                 raw.close()
             part.replace(path)
             raw.close()
@@ -81,7 +81,7 @@ def written(path: Path, *, another: str = ANOTHER) -> Generator[BinaryIO]:
 
 
 class _Blaming(io.FileIO):
-    """A file that says, where it cannot be written, which place it is for."""
+    """A file whose write errors name the place it is for."""
 
     def __init__(self, descriptor: int, path: Path, another: str) -> None:
         super().__init__(descriptor, "wb")
@@ -94,7 +94,7 @@ class _Blaming(io.FileIO):
 
 
 def _begun(path: Path) -> tuple[Path, int]:
-    """Make the file beside a place: -> where it is, and it, open and locked if that can be."""
+    """Make the part file beside a place: -> its path, and its descriptor, locked if possible."""
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
     flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     while True:
@@ -103,11 +103,11 @@ def _begun(path: Path) -> tuple[Path, int]:
         is_taken(descriptor, wait=True)
         if part.exists():
             return part, descriptor
-        os.close(descriptor)  # `tidy` came between, and took it for a dead process's
+        os.close(descriptor)  # another process's `tidy` removed it before it was locked
 
 
 def settle(path: Path) -> None:
-    """Have the system write down what is in a folder, where it offers to."""
+    """Flush a folder's entries to the disk, where the system can."""
     with contextlib.suppress(OSError):  # Windows opens no folders
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -117,7 +117,7 @@ def settle(path: Path) -> None:
 
 
 def tidy(path: Path) -> None:
-    """Take away from a folder what processes that died left half-written."""
+    """Remove from a folder the part files that dead processes left."""
     with contextlib.suppress(OSError), os.scandir(path) as entries:
         for entry in entries:
             if PART.search(entry.name) and entry.is_file(follow_symlinks=False):
@@ -126,7 +126,7 @@ def tidy(path: Path) -> None:
 
 
 def _remove_if_dead(part: Path) -> None:
-    """Remove a part that no living process writes; where there are no locks nobody can tell."""
+    """Remove a part that no living process writes; without locks nothing is removed."""
     descriptor = os.open(part, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
     try:
         if is_taken(descriptor):
@@ -139,15 +139,15 @@ def _remove_if_dead(part: Path) -> None:
 def blamed(
     path: Path, another: str = ANOTHER, *, what: str = "could not be written"
 ) -> Generator[None]:
-    """Turn what the system says of a place in a block into a sentence.
+    """Turn a system error within a block into a sentence about a place.
 
     Args:
         path: The place.
-        another: As of `written`.
+        another: A further remedy, as for `written`.
         what: What went wrong with it.
 
     Raises:
-        SelfsightError: The place, what went wrong, why, and what helps.
+        SelfsightError: Names the place, what went wrong, why, and what helps.
     """
     try:
         yield
@@ -162,13 +162,13 @@ def blamed(
 
 
 def cause(path: Path, error: OSError) -> tuple[str, str | None]:
-    """Tell why a place cannot be written: -> the reason, and what helps, None if nothing does."""
+    """Explain why a place cannot be written: -> the reason, and what helps, or None."""
     reason, number = error.strerror or str(error), error.errno
     if number == errno.ELOOP and path.is_symlink():
-        return "it is a link, and nothing is written through it", "take it away"
+        return "it is a link, and nothing is written through it", "remove it"
     around = Path(os.fsdecode(error.filename) if error.filename else path).parent
     if number == errno.ENOENT and not around.is_dir():
-        return f"{reason}: the folder {escaped(str(around))} is not there", "make it"
+        return f"{reason}: the folder {escaped(str(around))} does not exist", "make it"
     if number in (errno.ENOTDIR, errno.EEXIST) and (file := _in_the_way(path)):
         return f"{reason}: {escaped(str(file))} is in the way", "move that away"
     if number in (errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST) and path.is_dir():
@@ -177,7 +177,7 @@ def cause(path: Path, error: OSError) -> tuple[str, str | None]:
 
 
 def _in_the_way(path: Path) -> Path | None:
-    """Find what lies where a folder of this path should be, and is none."""
+    """Find a file that lies where this path needs a folder."""
     for place in (path, *path.parents):
         if place.is_dir():
             return None
@@ -187,7 +187,7 @@ def _in_the_way(path: Path) -> Path | None:
 
 
 def folder(path: Path, *, another: str = ANOTHER) -> Path:
-    """Make a folder ready as `writable` does, and take away what the dead left: -> the same path.
+    """Make a folder ready as `writable` does, and remove dead processes' parts: -> the same path.
 
     Raises:
         SelfsightError: If it cannot be made, or nothing can be written there.
@@ -198,13 +198,13 @@ def folder(path: Path, *, another: str = ANOTHER) -> Path:
 
 
 def writable(path: Path, *, another: str = ANOTHER) -> Path:
-    """Make a folder where there is none, and try whether it can be written: -> the same path.
+    """Make a folder if there is none, and check that it can be written: -> the same path.
 
-    Whoever asks for it before the work begins is spared work that cannot be kept.
+    Called before the work begins, it prevents work whose result cannot be saved.
 
     Args:
         path: The folder.
-        another: As of `written`.
+        another: A further remedy, as for `written`.
 
     Raises:
         SelfsightError: If it cannot be made, or nothing can be written there.
@@ -222,7 +222,7 @@ def writable(path: Path, *, another: str = ANOTHER) -> Path:
 
 
 def file_place(path: Path, *, another: str = ANOTHER) -> Path:
-    """Get the place of a file ready that is written later: -> the same path; see `folder`.
+    """Prepare the place of a file that is written later: -> the same path; see `folder`.
 
     Raises:
         SelfsightError: If nothing can be written in its folder, or a folder lies in its place.
@@ -236,15 +236,15 @@ def file_place(path: Path, *, another: str = ANOTHER) -> Path:
 
 
 def subfolder(parent: Path, name: str, *, another: str = ANOTHER) -> Path:
-    """Make a folder of ours within another: -> its path, ready to be written to, as of `folder`.
+    """Make a folder of ours within another, ready to be written to: -> its path; see `folder`.
 
     Args:
         parent: The folder that the user named, or a run.
-        name: The folder in it, or several, one in the other: "results".
-        another: As of `written`.
+        name: The folder in it, such as "results", or nested ones.
+        another: A further remedy, as for `written`.
 
     Raises:
-        SelfsightError: If it cannot be made or written, or one of them is a link.
+        SelfsightError: If it cannot be made or written, or one of the nested folders is a link.
     """
     place = parent
     for step in Path(name).parts:
@@ -254,10 +254,10 @@ def subfolder(parent: Path, name: str, *, another: str = ANOTHER) -> Path:
 
 
 def refuse_link(path: Path, *, another: str = ANOTHER) -> None:
-    """Refuse a place of ours where a link lies.
+    """Refuse a link in a place of ours.
 
     Raises:
-        SelfsightError: If one does.
+        SelfsightError: If the place is a link.
     """
     if path.is_symlink():
         raise SelfsightError(
@@ -268,15 +268,15 @@ def refuse_link(path: Path, *, another: str = ANOTHER) -> None:
 
 @contextlib.contextmanager
 def kept_if_possible(what: str) -> Generator[None]:
-    """Keep in a block what can be computed again; the work goes on where it cannot be, told so.
+    """Let a block save what could be computed again; if it fails, print that and go on.
 
     Args:
-        what: What is kept, in the plural, as a sentence begins with it; it is said once.
+        what: What is saved, as a plural subject of a sentence; each is reported once.
     """
     try:
         yield
     except SelfsightError as error:
-        from selfsight.system.progress import console  # slow to load, and said seldom
+        from selfsight.system.progress import console  # slow to load, and seldom needed
 
         if what not in _unkept:
             console().print(f"{what} are not kept for the next time: {error}")
@@ -287,16 +287,16 @@ def kept_if_possible(what: str) -> Generator[None]:
 def owned(
     place: Path, lock: Path, *, otherwise: str = ANOTHER, another: str = ANOTHER
 ) -> Generator[Lock | None]:
-    """Own a file or folder for the length of a block, as `locks.alone_or_refused` does.
+    """Lock a file or folder for the length of a block, as `locks.alone_or_refused` does.
 
     Args:
-        place: What is owned.
-        lock: The lock's file, in a folder that is there.
-        otherwise: What to do if another process owns it, after waiting: "or ...".
-        another: As of `written`, if there can be no lock.
+        place: What is locked.
+        lock: The lock's file, in an existing folder.
+        otherwise: What to do instead of waiting, if another process holds it: "or ...".
+        another: A further remedy if the lock cannot be made, as for `written`.
 
     Raises:
-        SelfsightError: If another process owns it, by naming that one, or the lock cannot be made.
+        SelfsightError: If another process holds it, which is named, or the lock cannot be made.
     """
     with contextlib.ExitStack() as stack:
         with blamed(lock, another):
@@ -309,7 +309,7 @@ def write_bytes(path: Path, content: bytes, *, another: str = ANOTHER) -> None:
     """Write a whole file, as `written` does.
 
     Raises:
-        SelfsightError: If it cannot be written, on a full disk for one. The old file is untouched.
+        SelfsightError: If it cannot be written, for instance on a full disk. The old file stays.
     """
     with written(path, another=another) as file:
         file.write(content)
@@ -326,25 +326,25 @@ def write_json(path: Path, content: Any, *, another: str = ANOTHER) -> None:
 
 
 def json_text(content: Any) -> str:
-    """Spell plain values as indented JSON, in ASCII without control characters.
+    """Write plain values as indented JSON, in ASCII without control characters.
 
     Raises:
-        SelfsightError: If a number is NaN or infinite: JSON has no word for these, and a result
-            that holds one is none.
+        SelfsightError: If a number is NaN or infinite: JSON cannot express these, and a result
+            that holds one is useless.
     """
     try:
         spelt = json.dumps(content, indent=2, allow_nan=False)
     except ValueError as error:
         places = ", ".join(f"{place} is {value}" for place, value in _not_finite(content))
         raise SelfsightError(
-            f"a record must hold finite numbers, and {places or error}; what was computed is of no "
-            "use, so it is not written. A lower --rate or --precision f32 may help, or other data"
+            f"a record must hold finite numbers, and {places or error}; the result is useless "
+            "and is not written. A lower --rate or --precision f32 may help, or other data"
         ) from error
-    return spelt.replace("\x7f", "\\u007f")  # the one control character that JSON lets stand
+    return spelt.replace("\x7f", "\\u007f")  # the one control character that JSON does not escape
 
 
 def _not_finite(content: Any, place: str = "") -> Iterator[tuple[str, float]]:
-    """Find the numbers that JSON cannot hold: -> where they are, and what."""
+    """Find the numbers that JSON cannot hold: -> the place and the value of each."""
     if isinstance(content, float) and not math.isfinite(content):
         yield place or "it", content
     elif isinstance(content, dict):

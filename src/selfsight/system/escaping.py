@@ -1,9 +1,9 @@
-r"""Names: what files and classes are called, so that it can be shown and written anywhere.
+r"""Escaping: names and sentences without unprintable characters, safe to print and to write.
 
-A file's name is any bytes but two. Bytes that are no UTF-8, line breaks, control characters and
-those that turn the direction of writing would break a sentence, a table, a Parquet file, or what
-the terminal shows; they are written as `\xe9` (a byte), `\n` or `\u202e`. Backslashes are doubled
-in names that have such, so that different names stay different and each can be told again.
+A file's name may hold any bytes but two. Bytes that are not UTF-8, line breaks, control characters
+and characters that turn the direction of writing would break a sentence, a table, a Parquet file or
+the terminal; they are written as `\xe9` (a byte), `\n` or `\u202e`. In such names backslashes are
+doubled, so that different names stay different and each can be recovered.
 
 Everything that is shown or printed goes through here: sentences through `printable` (every console
 of `progress`, error messages, remarks of libraries), names that must stay distinct through
@@ -16,16 +16,16 @@ import unicodedata
 
 # Category of characters: control, format, surrogate, line and paragraph separators.
 UNSHOWN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-JOINERS = "\u200c\u200d"  # of letters, in Persian and Hindi names, and of faces
-FIRST_BYTE, LAST_BYTE = 0xDC80, 0xDCFF  # how Python holds bytes that are no UTF-8 (PEP 383)
-ENDS = 100  # letters that stay at either end of a word longer than any
-LONG_WORD = re.compile(r"\S{4097,}")  # no path on Linux is as long
-OWN_BREAK = re.compile(r"\n(?=  )")  # of a sentence, not of a name in it
+JOINERS = "\u200c\u200d"  # join letters of Persian and Hindi names, and parts of emoji
+FIRST_BYTE, LAST_BYTE = 0xDC80, 0xDCFF  # how Python holds bytes that are not UTF-8 (PEP 383)
+ENDS = 100  # characters kept at either end of an overlong word
+LONG_WORD = re.compile(r"\S{4097,}")  # longer than any path on Linux
+OWN_BREAK = re.compile(r"\n(?=  )")  # a line break of the sentence, not of a name in it
 ESCAPE = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}|n|\\)")
 
 
 def escaped(name: str) -> str:
-    r"""Write a name so that it can be shown and written anywhere.
+    r"""Escape a name so that it can be shown and written anywhere, and stays distinct.
 
     >>> escaped("cat/1.png")
     'cat/1.png'
@@ -42,11 +42,11 @@ def escaped(name: str) -> str:
 
 
 def printable(text: str) -> str:
-    r"""Write a sentence so that it can be shown anywhere.
+    r"""Escape the unprintable characters of a sentence so that it can be shown anywhere.
 
-    Its own line breaks, which two spaces follow, stay; any other is one of a name or a message in
-    it, and is written out, so that no name begins a line that seems to be ours. Of a word that is
-    longer than any path, only the ends stay.
+    Line breaks followed by two spaces belong to the sentence and stay; any other belongs to a name
+    or message in it and is escaped, so that no name can begin a line that looks like ours. A word
+    longer than any path keeps only its two ends.
 
     >>> print(printable("left out:\n  a.png\nselfsight: done"))
     left out:
@@ -65,9 +65,9 @@ def _cut(word: re.Match[str]) -> str:
 
 
 def shell_quoted(word: object) -> str:
-    r"""Write a word of a command so that a shell reads it as meant, and a terminal shows it.
+    r"""Quote a word of a command so that a shell reads it as meant and a terminal can show it.
 
-    What cannot be shown is spelt byte by byte, as bash, zsh and the shells of POSIX 2024 read it.
+    Unprintable characters are written byte by byte, as bash, zsh and POSIX 2024 shells read them.
 
     >>> print(*map(shell_quoted, ("a.png", "my photos", "$(rm x)", "a\x1b[1m'b")))
     a.png 'my photos' '$(rm x)' $'a\x1b[1m\'b'
@@ -93,7 +93,7 @@ def _is_unshown(character: str) -> bool:
 
 
 def _escaped(character: str) -> str:
-    """Write a character of a name that has some which cannot be shown."""
+    """Escape one character of a name that holds unprintable ones."""
     if character == "\\":
         return "\\\\"
     if not _is_unshown(character):

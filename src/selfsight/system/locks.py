@@ -1,9 +1,9 @@
-"""Locks: one process works, the others wait or are told who does; the system frees a dead one's.
+"""Locks: file locks that one process holds while others wait or are told who holds it.
 
-A lock is a file that says in words who has it. Whoever holds it may remove it: those who waited for
-the file that was removed see that it is not the one that lies there now, and take that one. A
-process that is forked from its holder does not have it. Where the file system knows no locks, that
-is said, and the work goes on without.
+A lock is a file whose text names the process that holds it; the system frees the lock of a process
+that dies. The holder may remove the file: processes that waited for the removed file notice that
+another one lies there now, and lock that one. A process forked from the holder does not hold the
+lock. On a file system without locks a message says so, and the work goes on unlocked.
 """
 
 import errno
@@ -22,19 +22,19 @@ from selfsight.system.escaping import escaped
 
 try:
     import fcntl
-except ImportError:  # Windows: nobody waits, and nothing counts as free
+except ImportError:  # Windows: no locks, so nobody waits
     fcntl = None
 
-LOCKLESS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}  # file systems without
-LONGEST = 300  # characters of the command in a lock, and of what is read of one
-# Never through a link, and never waiting for who opens the other end of a pipe.
+LOCKLESS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}  # errors where none exist
+LONGEST = 300  # characters of the holder's command that are written into a lock
+# Follow no link, and do not block on a pipe.
 FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 _open: set[int] = set()  # descriptors of this process's locks; a fork of it closes them
 
 
 class Lock:
-    """A lock's file, open; `alone` and `alone_or_refused` make it.
+    """An open lock file; made by `alone` and `alone_or_refused`.
 
     Args:
         path: The file.
@@ -48,7 +48,7 @@ class Lock:
         self._process = os.getpid()
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | FLAGS, 0o666)
         _open.add(self._descriptor)
-        self._pin: int | None = None  # an open folder keeps its number, which no other has then
+        self._pin: int | None = None  # an open folder's inode number is not given to another one
         with suppress(OSError):  # Windows opens no folders
             self._pin = os.open(path.parent, getattr(os, "O_PATH", os.O_RDONLY))
             _open.add(self._pin)
@@ -59,17 +59,17 @@ class Lock:
 
     @property
     def is_there(self) -> bool:
-        """Whether its file is the one that lies there: else it, or its folder, was taken away."""
+        """Whether the file at its path is still this one; not if it or its folder was removed."""
         try:
             return os.path.samestat(os.fstat(self._descriptor), self.path.lstat())
         except OSError:
             return False
 
     def hold(self) -> bool:
-        """Hold on to it, anew where its file alone was taken away: -> whether it is held.
+        """Keep the lock, and take it again if only its file was removed: -> whether it is held.
 
-        It is not where its folder is gone or another, or where another process has a lock there.
-        What the system cannot tell at the moment, as of a disk that is far away, costs no lock.
+        It is lost if its folder was removed or replaced, or if another process holds a lock there.
+        While the system cannot tell, as for an unreachable network disk, it counts as held.
         """
         try:
             if not os.path.samestat(self._folder, self.path.parent.stat()):
@@ -94,21 +94,21 @@ class Lock:
         return True
 
     def take(self, *, wait: bool) -> None:
-        """Lock it, and write into it who does.
+        """Lock the file and write into it which process holds it.
 
         Raises:
-            BlockingIOError: If another has it, and it is not waited for.
-            OSError: If there are no locks here.
+            BlockingIOError: If another process holds it and `wait` is False.
+            OSError: If the file system has no locks.
         """
         if fcntl is None:
             raise OSError(errno.ENOSYS, "this system has no locks")
         fcntl.flock(self._descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        with suppress(OSError):  # on a full disk it stays unsaid
+        with suppress(OSError):  # on a full disk the holder's name is missing
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, _words().encode("utf-8", "surrogateescape"), 0)
 
     def let_go(self, *, remove: bool = False) -> None:
-        """Give it up, in the process that took it; in others nothing happens."""
+        """Release the lock, in the process that took it; in others nothing happens."""
         if os.getpid() != self._process:
             return
         if remove and self.is_there:
@@ -122,20 +122,20 @@ class Lock:
 
 @contextmanager
 def alone(path: Path, *, doing: str | None = None) -> Generator[None]:
-    """Hold a lock for the length of a block, once it is free.
+    """Wait for a lock and hold it for the length of a block.
 
     Args:
-        path: The lock's file, in a folder that is there.
-        doing: What whoever has it does, so that it can be said who is waited for.
+        path: The lock's file, in an existing folder.
+        doing: What the holder does, for the message that this process waits; None prints none.
 
     Raises:
-        OSError: If it cannot be made.
+        OSError: If the lock cannot be made.
     """
     try:
         lock = _taken_or_said(path, wait=False)
     except BlockingIOError:
         if doing:
-            from selfsight.system.progress import console  # it draws, which is slow to load
+            from selfsight.system.progress import console  # slow to load
 
             console().print(f"waiting for {_holder(path)}, which {doing}")
         lock = _taken_or_said(path, wait=True)
@@ -148,7 +148,7 @@ def alone(path: Path, *, doing: str | None = None) -> Generator[None]:
 
 @contextmanager
 def alone_if_free(path: Path) -> Generator[bool]:
-    """Hold a lock for the length of a block if nobody has it: -> whether that is so."""
+    """Hold a lock for the length of a block if it is free: -> whether it was."""
     lock = None
     with suppress(OSError):
         lock = _taken(path, wait=False)
@@ -161,18 +161,18 @@ def alone_if_free(path: Path) -> Generator[bool]:
 
 @contextmanager
 def alone_or_refused(path: Path, *, what: str, otherwise: str) -> Generator[Lock | None]:
-    """Own something that is written for the length of a block, or refuse by naming who does.
+    """Lock something that is written for the length of a block, or refuse and name the holder.
 
     Args:
-        path: The lock's file, in a folder that is there; it is removed at the end.
-        what: What is locked, as a sentence begins with it.
-        otherwise: What to do if another owns it, after waiting: "or ...".
+        path: The lock's file, in an existing folder; it is removed at the end.
+        what: What is locked, as the subject of a sentence.
+        otherwise: What to do instead of waiting, if another process holds it: "or ...".
 
     Returns:
-        As a context: the lock; None where there are no locks.
+        As a context: the lock; None where the file system has none.
 
     Raises:
-        SelfsightError: If another owns it.
+        SelfsightError: If another process holds it.
         OSError: If the lock cannot be made.
     """
     try:
@@ -189,9 +189,9 @@ def alone_or_refused(path: Path, *, what: str, otherwise: str) -> Generator[Lock
 
 
 def is_taken(descriptor: int, *, wait: bool = False) -> bool:
-    """Take the lock of an open file until it is closed: -> whether this process has it now.
+    """Lock an open file until it is closed: -> whether this process holds it now.
 
-    Where there are no locks nobody has.
+    Where there are no locks it is False.
     """
     if fcntl is None:
         return False
@@ -206,8 +206,8 @@ def _taken(path: Path, *, wait: bool) -> Lock:
     """Take a lock.
 
     Raises:
-        BlockingIOError: If another has it, and it is not waited for.
-        OSError: If it cannot be made, or there are no locks here.
+        BlockingIOError: If another process holds it and `wait` is False.
+        OSError: If it cannot be made, or the file system has no locks.
     """
     while True:
         lock = Lock(path)
@@ -218,27 +218,27 @@ def _taken(path: Path, *, wait: bool) -> Lock:
         except BaseException:
             lock.let_go()
             raise
-        lock.let_go()  # its holder has removed it meanwhile
+        lock.let_go()  # its holder removed the file meanwhile
 
 
 def _taken_or_said(path: Path, *, wait: bool) -> Lock | None:
-    """Take a lock as `_taken` does; None, said in a sentence, where there are no locks."""
+    """Take a lock as `_taken` does; where there are no locks, print that and give None."""
     try:
         return _taken(path, wait=wait)
     except OSError as error:
         if error.errno not in LOCKLESS:
             raise
-        from selfsight.system.progress import console  # it draws, which is slow to load
+        from selfsight.system.progress import console  # slow to load
 
         console().print(
             f"{path.parent} lies on a file system without locks ({error.strerror}), so nothing "
-            "keeps a second process from writing there at the same time; start none"
+            "keeps a second process from writing there at the same time; do not start one"
         )
         return None
 
 
 def _words() -> str:
-    """Say who this process is."""
+    """Describe this process: number, machine, time, command."""
     program = Path(sys.argv[0])
     name = program.parent.name if program.name == "__main__.py" else program.name
     command = shlex.join([name, *sys.argv[1:]])[:LONGEST]
@@ -247,7 +247,7 @@ def _words() -> str:
 
 
 def _holder(path: Path) -> str:
-    """Read who has a lock."""
+    """Read which process holds a lock."""
     words = ""
     with suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY | FLAGS)
@@ -259,7 +259,7 @@ def _holder(path: Path) -> str:
 
 
 def _forget() -> None:
-    """Close, in a process just forked, what would keep its parent's locks beyond its death."""
+    """Close the locks in a process just forked, else they would outlive their holder's death."""
     for descriptor in _open:
         with suppress(OSError):
             os.close(descriptor)

@@ -1,4 +1,4 @@
-"""The machine: what it has, for choices and for records."""
+"""The machine: its processors, memory and load, for choices and for records."""
 
 import contextlib
 import ctypes
@@ -15,18 +15,19 @@ try:
 except ImportError:  # Windows
     resource = None
 
-# The control groups of this process (Linux), where their files are, and the files in which they say
-# how many bytes they may have (version 2: at most, and before they are slowed down; version 1).
+# The control groups of this process (Linux), where their files are mounted, and the files that hold
+# their memory limits in bytes (version 2: hard limit, throttling limit; version 1).
 OWN_GROUPS, MOUNTS = Path("/proc/self/cgroup"), Path("/proc/self/mountinfo")
 GROUP_LIMITS = ("memory.max", "memory.high", "memory.limit_in_bytes")
-# What a container may use of processors (versions 2 and 1): microseconds in a period.
+# A container's processor quota (versions 2 and 1): microseconds of use in each period.
 CONTAINER_QUOTAS = (
     ("/sys/fs/cgroup/cpu.max",),
     ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"),
 )
-# What bf16 is multiplied by; elsewhere it is brought to f32 first, which costs more than it saves.
+# Hardware that multiplies bf16; elsewhere it is converted to f32 first, which costs more than it
+# saves.
 BF16_UNITS = ("avx512_bf16", "amx_bf16")
-# Names, as oneDNN has them in its variable, under which it leaves these units alone.
+# Values of oneDNN's environment variable under which it does not use these units.
 WITHOUT_BF16 = (
     "SSE41",
     "AVX",
@@ -36,9 +37,9 @@ WITHOUT_BF16 = (
     "AVX512_CORE",
     "AVX512_CORE_VNNI",
 )
-LEAST_TICKS = 50  # of all processors: fewer say little of who is at work
-CACHE = "or name another folder with SELFSIGHT_CACHE"  # where `cache_folder` cannot be written
-MEMORY_UNKNOWN = 8 << 30  # bytes; taken for the machine's where the system does not tell
+LEAST_TICKS = 50  # of all processors together: fewer are too coarse to measure a load
+CACHE = "or name another folder with SELFSIGHT_CACHE"  # remedy if `cache_folder` is not writable
+MEMORY_UNKNOWN = 8 << 30  # bytes; assumed where the system does not report its memory
 
 
 def processors() -> int:
@@ -53,15 +54,15 @@ def processors() -> int:
 
 
 def _own() -> set[int]:
-    """Number the processors this process may run on; nothing where the system does not tell."""
+    """Give the numbers of the processors this process may use; none if the system cannot tell."""
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
 
 
 def multiplies_bf16(device: str) -> bool:
-    """Tell whether a device multiplies bf16 in hardware, and nobody has forbidden it.
+    """Tell whether a device multiplies bf16 in hardware and the environment does not forbid it.
 
-    Measured as interleaved steps of rotation: on an AMD EPYC with avx512_bf16 and no AMX a step in
-    bf16 takes 0.45 to 0.6 of the one in f32 with convolutional networks (`small`, `resnet18`,
+    Measured on interleaved steps of rotation, on an AMD EPYC with avx512_bf16 and no AMX: a step in
+    bf16 takes 0.45 to 0.6 of the time in f32 with convolutional networks (`small`, `resnet18`,
     `resnet18_small`, `alexnet`) and 0.9 with a small transformer.
 
     Args:
@@ -78,10 +79,10 @@ def multiplies_bf16(device: str) -> bool:
 
 
 class OtherPrograms:
-    """How much other programs have been at work since this object was made (Linux).
+    """Measures how busy other programs have been since this object was made (Linux).
 
     Args:
-        count: Processes of this training here, each as busy as this one.
+        count: Processes of this training on this machine, each assumed as busy as this one.
     """
 
     def __init__(self, count: int = 1) -> None:
@@ -90,7 +91,7 @@ class OtherPrograms:
         self._own = sum(os.times()[:2])
 
     def busy(self) -> float | None:
-        """Tell how many processors other programs kept busy; None if that is not to be known."""
+        """Tell how many processors other programs kept busy; None if that cannot be known."""
         now = _ticks()
         if self._begun is None or now is None or now[0] - self._begun[0] < LEAST_TICKS:
             return None
@@ -101,7 +102,7 @@ class OtherPrograms:
 
 
 def _ticks() -> tuple[int, int] | None:
-    """Count ticks of this process's processors since the start: all, and those at rest."""
+    """Count clock ticks of this process's processors since boot: -> all, and the idle ones."""
     own = {f"cpu{number}" for number in _own()}
     try:
         lines = [line.split() for line in Path("/proc/stat").read_text().splitlines()]
@@ -113,11 +114,11 @@ def _ticks() -> tuple[int, int] | None:
 
 
 def memory() -> int:
-    """Tell the memory this process may use, in bytes.
+    """Give the memory this process may use, in bytes.
 
-    It is the machine's, or less where the groups of processes that this one is in (a container's, a
-    job's, those around them) may not have as much together, or where this process has a limit of
-    its own (`ulimit -v`), of which what is mapped already is taken away: libraries take much.
+    It is the least of: the machine's memory; the limits of the control groups this process is in
+    (of a container, a job, and the groups around them); and the process's own limit (`ulimit -v`)
+    less what is mapped already, which for libraries is much.
     """
     try:
         whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -127,12 +128,12 @@ def memory() -> int:
 
 
 def _limits_of_groups(groups: Path, mounts: Path) -> list[int]:
-    """Read what the control groups of a process, and those around them, may have of memory.
+    """Read the memory limits of a process's control groups and of the groups around them.
 
     Args:
         groups: Its /proc/PID/cgroup: lines of "number:controllers:path"; version 2 has number 0
             and no controllers.
-        mounts: Its /proc/PID/mountinfo: where the groups' files are, and of which group on.
+        mounts: Its /proc/PID/mountinfo: where the groups' files are mounted, and from which group.
     """
     try:
         lines = [line.split(":", 2) for line in groups.read_text().splitlines()]
@@ -162,7 +163,7 @@ def _limits_of_groups(groups: Path, mounts: Path) -> list[int]:
 
 
 def _left_of_own_limits() -> list[int]:
-    """Tell what is left of this process's limits of addresses and of data, in bytes."""
+    """Give what is left of this process's limits on address space and on data, in bytes."""
     if resource is None:
         return []
     taken: dict[str, int] = {}
@@ -178,20 +179,20 @@ def _left_of_own_limits() -> list[int]:
 
 
 def give_back_memory() -> None:
-    """Hand what was freed, but is kept for later by the C library, back to the system (glibc)."""
+    """Return memory that was freed but is still held by the C library to the system (glibc)."""
     gc.collect()
     with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def cache_folder() -> Path:
-    """Name the folder for what can be computed again: $SELFSIGHT_CACHE, else under the home."""
+    """Name the cache folder: $SELFSIGHT_CACHE, else ~/.cache/selfsight."""
     place = os.environ.get("SELFSIGHT_CACHE")
     return Path(place) if place else Path.home() / ".cache" / "selfsight"
 
 
 def size_in_words(count: float) -> str:
-    """Write a number of bytes for people.
+    """Write a number of bytes with a readable unit.
 
     >>> size_in_words(3_200_000_000)
     '3.2 GB'
@@ -220,7 +221,7 @@ def described(device: str) -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """Name the processor's model where the system tells, else its kind."""
+    """Name the processor's model if the system tells it, else its architecture."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

@@ -1,8 +1,8 @@
-"""Progress: how far long work is and how long it will take, on standard error.
+"""Progress: how far long work is and how long it will take, shown on standard error.
 
-On a terminal a bar that moves; elsewhere a line now and then, so that a log stays readable. Where a
-terminal is narrow, only the words at the bar's end are cut, metrics mostly: what is done, of how
-much, its share and the time left stay whole.
+A terminal shows a moving bar; a log gets a line now and then and stays readable. On a narrow
+terminal only the text at the bar's end, mostly metrics, is cut: the counts, the percentage and the
+time left are always shown in full.
 """
 
 import time
@@ -22,10 +22,10 @@ BAR_SHARE, LONGEST_BAR = 1 / 8, 24  # of the terminal's width, and in characters
 
 
 class _Plain(Console):
-    """A console that shows whatever names a sentence or a table holds.
+    """A console for sentences and tables that hold any names.
 
-    What cannot be shown is written out, and nothing in a name is a style, a link or an emoji. What
-    cannot be written, as to a terminal that was closed, is dropped.
+    Unprintable characters are escaped, and nothing in a name is taken for a style, a link or an
+    emoji. What cannot be written, for instance to a closed terminal, is dropped.
     """
 
     def __init__(self, *, stderr: bool = False) -> None:
@@ -33,7 +33,7 @@ class _Plain(Console):
 
     @property
     def file(self) -> IO[str]:
-        """Give the stream to write to, to which writing never fails."""
+        """The stream to write to, wrapped so that writing never fails."""
         return cast(IO[str], SafeStream(super().file))
 
     @file.setter
@@ -41,27 +41,27 @@ class _Plain(Console):
         self._file = new_file
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Print; sentences run on at the terminal's edge, and tables fold."""
+        """Print; the terminal wraps sentences, and tables are fitted to its width."""
         options.setdefault("soft_wrap", all(isinstance(one, str) for one in objects))
         super().print(*objects, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Bring a string that is printed, or that a table holds, to what is shown."""
+        """Turn a string to be printed, alone or in a table, into printable text."""
         return super().render_str(printable(text), **options)
 
 
 def console() -> Console:
-    """Give the console that everything but results goes to: standard error."""
+    """Give the console for everything but results: standard error."""
     return _Plain(stderr=True)
 
 
 def answers() -> Console:
-    """Give the console that a verb's answer, sentences and tables, goes to: standard output."""
+    """Give the console for a verb's answer, sentences and tables: standard output."""
     return _Plain()
 
 
 class Bar:
-    """One piece of long work, as a context.
+    """The progress of one piece of long work, as a context.
 
     Args:
         title: What is being done.
@@ -94,12 +94,12 @@ class Bar:
         self._bar.stop()
 
     def begin_at(self, done: int) -> None:
-        """Say that so much was done before, so that the rate counts only what is done now."""
+        """Set how much was done before, so that the rate counts only what is done now."""
         self._first = done
         self._bar.update(self._task, completed=done)
 
     def __call__(self, done: int, text: str = "", *, total: int | None = None) -> None:
-        """Say how many units are done, something about them, and of how many if that changed."""
+        """Show how many units are done, a text about them, and a new total if it changed."""
         if total is not None and total != self.total:
             self.total = total
             self._bar.update(self._task, total=total)
@@ -126,7 +126,7 @@ class Bar:
 
 
 def _progress(on: Console, *, live: bool) -> Progress:
-    """Lay the bar out: the text at the end takes what room is left, and gives way."""
+    """Lay the bar out: the text at the end takes the remaining width and is cut first."""
     rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")
 
     def words(form: str, column: Column | None = None) -> TextColumn:

@@ -1,7 +1,7 @@
-"""Signals: Ctrl-C, a polite kill and a closed terminal end what is done in an orderly way.
+"""Signals: Ctrl-C, SIGTERM and a closed terminal end the work in an orderly way.
 
-What was ignored when the program began stays ignored, as `nohup` wants it. Only a program's main
-thread may handle signals; in another one they are left to it.
+Signals that were ignored when the program began stay ignored, as `nohup` requires. Only the main
+thread may handle signals; in any other thread nothing here changes how they are handled.
 """
 
 import contextlib
@@ -13,19 +13,19 @@ from collections.abc import Callable, Generator
 from types import FrameType
 from typing import Any
 
-# Asked to end: Ctrl-C, a polite kill (a scheduler's, `timeout`'s), a terminal that was closed.
+# Requests to end: Ctrl-C, a kill by a scheduler or `timeout`, a closed terminal.
 ENDING = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
 INTERRUPTED = 130  # exit status
-AS_ONE = 0.5  # seconds: `timeout` sends its signal twice, to the process and to its group
+AS_ONE = 0.5  # seconds in which signals count once: `timeout` signals process and group
 
 Handler = Callable[[int, FrameType | None], Any]
 
 
 @contextlib.contextmanager
 def _handled(handler: Handler) -> Generator[dict[int, Any]]:
-    """Handle the signals that ask to end, and restore what was: -> the former handlers."""
+    """Handle the signals that ask to end, for the length of a block: -> the former handlers."""
     former: dict[int, Any] = {}
     try:
         if threading.current_thread() is threading.main_thread():
@@ -40,14 +40,14 @@ def _handled(handler: Handler) -> Generator[dict[int, Any]]:
 
 
 class _Asked:
-    """Counts how often an end was asked for; signals at the same moment are one."""
+    """Counts requests to end; signals within half a second count as one."""
 
     def __init__(self) -> None:
         self.times = 0
         self._last = -AS_ONE
 
     def again(self) -> int:
-        """Count a signal in: -> how often it was asked for by now; 0 for the echo of the last."""
+        """Count a signal: -> the number of requests so far; 0 for a repetition of the last."""
         now = time.monotonic()
         if now - self._last < AS_ONE:
             return 0
@@ -58,13 +58,14 @@ class _Asked:
 
 @contextlib.contextmanager
 def raised() -> Generator[Callable[[], bool]]:
-    """Raise KeyboardInterrupt where the program stands; asked for again, end it at once.
+    """Raise KeyboardInterrupt on the first request to end; on the second, exit at once.
 
     Returns:
-        As a context: tells whether an end was asked for, whatever has become of the error.
+        As a context: a function that tells whether an end was requested, even if a library
+        swallowed the error.
 
     Raises:
-        KeyboardInterrupt: If an end was asked for, so that all that is half-made is taken away.
+        KeyboardInterrupt: If an end was requested, so that half-made files are cleaned up.
     """
     asked = _Asked()
 
@@ -81,12 +82,12 @@ def raised() -> Generator[Callable[[], bool]]:
 
 @contextlib.contextmanager
 def after() -> Generator[None]:
-    """Raise KeyboardInterrupt only after a block that must not be left in its middle.
+    """Hold KeyboardInterrupt back until the end of a block that must not be interrupted.
 
-    Libraries that are half loaded swallow it, or fail in ways of their own.
+    Libraries interrupted while they load swallow the error, or fail with errors of their own.
 
     Raises:
-        KeyboardInterrupt: If an end was asked for meanwhile.
+        KeyboardInterrupt: At the end of the block, if an end was requested meanwhile.
     """
     with Interruption() as interruption:
         try:
@@ -97,12 +98,12 @@ def after() -> Generator[None]:
 
 
 class Interruption:
-    """Notes that an end is asked for instead of ending, so that a step can be finished.
+    """Records a request to end instead of ending, so that a step can be finished.
 
-    Asked for again, it is left to the handler that was there before.
+    A second request goes to the handler that was there before.
 
     Attributes:
-        asked: Whether it was asked for.
+        asked: Whether an end was requested.
     """
 
     def __init__(self) -> None:

@@ -1,9 +1,9 @@
-"""Streams: what is said on standard output and standard error may be lost, never the work.
+"""Streams: standard output and standard error that never stop the work.
 
-A terminal is closed, the reader of a pipe leaves, the disk behind a log is full, or the streams
-were closed before the start: writing then fails, or finds no stream at all. What cannot be written
-is dropped, the first reason is kept, and whoever asked for an answer learns of it by the exit
-status.
+A terminal may be closed, the reader of a pipe may leave, the disk behind a log may be full, or the
+streams may have been closed before the start. Writing then fails, or there is no stream at all.
+What cannot be written is dropped and the first error is kept; if an answer was lost, the exit
+status says so.
 """
 
 import errno
@@ -13,12 +13,12 @@ import stat
 import sys
 from typing import Any, TextIO, cast
 
-# Of writing to what nobody reads any more: a pipe, a connection, a terminal.
+# Errors of writing to a pipe, a connection or a terminal that nobody reads any more.
 GONE = (errno.EPIPE, errno.ECONNRESET, errno.EIO)
 
 
 class _Nowhere(io.TextIOBase):
-    """A stream that drops what it is given, where there is none."""
+    """Takes the place of a missing stream and drops what is written."""
 
     def write(self, text: str) -> int:
         """Drop a text."""
@@ -26,7 +26,7 @@ class _Nowhere(io.TextIOBase):
 
 
 class SafeStream:
-    """A text stream to which writing never fails; it is used like the stream it stands for.
+    """Wraps a text stream so that writing never fails; it is used like the stream itself.
 
     Args:
         stream: Where to write; None where the stream was closed before the start.
@@ -40,14 +40,14 @@ class SafeStream:
         self.lost: OSError | ValueError | None = None
 
     def write(self, text: str) -> int:
-        """Write a text; letters that the stream has not are spelt out."""
+        """Write a text; characters that the stream's encoding lacks are written as escapes."""
         try:
             return self.stream.write(text)
         except UnicodeEncodeError:
-            known = self.stream.encoding  # of tables of letters the error says "charmap" alone
+            known = self.stream.encoding  # the error itself may name only "charmap"
             spelt = text.encode(known, "backslashreplace").decode(known)
             return self.write(spelt)
-        except (OSError, ValueError) as error:  # of closed streams Python says ValueError
+        except (OSError, ValueError) as error:  # a closed stream raises ValueError
             self.lost = self.lost or error
             return len(text)
 
@@ -57,7 +57,7 @@ class SafeStream:
             self.write(line)
 
     def flush(self) -> None:
-        """Write what waits to be written."""
+        """Write what is buffered."""
         try:
             self.stream.flush()
         except (OSError, ValueError) as error:
@@ -68,24 +68,24 @@ class SafeStream:
 
     @property
     def cut(self) -> OSError | ValueError | None:
-        """Why a reader who waits does not have all, as on a full disk; None if nobody waits."""
+        """Why a waiting reader lacks a part, such as a full disk; None if nobody waits for it."""
         gone = isinstance(self.lost, OSError) and self.lost.errno in GONE and not self._is_file()
         return None if gone else self.lost
 
     def _is_file(self) -> bool:
-        """Tell whether it is a file on a disk, of which EIO says that the disk is broken."""
+        """Tell whether it is a file on a disk, where EIO means that the disk is broken."""
         try:
             return stat.S_ISREG(os.fstat(self.stream.fileno()).st_mode)
         except (OSError, ValueError):
             return False
 
     def let_go(self) -> None:
-        """Send what could not be written nowhere, so that Python's end does not try it again."""
+        """Redirect a failed stream to the null device, so that Python's exit does not retry it."""
         if self.lost is None:
             return
         try:
             number = self.stream.fileno()
-        except (OSError, ValueError):  # it is closed, or a stream in memory
+        except (OSError, ValueError):  # closed, or a stream in memory
             return
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, number)
@@ -93,7 +93,7 @@ class SafeStream:
 
 
 class SafeStandardStreams:
-    """Puts lasting streams in the place of `sys.stdout` and `sys.stderr`, as a context.
+    """Replaces `sys.stdout` and `sys.stderr` by safe streams, as a context.
 
     Attributes:
         output: Standard output, where answers go.
@@ -115,9 +115,9 @@ class SafeStandardStreams:
 
 
 def open_closed_streams() -> None:
-    """Let the standard streams that were closed before the start lead nowhere.
+    """Open the null device for every standard stream that was closed before the start.
 
-    The next files to be opened would get their numbers otherwise, and a library that writes its
+    Otherwise the next files to be opened would get their descriptors, and a library that writes
     warnings to standard error would write them into a checkpoint.
     """
     for number in (0, 1, 2):

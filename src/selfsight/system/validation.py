@@ -1,8 +1,8 @@
-"""Kept: files of ours that are read back, checked against what they must be.
+"""Validation: files that selfsight wrote are read back and checked.
 
-What lies in a run or in the cache may have rotten, been edited, or come from somebody else. Every
-such file is read here, and what it holds is checked by the annotations of what it is read into: a
-fault is one sentence that names the file, what must hold, what was found, and the remedy.
+A file in a run or in the cache may be corrupted, edited, or from somebody else. Every such file is
+read here, and its values are checked against the annotations of the dataclass they are read into.
+An error is one sentence that names the file, the rule, the value found, and the remedy.
 """
 
 import csv
@@ -22,8 +22,8 @@ from typing import Any, Literal, cast
 from selfsight.errors import SelfsightError
 from selfsight.system.escaping import printable
 
-MOST_BYTES = 256 << 20  # of a text: far more than the longest list of skipped pictures takes
-MOST = 2**63  # whole numbers from here on are none of ours
+MOST_BYTES = 256 << 20  # of a text file: far more than the longest list of skipped pictures
+MOST = 2**63  # selfsight writes only whole numbers below this
 _WHOLE = re.compile(r"[0-9]{1,19}")
 _REAL = re.compile(r"-?[0-9]+(\.[0-9]+)?(e[-+]?[0-9]+)?")
 _WORDS = {int: "a whole number", float: "a finite number", str: "a text", bool: "true or false"}
@@ -32,11 +32,11 @@ _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 60, 60
 
 
 class Damaged(SelfsightError):
-    """A file of ours that does not hold what it must.
+    """A file of ours does not hold what it must.
 
     Args:
         path: The file.
-        fault: What must hold, and what was found.
+        fault: The rule, and what was found.
         remedy: What to do, as the end of a sentence.
     """
 
@@ -48,16 +48,16 @@ class Damaged(SelfsightError):
 
 
 def read_text(path: Path, *, remedy: str) -> str:
-    """Read a text in UTF-8.
+    """Read a text file in UTF-8.
 
     Raises:
-        Damaged: If it is no file, too large or no UTF-8.
+        Damaged: If it is not a regular file, is too large or is not UTF-8.
         SelfsightError: If it cannot be read.
     """
     try:
         found = path.stat()
-        if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
-            raise Damaged(path, "it must be a file, and is none", remedy)
+        if not stat.S_ISREG(found.st_mode):  # reading a pipe would block
+            raise Damaged(path, "it must be a file, and is not", remedy)
         if found.st_size > MOST_BYTES:
             raise Damaged(
                 path, f"it must be at most {MOST_BYTES:,} bytes, and is {found.st_size:,}", remedy
@@ -91,15 +91,15 @@ def read_record(path: Path, *, remedy: str) -> dict[str, Any]:
 
 
 def _refuse_constant(word: str) -> None:
-    raise ValueError(f"it says {word}, which is no number")
+    raise ValueError(f"it holds {word}, which is not a number")
 
 
 def read_rows(path: Path, *, whole: tuple[str, ...], remedy: str) -> list[dict[str, float]]:
-    """Read a table of numbers: -> its rows, each with only the columns that it has.
+    """Read a table of numbers: -> its rows, each without its empty cells.
 
     Args:
         path: A .csv file with a header.
-        whole: Columns of whole numbers from 0 on; every row has the first one, which rises.
+        whole: Columns of whole numbers, at least 0; every row has the first, in rising order.
         remedy: What to do if it is damaged.
 
     Raises:
@@ -120,7 +120,7 @@ def _numbers(
     """Read the cells of a table.
 
     Raises:
-        ValueError: At the first fault, as the end of a sentence.
+        ValueError: With the first fault, as the end of a sentence.
     """
     if whole[0] not in header or len(set(header)) < len(header):
         raise ValueError(f"its columns are {shortened(header)}")
@@ -136,7 +136,9 @@ def _numbers(
             if not math.isfinite(row[name]):
                 raise ValueError(f"line {number} has {shortened(cell)} under {shortened(name)}")
         if rows and not row[whole[0]] > rows[-1][whole[0]]:
-            raise ValueError(f"line {number} is of {whole[0]} {row[whole[0]]}, after that of more")
+            raise ValueError(
+                f"line {number} has {whole[0]} {row[whole[0]]}, which must rise from line to line"
+            )
         rows.append(row)
     return rows
 
@@ -151,12 +153,12 @@ def _number(cell: str, *, whole: bool) -> float:
 def check(values: Mapping[str, Any], kind: type, *, place: str = "") -> None:
     """Check plain values against the annotations of a dataclass.
 
-    Values may lack what has a default.
+    Fields with a default may be missing.
 
     Args:
         values: As read from JSON: lists stand for tuples.
         kind: A dataclass.
-        place: Where the values stand, for the sentence.
+        place: Prefix of the fields' names in the message.
 
     Raises:
         ValueError: With the first fault: a key that is unknown or missing, a value of another kind,
@@ -167,7 +169,7 @@ def check(values: Mapping[str, Any], kind: type, *, place: str = "") -> None:
     for key in values:
         if key not in known:
             raise ValueError(
-                f"it holds {place}{shortened(key)}, which this selfsight does not know"
+                f"it holds {place}{shortened(key)}, unknown to this version of selfsight"
             )
     for key, field in known.items():
         if key in values:
@@ -187,7 +189,7 @@ def check_value(value: Any, hint: Any, place: str) -> None:
 
 
 def _is_of(value: Any, hint: Any) -> bool:
-    """Tell whether a plain value is of the kind that an annotation says."""
+    """Tell whether a plain value fits an annotation."""
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return True
@@ -213,7 +215,7 @@ def _is_of(value: Any, hint: Any) -> bool:
 
 
 def _in_words(hint: Any) -> str:
-    """Say what an annotation allows."""
+    """Describe what an annotation allows."""
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         return " or ".join(_in_words(part) for part in parts)
@@ -238,8 +240,8 @@ def check_within(name: str, value: float | None, least: float, most: float) -> N
 
 
 def shortened(value: Any) -> str:
-    """Spell a value that was found, at most a few words of it."""
+    """Write a value that was found, shortened to a few words."""
     try:
         return printable(_SHORT.repr(value))
-    except ValueError:  # Python spells no whole number of thousands of digits
+    except ValueError:  # Python does not print whole numbers of thousands of digits
         return "a very long number"

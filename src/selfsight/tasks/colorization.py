@@ -22,12 +22,12 @@ from torch import Tensor, nn
 
 from selfsight.augment.colorless import (
     STRIDE,
+    at_network_size,
     colour_encoder,
-    coloured,
     colours_of,
     colours_on_grid,
-    joined,
-    seen_at_size,
+    has_colour,
+    with_lightness,
     without_colour,
 )
 from selfsight.augment.views import random_view
@@ -38,7 +38,7 @@ from selfsight.layers.color_bins import ColorBins
 from selfsight.layers.color_scale import ColorScale
 from selfsight.layers.decoder import WIDTH, Decoder
 from selfsight.tasks.base import Needs, Score
-from selfsight.tasks.crops import Cropping
+from selfsight.tasks.cropping import Cropping
 
 MEASURED = 8  # pictures of a batch whose colours are decoded for the metrics
 
@@ -121,7 +121,7 @@ class Colorization(Cropping):
         `saturation` is the decoded colours' mean distance from grey, over that of the true ones.
         """
         costs = self.colors.costs(predicted.permute(0, 2, 3, 1), ab.permute(0, 2, 3, 1))
-        loss = (costs.mean(dim=(1, 2)) * coloured(ab)).mean() / self.share
+        loss = (costs.mean(dim=(1, 2)) * has_colour(ab)).mean() / self.share
         return Score(loss, self._measured(predicted[:MEASURED], ab[:MEASURED]))
 
     def forward(self, batch: Images) -> Score:
@@ -142,9 +142,11 @@ class Colorization(Cropping):
         Raises:
             ValueError: If the temperature is lower.
         """
-        seen = seen_at_size(without_colour(pictures), self.encoder, self.size)
+        seen = at_network_size(without_colour(pictures), self.encoder, self.size)
         with evaluating(self):
-            return joined(self._decoded(self.predict(seen), temperature), lightness(pictures))
+            return with_lightness(
+                self._decoded(self.predict(seen), temperature), lightness(pictures)
+            )
 
     def _decoded(self, predicted: Tensor, temperature: float | None = None) -> Tensor:
         """Decide on colours: (B, channels, s, s) -> a and b (B, 2, s, s)."""

@@ -40,12 +40,12 @@ from torch import Tensor, nn
 
 from selfsight.augment.colorless import (
     STRIDE,
+    at_network_size,
     colour_encoder,
-    coloured,
     colours_of,
     colours_on_grid,
-    joined,
-    seen_at_size,
+    has_colour,
+    with_lightness,
     without_colour,
 )
 from selfsight.augment.views import random_view
@@ -59,7 +59,7 @@ from selfsight.layers.color_codes import divergence as divergence_of
 from selfsight.layers.color_scale import ColorScale
 from selfsight.layers.decoder import WIDTH, Decoder
 from selfsight.tasks.base import Needs, Score
-from selfsight.tasks.crops import Cropping
+from selfsight.tasks.cropping import Cropping
 
 RATE = 0.1  # of the networks without batch normalisation, over the plan's: they bear less
 RAMP = 0.5  # share of the training in which the divergence's weight rises
@@ -202,7 +202,7 @@ class ColorizationVAE(Cropping):
         errors = torch.stack([self.scale.costs(one, field) for one in fields]).sum(dim=0)
         errors = (self.bins.rarity(field) * errors).mean(dim=(1, 2))
         costs = errors + MIXED * apart + self.risen * divergence_of(mean, log_variance)
-        loss = (costs * coloured(withheld.ab)).mean() / self.share
+        loss = (costs * has_colour(withheld.ab)).mean() / self.share
         return Score(loss, self._measured(guess, withheld.ab, fields[0].detach()))
 
     def forward(self, batch: Images) -> Score:
@@ -224,13 +224,13 @@ class ColorizationVAE(Cropping):
         Returns:
             (B, count, 3, H, W) sRGB in [0, 1].
         """
-        seen = seen_at_size(without_colour(pictures), self.encoder, self.size)
+        seen = at_network_size(without_colour(pictures), self.encoder, self.size)
         draws = Draws(seed, 0, torch.arange(len(pictures), device=pictures.device))
         with evaluating(self):
             guess = self.predict(seen)
             found = self._ways(guess, self._codes(guess, count, draws))  # (B, count, 2, s, s)
         levels = lightness(pictures).repeat_interleave(count, dim=0)
-        return joined(found.flatten(0, 1), levels).unflatten(0, (-1, count))
+        return with_lightness(found.flatten(0, 1), levels).unflatten(0, (-1, count))
 
     @torch.inference_mode()
     def diversity(self, batch: Images, count: int = WAYS) -> dict[str, float]:

@@ -43,7 +43,7 @@ from selfsight.layers.memory_bank import samples_of
 from selfsight.layers.whitening import Whitening
 from selfsight.system import machine
 from selfsight.tasks.base import Epoch, Facts, Needs, Score
-from selfsight.tasks.crops import Cropping
+from selfsight.tasks.cropping import Cropping
 
 PICTURES_A_CLUSTER = 128  # the paper's 1.28 million pictures in 10,000 clusters
 FEWEST_CLUSTERS = 10  # where there are four times as many pictures

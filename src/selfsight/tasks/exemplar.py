@@ -33,7 +33,7 @@ from selfsight.encoders import Encoder, evaluating
 from selfsight.layers.memory_bank import samples_of
 from selfsight.system.machine import size_in_words
 from selfsight.tasks.base import Facts, Needs, Score
-from selfsight.tasks.crops import Cropping
+from selfsight.tasks.cropping import Cropping
 
 MOST = 1000  # exemplars that are taken unasked
 

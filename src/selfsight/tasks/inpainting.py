@@ -36,10 +36,10 @@ from selfsight.augment.views import random_view
 from selfsight.data.pictures.batch import Images
 from selfsight.draws import Draws
 from selfsight.encoders import Encoder, evaluating
-from selfsight.layers.critic import Critic, told
+from selfsight.layers.critic import Critic, judged
 from selfsight.layers.decoder import WIDTH, Decoder
 from selfsight.tasks.base import Needs, Score
-from selfsight.tasks.crops import Cropping
+from selfsight.tasks.cropping import Cropping
 
 RIM = 10.0  # weight of a visible pixel of the rim, where one in the hole has 1
 USUAL_MEAN, USUAL_DEVIATION = 0.5, 0.25  # of pictures, until the data has been looked at
@@ -220,7 +220,7 @@ class Inpainting(Cropping):
             real = withheld.hole * (withheld.truth - self.mean) / self.deviation
             made = withheld.hole * (predicted.float() - self.mean) / self.deviation
             share = _hidden_share(withheld.hole, withheld.weight)
-            said = told(self.critic, real, made, weight=share)
+            said = judged(self.critic, real, made, weight=share)
             loss = (1 - self.adversarial) * loss + self.adversarial * said.maker + said.critic
             metrics["critic"] = said.accuracy
         return Score(loss, metrics)

@@ -35,7 +35,7 @@ from selfsight.layers.heads import Head, HeadKind, of_length_1
 from selfsight.layers.memory_bank import MemoryBank, samples_of
 from selfsight.layers.noise_contrast import NoiseContrast, Objective, usual_negatives
 from selfsight.tasks.base import Epoch, Facts, Needs, Score
-from selfsight.tasks.views import TwoViews
+from selfsight.tasks.two_views import TwoViews
 
 DRAWN = 4096  # negatives, where not all are compared with
 CALIBRATING = 128  # pictures

@@ -32,7 +32,7 @@ from selfsight.data.pictures.batch import Images
 from selfsight.encoders import Feed, fed
 from selfsight.layers.permutations import kept_permutations
 from selfsight.tasks.base import Facts, Needs, Score
-from selfsight.tasks.crops import Cropping
+from selfsight.tasks.cropping import Cropping
 
 PERMUTATIONS = {2: 24, 3: 100}  # by grid: all of 2 x 2
 THREE_FROM = 64  # pixels a side: below, tiles of a 3 x 3 puzzle show next to nothing

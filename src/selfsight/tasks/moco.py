@@ -42,7 +42,7 @@ from selfsight.layers.heads import Head, HeadKind, of_length_1
 from selfsight.layers.momentum import MomentumEncoder
 from selfsight.layers.queue import Queue
 from selfsight.tasks.base import Facts, Needs, Score
-from selfsight.tasks.views import TwoViews
+from selfsight.tasks.two_views import TwoViews
 
 MOST_KEYS = 65_536
 PICTURES_A_KEY = 12  # gives CIFAR-10 the 4,096 keys of the authors' demonstration

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from selfsight.augment.views import centre_view
 from selfsight.data.pictures.batch import Images
 from selfsight.encoders import Encoder
-from selfsight.encoders.patch_dictionary import SelfsightPatchDictionary, standardised
+from selfsight.encoders.patch_dictionary import SelfsightPatchDictionary, standardised_patches
 from selfsight.errors import SelfsightError, UsageError
 from selfsight.layers.kmeans import assigned, kmeans
 from selfsight.layers.whitening import Whitening
@@ -160,7 +160,7 @@ class PatchDictionary(Task):
             ValueError: If there are fewer patches than centroids.
             PatchesAlike: If they do not differ, as those of plain colours.
         """
-        parts = [standardised(self._cut(batch).flatten(1)) for batch in batches]
+        parts = [standardised_patches(self._cut(batch).flatten(1)) for batch in batches]
         rows = torch.cat(parts)  # (N, D)
         model = self.model
         if len(rows) < len(model.centroids):

@@ -39,7 +39,7 @@ from selfsight.layers.memory_bank import MemoryBank, samples_of
 from selfsight.layers.noise_contrast import NoiseContrast, Objective, usual_negatives
 from selfsight.tasks.base import Epoch, Facts, Needs, Score
 from selfsight.tasks.instance_discrimination import ANOTHER_EPOCH, AUGMENTATION, CALIBRATING, Asked
-from selfsight.tasks.views import TwoViews
+from selfsight.tasks.two_views import TwoViews
 
 LEAST_PUZZLE = 0.6  # of the area is cut into tiles, as in the paper's code
 TILE = 0.75  # side of a tile as a share of its cell's: 64 of 85 pixels

@@ -38,7 +38,7 @@ from selfsight.augment.views import random_view
 from selfsight.data.pictures.batch import Images
 from selfsight.encoders import Encoder, Feed, fed
 from selfsight.tasks.base import Needs, Score
-from selfsight.tasks.crops import Cropping
+from selfsight.tasks.cropping import Cropping
 
 GRID = 3
 GAP, JITTER = 1 / 2, 7 / 96  # of a patch's side: the paper's

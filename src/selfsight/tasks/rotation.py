@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from selfsight.augment.views import random_view
 from selfsight.data.pictures.batch import Images
 from selfsight.tasks.base import Needs, Score
-from selfsight.tasks.crops import Cropping
+from selfsight.tasks.cropping import Cropping
 
 TURNS = 4
 

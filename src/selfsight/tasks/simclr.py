@@ -31,7 +31,7 @@ from selfsight.errors import UsageError
 from selfsight.layers.drift import Drift
 from selfsight.layers.heads import Head, HeadKind, of_length_1
 from selfsight.tasks.base import Facts, Needs, Score
-from selfsight.tasks.views import TwoViews
+from selfsight.tasks.two_views import TwoViews
 
 PHOTOGRAPHS_FROM = 64  # pixels a side: below, colours are changed half as strongly
 

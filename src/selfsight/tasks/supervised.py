@@ -21,7 +21,7 @@ from selfsight.data.pictures.batch import LabelledImages
 from selfsight.errors import UsageError
 from selfsight.layers.entropy import entropy
 from selfsight.tasks.base import Facts, Needs, Score
-from selfsight.tasks.crops import Cropping
+from selfsight.tasks.cropping import Cropping
 
 
 class Supervised(Cropping):

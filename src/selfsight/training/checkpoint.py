@@ -155,7 +155,7 @@ def _content(path: Path) -> dict[str, Any]:
         ValueError: If they are not, as an end of a sentence.
     """
     if not stat.S_ISREG(path.stat().st_mode):
-        raise ValueError("it must be a file, and is none")
+        raise ValueError("it must be a file, and is not")
     with path.open("rb") as file:
         with zipfile.ZipFile(file) as records:
             if any(one.compress_type != zipfile.ZIP_STORED for one in records.infolist()):

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfsight.encoders.cielab import lightness, rgb
-from selfsight.looks.photographs.large import as_bytes, coloured, filled, windows
+from selfsight.looks.photographs.large import as_bytes, colour_photograph, fill_photograph, windows
 
 
 def smooth(height: int, width: int, channels: int = 3, seed: int = 0) -> Tensor:
@@ -25,8 +25,8 @@ def answer(pictures: Tensor) -> Tensor:
 
 def test_strips_of_a_large_photograph_look_like_the_whole() -> None:
     pixels = as_bytes(0.3 + 0.4 * smooth(500, 700).float() / 255)
-    whole = coloured(pixels, answer, 2)
-    strips = coloured(pixels, answer, 2, at_once=150_000)
+    whole = colour_photograph(pixels, answer, 2)
+    strips = colour_photograph(pixels, answer, 2, at_once=150_000)
 
     for one, other in zip(whole, strips, strict=True):
         apart = (one.int() - other.int()).abs().float()
@@ -42,7 +42,7 @@ def test_the_reduced_copy_is_all_that_the_network_sees() -> None:
         seen.append(pictures.shape[-2] * pictures.shape[-1])
         return answer(pictures)
 
-    coloured(smooth(600, 800), watching, 2, at_once=200_000)
+    colour_photograph(smooth(600, 800), watching, 2, at_once=200_000)
 
     assert seen == [pytest.approx(100_000, rel=0.01)]
 
@@ -51,7 +51,9 @@ def test_sixteen_bits_are_coloured_as_eight() -> None:
     pixels = smooth(20, 30)
     deep = (pixels.int() * 257).to(torch.uint16)
 
-    for one, other in zip(coloured(pixels, answer, 2), coloured(deep, answer, 2), strict=True):
+    for one, other in zip(
+        colour_photograph(pixels, answer, 2), colour_photograph(deep, answer, 2), strict=True
+    ):
         assert one.equal(other)
 
 
@@ -83,8 +85,8 @@ def test_windows_hold_their_hole_and_room_for_what_is_looked_at() -> None:
 def test_holes_are_filled_in_windows_as_in_the_whole() -> None:
     pixels = smooth(300, 400)
     hole = hole_of(300, 400, (10, 10, 20, 30), (250, 350, 30, 50), (140, 100, 9, 9))
-    whole = filled(pixels, hole, white, least=16, share=0.25)
-    parts = filled(pixels, hole, white, least=16, share=0.25, at_once=1000)
+    whole = fill_photograph(pixels, hole, white, least=16, share=0.25)
+    parts = fill_photograph(pixels, hole, white, least=16, share=0.25, at_once=1000)
 
     assert whole[:, hole].eq(255).all()
     assert whole[:, ~hole].equal(pixels[:, ~hole])
@@ -94,6 +96,6 @@ def test_holes_are_filled_in_windows_as_in_the_whole() -> None:
 def test_the_photograph_itself_is_left_alone() -> None:
     pixels = smooth(40, 40)
     before = pixels.clone()
-    filled(pixels, hole_of(40, 40, (5, 5, 5, 5)), white, least=16, share=0.25)
+    fill_photograph(pixels, hole_of(40, 40, (5, 5, 5, 5)), white, least=16, share=0.25)
 
     assert pixels.equal(before)

@@ -43,7 +43,7 @@ def held_out(groups: list[int], labels: list[int] | None = None) -> HeldOut:
 
 
 def asked(held: HeldOut, count: int = 8) -> tuple[deepcluster.Sheet, dict[str, float]]:
-    return deepcluster.asked(ByRed(), Question(held, count))
+    return deepcluster.find_answers(ByRed(), Question(held, count))
 
 
 def numbers(sheet: deepcluster.Sheet) -> list[list[int]]:
@@ -92,7 +92,7 @@ def test_of_known_classes_the_purity_and_the_names_are_said() -> None:
     assert sheet.headings[0] == "3 pictures\n67 % of class dog"
     assert [cell.note for cell in sheet.samples[0]] == ["dog", "dog", "cat"]
     assert sheet.samples[2][0].note == "a very long n\u2026"
-    words = deepcluster.said(None, figures, held.among)
+    words = deepcluster.in_words(None, figures, held.among)
     assert words.startswith("Of 6 held-out pictures, the largest of 10 clusters holds 50 %, and 7")
     assert "67 % are of the most frequent class of their cluster" in words
 
@@ -100,7 +100,7 @@ def test_of_known_classes_the_purity_and_the_names_are_said() -> None:
 def test_without_classes_no_purity_is_said() -> None:
     _, figures = asked(held_out([3, 7, 7]))
 
-    assert "class" not in deepcluster.said(None, figures, "3 held-out pictures")
+    assert "class" not in deepcluster.in_words(None, figures, "3 held-out pictures")
 
 
 def test_batches_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +116,9 @@ def test_batches_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_sheet_shows_some_pictures_of_the_largest_clusters(tmp_path: Path) -> None:
     held = held_out([1] * 30 + [2] * 20 + [3] * 10)
     sheet, figures = asked(held, count=2)
-    draw_sheet(sheet, tmp_path / "sheet.png", caption=deepcluster.said(None, figures, held.among))
+    draw_sheet(
+        sheet, tmp_path / "sheet.png", caption=deepcluster.in_words(None, figures, held.among)
+    )
 
     assert numbers(sheet) == [list(range(8)), list(range(30, 38))]
     with Image.open(tmp_path / "sheet.png") as picture:

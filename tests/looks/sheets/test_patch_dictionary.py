@@ -10,7 +10,7 @@ from PIL import Image
 from selfsight.data.pictures import Pictures
 from selfsight.data.pictures.batch import Images
 from selfsight.encoders import build
-from selfsight.encoders.patch_dictionary import standardised
+from selfsight.encoders.patch_dictionary import standardised_patches
 from selfsight.layers.whitening import Whitening
 from selfsight.looks.held_out import HeldOut
 from selfsight.looks.sheet import draw_sheet
@@ -51,7 +51,7 @@ def fitted() -> PatchDictionary:
 
 def asked(task: PatchDictionary) -> tuple[patch_dictionary.Sheet, dict[str, float]]:
     with torch.inference_mode():
-        return patch_dictionary.asked(task, Question(held_out(), 8))
+        return patch_dictionary.find_answers(task, Question(held_out(), 8))
 
 
 def test_undone_centroids_are_the_means_of_patches(fitted: PatchDictionary) -> None:
@@ -59,7 +59,7 @@ def test_undone_centroids_are_the_means_of_patches(fitted: PatchDictionary) -> N
     model = fitted.model
     noise = torch.Generator().manual_seed(1)
     patches = torch.rand(5000, 3, 4, 4, generator=noise)
-    rows = standardised(patches.flatten(1))
+    rows = standardised_patches(patches.flatten(1))
     whitening = Whitening.of(rows, epsilon=0.1, form="zca")
     two = whitening.apply(rows)[:CENTROIDS].lerp(whitening.apply(rows)[1 : CENTROIDS + 1], 0.5)
     other: Any = build("patch-dictionary", size=SIDE, arguments={"centroids": 24, "patch": 4}).model
@@ -96,7 +96,7 @@ def test_the_most_used_come_first_and_the_unused_are_counted(fitted: PatchDictio
     assert figures["commonest"] == 1
     assert figures["unused"] == CENTROIDS - 1
     assert list(sheet.headings) == ["100.00 to 0.00 %", "0.00 to 0.00 %"]
-    assert f"and {CENTROIDS - 1} to no patch" in patch_dictionary.said(
+    assert f"and {CENTROIDS - 1} to no patch" in patch_dictionary.in_words(
         fitted, figures, "12 pictures"
     )
 
@@ -116,7 +116,7 @@ def test_how_often_pictures_are_looked_at_hardly_matters(
 
 def test_a_sheet_shows_all_centroids(fitted: PatchDictionary, tmp_path: Path) -> None:
     sheet, figures = asked(fitted)
-    words = patch_dictionary.said(fitted, figures, held_out().among)
+    words = patch_dictionary.in_words(fitted, figures, held_out().among)
     draw_sheet(sheet, tmp_path / "sheet.png", caption=words)
 
     assert len(sheet.samples) == 2  # 20 in a line

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from selfsight.looks.figure import save_figure
 from selfsight.looks.neighbours.search import Search
-from selfsight.looks.screen import as_shown
+from selfsight.looks.screen import screen_pixels
 
 SAME, OTHER, QUERY, QUIET = "#2a9d3a", "#d1495b", "#222222", "#666666"
 SEEN = 5  # neighbours a block
@@ -147,7 +147,7 @@ def _frame(row: int, other: int, bank_labels: Tensor | None, query_labels: Tenso
 
 def _show(axis: Axes, picture: Tensor, frame: str) -> None:
     """Draw one picture (C, h, w) in a frame."""
-    axis.imshow(as_shown(picture), interpolation="nearest")
+    axis.imshow(screen_pixels(picture), interpolation="nearest")
     axis.set_anchor("S")  # its note stands right below it
     axis.set_xticks([])
     axis.set_yticks([])

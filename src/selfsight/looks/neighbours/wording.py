@@ -42,7 +42,7 @@ def caption(record: dict[str, Any]) -> str:
     )
 
 
-def table_of(record: dict[str, Any]) -> Table:
+def network_table(record: dict[str, Any]) -> Table:
     """Set the networks out, a row each; shares in per cent."""
     table = Table(
         title=f"{record['searched']:,} {record['neighbours']}, {record['queries']} queries: % of "

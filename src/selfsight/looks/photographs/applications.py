@@ -78,7 +78,7 @@ class Colouring(Application):
         temperature = request.temperature
         if temperature is not None:
             temperature = max(temperature, LEAST_TEMPERATURE)
-        return large.coloured(
+        return large.colour_photograph(
             pixels,
             lambda one: task.colours(one, temperature=temperature),
             1,
@@ -100,7 +100,7 @@ class SeveralColourings(Application):
     ) -> list[Tensor]:
         """Colour the photograph, the likeliest way first."""
         count = request.ways or COLOURINGS
-        return large.coloured(
+        return large.colour_photograph(
             pixels,
             lambda one: task.ways(one, count, seed=request.seed)[0],
             count,
@@ -120,7 +120,7 @@ class Filling(Application):
         """Paint what may have been in the hole."""
         assert hole is not None  # it is asked for before
         return [
-            large.filled(
+            large.fill_photograph(
                 pixels,
                 hole,
                 task.filled,

@@ -19,7 +19,7 @@ LEAST_COPY = 256**2  # pixels of a reduced copy, at least
 MASK_SIDE = 512  # of the reduced mask in which holes are told apart, in pixels
 
 
-def coloured(
+def colour_photograph(
     pixels: Tensor,
     answer: Callable[[Tensor], Tensor],
     count: int,
@@ -55,7 +55,7 @@ def coloured(
     return results
 
 
-def filled(
+def fill_photograph(
     pixels: Tensor,
     hole: Tensor,
     fill: Callable[[Tensor, Tensor], Tensor],

@@ -13,7 +13,7 @@ from selfsight.tasks.colorization import Colorization
 SHARPEST = 0.01  # temperature: in effect the likeliest colour of every place
 
 
-def drawn(task: Colorization, batch: Images, _: tuple[str, ...]) -> Sheet:
+def lay_out(task: Colorization, batch: Images, _: tuple[str, ...]) -> Sheet:
     """Lay out B grey pictures, their colourings by temperature, and the true ones."""
     greys, ab = task.hide(batch)
     truth = random_view(batch, task.size, scale=(task.least_scale, 1.0))  # the same crops again
@@ -53,7 +53,7 @@ def metrics(task: Colorization, batch: Images) -> dict[str, float]:
     }
 
 
-def said(task: Colorization, figures: dict[str, float], among: str) -> str:
+def in_words(task: Colorization, figures: dict[str, float], among: str) -> str:
     """Say what was measured."""
     colourful = figures["colourfulness"] / max(figures["grey_error"], 1e-6)
     blind = "a blind guess costs" if isinstance(task.colors, ColorBins) else "the mean colour costs"
@@ -65,9 +65,9 @@ def said(task: Colorization, figures: dict[str, float], among: str) -> str:
     return (
         f"On {among}, colours are off by {figures['error']:.1f} on average, in units of CIELAB's a "
         f"and b, where leaving the pictures grey is off by {figures['grey_error']:.1f}; they are "
-        f"{percent(colourful)} as colourful as the true ones. The loss is {figures['loss']:.2f}; "
-        f"{blind} {figures['blind']:.2f}.{temperature}"
+        f"{percent(colourful)} as colourful as the true ones. The loss is "
+        f"{figures['loss']:.2f}; {blind} {figures['blind']:.2f}.{temperature}"
     )
 
 
-SHEET = PicturewiseSheet(drawn, said, metrics)
+SHEET = PicturewiseSheet(lay_out, in_words, metrics)

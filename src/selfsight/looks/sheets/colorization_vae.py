@@ -11,7 +11,7 @@ SHOWN = 5
 MEASURED = 8  # ways, of which the best is taken
 
 
-def drawn(task: ColorizationVAE, batch: Images, _: tuple[str, ...]) -> Sheet:
+def lay_out(task: ColorizationVAE, batch: Images, _: tuple[str, ...]) -> Sheet:
     """Lay out B grey pictures, several ways to colour each, and the true one."""
     greys, withheld = task.hide(batch)
     truth = random_view(batch, task.size, scale=(task.least_scale, 1.0))  # the same crops again
@@ -35,7 +35,7 @@ def metrics(task: ColorizationVAE, batch: Images) -> dict[str, float]:
     return {**task.diversity(batch, MEASURED), "grey_error": grey}
 
 
-def said(_: ColorizationVAE, figures: dict[str, float], among: str) -> str:
+def in_words(_: ColorizationVAE, figures: dict[str, float], among: str) -> str:
     """Say what was measured."""
     return (
         f"On {among}, the likeliest way is off by {figures['error']:.1f} on average, in units of "
@@ -45,4 +45,4 @@ def said(_: ColorizationVAE, figures: dict[str, float], among: str) -> str:
     )
 
 
-SHEET = PicturewiseSheet(drawn, said, metrics)
+SHEET = PicturewiseSheet(lay_out, in_words, metrics)

@@ -103,10 +103,10 @@ class PartnerSheet(TaskSheet):
     def in_words(self, task: Any, figures: Figures, among: str) -> str:
         """Put figures into words."""
         return (
-            f"On {among}, {percent(figures['found'])} of the views find the {self.partner} of "
-            f"their picture as the nearest among those of {figures['among']:.0f}; a blind guess "
-            f"finds {percent(figures['chance'])}. The cosine is {figures['partners']:.2f} between "
-            f"partners, and {figures['others']:.2f} between those of different pictures."
+            f"On {among}, {percent(figures['found'])} of the views find the {self.partner} "
+            f"of their picture as the nearest among those of {figures['among']:.0f}; a blind guess "
+            f"finds {percent(figures['chance'])}. The cosine is {figures['partners']:.2f} "
+            f"between partners, and {figures['others']:.2f} between those of different pictures."
         )
 
 

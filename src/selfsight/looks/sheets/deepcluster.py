@@ -24,7 +24,7 @@ DEALS = 20  # random fillings whose purity is averaged
 LETTERS = 14  # of a class's name
 
 
-def asked(task: Any, question: Question) -> tuple[Sheet, dict[str, float]]:
+def find_answers(task: Any, question: Question) -> tuple[Sheet, dict[str, float]]:
     """Sort held-out pictures, each seen as its largest centred square.
 
     Args:
@@ -59,7 +59,7 @@ def asked(task: Any, question: Question) -> tuple[Sheet, dict[str, float]]:
     ), figures
 
 
-def said(_: Any, figures: dict[str, float], among: str) -> str:
+def in_words(_: Any, figures: dict[str, float], among: str) -> str:
     """Say what was measured."""
     empty = figures["clusters"] - figures["used"]
     pure = (
@@ -134,4 +134,4 @@ def _name(held: HeldOut, number: int) -> str:
     return name if len(name) <= LETTERS else f"{name[: LETTERS - 1]}\u2026"
 
 
-SHEET = SetwiseSheet(asked, said)
+SHEET = SetwiseSheet(find_answers, in_words)

@@ -6,7 +6,7 @@ from selfsight.looks.task_sheet import PicturewiseSheet
 from selfsight.tasks.inpainting import Inpainting
 
 
-def drawn(task: Inpainting, batch: Images, _: tuple[str, ...]) -> Sheet:
+def lay_out(task: Inpainting, batch: Images, _: tuple[str, ...]) -> Sheet:
     """Lay out B pictures with holes, filled, and whole."""
     pictures, withheld = task.hide(batch)
     hole = withheld.hole
@@ -24,7 +24,7 @@ def drawn(task: Inpainting, batch: Images, _: tuple[str, ...]) -> Sheet:
     return Sheet("Inpainting: what is in the holes?", ("question", "answer", "truth"), samples)
 
 
-def said(task: Inpainting, figures: dict[str, float], among: str) -> str:
+def in_words(task: Inpainting, figures: dict[str, float], among: str) -> str:
     """Say what was measured."""
     blind = (
         ""  # the loss is then a critic's too
@@ -38,4 +38,4 @@ def said(task: Inpainting, figures: dict[str, float], among: str) -> str:
     )
 
 
-SHEET = PicturewiseSheet(drawn, said)
+SHEET = PicturewiseSheet(lay_out, in_words)

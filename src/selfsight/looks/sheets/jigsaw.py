@@ -9,7 +9,7 @@ from selfsight.looks.task_sheet import PicturewiseSheet
 from selfsight.tasks.jigsaw import Jigsaw
 
 
-def drawn(task: Jigsaw, batch: Images, _: tuple[str, ...]) -> Sheet:
+def lay_out(task: Jigsaw, batch: Images, _: tuple[str, ...]) -> Sheet:
     """Lay out B puzzles: shuffled, put together again by the guess, and as they were."""
     tiles, numbers = task.hide(batch)
     chances = task.predict(tiles).float().softmax(dim=1)  # (B, P)
@@ -23,7 +23,7 @@ def drawn(task: Jigsaw, batch: Images, _: tuple[str, ...]) -> Sheet:
     return Sheet(title, ("question", "answer", "truth"), samples)
 
 
-def said(task: Jigsaw, figures: dict[str, float], among: str) -> str:
+def in_words(task: Jigsaw, figures: dict[str, float], among: str) -> str:
     """Say what was measured."""
     return (
         f"On {among}, {percent(figures['accuracy'])} of the puzzles of {task.grid} x {task.grid} "
@@ -47,4 +47,4 @@ def _sample(
     )
 
 
-SHEET = PicturewiseSheet(drawn, said)
+SHEET = PicturewiseSheet(lay_out, in_words)

@@ -32,7 +32,7 @@ INCHES = 0.4  # a centroid
 ROUNDING = 1e-5  # what the whitening scales by less than this share of its most is left out of it
 
 
-def asked(task: PatchDictionary, question: Question) -> tuple[Sheet, dict[str, float]]:
+def find_answers(task: PatchDictionary, question: Question) -> tuple[Sheet, dict[str, float]]:
     """Count how often each centroid is the nearest to a patch of held-out pictures.
 
     Args:
@@ -68,7 +68,7 @@ def asked(task: PatchDictionary, question: Question) -> tuple[Sheet, dict[str, f
     }
 
 
-def said(_: PatchDictionary, figures: dict[str, float], among: str) -> str:
+def in_words(_: PatchDictionary, figures: dict[str, float], among: str) -> str:
     """Say what was measured."""
     unused = f"{figures['unused']:.0f}" if figures["unused"] else "none"
     return (
@@ -119,4 +119,4 @@ def _counted(
     return counts, missed / length
 
 
-SHEET = SetwiseSheet(asked, said)
+SHEET = SetwiseSheet(find_answers, in_words)

@@ -12,7 +12,7 @@ from selfsight.tasks.relative_position import GRID, PATCHES, SIDES, RelativePosi
 MIDDLE = PATCHES // 2
 
 
-def drawn(task: RelativePosition, batch: Images, _: tuple[str, ...]) -> Sheet:
+def lay_out(task: RelativePosition, batch: Images, _: tuple[str, ...]) -> Sheet:
     """Lay the eight neighbours of B middle patches around them, by the guesses and in truth."""
     patches, sides = task.hide(batch)
     chances = task.predict(patches).float().softmax(dim=2)  # (B, Q, 8)
@@ -27,7 +27,7 @@ def drawn(task: RelativePosition, batch: Images, _: tuple[str, ...]) -> Sheet:
     return Sheet(title, ("answer", "truth"), samples)
 
 
-def said(_: RelativePosition, figures: dict[str, float], among: str) -> str:
+def in_words(_: RelativePosition, figures: dict[str, float], among: str) -> str:
     """Say what was measured."""
     return (
         f"On {among}, {percent(figures['accuracy'])} of the sides are guessed, over all pairs of "
@@ -54,4 +54,4 @@ def _sample(
     return Cell(mosaic(answer, GRID, blank=blank), note, right), Cell(mosaic(patches, GRID))
 
 
-SHEET = PicturewiseSheet(drawn, said)
+SHEET = PicturewiseSheet(lay_out, in_words)

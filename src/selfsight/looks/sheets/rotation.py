@@ -12,7 +12,7 @@ from selfsight.tasks.rotation import TURNS, Rotation
 WAYS = ("upright", "a quarter left", "upside down", "a quarter right")
 
 
-def drawn(task: Rotation, batch: Images, _: tuple[str, ...]) -> Sheet:
+def lay_out(task: Rotation, batch: Images, _: tuple[str, ...]) -> Sheet:
     """Lay out pictures (B, C, S, S) turned all four ways, with the guesses."""
     turned, turns = task.hide(batch)
     chances = task.predict(turned).float().softmax(dim=1)  # (4B, 4)
@@ -28,7 +28,7 @@ def drawn(task: Rotation, batch: Images, _: tuple[str, ...]) -> Sheet:
     return Sheet("Rotation: by how much was each picture turned?", WAYS, samples)
 
 
-def said(_: Rotation, figures: dict[str, float], among: str) -> str:
+def in_words(_: Rotation, figures: dict[str, float], among: str) -> str:
     """Say what was measured."""
     return (
         f"On {among}, each turned all four ways, {percent(figures['accuracy'])} of the turns are "
@@ -43,4 +43,4 @@ def _cell(picture: Tensor, chances: Tensor, turn: int) -> Cell:
     return Cell(picture, answered(f"{WAYS[guess]}, {share}", right=right), right)
 
 
-SHEET = PicturewiseSheet(drawn, said)
+SHEET = PicturewiseSheet(lay_out, in_words)

@@ -11,7 +11,7 @@ SEEN = 3  # classes named under a picture
 LETTERS = 20  # of a class's name
 
 
-def drawn(task: Supervised, batch: LabelledImages, classes: tuple[str, ...]) -> Sheet:
+def lay_out(task: Supervised, batch: LabelledImages, classes: tuple[str, ...]) -> Sheet:
     """Lay out pictures with the three likeliest of K classes, and the true one."""
     crops, labels = task.hide(batch)
     chances = task.predict(crops).float().softmax(dim=1)  # (B, K)
@@ -21,7 +21,7 @@ def drawn(task: Supervised, batch: LabelledImages, classes: tuple[str, ...]) -> 
     return Sheet("Supervised: which class?", ("",), samples)
 
 
-def said(_: Supervised, figures: dict[str, float], among: str) -> str:
+def in_words(_: Supervised, figures: dict[str, float], among: str) -> str:
     """Say what was measured."""
     return (
         f"On {among}, {percent(figures['accuracy'])} of the classes are guessed; a blind guess "
@@ -45,4 +45,4 @@ def _name(number: int, classes: tuple[str, ...]) -> str:
     return name if len(name) <= LETTERS else f"{name[: LETTERS - 1]}\u2026"
 
 
-SHEET = PicturewiseSheet(drawn, said)
+SHEET = PicturewiseSheet(lay_out, in_words)

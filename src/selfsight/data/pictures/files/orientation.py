@@ -38,10 +38,10 @@ def orientation_said(exif: bytes, xmp: bytes = b"") -> int:
         exif: A TIFF structure, with or without `Exif` before it; b"" where there is none.
         xmp: A packet of XMP; b"" where there is none.
     """
-    return settled(_in_exif(exif), xmp)
+    return orientation_of(_in_exif(exif), xmp)
 
 
-def settled(said: float | None, xmp: bytes = b"") -> int:
+def orientation_of(said: float | None, xmp: bytes = b"") -> int:
     """Decide: what EXIF says, else what XMP says, else, or where that is no way up, upright."""
     if said is None and (found := XMP_ORIENTATION.search(xmp)):
         said = int(found[1])

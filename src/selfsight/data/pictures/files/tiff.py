@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple
 from PIL import TiffTags
 
 from selfsight.data.pictures.files.header import Unreadable
-from selfsight.data.pictures.files.orientation import ORIENTATION, first_number, settled
+from selfsight.data.pictures.files.orientation import ORIENTATION, first_number, orientation_of
 from selfsight.data.pictures.forms.sample_values import REMEDY
 
 # Byte order, and whether it is a BigTIFF.
@@ -210,7 +210,7 @@ def _text(fields: _Fields) -> str:
 
 def _orientation(fields: _Fields) -> int:
     said, xmp = _several(fields, ORIENTATION), fields.get(XMP)
-    return settled(said[0] if said else None, xmp if isinstance(xmp, bytes) else b"")
+    return orientation_of(said[0] if said else None, xmp if isinstance(xmp, bytes) else b"")
 
 
 def _facts(fields: _Fields, pages: int, big: bool) -> TiffFacts:

@@ -43,7 +43,7 @@ COUNTING = re.compile(r"(unnamed:_\d+|index)?")  # pandas' column of row numbers
 BEHIND = re.compile(r"(?P<path>.*\.\w{2,5})(?:\s*[,;\t]\s*|\s+)(?P<label>\S.*)")
 
 
-class Row(NamedTuple):
+class ListRow(NamedTuple):
     """A line of a list.
 
     Attributes:
@@ -167,11 +167,11 @@ def _names_a_file(root: Path, text: str) -> bool:
     return any(escaped(word) != word and os.path.isfile(root / word) for word in words)
 
 
-def _rows_of_txt(text: str) -> list[Row]:
+def _rows_of_txt(text: str) -> list[ListRow]:
     # Not by splitlines: it also parts at characters that may stand in a name.
     lines = enumerate((line.strip() for line in io.StringIO(text, newline=None)), start=1)
     return [
-        Row(number, *_path_and_label(line), TRAIN)
+        ListRow(number, *_path_and_label(line), TRAIN)
         for number, line in lines
         if line and not line.startswith("#")
     ]
@@ -205,7 +205,7 @@ class _Columns(NamedTuple):
     split: int | None
 
 
-def _rows_of_csv(path: Path, text: str) -> list[Row]:
+def _rows_of_csv(path: Path, text: str) -> list[ListRow]:
     """Read the columns that count, by their names in the header."""
     text, parting = _parting(text)
     reader = csv.reader(
@@ -273,7 +273,7 @@ def _place(path: Path, names: Sequence[str], among: Sequence[str]) -> int | None
     return names.index(name)
 
 
-def _row(path: Path, line: int, cells: list[str], columns: _Columns) -> Row:
+def _row(path: Path, line: int, cells: list[str], columns: _Columns) -> ListRow:
     """Read a row; a short one ends in empty cells."""
     if any(cell.strip() for cell in cells[columns.cells :]):
         raise SelfsightError(
@@ -286,7 +286,7 @@ def _row(path: Path, line: int, cells: list[str], columns: _Columns) -> Row:
 
     label = cell(columns.label)
     part = TRAIN if columns.split is None else _part(path, line, cell(columns.split))
-    return Row(line, cell(columns.path), "" if label.lower() in NO_VALUE else label, part)
+    return ListRow(line, cell(columns.path), "" if label.lower() in NO_VALUE else label, part)
 
 
 def _part(path: Path, line: int, word: str) -> str:
@@ -299,7 +299,7 @@ def _part(path: Path, line: int, word: str) -> str:
     return part
 
 
-def _found(root: Path, name: str, rows: list[Row]) -> tuple[list[Row], tuple[str, ...]]:
+def _found(root: Path, name: str, rows: list[ListRow]) -> tuple[list[ListRow], tuple[str, ...]]:
     """Look for the pictures elsewhere where none is there as written: -> rows, notes.
 
     Args:
@@ -353,13 +353,13 @@ def _sought(written: str, known: dict[str, str | None]) -> str | None:
     return None
 
 
-def _source(path: Path, rows: list[Row]) -> Listed:
+def _source(path: Path, rows: list[ListRow]) -> Listed:
     """Make the source of one part."""
     paths = tuple(row.path for row in rows)
     return Listed(str(path), path.parent, paths, _labels(path, rows), files=(path,))
 
 
-def _labels(path: Path, rows: list[Row]) -> Labels:
+def _labels(path: Path, rows: list[ListRow]) -> Labels:
     """Number the classes of one part, where it has some."""
     bare = [row for row in rows if not row.label]
     if len(bare) == len(rows):

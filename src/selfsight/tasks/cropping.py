@@ -1,4 +1,4 @@
-"""Crops: what tasks share that look at random crops of pictures."""
+"""Cropping: what tasks share that look at random crops of pictures."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from selfsight.augment.augmentation import Augmentation, augmented
 from selfsight.data.pictures.batch import Images
-from selfsight.tasks.crops import Cropping
+from selfsight.tasks.cropping import Cropping
 
 
 class TwoViews(Cropping):
