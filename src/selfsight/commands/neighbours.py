@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from selfsight.augment.tile_grid import side_of_tiles
 from selfsight.data.batches import some_rows
 from selfsight.data.pictures import Unreadable
 from selfsight.data.pictures.forms.folder import Folder
@@ -41,7 +40,7 @@ from selfsight.settings import Neighbours
 from selfsight.system import atomic, machine
 from selfsight.system.progress import answers, console
 from selfsight.tasks.cards import settings_of
-from selfsight.tasks.relative_position import layout_of
+from selfsight.tasks.table import load_task
 from selfsight.training.plan import Plan
 from selfsight.training.run import OUT, Run, run_of
 
@@ -175,12 +174,7 @@ def tile_side(of: Plan, task: str | None = None) -> int | None:
 
 def _side_of_view(name: str, of: Plan) -> int:
     """Tell the side of what a task of a run gives the network, in pixels."""
-    settings = {**settings_of(name), **of.task_settings[name]}
-    if name == "jigsaw":
-        return side_of_tiles(of.size, settings["grid"], settings["tile"])
-    if name == "relative-position":
-        return layout_of(of.size, settings["gap"], settings["jitter"]).side
-    return of.size
+    return load_task(name).shown_side(of.size, settings_of(name) | of.task_settings[name])
 
 
 def _feature_sources(

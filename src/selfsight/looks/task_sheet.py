@@ -138,5 +138,5 @@ def measured(
             for key, value in {"loss": score.loss, **figures}.items():
                 total[key] = total.get(key, 0.0) + float(value) * len(batch.images) / count
             bar(min(first + BATCH, count))
-    guess: dict[str, float | None] = {k: getattr(task, k, None) for k in ("blind", "chance")}
+    guess: dict[str, float | None] = {"blind": task.blind, "chance": task.chance}
     return total | {key: float(value) for key, value in guess.items() if value is not None}

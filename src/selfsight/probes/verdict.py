@@ -31,6 +31,7 @@ from torch import Tensor
 
 from selfsight.errors import SelfsightError
 from selfsight.system.validation import check, check_value
+from selfsight.tasks.table import TASKS
 
 Word = Literal["collapsed", "no better than untrained", "too close to tell", "learning", "unknown"]
 
@@ -324,7 +325,8 @@ def _subject(task: str, tasks: int) -> str:
     """Name a task at the beginning of a sentence."""
     if tasks > 1:
         return task
-    return "The task of the labels" if task == "supervised" else "The pretext task"
+    by_labels = task in TASKS and TASKS[task].labels
+    return "The task of the labels" if by_labels else "The pretext task"
 
 
 def _told(solved: Solved, subject: str) -> str:

@@ -148,6 +148,11 @@ class Task(nn.Module, ABC):
         """Name the one encoder that it can do with, and its arguments; None for any."""
         return None
 
+    @classmethod
+    def shown_side(cls, size: int, settings: Mapping[str, Any]) -> int:
+        """Tell the side of what the encoder is shown of crops of a side: less, if only tiles."""
+        return size
+
     # Before the first step.
 
     def look_at(self, batch: Any) -> None:

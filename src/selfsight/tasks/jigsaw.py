@@ -19,6 +19,7 @@ what it shows. In a short training on CIFAR-10, mirrored pictures taught no more
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -101,6 +102,11 @@ class Jigsaw(Cropping):
         usual = 2 if facts.side < THREE_FROM else 3
         grid = facts.chosen.get("grid") or usual
         return {"grid": usual, "permutations": PERMUTATIONS.get(grid)}
+
+    @classmethod
+    def shown_side(cls, size: int, settings: Mapping[str, Any]) -> int:
+        """Tell the side of a tile."""
+        return side_of_tiles(size, settings["grid"], settings["tile"])
 
     def hide(self, batch: Images) -> tuple[Tensor, Tensor]:
         """Crop, cut and shuffle: -> tiles (B N, C, t, t), numbers of permutations (B,).

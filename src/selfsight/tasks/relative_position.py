@@ -26,7 +26,8 @@ patches of 7, there is little to hold on to.
 """
 
 import math
-from typing import Literal, NamedTuple, get_args
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -163,6 +164,11 @@ class RelativePosition(Cropping):
         )
         self.blind = math.log(len(SIDES))
         self.chance = 1 / len(SIDES)
+
+    @classmethod
+    def shown_side(cls, size: int, settings: Mapping[str, Any]) -> int:
+        """Tell the side of a patch."""
+        return layout_of(size, settings["gap"], settings["jitter"]).side
 
     def hide(self, batch: Images) -> tuple[Tensor, Tensor]:
         """Crop and cut: -> patches (9 B, C, p, p), sides of their pairs (B, Q)."""

@@ -44,6 +44,7 @@ class Row(NamedTuple):
         instead: The task that is advised where this one taught nothing; see `probes/advice.py`.
         application: Where it is said how `apply` uses the trained task, an `Application`:
             "module:OBJECT". None if it has no answer that is a picture.
+        labels: Whether it learns from labels, as the reference that the others are compared with.
     """
 
     target: str
@@ -54,6 +55,7 @@ class Row(NamedTuple):
     lesson: Lesson
     instead: str
     application: str | None = None
+    labels: bool = False
 
 
 TASKS: dict[str, Row] = {
@@ -194,6 +196,7 @@ TASKS: dict[str, Row] = {
         sheet="selfsight.looks.sheets.supervised:SHEET",
         lesson=Lesson(20_000),
         instead="simclr",
+        labels=True,
     ),
 }
 
