@@ -18,7 +18,7 @@ from selfsight.training.run import Run
 
 pytestmark = pytest.mark.slow  # whole trainings and probes
 
-UNLABELLED = [n for n, row in TASKS.items() if row.way == "trained" and n != "supervised"]
+UNLABELLED = [n for n, row in TASKS.items() if row.way == "trained" and row.pretext]
 SETTINGS = {"encoder": "test_resnet", "batch": 8, "precision": "f32"}
 PICTURES, TESTED = 300, 300
 ERRORS = 4.0  # standard errors that random answers stay within

@@ -12,7 +12,7 @@ from selfsight.data.pictures import Pictures
 from selfsight.data.pictures.batch import Images, LabelledImages
 from selfsight.encoders import build
 from selfsight.looks.held_out import HeldOut
-from selfsight.looks.pretext import look_at_task, task_sheet
+from selfsight.looks.pretext import look_at_task, sheet_of
 from selfsight.looks.sheet import CROSS, TICK
 from selfsight.looks.sheets import (
     colorization,
@@ -31,7 +31,7 @@ SIDE, COUNT = 32, 5
 FACTS = Facts(samples=COUNT, classes=3, channels=3, side=SIDE, batch=COUNT)
 SMALL = {"stem": 8, "widths": (8, 16)}
 EVERY_TASK = pytest.mark.parametrize("name", list(TASKS))
-SETWISE = [name for name in TASKS if not isinstance(task_sheet(name), PicturewiseSheet)]
+SETWISE = [name for name in TASKS if not isinstance(sheet_of(name), PicturewiseSheet)]
 
 
 def task_named(name: str) -> Any:

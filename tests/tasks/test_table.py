@@ -9,7 +9,7 @@ import pytest
 from selfsight.looks.photographs.applications import Application
 from selfsight.looks.task_sheet import TaskSheet
 from selfsight.settings import Pretrain
-from selfsight.tasks.table import TASKS, USUAL, WITHOUT_TRAINING, object_at
+from selfsight.tasks.table import TASKS, USUAL, WITHOUT_TRAINING, load_task, object_at
 
 ROOT = Path(__file__).parents[2]
 every_task = pytest.mark.parametrize("name", TASKS)
@@ -45,6 +45,11 @@ def test_a_lesson_can_be_asked_for(name: str) -> None:
 
     assert (row.lesson.samples is None) == (row.way == "fitted")
     Pretrain(data="x", task=(name,), samples=row.lesson.samples, **row.lesson.settings)
+
+
+@every_task
+def test_a_pretext_task_needs_no_labels(name: str) -> None:
+    assert TASKS[name].pretext is not load_task(name).needs.labels
 
 
 @every_task

@@ -168,13 +168,11 @@ def tile_side(of: Plan, task: str | None = None) -> int | None:
         The side; None for a network that got whole crops from any of its tasks.
     """
     tasks = of.tasks if task is None else (task,)
-    side = max(_side_of_view(name, of) for name in tasks)
+    side = max(
+        load_task(name).encoder_side(of.size, {**settings_of(name), **of.task_settings[name]})
+        for name in tasks
+    )
     return side if side < of.size else None
-
-
-def _side_of_view(name: str, of: Plan) -> int:
-    """Tell the side of what a task of a run gives the network, in pixels."""
-    return load_task(name).shown_side(of.size, settings_of(name) | of.task_settings[name])
 
 
 def _feature_sources(

@@ -8,20 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from selfsight.looks.sheet import draw_sheet
 from selfsight.looks.task_sheet import Question, TaskSheet
+from selfsight.tasks.base import Task
 from selfsight.tasks.table import object_at, row_of
 
 
-def task_sheet(name: str) -> TaskSheet:
+def sheet_of(name: str) -> TaskSheet:
     """Load the sheet that a task's row names."""
     return object_at(row_of(name).sheet)
 
 
 @torch.inference_mode()
-def look_at_task(name: str, task: nn.Module, question: Question, path: Path) -> dict[str, Any]:
+def look_at_task(name: str, task: Task, question: Question, path: Path) -> dict[str, Any]:
     """Measure a task on held-out pictures and draw some of them.
 
     Args:
@@ -33,7 +33,7 @@ def look_at_task(name: str, task: nn.Module, question: Question, path: Path) -> 
     Returns:
         The task's record: figures, and the same in words.
     """
-    of_task = task_sheet(name)
+    of_task = sheet_of(name)
     sheet, measured = of_task.ask(name, task, question)
     figures = {key: round(value, 4) for key, value in measured.items()}
     words = of_task.in_words(task, figures, question.held.among)

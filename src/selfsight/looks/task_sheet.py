@@ -12,6 +12,7 @@ from typing import Any
 from selfsight.looks.held_out import HeldOut
 from selfsight.looks.sheet import Sheet
 from selfsight.system.progress import Bar
+from selfsight.tasks.base import Task
 
 BATCH = 64  # pictures at a time
 
@@ -111,7 +112,7 @@ class SetwiseSheet(TaskSheet):
 
 def measured(
     name: str,
-    task: Any,
+    task: Task,
     held: HeldOut,
     metrics: Callable[[Any, Any], Figures] | None = None,
     *,
@@ -138,5 +139,5 @@ def measured(
             for key, value in {"loss": score.loss, **figures}.items():
                 total[key] = total.get(key, 0.0) + float(value) * len(batch.images) / count
             bar(min(first + BATCH, count))
-    guess: dict[str, float | None] = {"blind": task.blind, "chance": task.chance}
+    guess = {"blind": task.blind, "chance": task.chance}
     return total | {key: float(value) for key, value in guess.items() if value is not None}

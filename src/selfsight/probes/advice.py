@@ -139,7 +139,7 @@ def after_pretraining(
         return found
     one = solved[0]
     if len(solved) == 1 and one.blind is not None and one.loss is not None and of.rate > 0:
-        if early is not None and early < EASY_LOSS * one.blind and not row_of(one.task).labels:
+        if early is not None and early < EASY_LOSS * one.blind and row_of(one.task).pretext:
             return Advice(
                 f"{one.task} was solved in the first {EASY_SHARE:.0%} of the steps: it is too easy "
                 f"for these pictures and teaches little. Try {row_of(one.task).instead}.",

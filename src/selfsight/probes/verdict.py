@@ -325,8 +325,8 @@ def _subject(task: str, tasks: int) -> str:
     """Name a task at the beginning of a sentence."""
     if tasks > 1:
         return task
-    by_labels = task in TASKS and TASKS[task].labels
-    return "The task of the labels" if by_labels else "The pretext task"
+    taught = task in TASKS and not TASKS[task].pretext
+    return "The task of the labels" if taught else "The pretext task"
 
 
 def _told(solved: Solved, subject: str) -> str:

@@ -149,8 +149,11 @@ class Task(nn.Module, ABC):
         return None
 
     @classmethod
-    def shown_side(cls, size: int, settings: Mapping[str, Any]) -> int:
-        """Tell the side of what the encoder is shown of crops of a side: less, if only tiles."""
+    def encoder_side(cls, size: int, settings: Mapping[str, Any]) -> int:
+        """Tell the side of the pictures that the encoder gets where crops have the side `size`.
+
+        It is less for a task that shows the encoder tiles of crops. Both are in pixels.
+        """
         return size
 
     # Before the first step.

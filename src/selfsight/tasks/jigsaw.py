@@ -104,7 +104,7 @@ class Jigsaw(Cropping):
         return {"grid": usual, "permutations": PERMUTATIONS.get(grid)}
 
     @classmethod
-    def shown_side(cls, size: int, settings: Mapping[str, Any]) -> int:
+    def encoder_side(cls, size: int, settings: Mapping[str, Any]) -> int:
         """Tell the side of a tile."""
         return side_of_tiles(size, settings["grid"], settings["tile"])
 

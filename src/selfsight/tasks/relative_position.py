@@ -166,7 +166,7 @@ class RelativePosition(Cropping):
         self.chance = 1 / len(SIDES)
 
     @classmethod
-    def shown_side(cls, size: int, settings: Mapping[str, Any]) -> int:
+    def encoder_side(cls, size: int, settings: Mapping[str, Any]) -> int:
         """Tell the side of a patch."""
         return layout_of(size, settings["gap"], settings["jitter"]).side
 

@@ -42,9 +42,10 @@ class Row(NamedTuple):
         sheet: Where its sheet of questions and answers is, a `TaskSheet`: "module:OBJECT".
         lesson: The short training that proves that it learns.
         instead: The task that is advised where this one taught nothing; see `probes/advice.py`.
+        pretext: Whether the answers it learns from are in the data itself. The labels that people
+            gave to pictures are not: who learns from these is the reference.
         application: Where it is said how `apply` uses the trained task, an `Application`:
             "module:OBJECT". None if it has no answer that is a picture.
-        labels: Whether it learns from labels, as the reference that the others are compared with.
     """
 
     target: str
@@ -54,8 +55,8 @@ class Row(NamedTuple):
     sheet: str
     lesson: Lesson
     instead: str
+    pretext: bool = True
     application: str | None = None
-    labels: bool = False
 
 
 TASKS: dict[str, Row] = {
@@ -196,7 +197,7 @@ TASKS: dict[str, Row] = {
         sheet="selfsight.looks.sheets.supervised:SHEET",
         lesson=Lesson(20_000),
         instead="simclr",
-        labels=True,
+        pretext=False,
     ),
 }
 
