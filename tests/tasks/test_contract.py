@@ -11,7 +11,7 @@ import torch
 import selfsight.tasks
 from contract import faults_of_scoring, faults_of_targets, faults_of_views
 from making import CANVAS, CLASSES, SAMPLES, batch_of, made, photographs, rows_of
-from selfsight.data.pictures.batch import Images
+from noise import noise_batch
 from selfsight.tasks.base import Needs, Score, Task
 from selfsight.tasks.cards import card, described_settings, kinds_of
 from selfsight.tasks.deepcluster import cluster_weights
@@ -262,17 +262,9 @@ def test_pictures_are_left_as_they_were(name: str) -> None:
 
 
 def test_rotation_on_noise_stays_at_chance() -> None:
-    generator = torch.Generator().manual_seed(0)
-
-    def noise(first: int, count: int) -> Images:
-        pixels = torch.randint(0, 256, (count, 3, CANVAS, CANVAS), generator=generator)
-        batch = Images.of(pixels.to(torch.uint8))
-        index = batch.index + first
-        return batch._replace(index=index, draws=type(batch.draws)(0, 0, index))
-
     task = made("rotation")
-    trained(task, [noise(64 * step, 64) for step in range(60)], rate=1e-3)
+    trained(task, [noise_batch(64 * step, 64, size=CANVAS) for step in range(60)], rate=1e-3)
 
     with torch.no_grad():
-        accuracy = task(noise(100_000, 500)).metrics["accuracy"].item()
+        accuracy = task(noise_batch(100_000, 500, size=CANVAS)).metrics["accuracy"].item()
     assert accuracy == pytest.approx(0.25, abs=0.08)
