@@ -1,4 +1,4 @@
-"""Looks: what an encoder sees, as pictures for people."""
+"""Looks: pictures that show people what an encoder has learned."""
 
 from selfsight.looks.filters import draw_filters
 from selfsight.looks.neighbours.neighbour_sheet import draw_neighbours, nearest, shared_class

@@ -1,7 +1,8 @@
-"""Embeddings: a file of features, a row a picture, there whole or not at all.
+"""Embeddings: a file of features with one row for each picture, written completely or not at all.
 
-Parquet is written in row groups as the features come, so memory stays bounded; .npz keeps them all
-and writes at the end. What the features are of stands in the schema's metadata, or in the arrays.
+A Parquet file is written in row groups as features arrive, so memory stays bounded. An .npz file is
+written at the end, from features kept in memory. Parquet's schema metadata, or further arrays of
+the .npz file, describe the network and the data.
 """
 
 import contextlib
@@ -29,9 +30,9 @@ class Rows(NamedTuple):
 
     Attributes:
         paths: B titles.
-        split: The part they are of; None where the data has none.
+        split: The part of the data they belong to; None where the data has no parts.
         labels: (B,) int64 class numbers, None where no picture has a class.
-        classes: Their names, "" for none; None likewise.
+        classes: The classes' names, "" for a picture without one; None where no picture has one.
         features: (B, D) float32.
     """
 
@@ -43,12 +44,12 @@ class Rows(NamedTuple):
 
 
 class EmbeddingFile(ABC):
-    """A file of embeddings that is there whole or not at all, as a context.
+    """A context that writes a file of embeddings completely or not at all.
 
     Args:
         path: Where it goes.
-        about: What is kept with it: network, layer, size, data.
-        another: What to do where nothing can be written, as `atomic` says it.
+        about: What is stored with the features: network, layer, size, data.
+        another: The remedy named where the file cannot be written; see `atomic.written`.
     """
 
     def __init__(self, path: Path, about: dict[str, str], *, another: str = atomic.ANOTHER) -> None:
@@ -81,7 +82,7 @@ class EmbeddingFile(ABC):
 
     @abstractmethod
     def write(self, rows: Rows) -> None:
-        """Take some rows."""
+        """Store or write some rows, as the format needs."""
 
     @abstractmethod
     def finish(self) -> None:
@@ -89,11 +90,11 @@ class EmbeddingFile(ABC):
 
     @abstractmethod
     def give_up(self) -> None:
-        """Leave nothing behind."""
+        """Remove what was written so far."""
 
 
 class ParquetFile(EmbeddingFile):
-    """Row groups are written beside the place as they fill, and the file is renamed at the end."""
+    """Writes full row groups to a temporary file, which is renamed at the end."""
 
     def __init__(self, path: Path, about: dict[str, str], *, another: str = atomic.ANOTHER) -> None:
         super().__init__(path, about, another=another)
@@ -118,14 +119,14 @@ class ParquetFile(EmbeddingFile):
         self._open.close()
 
     def give_up(self) -> None:
-        """Close and take away what was written."""
+        """Close the temporary file and remove it."""
         with contextlib.suppress(_GivenUp), self._open:
             with contextlib.suppress(OSError, SelfsightError, pa.ArrowException):
                 self._close()
             raise _GivenUp
 
     def _close(self) -> None:
-        """Write the end of the table, once."""
+        """Close the Parquet table, unless it is closed already."""
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.close()
@@ -142,11 +143,11 @@ class ParquetFile(EmbeddingFile):
 
 
 class _GivenUp(Exception):
-    """Ends a file before it is whole."""
+    """Raised to abandon a file before it is complete."""
 
 
 class NpzFile(EmbeddingFile):
-    """Everything is kept and written at the end."""
+    """Keeps all features in memory and writes them at the end."""
 
     def __init__(self, path: Path, about: dict[str, str], *, another: str = atomic.ANOTHER) -> None:
         super().__init__(path, about, another=another)
@@ -180,7 +181,7 @@ class NpzFile(EmbeddingFile):
 
 
 def _batch(rows: Rows, about: dict[str, str]) -> pa.RecordBatch:
-    """Bring rows to Arrow: `embedding` is a list of fixed size D."""
+    """Convert rows to Arrow, with `embedding` as a list of fixed size D."""
     width = rows.features.shape[1]
     flat = pa.array(rows.features.contiguous().numpy().ravel())
     columns: dict[str, Any] = {"path": pa.array(rows.paths)}

@@ -1,7 +1,7 @@
 """Filters: what the first layer looks for, trained beside untrained.
 
-Each filter is drawn as the small picture it answers most to: its weights, shifted and scaled so
-that its own largest deviation from zero spans the range; grey is zero.
+Each filter is drawn as the small picture to which it responds most strongly. Its weights are
+shifted and scaled so that zero is grey and the largest deviation from zero is black or white.
 
 Krizhevsky, Sutskever, Hinton, "ImageNet Classification with Deep Convolutional Neural Networks",
 NeurIPS 2012, https://doi.org/10.1145/3065386, figure 3.
@@ -29,9 +29,9 @@ SOBEL = torch.tensor([[-0.5, 0, 0.5], [-1, 0, 1], [-0.5, 0, 0.5]])  # as in `enc
 def first_filters(encoder: Encoder) -> Tensor:
     """Find the weights of the first convolution: -> (K, C, h, w), C channels of the pictures.
 
-    Colours that the network is never fed are left out of its filters too: training gave them no
-    reason to change. Of a patch dictionary they are what its patches are multiplied by, and of a
-    network that is fed gradients what grey pictures are.
+    If the network never gets some of the colours, these are removed from its filters too, since
+    training could not change them. For a patch dictionary, the filters are what patches are
+    multiplied by; for a network that gets gradients, the filters of the grey picture itself.
     """
     if isinstance(encoder.model, SelfsightPatchDictionary):
         return _of_dictionary(encoder.model)
@@ -46,10 +46,11 @@ def first_filters(encoder: Encoder) -> Tensor:
 
 
 def _of_gradients(weight: Tensor) -> Tensor:
-    """Bring filters of gradients (K, C, h, w) back to those of grey: -> (K, 1, h + 2, w + 2).
+    """Convert filters of gradients (K, C, h, w) to filters of grey: -> (K, 1, h + 2, w + 2).
 
-    A filter after Sobel's is one filter, the convolution of both. The gradients' length, which is
-    fed too, is no filter of the picture: its weights are shown only where it is fed alone.
+    A filter applied after a Sobel filter equals one filter, the convolution of the two. The length
+    of the gradient is no linear function of the picture, so its weights are shown only where it is
+    the network's only input.
     """
     if weight.shape[1] == 1:
         return weight
@@ -60,14 +61,14 @@ def _of_gradients(weight: Tensor) -> Tensor:
 
 
 def _of_dictionary(model: SelfsightPatchDictionary) -> Tensor:
-    """Find what a patch p, of deviation 1, is multiplied by: z . c = p J W c less a constant."""
+    """Find the filters of patches p of deviation 1: z . c = p J W c, up to a constant."""
     products = (model.whitening @ model.centroids.T).T  # (K, D)
     filters = products - products.mean(dim=1, keepdim=True)
     return filters.unflatten(1, (-1, model.patch, model.patch)).detach().float().cpu()
 
 
 def as_pictures(filters: Tensor) -> Tensor:
-    """Scale filters (K, C, h, w) to [0, 1], zero at 0.5: -> (K, 3, h, w); other C are averaged."""
+    """Scale filters (K, C, h, w) to [0, 1], zero at 0.5: -> (K, 3, h, w), a mean unless C is 3."""
     if filters.shape[1] != 3:
         filters = filters.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
     most = filters.abs().amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-12)
@@ -75,7 +76,7 @@ def as_pictures(filters: Tensor) -> Tensor:
 
 
 def tiled(pictures: Tensor) -> Tensor:
-    """Set pictures (K, 3, h, w) out in rows on white: -> (H, W, 3)."""
+    """Arrange pictures (K, 3, h, w) in rows on white: -> (H, W, 3)."""
     count, _, height, width = pictures.shape
     across = max(ACROSS, math.ceil(math.sqrt(count)))
     rows = -(-count // across)

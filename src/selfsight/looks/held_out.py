@@ -1,4 +1,4 @@
-"""Held out: pictures a run can be asked about, and whether it was trained on them."""
+"""Held out: pictures on which a run is tested, and whether it was trained on them."""
 
 from typing import NamedTuple
 
@@ -13,11 +13,11 @@ Batch = Images | LabelledImages
 
 
 class HeldOut(NamedTuple):
-    """Pictures a run is asked about.
+    """Pictures on which a run is tested.
 
     Attributes:
-        pictures: Kept as the run kept its own, in a random order.
-        part: Where they come from, in words.
+        pictures: The pictures in a random order, stored like those the run was trained on.
+        part: Which part of which data they are, in words.
         trained_on: Whether the run was trained on them; None where it may have been on some.
     """
 
@@ -27,7 +27,7 @@ class HeldOut(NamedTuple):
 
     @property
     def among(self) -> str:
-        """Say how many they are and what the run knows of them."""
+        """Say how many pictures there are, and whether the run was trained on them."""
         count = f"{len(self.pictures):,}"
         plural = "" if len(self.pictures) == 1 else "s"
         if self.trained_on is None:

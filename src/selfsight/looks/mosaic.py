@@ -15,7 +15,8 @@ def mosaic(tiles: Tensor, across: int, *, blank: Tensor | None = None) -> Tensor
     Args:
         tiles: (N, C, t, t) in [0, 1], in reading order.
         across: Tiles a row.
-        blank: (N,) bool, the places that are empty whatever tile is there; None for none.
+        blank: (N,) bool, places that are drawn as empty whatever tile is there; None for no such
+            place.
 
     Returns:
         (C, h, w) in [0, 1].
@@ -33,7 +34,7 @@ def mosaic(tiles: Tensor, across: int, *, blank: Tensor | None = None) -> Tensor
 
 
 def _chequered(tile: Tensor) -> Tensor:
-    """Give chequers of the shape of a tile (C, t, t)."""
+    """Draw a chequered tile in the shape of a tile (C, t, t)."""
     place = torch.arange(tile.shape[-1], device=tile.device) * CHEQUERS // tile.shape[-1]
     dark = (place[:, None] + place) % 2 == 0
     return torch.where(dark, *EMPTY).expand_as(tile)

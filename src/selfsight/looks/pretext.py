@@ -1,7 +1,7 @@
-"""Pretext: what a task asks of pictures, what the network answers and what is true, on one sheet.
+"""Pretext: a task's questions, the network's answers and the truth, drawn on one sheet.
 
 *Frozen* is the network with its task's head. *Measured* are the task's own loss and metrics, beside
-a blind guess, on pictures that were held out where there are such.
+a blind guess, on pictures that the network was not trained on where there are any.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Curve: what a probe found while the network was trained, from its untrained level on."""
+"""Probe curve: the accuracy of probes during a training, from the untrained network on."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,12 +14,12 @@ TITLES = {"linear": "linear probe", "knn": "k-NN"}
 def draw_curve(
     rows: Sequence[dict[str, float]], path: Path, *, chance: float | None = None
 ) -> None:
-    """Draw accuracy over steps, a panel a probe and a line a layer, into a .png file.
+    """Draw accuracy over steps into a .png file, a panel for each probe, a line for each layer.
 
     Args:
-        rows: Of metrics.csv; those without a probe are passed over.
+        rows: Rows of metrics.csv; those without a probe are skipped.
         path: The picture's place.
-        chance: What the largest class gives, in [0, 1].
+        chance: Accuracy of always answering with the largest class, in [0, 1].
     """
     probed = [row for row in rows if "probe.linear" in row]
     figure = Figure(figsize=(10, 4.2), dpi=110, layout="constrained")

@@ -1,4 +1,4 @@
-"""Shown: stored pictures of any kind become what a screen shows, and nothing else does it."""
+"""Screen: the one place where stored pictures are converted to what a screen shows."""
 
 import numpy as np
 import torch
@@ -9,12 +9,12 @@ COLOURS = 3
 
 
 def screen_pixels(picture: Tensor) -> np.ndarray:
-    """Bring a stored picture to what a screen shows.
+    """Convert a stored picture to what a screen shows.
 
-    8 bits are shown as they are, floats in [0, 1] likewise. 16 bits rarely use their whole range
-    (depth in mm, microscopes of 12 bits), so they are stretched from the 2nd to the 98th percentile
-    of the picture, the same for all its channels. Two channels are shown as their mean, of more
-    than three the first three.
+    Pictures of 8 bits and floats in [0, 1] are shown unchanged. Pictures of 16 bits rarely use
+    their whole range (depth in mm, microscopes of 12 bits), so the range from the 2nd to the 98th
+    percentile over all channels is stretched to black and white. Two channels are shown as their
+    mean; of more than three the first three are shown.
 
     Args:
         picture: (C, H, W) uint8, uint16, or float in [0, 1].
@@ -27,7 +27,7 @@ def screen_pixels(picture: Tensor) -> np.ndarray:
 
 
 def _as_bytes(picture: Tensor) -> Tensor:
-    """Bring any depth to uint8."""
+    """Convert a picture of any depth to uint8."""
     if picture.dtype == torch.uint8:
         return picture
     values = picture.float()
@@ -39,7 +39,7 @@ def _as_bytes(picture: Tensor) -> Tensor:
 
 
 def _three_or_one(picture: Tensor) -> Tensor:
-    """Choose what stands for many channels: (C, H, W) uint8 -> (3 or 1, H, W)."""
+    """Reduce any number of channels to three or one: (C, H, W) uint8 -> (3 or 1, H, W)."""
     if len(picture) == 2:
         return picture.float().mean(dim=0, keepdim=True).round().to(torch.uint8)
     return picture[:COLOURS]

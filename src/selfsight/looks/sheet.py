@@ -1,7 +1,7 @@
 """Sheet: samples side by side, each a few pictures with a note, and what was measured below them.
 
-What is right has a whole green frame and a tick, what is wrong a broken red one and a cross, so
-that nobody needs the colours to tell them apart.
+A right answer has a solid green frame and a tick, a wrong one a dashed red frame and a cross, so
+that they can be distinguished without colours.
 """
 
 import textwrap
@@ -32,7 +32,7 @@ class Cell(NamedTuple):
     Attributes:
         picture: (C, h, w) as stored, or float in [0, 1].
         note: Written below it; may have several lines.
-        right: Whether it is a right answer; None where it is no answer.
+        right: Whether it is a right answer; None for a picture that is no answer.
     """
 
     picture: Tensor
@@ -42,13 +42,13 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class Sheet:
-    """What is drawn.
+    """What a sheet holds.
 
     Attributes:
         title: What was asked.
         columns: What stands in each column of a sample, such as "question" and "truth".
-        samples: For each sample its cells, at most one a column.
-        headings: What stands left of each sample, which then has a line of its own.
+        samples: For each sample its cells, at most one for each column.
+        headings: Text left of each sample; with headings, each sample is on a separate line.
         side: Width of a picture, in inches.
     """
 
@@ -65,7 +65,7 @@ def draw_sheet(sheet: Sheet, path: Path, *, caption: str = "") -> None:
     Args:
         sheet: What is drawn.
         path: Where it goes.
-        caption: Said below it.
+        caption: Text below it.
     """
     columns, side = len(sheet.columns), sheet.side
     lines = -(-len(sheet.samples) // _in_a_line(sheet))
@@ -103,7 +103,7 @@ def answered(words: str, *, right: bool) -> str:
 
 
 def percent(share: float) -> str:
-    """Write a share in [0, 1] as people do.
+    """Write a share in [0, 1] in per cent, with a decimal where it is small.
 
     >>> percent(0.917), percent(0.125), percent(0.1)
     ('92 %', '12.5 %', '10 %')
@@ -112,12 +112,12 @@ def percent(share: float) -> str:
 
 
 def _in_a_line(sheet: Sheet) -> int:
-    """Tell how many samples stand side by side at most."""
+    """Tell how many samples fit side by side."""
     return 1 if sheet.headings else max(1, COLUMNS // len(sheet.columns))
 
 
 def _tallness(picture: Tensor) -> float:
-    """Tell a picture's height, its width being 1."""
+    """Compute a picture's height as a multiple of its width."""
     return picture.shape[-2] / picture.shape[-1]
 
 

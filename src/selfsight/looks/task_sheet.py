@@ -1,7 +1,7 @@
-"""Base: how a task's sheet is made, and how its figures are measured on held-out pictures.
+"""Task sheet: how the sheet of a task is made, and what is measured for it on held-out pictures.
 
-Some tasks answer picture by picture, so that a few pictures show what they do. Others find answers
-among many pictures; these measure in their own way.
+Some tasks answer for each picture alone, so that a few pictures show what they do. Other tasks find
+their answers among many pictures; their sheets say what is measured.
 """
 
 from abc import ABC, abstractmethod
@@ -21,13 +21,13 @@ Figures = dict[str, float]
 
 @dataclass(frozen=True)
 class Question:
-    """What a sheet is asked for.
+    """The pictures and the choices from which a sheet is made.
 
     Attributes:
-        held: The pictures to ask about.
+        held: The pictures on which the task is tested.
         count: Samples on the sheet.
-        classes: Names of the run's classes, for a task that learns from them.
-        seed: Of the questions: which crops, turns, holes.
+        classes: Names of the classes, for a task that learns from labels.
+        seed: Seed of the questions: which crops, rotations, holes.
         device: Where to compute.
     """
 
@@ -39,7 +39,7 @@ class Question:
 
 
 class TaskSheet(ABC):
-    """The sheet of a task: it asks the task about pictures and puts the answers side by side."""
+    """Makes the sheet of a task: asks the task about pictures and arranges its answers."""
 
     @abstractmethod
     def ask(self, name: str, task: Any, question: Question) -> tuple[Sheet, Figures]:
@@ -64,17 +64,17 @@ class TaskSheet(ABC):
 
 @dataclass(frozen=True)
 class PicturewiseSheet(TaskSheet):
-    """The sheet of a task that answers picture by picture.
+    """The sheet of a task that answers for each picture alone.
 
     Attributes:
-        drawn: Lays out a few pictures: task, batch and names of classes -> sheet.
-        said: Puts figures into words: task, figures and on which pictures they were measured.
-        metrics: Measures a batch in other ways than training does, for tasks whose own metrics
-            are of some of its pictures only.
+        lay_out: Arranges a few pictures: task, batch and names of classes -> sheet.
+        words: Puts figures into words: task, figures and on which pictures they were measured.
+        metrics: Measures a batch instead of the task's own metrics, where these are of some of its
+            pictures only.
     """
 
-    drawn: Callable[[Any, Any, tuple[str, ...]], Sheet]
-    said: Callable[[Any, Figures, str], str]
+    lay_out: Callable[[Any, Any, tuple[str, ...]], Sheet]
+    words: Callable[[Any, Figures, str], str]
     metrics: Callable[[Any, Any], Figures] | None = None
 
     def ask(self, name: str, task: Any, question: Question) -> tuple[Sheet, Figures]:
@@ -82,11 +82,11 @@ class PicturewiseSheet(TaskSheet):
         held, seed, device = question.held, question.seed, question.device
         figures = measured(name, task, held, self.metrics, seed=seed, device=device)
         first = held.batch(0, question.count, needs=task.needs, seed=seed, device=device)
-        return self.drawn(task, first, question.classes), figures
+        return self.lay_out(task, first, question.classes), figures
 
     def in_words(self, task: Any, figures: Figures, among: str) -> str:
         """Put figures into words."""
-        return self.said(task, figures, among)
+        return self.words(task, figures, among)
 
 
 @dataclass(frozen=True)
@@ -94,20 +94,20 @@ class SetwiseSheet(TaskSheet):
     """The sheet of a task that finds its answers among many pictures.
 
     Attributes:
-        asked: Asks it: task and question -> sheet, and what was measured.
-        said: Puts figures into words: task, figures and on which pictures they were measured.
+        find_answers: Asks the task: task and question -> sheet, and what was measured.
+        words: Puts figures into words: task, figures and on which pictures they were measured.
     """
 
-    asked: Callable[[Any, Question], tuple[Sheet, Figures]]
-    said: Callable[[Any, Figures, str], str]
+    find_answers: Callable[[Any, Question], tuple[Sheet, Figures]]
+    words: Callable[[Any, Figures, str], str]
 
     def ask(self, name: str, task: Any, question: Question) -> tuple[Sheet, Figures]:
         """Ask the task about all pictures."""
-        return self.asked(task, question)
+        return self.find_answers(task, question)
 
     def in_words(self, task: Any, figures: Figures, among: str) -> str:
         """Put figures into words."""
-        return self.said(task, figures, among)
+        return self.words(task, figures, among)
 
 
 def measured(
@@ -119,7 +119,7 @@ def measured(
     seed: int,
     device: str,
 ) -> Figures:
-    """Average a task's loss and metrics over pictures: -> these, and what a blind guess gets.
+    """Average a task's loss and metrics over pictures: -> the averages, and those of a blind guess.
 
     Args:
         name: The task's name, for the progress.

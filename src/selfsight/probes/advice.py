@@ -1,4 +1,4 @@
-"""Advice: after a verdict, what to do next, in a sentence and as a command that works as typed.
+"""Advice: what to do after a verdict, as a sentence and as a command that can be run as it is.
 
 After pretraining, the first row that fits decides:
 
@@ -19,10 +19,11 @@ After a probe:
     too close to tell                       the same task, four times as long
     unknown                                 look at neighbours
 
-Tasks are of two kinds. Some ask about a single picture (which way is up, what is in a hole): these
-are trivial where a mark or a border gives the answer away. Others ask which pictures are of a kind:
-these are trivial where a colour does. Whoever gained nothing by the one is sent to the other, to
-the task of it that gained most in `docs/results`: a task's row in `tasks/table.py` names it.
+There are two kinds of tasks. Some ask about a single picture (which way is up, what is in a hole):
+these are trivial if a mark or a border gives the answer away. Others ask which pictures belong
+together: these are trivial if a colour gives the answer away. After a task of one kind that taught
+nothing, the task of the other kind with the largest gain in `docs/results` is advised: the row of a
+task in `tasks/table.py` names it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -58,11 +59,11 @@ class Trained:
 
     Attributes:
         run: Its path.
-        data: What it was trained on, as it is found from the folder we are in.
+        data: What it was trained on, as a path from the current folder.
         tasks: Its tasks' names.
         samples: Pictures drawn.
-        rate: Peak learning rate; 0 of what was fitted.
-        pictures: Flags that say which pictures it was shown, and how large.
+        rate: Peak learning rate; 0 for a task that is fitted in closed form.
+        pictures: Flags that say which pictures it was trained on, and at which size.
     """
 
     run: str
@@ -112,7 +113,7 @@ def lines(record: dict[str, Any]) -> list[str]:
 
 
 def command(*words: object) -> str:
-    """Write a command so that a shell reads it as meant, whatever is in a path."""
+    """Write a command, quoted for a shell."""
     return " ".join(["selfsight", *map(shell_quoted, words)])
 
 
@@ -150,8 +151,8 @@ def after_pretraining(
     if labelled:
         return Advice("The pictures have labels: ask every layer.", command("probe", of.run))
     return Advice(
-        "See which pictures it takes for alike. To know more, sort fifty pictures into one folder "
-        "a class, and probe with these.",
+        "See which pictures are similar to it. To know more, sort fifty pictures into one folder "
+        "for each class, and probe with these.",
         command("neighbours", of.run),
     )
 
@@ -210,9 +211,7 @@ def after_probe(
             command("embed", network, data, "--out", "features.parquet"),
         )
     if word == "unknown":
-        return Advice(
-            "See which pictures it takes for alike.", command("neighbours", network, data)
-        )
+        return Advice("See which pictures are similar to it.", command("neighbours", network, data))
     if of is None:
         return Advice(
             "Go on from its weights with your own pictures.",
@@ -227,7 +226,7 @@ def after_probe(
 
 
 def _nothing_to_learn(of: Trained | None, word: str, *, alike: bool) -> Advice | None:
-    """Say what to do where features do not differ; None where they do."""
+    """Say what to do if features do not differ from each other; None if they do."""
     if alike:
         return Advice("Give pictures that differ from each other.")
     if word != "collapsed":

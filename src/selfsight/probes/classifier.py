@@ -1,8 +1,8 @@
-"""Classifier: what is fitted on frozen features, whatever it is fitted by.
+"""Classifier: the interface of what is fitted on frozen features, such as a linear map or k-NN.
 
-A probe sees features in batches, as the one pass over the pictures yields them, then is solved
-once, then answers. How well it does on rows it held out is its `validation`, by which layers are
-chosen; test pictures are never chosen by.
+A classifier gets features in batches, in one pass over the pictures, is then solved once, and then
+predicts. Its accuracy on rows that it held out is its `validation`, by which layers are chosen;
+test pictures are never used for a choice.
 """
 
 from typing import Protocol
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class Classifier(Protocol):
-    """Features in, class numbers out."""
+    """Predicts class numbers from features."""
 
     @property
     def validation(self) -> float:

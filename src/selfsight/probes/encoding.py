@@ -1,4 +1,4 @@
-"""Encoding: what a frozen network says of pictures, one vector for each."""
+"""Encoding: features of pictures by a frozen network, one vector for each picture."""
 
 from collections.abc import Callable, Iterator
 
@@ -38,14 +38,14 @@ def encoded(
     device: str = "cpu",
     batch: int = BATCH,
 ) -> Iterator[Tensor]:
-    """Yield what a frozen network says of pictures, one vector each, batch by batch.
+    """Yield features of pictures by a frozen network, one vector for each, batch by batch.
 
     Args:
         network: The network; moved to `device`.
         images: Stored pictures, whole numbers or floats in [0, 1].
         rows: (M,) int64, which pictures, and in which order.
-        size: Side S of what the network sees, in pixels; others are scaled by the antialiased
-            bilinear filter.
+        size: Side S of the network's input, in pixels; pictures of another size are scaled by an
+            antialiased bilinear filter.
         layer: A named layer, averaged over its map; None for the network's own pooled features.
         change: Applied to the pictures (B, C, S, S) in [0, 1] before the network sees them.
         device: Where to compute.

@@ -1,69 +1,73 @@
-"""Intervals: where an accuracy lies, and a gain over untrained networks, with 95 % certainty.
+"""Intervals: 95 % intervals of an accuracy, and of a gain over untrained networks.
 
-What varies. A gain is the trained network's accuracy less the mean of I untrained networks', each
-at its own best layer. It would come out otherwise with other test pictures; with other first
-weights, for the trained network as for the untrained ones; and with other draws of the labels.
+What varies. A gain is the trained network's accuracy minus the mean accuracy of I untrained
+networks, each at its own best layer. It would be different with other test pictures; with other
+initial weights, of the trained network and of the untrained ones; and with other draws of labels.
 
 *Test pictures.* Networks are compared picture by picture: d_t, in [-1, 1], is the share of the
-trained network's draws that are right on picture t less that of the untrained networks. What makes
-a picture hard for all of them cancels. The mean of d has the variance var(d) / T. Of few pictures
-var(d) is often 0 where the truth's is not; so two pictures are added, one that the trained network
-alone gets right and one that it alone gets wrong:
+trained network's draws that are right on picture t, minus that of the untrained networks. How hard
+a picture is for all of them cancels. The mean of d has the variance var(d) / T. With few pictures
+the estimate var(d) is often 0 where the true variance is not. So two pictures are added, one that
+only the trained network gets right and one that only the trained network gets wrong:
 
     centre = sum d / (T + 2),    P = ((sum d^2 + 2) / (T + 2) - centre^2) / (T + 2).
 
-For one network against one by one draw this is the interval of Bonett, Price, "Adjusted Wald
+For one draw and one untrained network this is the interval of Bonett, Price, "Adjusted Wald
 Confidence Interval for a Difference of Binomial Proportions Based on Paired Data", Journal of
-Educational and Behavioral Statistics 2012, https://doi.org/10.3102/1076998611411915; it calls at
-most 2.1 % learning without a gain, counted out for up to 30 pictures on at most half of which the
-two are unlike. Means over draws and networks differ by less than 1, and two smaller pictures would
-find more on 5 and 10 pictures; but where accuracies are near 90 % such differences are skew, and
-the smaller ones that were tried called 3 to 5 % learning on 30 pictures.
+Educational and Behavioral Statistics 2012, https://doi.org/10.3102/1076998611411915. It reports
+`learning` without a gain in at most 2.1 % of cases, by enumeration of all cases of up to 30
+pictures in which the two networks disagree on at most half of the pictures. Means over draws and
+networks differ by less than 1 on a picture, so two added pictures of less weight would detect more
+gains on 5 and 10 pictures. But where accuracies are near 90 % such differences are skewed, and the
+smaller weights that were tried reported `learning` falsely in 3 to 5 % of cases on 30 pictures.
 
-*First weights and draws.* Were the trained network only another untrained one, its accuracy would
-differ from the others' as theirs do among themselves. Their spread s is therefore what the trained
-network's first weights may have given or taken; beside a mean of I of them the variance is
-s^2 (1 + 1/I). All networks have the same draws of labels, whose common luck cancels; how networks
-take the draws unlike is part of s. That a lucky start stays lucky through training is not assumed:
-an untrained network in the trained one's place must not be called learning, and training kept
-little luck where it was measured (`benchmarks/starts.py cifar10 --seeds 6 --trained 8000`: the
-correlation of accuracies before and after was 0.30 by the linear probe and -0.16 by k-NN).
+*Initial weights and draws.* If the trained network were just another untrained one, its accuracy
+would differ from theirs as much as theirs differ from each other. Their standard deviation s is
+therefore what the trained network may owe to its initial weights; the difference from a mean of I
+networks has the variance s^2 (1 + 1/I). All networks get the same draws of labels, so what a draw
+does to all of them cancels, and what it does to single networks is part of s. It is not assumed
+that a network with good initial weights is still ahead after training: an untrained network in the
+place of the trained one must not be called learning, and in measurements training kept little of
+the initial advantage (`benchmarks/starts.py cifar10 --seeds 6 --trained 8000`: the correlation of
+accuracies before and after was 0.30 by the linear probe and -0.16 by k-NN).
 
-s is known from I networks only, and every accuracy has the chance of the test pictures in it
-besides, N = residual variance of the table of networks and pictures, over T. The variance v of the
-accuracies of networks, with f = I - 1 degrees of freedom, is (s^2 + N) times a chi-squared number
+s is estimated from only I networks, and each accuracy also varies with the test pictures, by the
+variance N = residual variance of the table of networks and pictures, over T. The variance v of the
+networks' accuracies, with f = I - 1 degrees of freedom, is (s^2 + N) times a chi-squared number
 over f, so that
 
     likelihood(s) = (s^2 + N)^(-f/2) exp(-f v / (2 (s^2 + N))).
 
-Before any network is seen every s from 0 to `SPREAD_LIMIT` counts alike, as Gelman advises for few
+The prior is uniform: every s from 0 to `SPREAD_LIMIT` is equally likely, as Gelman advises for few
 groups: "Prior distributions for variance parameters in hierarchical models", Bayesian Analysis
-2006, https://doi.org/10.1214/06-BA117A. The gain is then a mixture of normal distributions over s,
-weighed by the likelihood, each of variance P + s^2 (1 + 1/I); the interval leaves 2.5 % of it out
-on either side. With many networks that is nearly the normal interval of the s there is; with one
-(`--quick`) nothing is known of s, and the interval is as wide as the prior. Classical ways were
-tried in the same simulation: with three networks t needs 4.3 deviations; adding it to P (Graybill,
-Wang; Zou, Donner), Satterthwaite's degrees of freedom, and moderated variances (Smyth 2004) called
-3 to 9 % of untrained networks learning at some spread from 0 to 2 points. No rule has both few
-false alarms and as many gains with three untrained networks, so there are eight.
+2006, https://doi.org/10.1214/06-BA117A. The gain then has a mixture of normal distributions over s,
+weighted by the likelihood, each of variance P + s^2 (1 + 1/I); the interval leaves out 2.5 % of it
+on either side. With many networks that is nearly the normal interval for the estimated s; with one
+(`--quick`) nothing is known of s, and the interval is as wide as the prior. Classical methods were
+tried in the same simulation. With three networks, Student's t needs 4.3 deviations. Adding it to P
+(Graybill, Wang; Zou, Donner), Satterthwaite's degrees of freedom, and moderated variances (Smyth
+2004) reported 3 to 9 % of untrained networks as learning at some spread from 0 to 2 points. With
+three untrained networks no method has both few false alarms and a good chance to detect gains, so
+there are eight.
 
 `SPREAD_LIMIT` is a share of sqrt(p (1 - p)), the deviation of one answer at accuracy p: near 100 %
-accuracies have less room to differ. Of the limits that were tried it is the least that keeps false
-alarms near 2.5 % for every spread up to 2 points, with one untrained network and with eight
+accuracies have less room to differ. Of the limits that were tried it is the smallest that keeps
+false alarms near 2.5 % for every spread up to 2 points, with one untrained network and with eight
 (`benchmarks/coverage.py`); six small untrained encoders had a spread of 1.0 points on cifar10 by
 the linear probe and 0.9 by k-NN (`benchmarks/starts.py`).
 
-*Folds.* Where every picture is tested once by a probe fitted on the other folds, these probes share
-most of their pictures, and the plain variance of the mean is too small; no estimate of it is
-unbiased (Bengio, Grandvalet, "No Unbiased Estimator of the Variance of K-Fold Cross-Validation",
-JMLR 2004, https://www.jmlr.org/papers/v5/grandvalet04a.html). P and N are taken `OVERLAP` times;
-simulated ratios were 1.0 to 1.6 for five folds, the most of 50 pictures (`benchmarks/coverage.py
-folds`). Nadeau, Bengio, "Inference for the Generalization Error", Machine Learning 2003,
-https://doi.org/10.1023/A:1024068626366, would take 1 + 5/4.
+*Folds.* Where every picture is tested once, by a probe fitted on the other folds, the probes share
+most of their training pictures, so the plain variance of the mean is too small; no estimate of it
+is unbiased (Bengio, Grandvalet, "No Unbiased Estimator of the Variance of K-Fold Cross-Validation",
+JMLR 2004, https://www.jmlr.org/papers/v5/grandvalet04a.html). P and N are multiplied by `OVERLAP`;
+simulated ratios were 1.0 to 1.6 for five folds, the largest with 50 pictures
+(`benchmarks/coverage.py folds`). Nadeau, Bengio, "Inference for the Generalization Error", Machine
+Learning 2003, https://doi.org/10.1023/A:1024068626366, would take 1 + 5/4.
 
-*An accuracy alone* has Wilson's interval (JASA 1927, https://doi.org/10.1080/01621459.1927.10502953)
-for as many pictures as would vary like it, n = p (1 - p) / variance: Kish's effective sample, as in
-Korn, Graubard, Survey Methodology 1998, 24(2). The variance is that over pictures, and of draws.
+*A single accuracy* has Wilson's interval (JASA 1927,
+https://doi.org/10.1080/01621459.1927.10502953) with an effective number of pictures, n = p (1 - p)
+/ variance (Kish's effective sample size, as in Korn, Graubard, Survey Methodology 1998, 24(2)). The
+variance is that over pictures and over draws.
 
 Legend: R draws, I untrained networks, T test pictures.
 """
@@ -92,9 +96,9 @@ class Gain:
         value: The gain itself.
         low: Lower end of its 95 % interval.
         high: Upper end of it.
-        pictures: Half width that the chance of the test pictures alone would leave.
-        starts: Half width that first weights alone would leave, as far as they are known.
-        labels: What of that is due to the draws of labels; 0 of one draw.
+        pictures: Half width of the interval if only the test pictures varied.
+        starts: Half width if only the initial weights varied, as far as their effect is known.
+        labels: The part of that which is due to the draws of labels; 0 with one draw.
         won: Share of the pictures that the trained network is right on more often.
         lost: Share of the pictures that the untrained networks are right on more often.
     """
@@ -171,7 +175,7 @@ def accuracy_interval(right: Tensor) -> tuple[float, float]:
 
 
 def wilson(share: float, count: float) -> tuple[float, float]:
-    """Give Wilson's 95 % interval of a share among so many."""
+    """Compute Wilson's 95 % interval of a share of a number of pictures."""
     weight = 1 + Z**2 / count
     middle = (share + Z**2 / (2 * count)) / weight
     half = Z * math.sqrt(share * (1 - share) / count + Z**2 / (4 * count**2)) / weight
@@ -211,7 +215,7 @@ def _unit(trained: Tensor, untrained: Tensor) -> Tensor:
 
 
 def _spreads(answers: Tensor, unit: Tensor, overlap: float) -> tuple[Tensor, Tensor]:
-    """Weigh the spreads that first weights may have by what untrained networks tell of them.
+    """Weight the possible spreads due to initial weights by their likelihood.
 
     Args:
         answers: (B, I, T) share of right answers.
@@ -233,7 +237,7 @@ def _spreads(answers: Tensor, unit: Tensor, overlap: float) -> tuple[Tensor, Ten
 
 
 def _margin(variances: Tensor, weights: Tensor) -> Tensor:
-    """Find what a mixture of normal distributions exceeds with a chance of `TAIL`.
+    """Find the number that a mixture of normal distributions exceeds with probability `TAIL`.
 
     Args:
         variances: (B, M) above 0.

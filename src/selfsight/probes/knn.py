@@ -1,6 +1,6 @@
-"""k-NN: do a picture's nearest neighbours share its class.
+"""k-NN: do the nearest neighbours of a picture have its class?
 
-Frozen:    the encoder; only its features, pooled to one cell, are seen here.
+Frozen:    the encoder; only its features, pooled to one cell, are used here.
 Fitted:    nothing.
 Measured:  top-1 accuracy in [0, 1]; chance is the largest class's share.
 
@@ -24,7 +24,7 @@ def vote(bank: Labelled, x: Tensor, *, classes: int, k: int, temperature: float)
         bank: Features x (N, F) of length 1, and class numbers y (N,), to look among.
         x: Queries (Q, F) of length 1.
         classes: Number of classes K.
-        k: Voters a query, 1 to N.
+        k: Neighbours that vote on each query, 1 to N.
         temperature: Sharpness of the vote; a neighbour at cosine s counts exp(s / temperature).
 
     Returns:
@@ -45,8 +45,8 @@ class NearestNeighbours:
 
     Args:
         classes: Number of classes K.
-        k: Voters a query, at least 1; the paper takes 200 on ImageNet's 1.3 million, here 20 for
-            thousands. Lowered to the bank's size.
+        k: Neighbours that vote on each query, at least 1; the paper takes 200 on ImageNet's
+            1.3 million, here it is 20 for thousands. Lowered to the bank's size.
         temperature: Sharpness of the vote, above 0; the paper's 0.07.
 
     Raises:

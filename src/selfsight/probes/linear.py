@@ -1,14 +1,14 @@
-"""Linear probe: can a linear map read the classes off a layer.
+"""Linear probe: can a linear map tell the classes from the features of a layer?
 
-Frozen:    the encoder; only its features are seen here.
+Frozen:    the encoder; only its features are used here.
 Fitted:    one linear map from standardised features to classes, by ridge regression.
 Measured:  top-1 accuracy in [0, 1]; chance is the largest class's share.
 
 Alain, Bengio, "Understanding intermediate layers using linear classifier probes", ICLR workshop
-2017, https://arxiv.org/abs/1610.01644; the layer-wise reading is Zhang, Isola, Efros, "Colorful
-Image Colorization", ECCV 2016, https://arxiv.org/abs/1603.08511, section 3.2. Both descend a
-softmax's gradient; we regress onto the classes in closed form, which has no learning rate to tune
-and no end to wait for.
+2017, https://arxiv.org/abs/1610.01644; probing each layer follows Zhang, Isola, Efros, "Colorful
+Image Colorization", ECCV 2016, https://arxiv.org/abs/1603.08511, section 3.2. Both train a softmax
+by gradient descent; we use regression onto the classes in closed form, which has no learning rate
+and no number of steps to choose.
 
 The algebra. Let the n fitting rows be x_i, with one-hot classes y_i. Write m for their mean, D for
 the diagonal of 1 / standard deviation (0 for a feature that is constant: it then takes no part),
@@ -23,15 +23,16 @@ R + s I is symmetric and positive definite, so each strength costs one Cholesky 
 answer for x is the largest entry of W' D (x - m) + q. Entries sum to 1, for those of q do and rows
 of C sum to 0; so a class never seen, whose column is 0, is never the largest.
 
-G and B need no second look at the rows. With any fixed shift c near the mean, u_i = x_i - c, and
+G and B need only one pass over the rows. With any fixed shift c near the mean, u_i = x_i - c, and
 the folded sums S = sum u_i, A = sum u_i u_i', T = sum u_i y_i', k = sum y_i, it holds that
 
     m = c + S/n,    G = A - S S'/n,    B = T - S k'/n.
 
-Were c zero, a feature of mean 1000 and deviation 0.01 would lose all its digits in the subtraction
-A - S S'/n; c is therefore the mean of the first rows folded.
+With c = 0, a feature of mean 1000 and deviation 0.01 would lose all its digits in the subtraction
+A - S S'/n; c is therefore the mean of the first rows.
 
-Moments add up: those of the rows held out, joined to the rest, give the last fit on all rows.
+Moments can be added: those of the rows held out, added to the others, give the final fit on all
+rows.
 
 With fewer rows than features the same W comes from an n x n system. Let Z (n, F) hold the z_i and
 Y (n, K) the y_i - q, so that R = Z'Z / n and C = Z'Y / n. From (Z'Z/n + s I) Z' = Z' (ZZ'/n + s I)
@@ -191,7 +192,7 @@ class LinearMap:
 
 
 def _joined(parts: list[Labelled]) -> Labelled:
-    """Set batches of rows one below the other."""
+    """Concatenate batches of rows."""
     return Labelled(torch.cat([part.x for part in parts]), torch.cat([part.y for part in parts]))
 
 
@@ -252,7 +253,7 @@ class LinearProbe:
         self._waiting, self._waiting_count = [], 0
 
     def solve(self) -> None:
-        """Choose the strength by the rows held out (of equals the strongest), then fit on all.
+        """Choose the strength by the rows held out, the largest of equal ones, then fit on all.
 
         Raises:
             ValueError: If nothing was held out, or everything was.
@@ -274,7 +275,7 @@ class LinearProbe:
         self._moments, self._waiting, self._held = None, [], []
 
     def _solved_by_moments(self, held: Labelled) -> Equations:
-        """Choose the strength on the folded rows, then join those held out to them."""
+        """Choose the strength on the folded rows, then add those held out to them."""
         if self._waiting_count > 0:
             self._fold()
         assert self._moments is not None  # there are rows, and all of them are folded
@@ -283,7 +284,7 @@ class LinearProbe:
         return Equations.of(self._moments)
 
     def _choose(self, equations: Equations | FewRows, held: Labelled) -> None:
-        """Keep the strength that answers the rows held out best."""
+        """Keep the strength with the best accuracy on the rows held out."""
         for strength in STRENGTHS:
             candidate = equations.solve(strength, number=torch.float32)
             accuracy = float((candidate(held.x) == held.y).float().mean())

@@ -1,9 +1,9 @@
-"""Which labelled pictures a draw gets, and which of those it holds out for choosing.
+"""Sampling: which labelled pictures a draw gets, and which of them it holds out for validation.
 
-Both follow the classes' shares. In a random order, the picture that comes r-th (from 0) in its
-class of n has place (r + 1/2) / n; taking pictures by rising place shares seats out among classes
-as the method of Webster and Sainte-Lague does. First of all come the classes' first pictures, so
-that no class goes without.
+Both are in proportion to the classes. In a random order, the picture that comes r-th (from 0) in
+its class of n has place (r + 1/2) / n; taking pictures in increasing place distributes them among
+classes as the method of Webster and Sainte-Lague distributes seats. The first picture of every
+class comes before all others, so that every class is represented.
 """
 
 import torch
@@ -17,7 +17,7 @@ HELD_OUT_MOST = 5000  # past this the standard error of an accuracy is under 0.7
 
 
 def stratified(labels: Tensor, order: Tensor) -> Tensor:
-    """Rearrange a random order so that every beginning of it follows the classes' shares.
+    """Rearrange a random order so that every beginning of it is in proportion to the classes.
 
     Args:
         labels: (N,) int64, class numbers from 0.

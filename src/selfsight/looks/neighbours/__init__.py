@@ -1,1 +1,1 @@
-"""Neighbours: which pictures a network takes for alike, and why."""
+"""Neighbours: which pictures are similar to a network, and what that depends on."""

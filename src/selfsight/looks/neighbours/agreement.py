@@ -1,9 +1,9 @@
-"""Agreement: how far queries and their neighbours agree, as one network finds these.
+"""Agreement: what a query has in common with the neighbours that a network finds for it.
 
 *Frozen* is the network. *Measured* are, over the `LIST` pictures nearest to each query by cosine:
-how many stay when the query's colours change (`invariance.py`; two lists drawn blindly share
-`LIST` / N), how many are of the query's class (blindly: the class's share of the bank), and how
-near they are.
+how many remain when the query's colours change (`invariance.py`; two random lists share
+`LIST` / N), how many are of the query's class (of a random list: the class's share of the bank),
+and their mean cosine.
 """
 
 import time
@@ -37,8 +37,8 @@ class FeatureSource(NamedTuple):
 
     Attributes:
         network: The network.
-        size: Side of the pictures it gets, in pixels.
-        layer: The layer it is asked for; None for its own pooled features.
+        size: Side of the network's input, in pixels.
+        layer: The layer whose features are compared; None for the network's own pooled features.
         device: Where it computes.
     """
 
@@ -60,12 +60,12 @@ def find_neighbours(
     """Find neighbours by a network's features, and measure how far they agree with the queries.
 
     Args:
-        name: Of the network, for the progress.
+        name: The network's name, for the progress bar.
         source: The network.
         bank: What is searched.
         measured: The queries that are measured.
         drawn: The queries of the sheet.
-        count: Neighbours of each of these.
+        count: Neighbours of each query of the sheet.
 
     Returns:
         The network's record, and what the sheet shows.
@@ -123,7 +123,7 @@ def find_neighbours(
 
 
 def class_chance(bank: Gallery, queries: QueryRows) -> float | None:
-    """Say which share of blindly drawn rows has the query's class; None when unlabelled."""
+    """Compute which share of random rows has the query's class; None when unlabelled."""
     if bank.labels is None or queries.labels is None:
         return None
     classes = max(len(bank.pictures.classes), int(queries.labels.max()) + 1)
@@ -138,7 +138,7 @@ def _of(features: Callable[[Gallery, Tensor], Tensor], queries: QueryRows) -> Te
 
 
 def _coloured(queries: QueryRows, size: int) -> Tensor:
-    """Tell the queries that have colour: -> (Q,) bool."""
+    """Mark the queries that have colour: -> (Q,) bool."""
     parts = queries.rows.split(BATCH)
     return torch.cat(
         [is_coloured(scaled_to_size(queries.gallery.images, rows, size)) for rows in parts]
@@ -156,7 +156,7 @@ def _colour(before: Tensor, after: dict[str, Tensor], reason: str | None) -> dic
 def _same_class(
     found: Tensor, bank_labels: Tensor | None, query_labels: Tensor | None
 ) -> dict[str, float] | None:
-    """Say which share of the nearest rows has its query's class, among the first 1, 5 and 10."""
+    """Compute which share of the nearest 1, 5 and 10 rows has the class of its query."""
     if bank_labels is None or query_labels is None:
         return None
     right = (bank_labels[found] == query_labels[:, None]).float()

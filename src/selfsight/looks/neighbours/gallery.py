@@ -1,7 +1,8 @@
-"""Gallery: pictures to search among or to ask about, whole or in patches, at a network's size.
+"""Gallery: pictures that are searched or used as queries, whole or in patches, at a network's size.
 
-Whole pictures are seen by a network as their largest centred square. Patches are cut from pictures
-on a canvas of at most `CANVAS` times a patch's side, so that a patch is a part of something.
+Of whole pictures a network gets the largest centred square. Patches are cut from pictures on a
+canvas of at most `CANVAS` times a patch's side, so that a patch shows a part of an object rather
+than a plain surface.
 """
 
 import os
@@ -33,8 +34,8 @@ class Cut(NamedTuple):
     Attributes:
         side: Side p of a patch, in pixels of the picture on its canvas.
         canvas: Side of the canvas, in pixels; larger pictures are shrunk to it.
-        a_picture: Patches a picture.
-        seed: Of their places.
+        a_picture: Patches of each picture.
+        seed: Seed of their places.
     """
 
     side: int
@@ -45,13 +46,13 @@ class Cut(NamedTuple):
 
 @dataclass(frozen=True)
 class Gallery:
-    """Rows that are searched among, or asked about: pictures, or patches of them.
+    """Rows that are searched or used as queries: pictures, or patches of them.
 
     Attributes:
         source: Where the pictures come from.
         pictures: The pictures as read.
         images: (M, C, S, S) stored rows: `pictures.images`, or patches of them.
-        owners: (M,) int64, the picture in `pictures` that each row is of.
+        owners: (M,) int64, the picture in `pictures` that each row belongs to.
         cut: How patches were cut; None for whole pictures.
     """
 
@@ -71,11 +72,11 @@ class Gallery:
 
     @property
     def too_small(self) -> int:
-        """Count the pictures no patch fits into."""
+        """Count the pictures that are too small for a patch."""
         return len(self.pictures) - len(self.owners.unique())
 
     def title(self, row: int) -> str:
-        """Name the picture a row is of."""
+        """Name the picture that a row belongs to."""
         return self.pictures.titles[int(self.owners[row])]
 
     def for_sheet(self, rows: Tensor) -> dict[int, Tensor]:
@@ -102,8 +103,8 @@ def read_gallery(
 
     Args:
         source: The pictures.
-        size: Side of what the network sees, in pixels.
-        channels: Channels of what it sees.
+        size: Side of the network's input, in pixels.
+        channels: Channels of the network's input.
         cut: How patches are cut; None for whole pictures.
         limit: How many pictures at most.
         listed_in: Where the user finds all that was skipped.
@@ -141,7 +142,8 @@ def chosen_cut(
 
     Args:
         source: The pictures searched among.
-        size: Side of what the network sees, in pixels; of one that learned from tiles, theirs.
+        size: Side of the network's input, in pixels; for one that learned from tiles, the side of
+            a tile.
         asked: Side of a patch; by default `size` where the median picture's shorter side is
             larger, else half of that side.
         limit: How many pictures are read at most.
@@ -157,9 +159,9 @@ def chosen_cut(
 
 
 def owners_among(bank: Gallery, asked: Gallery) -> Tensor:
-    """Say which picture of the bank each row asked about is of: -> (M,) int64, else `NOBODY`.
+    """Find the picture of the bank that each query row belongs to: -> (M,) int64, or `NOBODY`.
 
-    Pictures are the same where their files are.
+    Two pictures are the same if their files are, with links followed.
     """
     known = {real: row for row, real in enumerate(_real_places(bank))}
     mine = [known.get(real, NOBODY) for real in _real_places(asked)]
@@ -170,7 +172,7 @@ def spread_over_groups(rows: Tensor, groups: Tensor) -> Tensor:
     """Reorder so that every group's first comes first, then every group's second, and so on.
 
     Args:
-        rows: (M,) int64, anything, in an order that is kept within a group.
+        rows: (M,) int64 numbers of any kind; their order is kept within a group.
         groups: (M,) int64, the group of each.
 
     Returns:
@@ -190,7 +192,7 @@ def random_order(count: int, seed: int) -> Tensor:
 
 
 def _usual_side(source: Source, size: int) -> int:
-    """Take the network's size where the median picture is larger, else half of that picture."""
+    """Choose the network's size where the median picture is larger, else half of that picture."""
     shorter: list[int] = []
     for i in random_order(len(source), 0)[:HEADERS].tolist():
         try:
@@ -203,7 +205,7 @@ def _usual_side(source: Source, size: int) -> int:
 
 
 def _real_places(gallery: Gallery) -> list[str]:
-    """Give each picture's file with links followed; where they share one, a name of its own."""
+    """Give each picture's file with links followed, or a unique name where several share a file."""
     assert gallery.pictures.origins is not None  # as of all that are read from a source
     rows = gallery.pictures.origins.tolist()
     files = (gallery.source.file(row) for row in rows)

@@ -1,11 +1,11 @@
-"""Invariance: how much of a query's neighbours stay when its colours change.
+"""Invariance: how many of a query's neighbours remain when its colours change.
 
 *Frozen* is the network, and the bank keeps its colours. *Measured* is the share of a query's
 nearest rows that are still among them when the query alone is shown in grey, or its hues are turned
-around the grey axis of YIQ (`augment/color.py`). 1 means that colour plays no part; two lists drawn
-blindly from N rows share n / N of their n rows.
+around the grey axis of YIQ (`augment/color.py`). 1 means that colour plays no part; two random
+lists of n out of N rows share n / N of their rows.
 
-A grey picture stays the same under both, so it says nothing: only pictures with colour are asked.
+Both changes leave grey pictures as they are, so only pictures with colour are used as queries.
 
 Goyal, Mahajan, Gupta, Misra, "Scaling and Benchmarking Self-Supervised Visual Representation
 Learning", ICCV 2019, https://arxiv.org/abs/1905.01235 asks of representations what they depend on;
@@ -31,7 +31,7 @@ Change = Callable[[Tensor], Tensor]
 
 
 def without_saturation(pictures: Tensor) -> Tensor:
-    """Show pictures (B, 3, S, S) in [0, 1] in grey, as three equal channels."""
+    """Turn pictures (B, 3, S, S) in [0, 1] grey, with three equal channels."""
     return _changed(pictures, saturation=0.0, turn=0.0)
 
 
@@ -41,13 +41,13 @@ def hue_turned(pictures: Tensor, turn: float) -> Tensor:
 
 
 def changes() -> dict[str, Change]:
-    """List what is done to queries: "grey", and each turn of hue under its share of a turn."""
+    """List the changes of queries: "grey", and each turn of hue by its share of a full turn."""
     turns = {f"{turn:.4g}": partial(hue_turned, turn=turn) for turn in HUE_TURNS}
     return {"grey": without_saturation, **turns}
 
 
 def is_coloured(pictures: Tensor) -> Tensor:
-    """Tell pictures (B, C, H, W) in [0, 1] with colour from grey ones: -> (B,) bool."""
+    """Mark the pictures (B, C, H, W) in [0, 1] that have colour: -> (B,) bool."""
     if pictures.shape[1] != COLOURS:
         return torch.zeros(len(pictures), dtype=torch.bool)
     return (pictures.amax(dim=1) - pictures.amin(dim=1)).mean(dim=(1, 2)) > LEAST_COLOUR
@@ -68,7 +68,7 @@ def why_not(channels: int, coloured: int) -> str | None:
 
 
 def colour_record(before: Tensor, after: dict[str, Tensor]) -> dict[str, Any]:
-    """Tell what stays of lists of neighbours.
+    """Compute which share of each list of neighbours remains.
 
     Args:
         before: (Q, n) rows nearest to the queries as they are.

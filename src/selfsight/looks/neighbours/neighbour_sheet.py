@@ -1,8 +1,8 @@
-"""Neighbours: which pictures lie closest to a query, as different networks see it.
+"""Neighbour sheet: queries and their nearest pictures by the features of several networks.
 
-A row a query: the query itself, then a block of its nearest pictures for each network, by the
-cosine of their features. Where classes are known, a neighbour of the query's own class has a
-green frame, another a red one.
+Each line shows a query, then for each network a block of the nearest pictures by the cosine of
+their features. Where classes are known, neighbours of the query's class have a green frame, others
+a red one.
 """
 
 import textwrap
@@ -56,15 +56,15 @@ def draw_neighbours(
     """Draw a sheet of neighbours into a .png file.
 
     Args:
-        bank: Pictures looked among, by row: (C, h, w) each, as stored.
-        queries: Q pictures looked for, likewise.
+        bank: The pictures that were searched, by row: (C, h, w) each, as stored.
+        queries: The Q query pictures, (C, h, w) each, as stored.
         found: By network: (Q, n) rows of the bank, closest first.
         path: Where it goes.
         bank_labels: (N,) classes, for the frames' colours.
         query_labels: (Q,) classes.
         cosine: By network: (Q, n) in [-1, 1], written under the pictures.
-        query_names: Q names, written under the queries; of long lines the end is kept.
-        caption: Said below the sheet.
+        query_names: Q names, written under the queries; long lines are cut at the beginning.
+        caption: Text below the sheet.
     """
     columns = _ratios(found)
     rows = len(queries)
@@ -101,7 +101,7 @@ def draw_neighbours(
 
 
 def _ratios(found: Mapping[str, Tensor]) -> Sequence[float]:
-    """Give the columns' widths: pictures 1, the gaps before each block less."""
+    """Give the widths of the columns: 1 for pictures, less for the gap before each block."""
     ratios = [1.0]
     for rows in found.values():
         ratios += [GAP] + [1.0] * rows.shape[1]

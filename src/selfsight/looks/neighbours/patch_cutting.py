@@ -2,7 +2,7 @@
 
 With them a sheet of neighbours becomes that of Doersch, Gupta, Efros, "Unsupervised Visual
 Representation Learning by Context Prediction", ICCV 2015, https://arxiv.org/abs/1505.05192,
-figure 4: which parts of other pictures a network takes for the same.
+figure 4: which parts of other pictures are most similar to a patch for a network.
 
 Legend: N pictures, k patches a picture, M = N k patches, p side of a patch, S of the canvas.
 """
@@ -24,13 +24,13 @@ def patches_a_picture(count: int) -> int:
 
 
 def random_places(extent: Tensor, side: int, a_picture: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Draw where patches are cut, whole pixels, evenly over all places that fit.
+    """Draw places of patches in whole pixels, evenly over all places where they fit.
 
     Args:
         extent: (N, 2) height and width of the pictures on their canvases, in pixels.
         side: Side p of the patches.
-        a_picture: Patches k a picture.
-        seed: Of the places; a picture's own depend on its row and on nothing else.
+        a_picture: Patches k of each picture.
+        seed: Seed of the places; those of a picture depend on this and its row alone.
 
     Returns:
         Owners (M,) int64, the picture each patch is of, and corners (M, 2) int64, top and left.
@@ -44,7 +44,7 @@ def random_places(extent: Tensor, side: int, a_picture: int, seed: int) -> tuple
 
 
 class Patches(Canvases):
-    """Patches as stored pictures: cut when they are asked for.
+    """Patches in the form of stored pictures, cut when they are read.
 
     Args:
         images: (N, C, S, S) canvases.
@@ -74,7 +74,7 @@ class Patches(Canvases):
 
 
 def deviation(patches: Tensor | Canvases) -> Tensor:
-    """Measure how much is to be seen on each: the standard deviation of its grey.
+    """Measure how structured each patch is, by the standard deviation of its grey values.
 
     Returns:
         (M,) float32, in [0, 0.5].
@@ -87,7 +87,7 @@ def deviation(patches: Tensor | Canvases) -> Tensor:
 def structured(patches: Tensor | Canvases) -> Tensor:
     """Choose the half of the patches that deviate most: -> rows in their order, int64.
 
-    Sky, walls and dark corners are near every other sky, wall and corner, for any network.
+    Flat patches (sky, walls, dark corners) are near other flat patches for any network.
     """
     spread = deviation(patches)
     return (spread >= spread.median()).nonzero()[:, 0]

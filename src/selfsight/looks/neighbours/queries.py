@@ -1,8 +1,9 @@
-"""Queries: what is searched, which pictures are asked about, and which of them are drawn.
+"""Queries: the pictures that are searched, those used as queries, and those drawn on the sheet.
 
-Queries are chosen once: from the data's test part if it has one, else from the pictures searched,
-in a random order; of patches only structured ones. A sheet shows a spread of them over classes,
-or over pictures where they are patches, or else the files asked for.
+Queries are chosen once, at random, from the test part of the data if it has one, else from the
+pictures that are searched; of patches only structured ones are chosen. The sheet shows queries of
+as many classes as possible, of as many pictures as possible where they are patches, or the files
+that the user named.
 """
 
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ class QueryRows(NamedTuple):
     Attributes:
         gallery: The gallery.
         rows: (Q,) int64, which rows of it.
-        owners: (Q,) int64, the picture of the bank each is of, or `NOBODY`.
+        owners: (Q,) int64, the picture of the bank that each belongs to, or `NOBODY`.
     """
 
     gallery: Gallery
@@ -53,11 +54,11 @@ class SearchData:
     Attributes:
         bank: What is searched.
         test: Where queries are chosen; None for the bank itself.
-        files: The pictures asked for by file, None if queries are chosen.
+        files: The pictures that the user named, None if queries are chosen.
         cut: How patches are cut, None for whole pictures.
         drawn: Queries on the sheet, at least.
         limit: Pictures of the bank at most; None for all.
-        seed: Of the choice.
+        seed: Seed of the choice.
         chosen: Rows measured and rows drawn, once they are chosen.
     """
 
@@ -89,7 +90,7 @@ class SearchData:
         )
 
     def _on_the_sheet(self, gallery: Gallery, rows: Tensor) -> Tensor:
-        """Choose the queries of the sheet: every file asked for, else a spread."""
+        """Choose the queries of the sheet: every file the user named, else a variety."""
         if self.files is not None and self.cut is None:
             return torch.arange(len(gallery))
         by_class = gallery.labels is not None and self.cut is None
@@ -105,12 +106,12 @@ class SearchData:
 
 
 def _candidates(gallery: Gallery, seed: int) -> Tensor:
-    """Put what may be asked in a random order: every picture, or the structured patches."""
+    """List possible queries in a random order: every picture, or the structured patches."""
     rows = structured(gallery.images) if gallery.cut else torch.arange(len(gallery))
     return rows[random_order(len(rows), seed)]
 
 
 def available(bank: Gallery, queries: QueryRows) -> int:
-    """Count what every query can be answered with."""
+    """Count the rows that are possible answers for every query."""
     most = int(bank.owners.bincount().max())
     return len(bank) - (most if bool((queries.owners != NOBODY).any()) else 0)

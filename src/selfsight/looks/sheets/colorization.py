@@ -1,4 +1,4 @@
-"""Colourings: the sheet of colorization: grey pictures, and the colours that are thought likely."""
+"""Colourings: the sheet of colorization: grey pictures, and the colours that are predicted."""
 
 from torch import Tensor
 
@@ -43,7 +43,7 @@ def off(answer: Tensor, ab: Tensor) -> str:
 
 
 def metrics(task: Colorization, batch: Images) -> dict[str, float]:
-    """Measure colourings: their distance from the truth, that of greys, and their own from grey."""
+    """Measure how far colourings and greys are from the truth, and colourings from grey."""
     greys, ab = task.hide(batch)
     answers = colours_on_grid(task.colours(greys))
     return {

@@ -1,4 +1,4 @@
-"""Ways: the sheet of colorization-vae: several colourings of every grey picture."""
+"""Several colourings: the sheet of colorization-vae, which colours a picture in several ways."""
 
 from selfsight.augment.views import random_view
 from selfsight.data.pictures.batch import Images

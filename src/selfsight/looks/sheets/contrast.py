@@ -1,9 +1,9 @@
-"""Partners: the sheet of tasks that tell pictures apart: which view is of the same picture?
+"""Contrast: the sheet of tasks that tell pictures apart: which view is of the same picture?
 
-*Frozen* is the network with its head. *Measured* is for which share of views the most similar of
-other views, one of every picture of a batch, is the one of the same picture; of B pictures a blind
-guess finds 1 / B. The queue or bank of the training plays no part: it has no entries of held-out
-pictures, so the task's own loss and metrics have no meaning for them.
+*Frozen* is the network with its head. *Measured* is the share of views for which the most similar
+of the other views, one of each picture of a batch, is of the same picture; of B pictures a blind
+guess finds 1 / B. The training's queue or memory bank is not used: it has no entries of held-out
+pictures, so the task's own loss and metrics have no meaning for these.
 
 Legend: B pictures of a batch, D width of an embedding, s and t sides in pixels.
 """
@@ -69,7 +69,7 @@ class PartnerSheet(TaskSheet):
             and the mean cosine of `partners` and of `others`.
 
         Raises:
-            SelfsightError: If there is one picture alone.
+            SelfsightError: If there is only one picture.
         """
         held, seed, device = question.held, question.seed, question.device
         total = len(held.pictures)
@@ -113,16 +113,17 @@ class PartnerSheet(TaskSheet):
 def places(cosine: Tensor) -> Tensor:
     """Count at which place every partner is found, from 1 for the nearest: (B, B) -> (B,) int64.
 
-    As similar is as good as nearer: a network to which all views are the same finds no partner.
+    A view as similar as the partner counts as nearer, so that a network with the same features for
+    all views finds no partner.
     """
     return (cosine >= cosine.diagonal()[:, None]).sum(dim=1)
 
 
 def _batches(total: int, among: int) -> Iterator[tuple[int, int]]:
-    """Go through pictures: -> where each batch ends, and how many at its end are new in it.
+    """Divide pictures into batches: -> where each ends, and how many pictures at its end are new.
 
-    All batches are of one size, so that one chance holds for all; the last is filled up with
-    pictures that were asked already.
+    All batches have the same size, so that chance is the same for all of them; the last one is
+    completed with pictures of the batch before.
     """
     with Bar("partners", total) as bar:
         for first in range(0, total, among):
@@ -145,7 +146,7 @@ def _sample(compared: Pairs, row: int) -> list[Cell]:
 
 
 def _answer(view: Tensor, cosine: float, *, right: bool, first: bool) -> Cell:
-    """Draw a view that was found: the nearest is the answer, the others are marked where right."""
+    """Draw a view that was found: the nearest is the answer, others are marked only where right."""
     if not (first or right):
         return Cell(view, f"{cosine:.2f}")
     return Cell(view, answered(f"{cosine:.2f}", right=right), right)

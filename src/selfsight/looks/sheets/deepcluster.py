@@ -1,9 +1,9 @@
-"""Clusters: the sheet of tasks that sort pictures: which of them are taken for the same?
+"""Clusters: the sheet of tasks that cluster pictures: which of them are in one cluster?
 
 *Frozen* is the network with its head. *Measured* is how evenly held-out pictures fall into the
 clusters and, where their classes are known, the purity: the share of pictures whose class is the
-most frequent of their cluster. Many small clusters are pure by accident, so it stands beside the
-purity of clusters of the same sizes that are filled at random.
+most frequent of their cluster. Small clusters are pure by accident, so the purity is
+compared with that of clusters of the same sizes that are filled at random.
 """
 
 from typing import Any
@@ -25,13 +25,13 @@ LETTERS = 14  # of a class's name
 
 
 def find_answers(task: Any, question: Question) -> tuple[Sheet, dict[str, float]]:
-    """Sort held-out pictures, each seen as its largest centred square.
+    """Assign held-out pictures to clusters by their largest centred squares.
 
     Args:
-        task: Tells the `clusters_of` pictures (B, C, S, S) in [0, 1], S being its `size`, and has
-            a weight for each cluster.
-        question: The pictures; its samples are the largest clusters, its seed is of the random
-            fillings.
+        task: Gives the `clusters_of` pictures (B, C, S, S) in [0, 1], with S its `size`, and has a
+            weight for each cluster.
+        question: The pictures. The sheet shows as many clusters as it has samples, the largest
+            first; its seed is that of the random clusters.
 
     Returns:
         The sheet, and the figures: how many `clusters` there are, how many are `used`, the share of
@@ -52,7 +52,7 @@ def find_answers(task: Any, question: Question) -> tuple[Sheet, dict[str, float]
     largest = sizes.argsort(descending=True, stable=True)[: question.count]
     drawn = [(clusters == one).nonzero()[:, 0] for one in largest[sizes[largest] > 0].tolist()]
     return Sheet(
-        "Clusters: which pictures are taken for the same?",
+        "Clusters: which pictures does it put together?",
         ("",) * min(ACROSS, len(clusters)),
         [_cells(held, rows[:ACROSS], task.size) for rows in drawn],
         headings=[_heading(held, rows) for rows in drawn],
@@ -76,7 +76,7 @@ def in_words(_: Any, figures: dict[str, float], among: str) -> str:
 
 
 def clusters_of(task: Any, held: HeldOut, *, seed: int, device: str) -> Tensor:
-    """Sort all held-out pictures: -> (N,) int64, on the processor."""
+    """Find the cluster of every held-out picture: -> (N,) int64, on the processor."""
     total, found = len(held.pictures), list[Tensor]()
     with Bar("clusters", total) as bar:
         for first in range(0, total, BATCH):
@@ -88,7 +88,7 @@ def clusters_of(task: Any, held: HeldOut, *, seed: int, device: str) -> Tensor:
 
 
 def purity(clusters: Tensor, labels: Tensor) -> float:
-    """Tell which share of pictures has the most frequent class of their cluster.
+    """Compute which share of pictures has the most frequent class of their cluster.
 
     Args:
         clusters: (N,) int64.
@@ -119,7 +119,7 @@ def _cells(held: HeldOut, rows: Tensor, size: int) -> list[Cell]:
 
 
 def _heading(held: HeldOut, rows: Tensor) -> str:
-    """Say how many pictures a cluster has, and which class the most of them are of."""
+    """Say how many pictures a cluster has, and which class is the most frequent."""
     count = f"{len(rows):,} picture{'' if len(rows) == 1 else 's'}"
     if held.pictures.labels is None:
         return count

@@ -1,4 +1,4 @@
-"""Fillings: the sheet of inpainting: pictures with holes, and what is painted into these."""
+"""Fillings: the sheet of inpainting: pictures with holes, and what the network paints there."""
 
 from selfsight.data.pictures.batch import Images
 from selfsight.looks.sheet import Cell, Sheet, percent

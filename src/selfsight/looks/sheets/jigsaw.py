@@ -1,4 +1,4 @@
-"""Puzzles: the sheet of jigsaw: shuffled tiles, and put together again as the network thinks."""
+"""Puzzles: the sheet of jigsaw: shuffled tiles, and the order that the network predicts."""
 
 from torch import Tensor
 
@@ -10,7 +10,7 @@ from selfsight.tasks.jigsaw import Jigsaw
 
 
 def lay_out(task: Jigsaw, batch: Images, _: tuple[str, ...]) -> Sheet:
-    """Lay out B puzzles: shuffled, put together again by the guess, and as they were."""
+    """Lay out B puzzles: shuffled, in the predicted order, and in the true one."""
     tiles, numbers = task.hide(batch)
     chances = task.predict(tiles).float().softmax(dim=1)  # (B, P)
     pieces = tiles.unflatten(0, (-1, task.tiles))  # (B, N, C, t, t)

@@ -1,7 +1,8 @@
-"""Dictionary: the sheet of the patch dictionary: which patches are pictures made of?
+"""Centroids: the sheet of the patch dictionary: which patches are pictures made of?
 
-*Frozen* is the dictionary. *Measured* is what the nearest centroid leaves of the whitened patches
-of held-out pictures, as a share of their squared length; the mean patch leaves all of it, 1.
+*Frozen* is the dictionary. *Measured* is the squared distance of whitened patches of held-out
+pictures from their nearest centroids, as a share of their squared length; the mean patch in place
+of the centroids gives 1.
 
 A centroid is the mean of whitened patches. Whitening is linear, so undoing it gives the mean of
 those patches as they were cut, each brought to mean 0 and deviation 1: that is what is drawn.
@@ -37,12 +38,12 @@ def find_answers(task: PatchDictionary, question: Question) -> tuple[Sheet, dict
 
     Args:
         task: The task, fitted.
-        question: The pictures; its seed is of the places at which patches are cut. All centroids
-            are drawn, up to 400, however many samples it wants.
+        question: The pictures; its seed is that of the places of patches. Its count of samples is
+            not used: all centroids are drawn, up to 400.
 
     Returns:
         The sheet, and the figures: `loss` and `blind`, how many `centroids` there are, how many are
-        `unused`, the share of patches at the `commonest`, and how many `patches` were looked at.
+        `unused`, the share of patches at the `commonest`, and how many `patches` were examined.
     """
     held, seed, device = question.held, question.seed, question.device
     counts, missed = _counted(task, held, seed=seed, device=device)
@@ -98,7 +99,7 @@ def undone(model: SelfsightPatchDictionary) -> Tensor:
 def _counted(
     task: PatchDictionary, held: HeldOut, *, seed: int, device: str
 ) -> tuple[Tensor, float]:
-    """Find the nearest centroids: -> how often each (K,) is one, and the share that they leave."""
+    """Find nearest centroids: -> how often each is one (K,), and the share of squared distance."""
     total = len(held.pictures)
     times = -(-PATCHES // (total * task.patches))  # that every picture is looked at
     counts = torch.zeros(len(task.model.centroids), dtype=torch.int64)

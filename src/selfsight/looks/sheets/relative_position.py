@@ -1,4 +1,4 @@
-"""Places: the sheet of relative position: patches laid where the network thinks they belong."""
+"""Places: the sheet of relative position: patches at the places that the network predicts."""
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ MIDDLE = PATCHES // 2
 
 
 def lay_out(task: RelativePosition, batch: Images, _: tuple[str, ...]) -> Sheet:
-    """Lay the eight neighbours of B middle patches around them, by the guesses and in truth."""
+    """Lay out B middle patches with their eight neighbours at the predicted and the true places."""
     patches, sides = task.hide(batch)
     chances = task.predict(patches).float().softmax(dim=2)  # (B, Q, 8)
     patches = patches.unflatten(0, (-1, PATCHES))  # (B, 9, C, p, p)
@@ -31,9 +31,9 @@ def in_words(_: RelativePosition, figures: dict[str, float], among: str) -> str:
     """Say what was measured."""
     return (
         f"On {among}, {percent(figures['accuracy'])} of the sides are guessed, over all pairs of "
-        f"neighbours; a blind guess gets {percent(figures['chance'])}. Each neighbour lies where "
-        "it is thought to be; of several in one place the surest is seen, and chequered places are "
-        "none's."
+        f"neighbours; a blind guess gets {percent(figures['chance'])}. Each neighbour is drawn "
+        "at its predicted place; where several have the same place the surest one is drawn, and "
+        "places that no patch has are chequered."
     )
 
 

@@ -1,4 +1,4 @@
-"""Turns: the sheet of rotation: every picture turned all four ways, and which way is guessed."""
+"""Turns: the sheet of rotation: every picture in all four rotations, and the predicted ones."""
 
 from typing import cast
 

@@ -1,4 +1,4 @@
-"""Guesses: the sheet of supervised training: pictures and the classes they are taken for."""
+"""Guesses: the sheet of supervised training: pictures and the classes that are predicted."""
 
 from torch import Tensor
 
