@@ -43,7 +43,7 @@ from torchvision.transforms.v2.functional import resized_crop
 from selfsight.augment import Augmentation, ColorJitter, augmented
 from selfsight.augment.affine import crop_matrix, sample
 from selfsight.data.pictures.batch import Images
-from selfsight.training.plan import side_of_canvas
+from selfsight.modalities.pictures import side_of_canvas
 
 SIZES = {32: 512, 96: 256, 224: 64}  # side: pictures a batch
 SCALE = (0.08, 1.0)

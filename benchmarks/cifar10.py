@@ -39,6 +39,7 @@ from selfsight.data.pictures import Pictures, open_data, read
 from selfsight.distributed.engine import resolve_device
 from selfsight.encoders import Encoder
 from selfsight.errors import Stopped
+from selfsight.modalities.pictures import of_pictures
 from selfsight.probes.encoding import encoded
 from selfsight.probes.features import Labelled
 from selfsight.probes.knn import vote
@@ -178,7 +179,7 @@ def measured(asked: argparse.Namespace, run: Run) -> dict[str, Any]:
     """Say what a finished run took and learned."""
     plan, pretext = run.settings["plan"], cast(dict[str, Any], run.result("pretrain"))
     device = resolve_device("auto")
-    encoder = run.encoder()
+    encoder = of_pictures(run.encoder())
     parts = open_data(asked.data)
     bank = read(parts.train, side=SIZE, limit=plan["limit"])
     if parts.test is None:

@@ -17,15 +17,15 @@ from typing import Any, NamedTuple
 
 import torch
 
-from selfsight.data.batches import Order, batch_at
+from selfsight.data.batches import Order
 from selfsight.data.pictures import Pictures, open_data, read
 from selfsight.data.pictures.batch import Images
 from selfsight.distributed.engine import Engine, resolve_device
 from selfsight.encoders import Encoder, build
 from selfsight.probes.measure import Answers, measure
-from selfsight.probes.untrained import untrained_encoder
+from selfsight.probes.untrained import calibrating, untrained_encoder
 from selfsight.tasks.rotation import Rotation
-from selfsight.training.plan import parameter_groups, rate_factor
+from selfsight.training.optimizer import parameter_groups, rate_factor
 
 SIZE, BATCH, LABELS, SEED = 32, 64, 5000, 0
 
@@ -97,7 +97,7 @@ def trained(candidate: Candidate, pictures: Pictures, steps: int, device: str) -
     for step in range(steps):
         begun = time.perf_counter()
         epoch, rows = order.at(step)
-        batch = batch_at(pictures, rows, seed=SEED, epoch=epoch, labels=False, device=device)
+        batch = Images.from_rows(pictures, rows, seed=SEED, epoch=epoch, device=device)
         assert isinstance(batch, Images)
         for group in optimizer.param_groups:
             group["lr"] = candidate.rate * rate_factor(step, steps, steps // 20, "cosine")
@@ -129,7 +129,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for name in names:
         encoder, seconds = trained(CANDIDATES[name], train, steps, device)
-        fresh = untrained_encoder(encoder.recipe, SEED, train.images, device=device)
+        fresh = untrained_encoder(encoder.recipe, SEED, calibrating(train), device=device)
         before, after = probed(fresh), probed(encoder)
         weights = sum(p.numel() for p in encoder.parameters())
         rows.append(

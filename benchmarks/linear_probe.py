@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow.parquet as parquet
@@ -31,12 +31,23 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
+from selfsight.data.pictures.scaling import as_float
 from selfsight.probes.features import stream_features
 from selfsight.probes.linear import LinearProbe
 
 PICTURES = 10_000
 CLASSES = 10
 BATCH = 512
+
+
+class Stored(NamedTuple):
+    """Pictures (N, C, S, S) as stored, or float in [0, 1], that are no more than that."""
+
+    images: Tensor
+
+    def seen(self, rows: Tensor, device: torch.device | str = "cpu") -> Tensor:
+        """Give the pictures of `rows` (B,) in [0, 1]."""
+        return as_float(self.images[rows].to(device))
 
 
 class SmallResNet(nn.Module):
@@ -72,7 +83,7 @@ def cifar10(part: str, count: int) -> tuple[Tensor, Tensor]:
 
 def features_of(network: SmallResNet, images: Tensor) -> dict[str, Tensor]:
     """Compute every layer's features (N, F)."""
-    batches = list(stream_features(network, images, torch.arange(len(images)), batch=BATCH))
+    batches = list(stream_features(network, Stored(images), torch.arange(len(images)), batch=BATCH))
     return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
 
 

@@ -27,6 +27,7 @@ import selfsight
 from selfsight import encoders
 from selfsight.data.pictures import open_data, read
 from selfsight.distributed.engine import resolve_device
+from selfsight.modalities.pictures import PicturePlan
 from selfsight.tasks.table import TASKS
 from selfsight.training.plan import Plan
 from selfsight.training.run import SETTINGS, Run
@@ -125,9 +126,7 @@ def learned_by_lightly(trial: Trial, data: str, where: Path, limit: int | None) 
         fingerprint=pictures.fingerprint,
         samples=len(pictures),
         classes=(),
-        channels=encoder.recipe.channels,
-        canvas=SIZE,
-        size=SIZE,
+        sample=PicturePlan(encoder.recipe.channels, SIZE, SIZE),
         tasks=("simclr",),
         task_settings={"simclr": {}},
         mix=None,

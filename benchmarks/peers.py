@@ -113,7 +113,7 @@ def ours(
         precision=precision,  # pyright: ignore[reportArgumentType] -- one of two literals
         samples=10**9,  # so many that no turn comes to its end
     )
-    source = source_of(open_data(data), settings.task, None)
+    source = source_of(open_data(data), settings.task, settings)
     chosen = parsed_settings(settings.task, ())
     begun = prepared(settings, chosen, source, resolve_device("auto"), ALONE)
     training = Training(

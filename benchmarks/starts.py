@@ -29,7 +29,7 @@ from selfsight.encoders import Recipe, build
 from selfsight.probes.features import LayeredNetwork
 from selfsight.probes.measure import Answers, Kind, measure
 from selfsight.probes.sampling import choose_labelled
-from selfsight.probes.untrained import untrained_encoder
+from selfsight.probes.untrained import calibrating, untrained_encoder
 
 SIZES = {"cifar10": 32, "caltech30": 96, "mnist": 32, "pneumoniamnist": 64, "wbc_seg1": 64}
 LABELS, DRAWS, TESTED = 1000, 3, 4000
@@ -129,7 +129,7 @@ def measured(name: str, folder: Path, asked: argparse.Namespace) -> Iterator[dic
     found: dict[str, list[tuple[Tensor, Tensor]]] = {}
     for seed in range(asked.seeds):
         networks = {
-            "untrained": cast(LayeredNetwork, untrained_encoder(recipe, seed, train.images))
+            "untrained": cast(LayeredNetwork, untrained_encoder(recipe, seed, calibrating(train)))
         }
         if asked.trained:
             data, size = str(folder / name), SIZES[name]

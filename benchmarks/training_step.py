@@ -17,15 +17,16 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from selfsight.data.batches import Order, batch_at
-from selfsight.data.pictures.batch import LabelledImages
+from selfsight.data.batches import Order
+from selfsight.data.pictures.batch import Images
 from selfsight.data.pictures.collection import Pictures
 from selfsight.distributed.engine import Engine, Precision, resolve_device
 from selfsight.encoders import build
+from selfsight.modalities.pictures import side_of_canvas
 from selfsight.tasks.base import Facts, Needs, Score, Task
 from selfsight.tasks.cards import settings_of
 from selfsight.tasks.table import TASKS, load_task, make_task
-from selfsight.training.plan import parameter_groups, side_of_canvas
+from selfsight.training.optimizer import parameter_groups
 
 BATCH, CLASSES = 64, 10
 STORED = 2048  # pictures
@@ -69,14 +70,13 @@ def measured(name: str, size: int, device: str, precision: Precision) -> dict[st
     task = made(name, size)
     pictures = stored(side_of_canvas(size, 10_000, task.needs_with(settings_of(name)).least_scale))
     order = Order(STORED, BATCH, 0)
-    labels = task.needs.batch is LabelledImages
 
     def batch(step: int) -> Any:
         epoch, rows = order.at(step)
-        return batch_at(pictures, rows, seed=0, epoch=epoch, labels=labels, device=device)
+        return task.needs.batch.from_rows(pictures, rows, seed=0, epoch=epoch, device=device)
 
     some = torch.arange(500)
-    task.look_at(batch_at(pictures, some, seed=0, epoch=0, labels=False, device="cpu"))
+    task.look_at(Images.from_rows(pictures, some, seed=0, epoch=0))
     engines: list[Engine] = []
     for module in (task, Ready(task)):
         engine = Engine(device, precision)

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from selfsight.encoders import Encoder
 from selfsight.tasks.base import Task
 
 STEPS = 9  # of the training that tasks are told of
@@ -146,7 +145,12 @@ class _Asked:
     """
 
     def __init__(
-        self, task: Task, batch: Any, trained: Encoder, target: Encoder, changing: int | None = None
+        self,
+        task: Task,
+        batch: Any,
+        trained: nn.Module,
+        target: nn.Module,
+        changing: int | None = None,
     ) -> None:
         shown: list[Tensor] = []
         answers: list[Tensor] = []

@@ -35,11 +35,11 @@ import torch
 
 import selfsight
 from selfsight.data.pictures import open_data, read
-from selfsight.data.source import Source
+from selfsight.data.pictures.source import PictureSource
 from selfsight.probes.measure import measure
-from selfsight.probes.network import named_network
+from selfsight.probes.network import picture_network
 from selfsight.probes.sampling import choose_labelled
-from selfsight.probes.untrained import kept_answers, untrained_encoder
+from selfsight.probes.untrained import calibrating, kept_answers, untrained_encoder
 from selfsight.system.locks import alone
 from selfsight.tasks.table import TASKS, Lesson
 from selfsight.training.run import Run
@@ -91,7 +91,7 @@ def lesson_data(name: str, shared: Path, home: Path) -> Path:
     return place
 
 
-def _some_of(source: Source, count: int) -> dict[str, np.ndarray]:
+def _some_of(source: PictureSource, count: int) -> dict[str, np.ndarray]:
     """Decode so many pictures, of every class alike: -> images (N, H, W, C), labels (N,)."""
     assert source.labels is not None
     rows = choose_labelled(source.labels, count, seed=0, draw=0)[0].sort().values
@@ -157,7 +157,7 @@ class Gain(NamedTuple):
 
 def gained(run: Run, data: Path) -> Gain:
     """Probe a run and the network it began as on the labelled pictures of its lesson."""
-    network, parts = named_network(str(run.path), device="cpu"), open_data(str(data))
+    network, parts = picture_network(str(run.path), device="cpu"), open_data(str(data))
     recipe = network.encoder.recipe
     assert parts.test is not None  # every lesson's data has a test part
     train, test = (
@@ -171,7 +171,7 @@ def gained(run: Run, data: Path) -> Gain:
         train,
         test,
         lambda: measure(
-            untrained_encoder(recipe, network.seed, train.images), train, test, draws=1
+            untrained_encoder(recipe, network.seed, calibrating(train)), train, test, draws=1
         ),
     )
     before, after = ((answers.own[0] == test.labels).double() for answers in (began, trained))

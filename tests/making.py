@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import skimage
@@ -10,9 +10,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from selfsight.augment.views import as_float
 from selfsight.data.pictures.batch import Images, LabelledImages
-from selfsight.encoders import build, evaluating
+from selfsight.data.pictures.scaling import as_float
+from selfsight.encoders import Encoder, build, evaluating
+from selfsight.modalities.table import modality_called
+from selfsight.probes.network import PictureNetwork
 from selfsight.tasks.base import Epoch, Facts, Needs, Score, Task
 from selfsight.tasks.table import load_task, make_task
 
@@ -21,6 +23,16 @@ SAMPLES = 100  # pictures of the data that the tasks are told of
 # A training of a moment, as typed behind `selfsight`; --out is still to be said.
 PRETRAIN = ["pretrain", "digits", "--task", "rotation", "--encoder", "test_resnet"]
 PRETRAIN += ["--samples", "32", "--limit", "40", "--size", "16", "--batch", "8"]
+
+
+class Stored(NamedTuple):
+    """Pictures (N, C, S, S) as stored, or float in [0, 1], that are no more than that."""
+
+    images: Tensor
+
+    def seen(self, rows: Tensor, device: torch.device | str = "cpu") -> Tensor:
+        """Give the pictures of `rows` (B,) in [0, 1]."""
+        return as_float(self.images[rows].to(device))
 
 
 class Plain(Task):
@@ -90,3 +102,19 @@ def rows_of(batch: Images | LabelledImages, rows: list[int]) -> Images | Labelle
     draws = type(batch.draws)(batch.draws.seed, batch.draws.epoch, batch.index[chosen])
     fields = {key: value[chosen] for key, value in batch._asdict().items() if key != "draws"}
     return type(batch)(**fields, draws=draws)
+
+
+def timms(encoder: Encoder, size: int = 16) -> PictureNetwork:
+    """Give an encoder as `timm:NAME` is given, which is of no run."""
+    return PictureNetwork(
+        name="timm:test_resnet",
+        encoder=encoder,
+        size=size,
+        modality=modality_called("pictures"),
+        sample=None,
+        seed=0,
+        data=None,
+        pretext=None,
+        run=None,
+        device="cpu",
+    )

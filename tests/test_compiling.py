@@ -70,7 +70,7 @@ def test_a_compiled_run_resumes_and_gives_nearly_the_weights_of_a_plain_one(
     assert runs["on"].settings["plan"]["compiled"] is True
     assert ", compiled" in capsys.readouterr().err
 
-    on, off = (runs[way].encoder().model.state_dict() for way in ("on", "off"))
+    on, off = (runs[way].encoder().body.state_dict() for way in ("on", "off"))
     assert on.keys() == off.keys()
     for key, value in off.items():
         torch.testing.assert_close(on[key], value, rtol=1e-3, atol=1e-4)

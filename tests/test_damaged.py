@@ -10,7 +10,7 @@ from PIL import Image
 from apart import Apart
 from fuzz.pictures import damaged_file, encoded
 from fuzz.worker import LIBJPEG
-from selfsight.data.pictures.canvases import Storage
+from selfsight.data.samples import Storage
 from selfsight.training.run import Run
 
 pytestmark = pytest.mark.slow  # whole trainings, in processes of their own

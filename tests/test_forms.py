@@ -15,8 +15,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import selfsight
-from selfsight.data.pictures.canvases import Storage
 from selfsight.data.pictures.files.decode import decoded
+from selfsight.data.samples import Storage
 from selfsight.errors import SelfsightError
 from selfsight.training.loop import Training
 from selfsight.training.run import Run

@@ -23,6 +23,7 @@ LEFT_TO_RIGHT = (
     "augment",
     "layers",
     "tasks",
+    "modalities",
     "training",
     "probes",
     "looks",

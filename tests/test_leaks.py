@@ -10,9 +10,9 @@ from safetensors.torch import load_file
 
 import selfsight
 from making import photographs
-from selfsight.commands import probe
 from selfsight.data.pictures import Pictures
 from selfsight.data.pictures.collection import Taken
+from selfsight.probes import by_layer
 from selfsight.tasks.table import TASKS
 from selfsight.training.run import Run
 
@@ -107,8 +107,8 @@ def test_a_probe_that_is_fitted_on_test_pictures_is_found(
     noise: tuple[Run, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SELFSIGHT_CACHE", str(tmp_path / "cache"))
-    read = probe._pictures
-    monkeypatch.setattr(probe, "_pictures", lambda *asked: (read(*asked)[1],) * 2)
+    read = by_layer._read
+    monkeypatch.setattr(by_layer, "_read", lambda *asked: (read(*asked)[1],) * 2)
 
     with pytest.raises(AssertionError):
         check_at_chance(noise)

@@ -5,6 +5,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import selfsight
+from selfsight.modalities.table import MODALITIES
 
 SOURCE = Path(selfsight.__file__).parent
 # One a verb, one a sheet, one a task; or called by the name of their module: `checkpoint.load`.
@@ -44,12 +45,16 @@ def definitions() -> dict[str, list[str]]:
 
 
 def test_no_two_files_share_a_name_but_those_about_one_thing() -> None:
-    """A task's file and its sheet's are about one thing, and so are a verb's and its folder."""
+    """A task's file and its sheet's are about one thing, as are all that are called by a modality.
+
+    A folder's `base` says what each of its files is, its `table` names them.
+    """
     several = {name: places for name, places in modules().items() if len(places) > 1}
     sheets = {name for name, places in several.items() if f"looks/sheets/{name}.py" in places}
     modalities = {name for name, places in several.items() if _of_several_modalities(places)}
 
-    assert several.keys() - sheets - modalities == {"neighbours"}
+    patterns = {"base", "table", *MODALITIES}
+    assert several.keys() - sheets - modalities - patterns == {"neighbours"}
     for name in sheets:
         assert set(several[name]) <= {
             f"looks/sheets/{name}.py",

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from selfsight.data.pictures import Header
 from selfsight.data.pictures.reading_progress import read_with_progress
+from selfsight.data.pictures.source import PictureSource
 from selfsight.data.pictures.storing import read
-from selfsight.data.source import Source
 
 
-class Stacks(Source):
+class Stacks(PictureSource):
     """Four pictures, of which the second and the last have further pages."""
 
     classes = ()

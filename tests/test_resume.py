@@ -292,7 +292,7 @@ def test_starting_from_a_run_takes_its_weights(tmp_path: Path) -> None:
     first = pretrain(tmp_path / "first", samples=16)
     second = pretrain(tmp_path / "second", samples=8, start=str(first.path), rate=1e-12, decay=0.0)
 
-    old, new = first.encoder().model.state_dict(), second.encoder().model.state_dict()
+    old, new = first.encoder().body.state_dict(), second.encoder().body.state_dict()
     assert all(old[k].allclose(new[k]) for k in old if not k.endswith(("mean", "var", "tracked")))
 
 

@@ -27,8 +27,22 @@ Place = Annotated[str | None, arg(metavar="PATH")]
 
 
 @dataclass(frozen=True)
-class Pretrain:
-    """Learn from pictures without their labels; a run comes out."""
+class PictureFlags:
+    """What `pretrain` may be told of pictures."""
+
+    size: Number = None
+    """Side of the pictures the encoder sees, in pixels. Default: from the data, 32 to 96."""
+    tile: Number = None
+    """Cut every picture into tiles of this side, in pixels, and learn from these."""
+
+
+# The flags of each modality, by its name.
+FLAGS: dict[str, type] = {"pictures": PictureFlags}
+
+
+@dataclass(frozen=True)
+class GeneralFlags:
+    """What `pretrain` may be told, whatever it learns from."""
 
     data: Annotated[Positional[str | None], arg(metavar="[DATA]")] = None
     """Pictures: a folder, a file or list of them, or a name; `selfsight datasets` lists all."""
@@ -52,12 +66,8 @@ class Pretrain:
     """Length as pictures drawn."""
     limit: Number = None
     """Use only so many pictures, chosen at random and the same every time."""
-    tile: Number = None
-    """Cut every picture into tiles of this side, in pixels, and learn from these."""
     storage: Literal["auto", "memory", "map", "stream"] = "auto"
     """Where decoded pictures are kept: memory, a file on disk, nowhere. auto: where they fit."""
-    size: Number = None
-    """Side of the pictures the encoder sees, in pixels. Default: from the data, 32 to 96."""
     batch: Number = None
     """Pictures a step. Default: 64, on a GPU 256."""
     seed: int = 0
@@ -98,6 +108,11 @@ class Pretrain:
     """With --resume: where the run's data lies now, if it was moved."""
     json: bool = False
     """Print the record alone on standard output."""
+
+
+@dataclass(frozen=True)
+class Pretrain(PictureFlags, GeneralFlags):
+    """Learn from pictures without their labels; a run comes out."""
 
     def __post_init__(self) -> None:
         for name in self.task:
@@ -156,6 +171,20 @@ class Pretrain:
             raise UsageError(f"--task {twice[0]} was given more than once; once is enough")
         if self.mix is not None and len(self.task) == 1:
             raise UsageError(f"--mix is for several tasks, got --task {self.task[0]} alone")
+        self._check_flags_of_others()
+
+    def _check_flags_of_others(self) -> None:
+        """Refuse flags of what the tasks do not learn from."""
+        own = {row_of(name).modality for name in self.task}
+        for modality, flags in FLAGS.items():
+            if modality in own:
+                continue
+            for field in fields(flags):
+                if getattr(self, field.name) != field.default:
+                    raise UsageError(
+                        f"--{field.name.replace('_', '-')} is of {modality}, and "
+                        f"{self.task[0]} learns from {' and '.join(sorted(own))}; leave it out"
+                    )
 
 
 @dataclass(frozen=True)
@@ -196,7 +225,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Draw which pictures a network takes for alike, and measure what that depends on."""
+    """Draw which pictures are similar to a network, and measure what that depends on."""
 
     run: Annotated[Positional[str], arg(metavar="RUN|timm:NAME")]
     """Whose neighbours."""

@@ -9,8 +9,9 @@ from scipy.stats import ks_2samp, kstest, uniform
 from torch import Tensor
 from torchvision.transforms.v2 import RandomResizedCrop
 
-from selfsight.augment.views import as_float, centre_view, random_boxes, random_view
+from selfsight.augment.views import centre_view, random_boxes, random_view
 from selfsight.data.pictures.batch import Images
+from selfsight.data.pictures.scaling import as_float
 from selfsight.draws import Draws
 from selfsight.errors import UsageError
 

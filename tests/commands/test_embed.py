@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 
 import selfsight
+from making import timms
 from selfsight import encoders
 from selfsight.cli import main
 from selfsight.data.pictures import open_data, read
 from selfsight.errors import UsageError
-from selfsight.probes.network import NamedNetwork
 
 pytestmark = pytest.mark.slow
 
@@ -136,8 +136,8 @@ def test_a_network_of_timm_without_data_is_told_to_need_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     network = encoders.build("test_resnet", size=16, channels=3).eval()
-    network = NamedNetwork("timm:test_resnet", network, 16, 0, None, None, None, "cpu")
-    monkeypatch.setattr("selfsight.commands.embed.named_network", lambda *_, **__: network)
+    network = timms(network)
+    monkeypatch.setattr("selfsight.commands.embed.picture_network", lambda *_, **__: network)
     monkeypatch.chdir(tmp_path)
 
     assert main(["embed", "timm:test_resnet", "--out", "f.npz"]) == 2

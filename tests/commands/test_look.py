@@ -12,8 +12,9 @@ from PIL import Image
 import selfsight
 from selfsight.cli import main
 from selfsight.commands.look import held_out
+from selfsight.data.batches import chosen_rows
 from selfsight.data.pictures import open_data, read
-from selfsight.data.pictures.storing import chosen_rows
+from selfsight.modalities.pictures import of_picture_plan
 from selfsight.probes.network import named_network
 from selfsight.training.plan import Plan
 from selfsight.training.run import Run
@@ -136,7 +137,7 @@ def test_pictures_that_a_limit_left_out_are_held_out(home: Path, tmp_path: Path)
     run = short_run(data, tmp_path / "run", limit=16)
     of = Plan.from_json(run.settings["plan"])
     held = held_out(None, of, named_network(str(run.path)), count=100, seed=0)
-    trained_on = read(source, side=of.canvas, limit=16)
+    trained_on = read(source, side=of_picture_plan(of.sample).canvas, limit=16)
 
     assert held.trained_on is False
     assert held.part == "the pictures of the run's data that --limit left out"

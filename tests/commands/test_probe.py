@@ -9,11 +9,11 @@ import torch
 
 import selfsight
 from selfsight.cli import main
-from selfsight.commands.probe import table_of
 from selfsight.data.pictures import open_data
 from selfsight.data.splitting import split
 from selfsight.encoders import Recipe
 from selfsight.errors import SelfsightError
+from selfsight.probes.by_layer import table_of
 from selfsight.probes.network import named_network
 from selfsight.probes.untrained import untrained_encoder
 from selfsight.training.plan import Plan

@@ -6,9 +6,9 @@ import sys
 import pytest
 import torch
 
-from selfsight.data.batches import Order, batch_at
+from selfsight.data.batches import Order
 from selfsight.data.pictures import Pictures, open_data, read
-from selfsight.data.pictures.batch import LabelledImages
+from selfsight.data.pictures.batch import Images, LabelledImages
 from selfsight.errors import SelfsightError, UsageError
 
 
@@ -57,7 +57,7 @@ def test_a_batch_beyond_the_data_is_refused(batch: int) -> None:
 def test_a_batch_holds_the_rows_asked_for(digits: Pictures) -> None:
     index = torch.tensor([5, 0, 9])
 
-    batch = batch_at(digits, index, seed=1, epoch=2, labels=True, device="cpu")
+    batch = LabelledImages.from_rows(digits, index, seed=1, epoch=2)
 
     assert isinstance(batch, LabelledImages)
     assert digits.labels is not None
@@ -69,8 +69,8 @@ def test_a_batch_holds_the_rows_asked_for(digits: Pictures) -> None:
 
 
 def test_a_samples_draws_do_not_depend_on_its_batch(digits: Pictures) -> None:
-    one = batch_at(digits, torch.tensor([7]), seed=0, epoch=0, labels=False, device="cpu")
-    two = batch_at(digits, torch.tensor([3, 7]), seed=0, epoch=0, labels=False, device="cpu")
+    one = Images.from_rows(digits, torch.tensor([7]), seed=0, epoch=0)
+    two = Images.from_rows(digits, torch.tensor([3, 7]), seed=0, epoch=0)
 
     assert torch.equal(one.draws.uniform("crop", 4)[0], two.draws.uniform("crop", 4)[1])
 
@@ -81,7 +81,7 @@ def test_labels_that_are_not_there_are_asked_for() -> None:
     with pytest.raises(
         SelfsightError, match="needs a class for every picture, and photos has none"
     ):
-        batch_at(photos, torch.tensor([0]), seed=0, epoch=0, labels=True, device="cpu")
+        LabelledImages.from_rows(photos, torch.tensor([0]), seed=0, epoch=0)
 
 
 def test_importing_data_leaves_the_heavy_packages_alone() -> None:

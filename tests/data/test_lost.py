@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 
 from selfsight.data.file_array import FileArray
-from selfsight.data.pictures import Pictures, Unreadable, open_data, read
+from selfsight.data.pictures import Pictures, open_data, read
 from selfsight.data.pictures.canvases import Canvases
-from selfsight.data.pictures.files.header import Lost
-from selfsight.data.source import Source
+from selfsight.data.pictures.source import PictureSource
+from selfsight.data.source import Lost, Unreadable
 from selfsight.errors import SelfsightError
 
 COUNT = 40
@@ -118,7 +118,7 @@ LOSSES: tuple[Callable[[Path], None], ...] = (
 )
 
 
-def streamed(source: Source) -> Pictures:
+def streamed(source: PictureSource) -> Pictures:
     found = read(source, side=16, storage="stream")
     assert isinstance(found.images, Canvases)
     return found

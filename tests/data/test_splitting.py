@@ -6,22 +6,22 @@ import torch
 
 from selfsight.data.pictures.forms.arrays import Arrays
 from selfsight.data.pictures.forms.classes import Labels
-from selfsight.data.source import Source
+from selfsight.data.pictures.source import PictureSource
 from selfsight.data.splitting import folds_of, split
 from selfsight.errors import SelfsightError, UsageError
 
 
-def source(labels: list[int] | None, count: int) -> Source:
+def source(labels: list[int] | None, count: int) -> PictureSource:
     classes = () if labels is None else tuple("abcdef"[: max(labels) + 1])
     images = np.zeros((count, 8, 8), np.uint8)
     return Arrays("made", images, Labels(classes, None if labels is None else torch.tensor(labels)))
 
 
-def titles(part: Source) -> list[str]:
+def titles(part: PictureSource) -> list[str]:
     return [part.title(i) for i in range(len(part))]
 
 
-def counts(part: Source) -> list[int]:
+def counts(part: PictureSource) -> list[int]:
     assert part.labels is not None
     return part.labels.bincount(minlength=3).tolist()
 

@@ -51,7 +51,7 @@ def test_a_batch_is_lowered_to_a_multiple_of_the_processes() -> None:
     assert shared_batch(64, 4) == (64, ())
     note = "the batch of 30 is lowered to 28, a multiple of 4 processes"
     assert shared_batch(30, 4) == (28, (note,))
-    with pytest.raises(UsageError, match="give each of 4 processes a picture, got 3"):
+    with pytest.raises(UsageError, match="give each of 4 processes a sample, got 3"):
         shared_batch(3, 4)
 
 

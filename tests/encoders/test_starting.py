@@ -10,6 +10,7 @@ import torch
 import selfsight
 from selfsight.encoders import adapted
 from selfsight.errors import UsageError
+from selfsight.modalities.pictures import of_pictures
 from selfsight.training.plan import Plan
 from selfsight.training.weights import built
 
@@ -37,7 +38,7 @@ def test_a_run_of_three_channels_goes_on_with_one(tmp_path: Path) -> None:
     assert "first convolution adapted from 3 to 1 channel" in kept.notes
     assert second.encoder().recipe.channels == 1
     begun = built(kept)[0].get_submodule("encoder").state_dict()
-    expected = adapted(first.encoder(), 1).state_dict()
+    expected = adapted(of_pictures(first.encoder()), 1).state_dict()
     assert all(torch.equal(begun[key], value) for key, value in expected.items())
 
 

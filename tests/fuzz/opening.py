@@ -16,8 +16,9 @@ import torch
 import selfsight
 from fuzz import pictures, runs, shards, tables
 from selfsight.cli import main
-from selfsight.data.pictures import Unreadable, open_data, read, survey
-from selfsight.data.source import Source
+from selfsight.data.pictures import open_data, read, survey
+from selfsight.data.pictures.source import PictureSource
+from selfsight.data.source import Unreadable
 from selfsight.errors import SelfsightError, Stopped, UsageError
 from selfsight.probes.advice import Trained
 from selfsight.probes.network import named_network
@@ -94,7 +95,7 @@ def open_pictures(place: str, home: Path, draw: random.Random) -> str:
     return end_of(ends)
 
 
-def _looked_at(source: Source, draw: random.Random, ends: list[str]) -> None:
+def _looked_at(source: PictureSource, draw: random.Random, ends: list[str]) -> None:
     check_shown(*source.classes[:100])
     rows = sorted({0, len(source) - 1, *(draw.randrange(len(source)) for _ in range(SEVERAL - 2))})
     for row in rows:
@@ -112,7 +113,7 @@ def _looked_at(source: Source, draw: random.Random, ends: list[str]) -> None:
             check_sentence(one.reason)
 
 
-def _as_promised(source: Source, row: int, ends: list[str]) -> None:
+def _as_promised(source: PictureSource, row: int, ends: list[str]) -> None:
     """Read a header and the pixels: these are what that promises."""
     header = pixels = None
     with sentences(ends):

@@ -19,7 +19,7 @@ import selfsight
 from fuzz.damages import HOSTILE, NUMBERS, TEXTS, as_json, damaged, damaged_json, mutated, strange
 from selfsight.data.pictures import Pictures, open_data, read
 from selfsight.layers.permutations import kept_permutations
-from selfsight.probes.patch_baseline import kept_dictionary
+from selfsight.probes.references import kept_dictionary
 
 DATA, FINISHED, BEGUN, CACHE = "data", "finished", "begun", "cache"
 STEPS, MORE = 4, 2  # of the run that is finished, and further ones of that which is not

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from making import Stored
 from selfsight.probes.features import Pixels, grid, pooled, stream_features, stream_maps
 
 
@@ -44,7 +45,7 @@ def test_batches_come_in_order_from_one_pass_each() -> None:
     rows = torch.tensor([6, 0, 3, 3, 1])
     network = Halver()
 
-    batches = list(stream_features(network, images, rows, batch=2))
+    batches = list(stream_features(network, Stored(images), rows, batch=2))
 
     assert network.passes == 3
     mean = torch.cat([batch["mean"] for batch in batches])
@@ -58,7 +59,7 @@ def test_modes_and_statistics_are_left_as_they_were() -> None:
     network = Halver()
     before = {name: value.clone() for name, value in network.state_dict().items()}
 
-    for _ in stream_maps(network, torch.rand(4, 3, 8, 8), torch.arange(4), batch=2):
+    for _ in stream_maps(network, Stored(torch.rand(4, 3, 8, 8)), torch.arange(4), batch=2):
         assert not network.norm.training
         assert not torch.is_inference_mode_enabled()  # the caller's own code is not covered
 
@@ -79,8 +80,10 @@ def test_bfloat16_comes_back_as_float32() -> None:
             return {"conv": self.conv(images)}
 
     network, images = Convolution(), torch.rand(2, 3, 8, 8)
-    exact = next(stream_features(network, images, torch.arange(2)))["conv"]
-    rough = next(stream_features(network, images, torch.arange(2), precision="bf16"))["conv"]
+    exact = next(stream_features(network, Stored(images), torch.arange(2)))["conv"]
+    rough = next(stream_features(network, Stored(images), torch.arange(2), precision="bf16"))[
+        "conv"
+    ]
 
     assert rough.dtype == torch.float32
     assert not torch.equal(exact, rough)
@@ -91,7 +94,7 @@ def test_pixels_survive_pooling_to_one() -> None:
     images = torch.randint(0, 256, (2, 3, 4, 4), dtype=torch.uint8)
     pixels = Pixels(3, 4)
 
-    (features,) = stream_features(pixels, images, torch.arange(2), most=1)
+    (features,) = stream_features(pixels, Stored(images), torch.arange(2), most=1)
 
     assert pixels.dim == 48
     torch.testing.assert_close(features["pixels"], images.flatten(1) / 255)
@@ -99,5 +102,5 @@ def test_pixels_survive_pooling_to_one() -> None:
 
 
 def test_an_empty_batch_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least 1 picture, got 0"):
-        next(stream_maps(Pixels(3, 4), torch.rand(1, 3, 4, 4), torch.arange(1), batch=0))
+    with pytest.raises(ValueError, match="at least 1 sample, got 0"):
+        next(stream_maps(Pixels(3, 4), Stored(torch.rand(1, 3, 4, 4)), torch.arange(1), batch=0))

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from selfsight.data.pictures.scaling import as_float
 from selfsight.data.splitting import folds_of
 from selfsight.errors import SelfsightError, UsageError
 from selfsight.probes.features import Pixels
@@ -22,6 +23,9 @@ class Toy(NamedTuple):
     images: Tensor
     labels: Tensor | None
     classes: tuple[str, ...]
+
+    def seen(self, rows: Tensor, device: torch.device | str = "cpu") -> Tensor:
+        return as_float(self.images[rows].to(device))
 
 
 def bright_or_dark(rows: int, *, seed: int) -> Any:

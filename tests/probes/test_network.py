@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from making import timms
 from selfsight import encoders
 from selfsight.data.pictures.forms.arrays import Arrays
 from selfsight.errors import SelfsightError
-from selfsight.probes.network import NamedNetwork, named_network
+from selfsight.probes.network import named_network
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def arrays(channels: int) -> Arrays:
 def test_a_network_of_timm_is_carried_to_channels_there_is_no_way_to(
     encoder: encoders.Encoder,
 ) -> None:
-    network = NamedNetwork("timm:test_resnet", encoder, 16, 0, None, None, None, "cpu")
+    network = timms(encoder)
 
     assert network.seeing(arrays(3), arrays(1)) is network
     assert network.seeing(arrays(1)) is network  # grey is turned to colour when it is read

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from selfsight.data.pictures.scaling import as_float
 from selfsight.errors import UsageError
 from selfsight.probes.features import Pixels
 from selfsight.probes.intervals import Gain
@@ -29,6 +30,9 @@ class Toy(NamedTuple):
     images: Tensor
     labels: Tensor | None
     classes: tuple[str, ...]
+
+    def seen(self, rows: Tensor, device: torch.device | str = "cpu") -> Tensor:
+        return as_float(self.images[rows].to(device))
 
 
 def labelled(labels: Tensor, classes: int) -> Any:

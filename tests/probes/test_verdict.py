@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from noise import noise
+from selfsight.data.pictures.likeness import likeness_warning
 from selfsight.errors import SelfsightError
 from selfsight.probes.verdict import (
     LEAST_RANK,
@@ -18,7 +19,6 @@ from selfsight.probes.verdict import (
     in_percent,
     judge_labelled,
     judge_unlabelled,
-    likeness_warning,
     spread,
 )
 

@@ -101,7 +101,7 @@ def asking(patch: pytest.MonkeyPatch, place: str, number: int) -> None:
 
 
 BEFORE = (
-    "selfsight.training.prepare.read_with_progress",
+    "selfsight.data.pictures.reading_progress.read",
     "selfsight.training.prepare.batches_of",
     "selfsight.commands.pretrain._circumstances",
     "selfsight.commands.pretrain._training",
@@ -200,7 +200,7 @@ def test_asked_twice_it_ends_at_once(tmp_path: Path) -> None:
         "    while True:\n"
         "        try: time.sleep(60)\n"
         "        except KeyboardInterrupt: open('heard', 'w').close()\n"
-        "selfsight.training.prepare.read_with_progress = deaf\n"
+        "selfsight.data.pictures.reading_progress.read = deaf\n"
     )
     process = Apart([*PRETRAIN, "--out", "run"], first=first)
     for sign in ("begun", "heard"):

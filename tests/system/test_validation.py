@@ -472,7 +472,7 @@ def test_the_hash_is_of_the_weights_and_a_kill_while_they_are_replaced_leaves_a_
 ) -> None:
     old = json.loads((run / "encoder.json").read_text())["weights"]
     encoder = encoders.load(run)
-    encoder.model.load_state_dict({k: v + 1 for k, v in encoder.model.state_dict().items()})
+    encoder.body.load_state_dict({k: v + 1 for k, v in encoder.body.state_dict().items()})
 
     def broken_off(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

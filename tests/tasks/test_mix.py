@@ -15,7 +15,7 @@ from selfsight.tasks.moco import MoCo
 from selfsight.tasks.rotation import Rotation
 from selfsight.tasks.supervised import Supervised
 from selfsight.training.loop import encoders_of
-from selfsight.training.plan import parameter_groups
+from selfsight.training.optimizer import parameter_groups
 
 
 def encoder() -> Encoder:
@@ -119,12 +119,12 @@ def test_tasks_that_are_fed_alike_share_statistics() -> None:
 def test_separate_statistics_are_each_tasks_own_and_the_weights_are_not() -> None:
     task = together(statistics="separate")
     first, second = task.encoders().values()
-    before = {k: v.clone() for k, v in second.model.named_buffers()}
+    before = {k: v.clone() for k, v in second.body.named_buffers()}
 
     task.before_step(0, 2)
     task(batch())
 
-    assert all(torch.equal(v, before[k]) for k, v in second.model.named_buffers())
+    assert all(torch.equal(v, before[k]) for k, v in second.body.named_buffers())
     assert all(p is q for p, q in zip(first.parameters(), second.parameters(), strict=True))
     names = [name for name, _ in task.named_parameters()]
     assert len(names) == len(set(names)) == len(list(encoder().parameters())) + 4

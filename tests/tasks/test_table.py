@@ -9,7 +9,8 @@ import pytest
 from selfsight.looks.photographs.applications import Application
 from selfsight.looks.task_sheet import TaskSheet
 from selfsight.settings import Pretrain
-from selfsight.tasks.table import TASKS, USUAL, WITHOUT_TRAINING, load_task, object_at
+from selfsight.system.loading import object_at
+from selfsight.tasks.table import TASKS, USUAL, WITHOUT_TRAINING, load_task
 
 ROOT = Path(__file__).parents[2]
 every_task = pytest.mark.parametrize("name", TASKS)

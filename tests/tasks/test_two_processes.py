@@ -18,7 +18,7 @@ from selfsight.distributed.gather import own_rows, processes, summed
 from selfsight.tasks.base import Task
 from selfsight.tasks.mix import Together
 from selfsight.tasks.table import TASKS
-from selfsight.training.plan import parameter_groups, rate_factor
+from selfsight.training.optimizer import parameter_groups, rate_factor
 
 BATCH, STEPS = 8, 10
 RATE, DECAY = 0.1 * BATCH / 64, 5e-4  # as a run chooses them for SGD

@@ -59,7 +59,7 @@ def test_the_plan_says_what_is_done_and_nothing_of_steps(
     said = capsys.readouterr().err
 
     assert "task      patch-dictionary on 16 px (centroids=24, patches=60)" in said
-    assert "encoder   selfsight_patch_dictionary, 96 features" in said
+    assert "encoder   selfsight_patch_dictionary, 0.00 M weights, 96 features" in said
     assert "in closed form, without steps, from 100 of the pictures" in said
     assert "rate" not in said
 

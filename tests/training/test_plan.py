@@ -10,21 +10,20 @@ from torch import nn
 from making import Plain
 from selfsight.encoders import build
 from selfsight.errors import UsageError
+from selfsight.modalities.base import Usual
+from selfsight.modalities.pictures import encoder_name, side_of_canvas, side_of_pictures
 from selfsight.settings import Pretrain
 from selfsight.system.machine import processors
+from selfsight.training.optimizer import optimization, parameter_groups, rate_factor
 from selfsight.training.plan import (
     batch_size,
-    encoder_name,
     minutes_of,
-    optimization,
-    parameter_groups,
-    rate_factor,
-    side_of_canvas,
-    side_of_pictures,
     step_count,
     steps_within,
     thread_count,
 )
+
+USUAL = Usual()
 
 
 def asked(**settings: object) -> Pretrain:
@@ -106,7 +105,7 @@ def test_a_batch_over_the_data_is_lowered_and_said_if_it_was_asked_for() -> None
     ],
 )
 def test_a_length_in_pictures_becomes_steps(settings: dict[str, float], expected: int) -> None:
-    assert step_count(asked(**settings), 1000, 64) == expected
+    assert step_count(asked(**settings), 1000, 64, USUAL) == expected
 
 
 def test_a_length_in_time_has_room_for_steps() -> None:
@@ -128,7 +127,7 @@ def test_a_length_in_time_has_room_for_steps() -> None:
 def test_a_length_is_a_time_if_asked_for_and_without_any_on_a_processor(
     settings: dict[str, float], device: str, expected: float | None
 ) -> None:
-    assert minutes_of(asked(**settings), device) == expected
+    assert minutes_of(asked(**settings), device, USUAL) == expected
 
 
 def test_processes_share_the_processors_there_are() -> None:
@@ -202,7 +201,10 @@ def test_networks_without_batch_normalisation_get_adamw() -> None:
     torch.manual_seed(0)
     normalised, bare = build("small", size=32), build("vit_tiny_patch16_224", size=32)
 
-    sgd, adamw = optimization(asked(), normalised, 32), optimization(asked(), bare, 64)
+    sgd, adamw = (
+        optimization(asked(), normalised, 32, USUAL),
+        optimization(asked(), bare, 64, USUAL),
+    )
 
     assert sgd == {"optimizer": "sgd", "rate": 0.05, "decay": 5e-4, "clip": None}
     assert adamw == {"optimizer": "adamw", "rate": 1e-3, "decay": 0.05, "clip": 1.0}
@@ -212,7 +214,7 @@ def test_rates_stop_growing_with_the_batch_and_give_way_to_what_is_asked() -> No
     torch.manual_seed(0)
     encoder = build("small", size=32)
 
-    assert optimization(asked(), encoder, 4096)["rate"] == 0.1
-    assert optimization(asked(optimizer="adamw"), encoder, 4096)["rate"] == 2e-3
-    chosen = optimization(asked(rate=0.3, decay=0.0, clip=2.0), encoder, 4096)
+    assert optimization(asked(), encoder, 4096, USUAL)["rate"] == 0.1
+    assert optimization(asked(optimizer="adamw"), encoder, 4096, USUAL)["rate"] == 2e-3
+    chosen = optimization(asked(rate=0.3, decay=0.0, clip=2.0), encoder, 4096, USUAL)
     assert chosen == {"optimizer": "sgd", "rate": 0.3, "decay": 0.0, "clip": 2.0}

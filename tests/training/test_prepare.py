@@ -14,6 +14,7 @@ from selfsight.data.pictures import open_data
 from selfsight.data.pictures.storing import read
 from selfsight.distributed.processes import Processes
 from selfsight.errors import UsageError
+from selfsight.modalities.pictures import of_picture_plan
 from selfsight.tasks.cards import settings_of
 from selfsight.tasks.table import TASKS
 from selfsight.training import prepare
@@ -112,13 +113,15 @@ def test_all_pictures_are_encoded_in_their_order_whoever_encodes_them(
 ) -> None:
     run = begun(pictures, tmp_path, ("rotation",), "small", precision="f32")
     of = Plan.from_json(run.settings["plan"])
-    read_ = read(open_data(str(pictures)).train, side=of.canvas)
+    read_ = read(open_data(str(pictures)).train, side=of_picture_plan(of.sample).canvas)
     monkeypatch.setattr(prepare, "ENCODED_AT_ONCE", 5)
     encoder = run.encoder()
 
     shares = [features_of(read_, of, Processes(rank, count))(encoder) for rank in range(count)]
 
-    views = centre_view(read_.images[torch.arange(12)], read_.extent, of.size)
+    views = centre_view(
+        read_.images[torch.arange(12)], read_.extent, of_picture_plan(of.sample).size
+    )
     with torch.no_grad():
         expected = encoder(views)
     if count == 1:

@@ -12,6 +12,7 @@ import selfsight
 from selfsight import encoders
 from selfsight.encoders import Encoder, build
 from selfsight.errors import SelfsightError, Stopped
+from selfsight.modalities.pictures import of_pictures
 from selfsight.system import atomic
 from selfsight.training import checkpoint
 from selfsight.training.run import Run
@@ -24,7 +25,7 @@ def loaded(tmp_path: Path) -> Encoder:
     run = Run.create(tmp_path / "run")
     run.write_settings({"plan": {}})
     encoders.save(build("small", size=16, arguments=SMALL), run.path)
-    return selfsight.load(run.path)
+    return of_pictures(selfsight.load(run.path))
 
 
 @pytest.mark.parametrize("ask", ["forward", "layers"])

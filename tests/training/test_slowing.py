@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 
+from selfsight.modalities.pictures import PicturePlan
 from selfsight.training.plan import Plan
 from selfsight.training.slowing import Slowing
 
 PLAN: dict[str, Any] = {
-    "data": "d", "limit": None, "fingerprint": "", "samples": 100, "classes": (), "channels": 3,
-    "canvas": 8, "size": 8, "tasks": ("rotation",), "task_settings": {}, "mix": None,
+    "data": "d", "limit": None, "fingerprint": "", "samples": 100, "classes": (),
+    "sample": PicturePlan(3, 8, 8), "tasks": ("rotation",), "task_settings": {}, "mix": None,
     "encoder": {}, "start": None, "batch": 60, "steps": 10, "seed": 0, "optimizer": "sgd",
     "rate": 0.1, "decay": 0.0, "schedule": "cosine", "warmup": 0, "clip": None, "device": "cpu",
     "precision": "f32", "memory_format": "", "threads": 2, "seconds_a_step": None,

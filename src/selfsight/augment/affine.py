@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfsight.augment.sums import product
+from selfsight.data.pictures.scaling import WHITE
 
 # A copy reduced by r is used for results r * SWITCH / 2 to r * SWITCH times coarser than the
 # canvas. Of the values between sqrt 2 and 2, this one is closest to torchvision's antialiased
@@ -25,7 +26,6 @@ SWITCH = 1.7
 # is computed from them stay in its cache and in memory that is already allocated. With fewer, the
 # calls and the waiting of threads for each other cost more than is saved.
 AT_A_TIME = 2**21
-FULL = {torch.uint8: 255, torch.uint16: 65535}  # the stored value of 1
 
 
 def crop_matrix(box: Tensor, flipped: Tensor, size: int) -> Tensor:
@@ -169,7 +169,7 @@ def _on_level(images: Tensor, points: Points, level: int) -> Tensor:
     """Sample canvases halved `level` times."""
     copy = _reduced(images.float(), 2**level)
     crops = F.grid_sample(copy, points.grid(), padding_mode="border", align_corners=False)
-    return crops.div_(FULL[images.dtype]) if images.dtype in FULL else crops
+    return crops.div_(WHITE[images.dtype]) if images.dtype in WHITE else crops
 
 
 def at_a_time(images: Tensor) -> int:

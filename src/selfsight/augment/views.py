@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from selfsight.augment.affine import FULL, crop_matrix, sample, turned
+from selfsight.augment.affine import crop_matrix, sample, turned
 from selfsight.data.pictures.batch import Images, LabelledImages
 from selfsight.errors import UsageError
 
@@ -86,11 +86,6 @@ def view_matrices(
         drawn = (2 * batch.draws.uniform(f"{name}/turn", 2) - 1) * (math.pi / 180)
         matrix = turned(matrix, degrees * drawn[:, 0], shear * drawn[:, 1], size)
     return matrix
-
-
-def as_float(images: Tensor) -> Tensor:
-    """Convert stored pictures, uint8, uint16 or already float32, to float32 in [0, 1]."""
-    return images.float() / FULL[images.dtype] if images.dtype in FULL else images
 
 
 def _check(

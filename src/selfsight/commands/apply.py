@@ -1,4 +1,4 @@
-"""Applying: the verb that colours photographs, or fills holes in them, by what a run learned."""
+"""Apply: the verb that colours photographs, or fills holes in them, with what a run has learned."""
 
 import contextlib
 import dataclasses
@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from selfsight.augment.views import as_float
-from selfsight.data.pictures import Skipped, Unreadable
 from selfsight.data.pictures.reading_progress import say_once, say_skipped
+from selfsight.data.pictures.scaling import as_float
+from selfsight.data.samples import Skipped
+from selfsight.data.source import Unreadable
 from selfsight.distributed.engine import resolve_device
 from selfsight.errors import SelfsightError, UsageError, unknown_name
 from selfsight.looks.neighbours.invariance import is_coloured
@@ -29,11 +30,13 @@ from selfsight.looks.photographs.photograph import (
     write_png,
 )
 from selfsight.looks.photographs.side_by_side import draw_side_by_side
+from selfsight.modalities.pictures import of_picture_plan
 from selfsight.settings import Apply
 from selfsight.system import atomic, machine
+from selfsight.system.loading import object_at
 from selfsight.system.progress import Bar, answers, console
 from selfsight.tasks.base import Task
-from selfsight.tasks.table import TASKS, object_at
+from selfsight.tasks.table import TASKS
 from selfsight.training.plan import Plan
 from selfsight.training.run import OUT, Run
 from selfsight.training.weights import trained_tasks
@@ -62,7 +65,7 @@ class Job(NamedTuple):
 
     @property
     def request(self) -> Request:
-        """Tell what is asked of the task besides the photographs."""
+        """Gather what is asked of the task besides the photographs."""
         asked = self.settings
         return Request(asked.ways, asked.temperature, asked.seed, self.device)
 
@@ -70,10 +73,11 @@ class Job(NamedTuple):
 def apply(
     run: str | Path | Run, files: str | Path | Sequence[str | Path], **options: Any
 ) -> dict[str, Any]:
-    """Colour photographs, or fill holes in them, by what a run has learned.
+    """Colour photographs, or fill holes in them, with what a run has learned.
 
     Args:
-        run: A run of colorization, colorization-vae or inpainting, or its path.
+        run: A run, or its path, of a task whose answers are pictures, as colorization or
+            inpainting.
         files: A photograph, several, or folders of them.
         **options: The verb's flags by name: `out`, the folder for the results, and `box` for
             two.
@@ -152,15 +156,16 @@ def _job(settings: Apply) -> Job:
             f"{name} needs the hole: --box LEFT,TOP,WIDTH,HEIGHT in pixels, or --mask FILE, a "
             "picture that is white where the hole is"
         )
-    if of.channels not in WRITABLE:
+    channels = of_picture_plan(of.sample).channels
+    if channels not in WRITABLE:
         raise SelfsightError(
-            f"{settings.run} takes pictures of {of.channels} channels, which no .png file holds; "
-            "only runs on pictures of 1 or 3 channels can be applied"
+            f"{settings.run} takes pictures of {channels} channels, which no .png file holds; only "
+            "runs on pictures of 1 or 3 channels can be applied"
         )
     device = resolve_device(settings.device)
     mask = None if settings.mask is None else read_mask(settings.mask)
     task = trained_tasks(run, device=device)[name]
-    return Job(name, task, application, of.channels, device, settings, mask)
+    return Job(name, task, application, channels, device, settings, mask)
 
 
 def applied_tasks() -> dict[str, Application]:
@@ -210,7 +215,7 @@ def _check_holes(photographs: Sequence[Photograph], job: Job) -> None:
 
 
 def _hole(job: Job, one: Photograph, height: int, width: int) -> Tensor | None:
-    """Find the hole of a photograph: -> (H, W) bool; None for tasks without."""
+    """Find the hole of a photograph: -> (H, W) bool; None for tasks that fill no hole."""
     if job.mask is not None:
         if job.mask.shape != (height, width):
             down, across = job.mask.shape
@@ -227,7 +232,7 @@ def _hole(job: Job, one: Photograph, height: int, width: int) -> Tensor | None:
 def _applied(
     job: Job, one: Photograph, places: list[Path], out: Path, made: set[str]
 ) -> dict[str, Any]:
-    """Do the work on one photograph: -> its record; `made` are the folders in `out` so far."""
+    """Apply the task to one photograph: -> its record; `made` are the folders in `out` so far."""
     pixels = read_photograph(one, job.channels)
     _, height, width = pixels.shape
     hole = _hole(job, one, height, width)
@@ -253,7 +258,7 @@ def _applied(
 
 
 def _say_of_colours(done: list[dict[str, Any]], job: Job) -> None:
-    """Say that colours were not looked at."""
+    """Say that the colours of photographs were not used."""
     coloured = sum(one["coloured"] for one in done)
     if coloured and job.application.hides == "colours":
         console().print(

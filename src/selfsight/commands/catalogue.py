@@ -1,4 +1,4 @@
-"""Catalogue: what there is to choose from, as tables and as records."""
+"""Catalogue: the verbs that list tasks, data and encoders, as tables and as records."""
 
 from typing import Any
 

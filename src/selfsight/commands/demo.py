@@ -19,11 +19,13 @@ from selfsight.commands.pretrain import pretrain
 from selfsight.commands.probe import probe
 from selfsight.commands.probe import show as show_probe
 from selfsight.data.pictures import open_data, read
-from selfsight.data.source import Source
+from selfsight.data.pictures.scaling import as_float
+from selfsight.data.pictures.source import PictureSource
 from selfsight.encoders import Encoder
 from selfsight.errors import SelfsightError
 from selfsight.looks import draw_filters, draw_neighbours, nearest, shared_class
-from selfsight.probes.untrained import final_features, untrained_encoder
+from selfsight.modalities.pictures import of_picture_plan, of_pictures
+from selfsight.probes.untrained import calibrating, final_features, untrained_encoder
 from selfsight.settings import Demo
 from selfsight.system import atomic
 from selfsight.system.progress import answers, console
@@ -115,16 +117,18 @@ def _trained(out: Path) -> Run:
 def _drawn(run: Run) -> dict[str, Any]:
     """Draw the filters and a sheet of neighbours: -> their places, and how many were right."""
     of = Plan.of(run)
-    trained, parts = run.encoder(), open_data(DATA)
+    trained, parts = of_pictures(run.encoder()), open_data(DATA)
+    seen = of_picture_plan(of.sample)
     train, test = (
-        read(part, side=of.size, fit="square", channels=of.channels)
-        for part in (parts.train, cast(Source, parts.test))
+        read(part, side=seen.size, fit="square", channels=seen.channels)
+        for part in (parts.train, cast(PictureSource, parts.test))
     )
-    untrained = untrained_encoder(trained.recipe, of.seed, train.images)
+    untrained = untrained_encoder(trained.recipe, of.seed, calibrating(train))
     draw_filters(trained, untrained, run.picture("filters"))
 
     def among(encoder: Encoder) -> torch.Tensor:
-        return nearest(final_features(encoder, train.tensor), final_features(encoder, test.tensor))
+        bank, asked = (final_features(encoder, as_float(part.tensor)) for part in (train, test))
+        return nearest(bank, asked)
 
     found = {"trained": among(trained), "untrained": among(untrained)}
     labels = cast(torch.Tensor, train.labels), cast(torch.Tensor, test.labels)

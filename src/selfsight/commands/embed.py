@@ -1,7 +1,8 @@
-"""Embedding: the verb that writes down what a network says of every picture, for other programs.
+"""Embed: the verb that writes a network's features of every picture to a file for other programs.
 
-A row a picture: `path` (its title), `split` ("train" or "test") where the data has parts, `label`
-and `class` where it has classes (-1 and "" for a picture without), and `embedding`, D numbers.
+Each picture has a row: `path` (its title), `split` ("train" or "test") where the data has parts,
+`label` and `class` where it has classes (-1 and "" for a picture without), and `embedding`, D
+numbers.
 """
 
 import dataclasses
@@ -12,15 +13,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from selfsight.data.pictures import Pictures, Skipped
-from selfsight.data.pictures.reading_progress import read_with_progress, say_unlabelled
+from selfsight.data.pictures import Pictures
+from selfsight.data.pictures.reading_progress import read_with_progress
 from selfsight.data.pictures.scaling import SQUARE_VIEW
+from selfsight.data.pictures.source import PictureSource
 from selfsight.data.pictures.streaming import Streamed
-from selfsight.data.source import Source
+from selfsight.data.reporting import say_unlabelled
+from selfsight.data.samples import Skipped
 from selfsight.errors import UsageError
 from selfsight.looks.embeddings import UNLABELLED, EmbeddingFile, NpzFile, ParquetFile, Rows
 from selfsight.probes.encoding import check_layer, encoded
-from selfsight.probes.network import NamedNetwork, named_network
+from selfsight.probes.network import PictureNetwork, picture_network
 from selfsight.settings import Embed
 from selfsight.system import atomic, machine
 from selfsight.system.escaping import escaped
@@ -40,7 +43,7 @@ def embed(
         **options: The verb's flags by name, `layer` and `limit` for two.
 
     Returns:
-        The record: how many of how many numbers, where, and what was skipped.
+        The record: how many rows of how many features, the file, and what was skipped.
 
     Raises:
         UsageError: If asked wrongly.
@@ -53,7 +56,7 @@ def embed(
 def embed_as(settings: Embed) -> dict[str, Any]:
     """Embed as the settings say; see `embed`."""
     begun = time.monotonic()
-    network = named_network(settings.run, size=settings.size, device=settings.device)
+    network = picture_network(settings.run, size=settings.size, device=settings.device)
     check_layer(network.encoder, settings.layer)
     data = settings.data or network.data or ""
     path = Path(str(settings.out))
@@ -69,7 +72,7 @@ def embed_as(settings: Embed) -> dict[str, Any]:
     }
 
 
-def _written(settings: Embed, network: NamedNetwork, data: str, path: Path) -> dict[str, Any]:
+def _written(settings: Embed, network: PictureNetwork, data: str, path: Path) -> dict[str, Any]:
     """Write the file: -> what the record says of it."""
     parts = network.parts(settings.data, f"embed {settings.run} needs DATA: the pictures")
     if path.exists():
@@ -105,7 +108,7 @@ def _written(settings: Embed, network: NamedNetwork, data: str, path: Path) -> d
 
 
 def _check_place(path: Path, data: Path) -> None:
-    """Refuse to write over, or among, the pictures themselves."""
+    """Refuse to write over the data, or into it."""
     whole = data.resolve()
     if data.exists() and whole in (path.resolve(), *path.resolve().parents):
         raise UsageError(f"--out {path} would lie in the data {data}; name another place")
@@ -120,19 +123,21 @@ class _Part(NamedTuple):
         labelled: Whether any part has classes.
     """
 
-    source: Source
+    source: PictureSource
     split: str | None
     labelled: bool
 
 
-def _parts(train: Source, test: Source | None) -> list[_Part]:
+def _parts(train: PictureSource, test: PictureSource | None) -> list[_Part]:
     if test is None:
         return [_Part(train, None, train.labels is not None)]
     labelled = train.labels is not None or test.labels is not None
     return [_Part(train, "train", labelled), _Part(test, "test", labelled)]
 
 
-def _embedded(network: NamedNetwork, settings: Embed, part: _Part, file: EmbeddingFile) -> Pictures:
+def _embedded(
+    network: PictureNetwork, settings: Embed, part: _Part, file: EmbeddingFile
+) -> Pictures:
     """Embed one part: -> its pictures."""
     pictures = read_with_progress(
         part.source,

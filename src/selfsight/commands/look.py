@@ -1,4 +1,4 @@
-"""Looking: the verb that draws what a run sees: its first filters, or how it solves its task."""
+"""Look: the verb that draws a run's first filters, or how it solves its pretext task."""
 
 import dataclasses
 import time
@@ -9,10 +9,8 @@ from typing import Any
 import torch
 
 from selfsight import encoders
-from selfsight.data.pictures import Tiles
-from selfsight.data.pictures.reading_progress import read_with_progress
-from selfsight.data.pictures.storing import chosen_rows
-from selfsight.data.source import Parts, Source, View, labels_of
+from selfsight.data.batches import chosen_rows
+from selfsight.data.source import Parts, Source, labels_of
 from selfsight.data.splitting import split
 from selfsight.encoders import Encoder
 from selfsight.errors import SelfsightError, UsageError
@@ -21,13 +19,14 @@ from selfsight.looks.held_out import HeldOut
 from selfsight.looks.neighbours.gallery import random_order
 from selfsight.looks.pretext import look_at_task
 from selfsight.looks.task_sheet import Question
+from selfsight.modalities.pictures import of_pictures
 from selfsight.probes.network import TIMM, NamedNetwork, named_network
 from selfsight.probes.overlap import same_data
 from selfsight.settings import Look
 from selfsight.system import atomic, machine
 from selfsight.system.progress import answers, console
+from selfsight.training.draft import needs_of
 from selfsight.training.plan import Plan
-from selfsight.training.prepare import needs_of
 from selfsight.training.run import OUT, PICTURES, Run
 from selfsight.training.weights import trained_tasks
 
@@ -37,7 +36,7 @@ MEASURED = 500  # pictures
 def look(
     run: str | Path | Run, data: str | None = None, *, at: str | Sequence[str] = (), **options: Any
 ) -> dict[str, Any]:
-    """Draw what a run sees: its first filters, or how it solves its pretext task.
+    """Draw a run's first filters, or how it solves its pretext task.
 
     Args:
         run: A run, its path, or for its filters "timm:NAME".
@@ -73,7 +72,8 @@ def look_as(settings: Look) -> dict[str, Any]:
     record: dict[str, Any] = {"look": list(wanted), "files": []}
     if "filters" in wanted:
         place = folder / "filters.png"
-        draw_filters(network.encoder.cpu(), _untrained(network), place)
+        encoder = of_pictures(network.encoder)
+        draw_filters(encoder.cpu(), _untrained(encoder, network.seed), place)
         record["files"].append(str(place))
     if "pretext" in wanted:
         record |= _pretext(settings, network, folder)
@@ -95,11 +95,11 @@ def _folder(settings: Look, network: NamedNetwork) -> Path:
     return network.results(settings.out)
 
 
-def _untrained(network: NamedNetwork) -> Encoder:
-    """Build the network with the weights of its seed: statistics do not matter to filters."""
+def _untrained(encoder: Encoder, seed: int) -> Encoder:
+    """Build a network with the weights of its seed: statistics do not matter to filters."""
     with torch.random.fork_rng():
-        torch.manual_seed(network.seed)
-        return encoders.from_recipe(network.encoder.recipe)
+        torch.manual_seed(seed)
+        return encoders.from_recipe(encoder.recipe)
 
 
 def _pretext(settings: Look, network: NamedNetwork, folder: Path) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def _pretext(settings: Look, network: NamedNetwork, folder: Path) -> dict[str, A
 def held_out(
     data: str | None, of: Plan, network: NamedNetwork, *, count: int, seed: int
 ) -> HeldOut:
-    """Find pictures to ask a run about.
+    """Find pictures on which to test a run.
 
     They are those of DATA's test part; where it has none, all of DATA if it is other data than the
     run's, else those that the run's --limit left out, else what a probe of it would be tested
@@ -149,20 +149,14 @@ def held_out(
     source, part, trained_on = _chosen(parts, of, own=own)
     if needs_of(of.tasks).labels:
         source = _with_classes(source, of.classes)
-    if of.tile is not None:
-        source = Tiles(source, of.tile)
+    source = of.modality.cut(source, of.sample)
     network.seeing(source)
-    pictures = read_with_progress(
-        source.subset(random_order(len(source), seed)[:count]),
-        side=of.canvas,
-        channels=of.channels,
-        steady=True,
-        listed_in="the record",
-    )
-    return HeldOut(pictures, part, trained_on)
+    some = source.subset(random_order(len(source), seed)[:count])
+    samples = of.modality.read_more(some, of.sample, "the record")
+    return HeldOut(samples, part, trained_on, of.modality.unit)
 
 
-def _chosen(parts: Parts, of: Plan, *, own: bool) -> tuple[Source, str, bool | None]:
+def _chosen(parts: Parts[Any], of: Plan, *, own: bool) -> tuple[Source, str, bool | None]:
     """Choose the part: -> its pictures, its name, whether they were trained on."""
     if parts.test is not None:
         return parts.test, "the test part", False
@@ -174,14 +168,15 @@ def _chosen(parts: Parts, of: Plan, *, own: bool) -> tuple[Source, str, bool | N
         return test, part, False
     if of.limit is None:
         return test, part, True
-    if of.tile is not None:  # tiles that were left out are of pictures whose others were not
-        return test, part, True if of.limit >= len(Tiles(parts.train, of.tile)) else None
+    pieces = of.modality.cut(parts.train, of.sample)
+    if pieces is not parts.train:  # pieces that were left out are of samples whose others were not
+        return test, part, True if of.limit >= len(pieces) else None
     left_out = torch.ones(len(parts.train), dtype=torch.bool)
     left_out[chosen_rows(len(parts.train), of.limit)] = False
     if not left_out.any():
         return test, part, True
     rest = parts.train.subset(left_out.nonzero()[:, 0])
-    return rest, "the pictures of the run's data that --limit left out", False
+    return rest, f"the {of.modality.unit} of the run's data that --limit left out", False
 
 
 def _with_classes(source: Source, classes: tuple[str, ...]) -> Source:
@@ -198,11 +193,11 @@ def _with_classes(source: Source, classes: tuple[str, ...]) -> Source:
             "give pictures of its own classes"
         )
     renumber = torch.tensor([classes.index(name) for name in source.classes])
-    return View(source, torch.arange(len(source)), classes, renumber[labels])
+    return source.viewed(torch.arange(len(source)), classes, renumber[labels])
 
 
 def _say_of_training(held: HeldOut) -> None:
-    """Say that the pictures are no unseen ones, if they are not."""
+    """Say so if the run was trained on the pictures, or may have been."""
     if held.trained_on is not False:
         known = "were trained on" if held.trained_on else "may have been trained on"
         console().print(

@@ -1,8 +1,8 @@
-"""Neighbouring: the verb that shows which pictures a network takes for alike, and why.
+"""Neighbours: the verb that shows which pictures are similar to a network, and why.
 
-Beside the trained network stand the same one untrained, the raw pixels, and any others asked for.
-A sheet shows some queries; the record says, of many more, how much of their nearest pictures stays
-when the query loses its colour or turns its hue, and how many share its class.
+The trained network is compared with the same one untrained, with raw pixels, and with any others
+that the user names. A sheet shows some queries. The record says for many more how many of their
+nearest pictures remain when the query turns grey or its hue changes, and how many are of its class.
 """
 
 import dataclasses
@@ -16,9 +16,9 @@ import torch
 from selfsight.data.batches import some_rows
 from selfsight.data.pictures import Unreadable
 from selfsight.data.pictures.forms.folder import Folder
-from selfsight.data.pictures.reading_progress import say_unlabelled
 from selfsight.data.pictures.scaling import SQUARE_VIEW
-from selfsight.data.source import Source, View
+from selfsight.data.pictures.source import PictureSource
+from selfsight.data.reporting import say_unlabelled
 from selfsight.errors import SelfsightError
 from selfsight.looks.neighbours.agreement import (
     LIST,
@@ -31,9 +31,10 @@ from selfsight.looks.neighbours.neighbour_sheet import draw_neighbours
 from selfsight.looks.neighbours.queries import MEASURED, QueryRows, SearchData, available
 from selfsight.looks.neighbours.search import EXACT_UP_TO, Found, require_faiss
 from selfsight.looks.neighbours.wording import caption, network_table, short_names, verdict
+from selfsight.modalities.pictures import of_picture_plan
 from selfsight.probes.encoding import check_layer, scaled_to_size
 from selfsight.probes.features import Pixels
-from selfsight.probes.network import NamedNetwork, named_network
+from selfsight.probes.network import PictureNetwork, picture_network
 from selfsight.probes.overlap import alike_warning
 from selfsight.probes.untrained import CALIBRATED_ON, untrained_encoder
 from selfsight.settings import Neighbours
@@ -46,7 +47,7 @@ from selfsight.training.run import OUT, Run, run_of
 
 
 def neighbours(run: str | Path | Run, data: str | None = None, **options: Any) -> dict[str, Any]:
-    """Draw which pictures a network takes for alike, and measure what that depends on.
+    """Draw which pictures are similar to a network, and measure what that depends on.
 
     Args:
         run: A run, its path, or "timm:NAME".
@@ -96,7 +97,7 @@ def neighbours_as(settings: Neighbours) -> dict[str, Any]:
         "settings": _told(settings, network, data, bank, measured, drawn),
         "machine": machine.described(network.device),
     }
-    alike = alike_warning(bank.pictures)
+    alike = alike_warning(bank.pictures, network.modality)
     record["alike"] = alike is not None
     record["verdict"] = " ".join(filter(None, (alike, verdict(record))))
     _draw(sheet, bank, drawn, found, caption(record))
@@ -105,7 +106,7 @@ def neighbours_as(settings: Neighbours) -> dict[str, Any]:
     return record
 
 
-def _search_data(settings: Neighbours, network: NamedNetwork) -> SearchData:
+def _search_data(settings: Neighbours, network: PictureNetwork) -> SearchData:
     """Open the data and choose how patches are cut."""
     needs = f"neighbours {settings.run} needs DATA: pictures to search among"
     parts = network.parts(settings.data, needs)
@@ -130,7 +131,7 @@ def _search_data(settings: Neighbours, network: NamedNetwork) -> SearchData:
     )
 
 
-def _files(paths: tuple[str, ...]) -> Source | None:
+def _files(paths: tuple[str, ...]) -> PictureSource | None:
     """Open the pictures asked for, all of which must be readable.
 
     Raises:
@@ -144,12 +145,12 @@ def _files(paths: tuple[str, ...]) -> Source | None:
             files.decode(i)
         except Unreadable as error:
             raise SelfsightError(f"--query {path} cannot be read: {error}") from error
-    return View(files, torch.arange(len(paths)), (), None)  # folders of files are no classes here
+    return files.viewed(torch.arange(len(paths)), (), None)  # folders of files are no classes here
 
 
-def _looking(settings: Neighbours, name: str) -> NamedNetwork:
+def _looking(settings: Neighbours, name: str) -> PictureNetwork:
     """Load a network; one that learned from tiles is shown patches at the side of these."""
-    network = named_network(name, seed=settings.seed, device=settings.device)
+    network = picture_network(name, seed=settings.seed, device=settings.device)
     if not settings.patches or network.run is None:
         return network
     run, part = run_of(name)
@@ -168,20 +169,22 @@ def tile_side(of: Plan, task: str | None = None) -> int | None:
         The side; None for a network that got whole crops from any of its tasks.
     """
     tasks = of.tasks if task is None else (task,)
+    size = of_picture_plan(of.sample).size
     side = max(
-        load_task(name).encoder_side(of.size, {**settings_of(name), **of.task_settings[name]})
+        load_task(name).encoder_side(size, {**settings_of(name), **of.task_settings[name]})
         for name in tasks
     )
-    return side if side < of.size else None
+    return side if side < size else None
 
 
 def _feature_sources(
-    settings: Neighbours, network: NamedNetwork, bank: Gallery
+    settings: Neighbours, network: PictureNetwork, bank: Gallery
 ) -> Iterator[tuple[str, FeatureSource, int]]:
     """Give the networks one after the other: -> name, network and the channels it takes."""
     size, device, recipe = network.size, network.device, network.encoder.recipe
     yield "trained", FeatureSource(network.encoder, size, settings.layer, device), recipe.channels
     some = scaled_to_size(bank.images, some_rows(len(bank), CALIBRATED_ON), size)
+    some = some[some_rows(len(some), CALIBRATED_ON)]
     fresh = untrained_encoder(recipe, network.seed, some, device=device)
     yield "untrained", FeatureSource(fresh, size, settings.layer, device), recipe.channels
     for name in dict.fromkeys(settings.against):
@@ -212,7 +215,7 @@ def _check_enough(bank: Gallery, drawn: QueryRows, count: int) -> None:
         console().print(f"--count is lowered to {most}: there are no more to choose from")
 
 
-def _places(settings: Neighbours, network: NamedNetwork) -> tuple[Path, Path]:
+def _places(settings: Neighbours, network: PictureNetwork) -> tuple[Path, Path]:
     """Name the sheet's and the record's files."""
     name = "neighbours-patches" if settings.patches else "neighbours"
     if settings.out is not None:
@@ -263,7 +266,7 @@ def _named(asked: QueryRows, row: int) -> str:
 
 def _told(
     settings: Neighbours,
-    network: NamedNetwork,
+    network: PictureNetwork,
     data: SearchData,
     bank: Gallery,
     measured: QueryRows,

@@ -13,26 +13,21 @@ from typing import Any, cast
 import torch
 
 from selfsight import encoders
-from selfsight.augment.views import centre_view
 from selfsight.data.batches import Ahead, some_rows
 from selfsight.data.imprint import imprint_of
-from selfsight.data.pictures import Pictures, Skipped, Streamed, open_data
-from selfsight.data.pictures.reading_progress import (
-    advice_on_waiting,
-    read_with_progress,
-    say_skipped,
-)
+from selfsight.data.reporting import say_skipped
 from selfsight.data.source import Parts, Source, require_same_classes
 from selfsight.data.splitting import split
 from selfsight.distributed.engine import resolve_device, threads
 from selfsight.distributed.processes import Processes, joined
 from selfsight.draws import derived_seed
-from selfsight.encoders.feed import AS_IT_IS
 from selfsight.errors import SelfsightError, Stopped
+from selfsight.modalities.base import LINEAR, Reading
+from selfsight.modalities.table import modality_of
 from selfsight.probes import advice
 from selfsight.probes.periodic import LABELS, TESTED, PeriodicProbe, few
-from selfsight.probes.untrained import final_features, untrained_encoder
-from selfsight.probes.verdict import Shape, Solved, judge_unlabelled, likeness_warning
+from selfsight.probes.untrained import CALIBRATED_ON, final_features, untrained_encoder
+from selfsight.probes.verdict import Shape, Solved, judge_unlabelled
 from selfsight.settings import Pretrain
 from selfsight.system import machine
 from selfsight.system.escaping import shell_quoted
@@ -42,27 +37,28 @@ from selfsight.system.streams import open_closed_streams
 from selfsight.tasks.base import Task
 from selfsight.tasks.cards import parsed_settings
 from selfsight.training import checkpoint
-from selfsight.training.fit import Fitting, fit_prepared, is_fitted, refuse
+from selfsight.training.draft import is_fitted, needs_of
+from selfsight.training.fit import Fitting, refuse
 from selfsight.training.loop import Training, encoders_of
 from selfsight.training.origin import parts_of
 from selfsight.training.pace import as_compiled
 from selfsight.training.plan import Plan, thread_count
-from selfsight.training.prepare import Prepared, acquaint, batches_of, needs_of, prepared, source_of
+from selfsight.training.prepare import Prepared, acquaint, batches_of, prepared, source_of
 from selfsight.training.run import SETTINGS, Run
 from selfsight.training.task_errors import errors_of_tasks_told
 from selfsight.training.tracking import Trackers, check_installed
 from selfsight.training.weights import built
 
-PICTURES_JUDGED = 1000
+JUDGED = 1000  # samples
 NAME_IT = "say where with --data PLACE"
 PACKAGES = ("selfsight", "torch", "torchvision", "timm", "lightning-fabric")
 
 
 def pretrain(data: str | None = None, task: str | Sequence[str] = (), **options: Any) -> Run:
-    """Learn from pictures without their labels.
+    """Learn from pictures, or whatever a task learns from, without their labels.
 
     Args:
-        data: Pictures in any form that `selfsight.data.open_data` opens.
+        data: Pictures in any of the forms that `selfsight datasets` lists; text for tasks on words.
         task: The pretext task's name; `selfsight.settings.Pretrain` lists the other options.
         **options: The verb's flags by name, `out` and `minutes` for two; `--from` is `start`, and
             `--data`, where a resumed run's data lies now, is `place`.
@@ -108,8 +104,9 @@ def _pretrained(settings: Pretrain, processes: Processes) -> Run:
             return _resumed(run, processes, settings.place)
     chosen = parsed_settings(settings.task, settings.set)
     device = resolve_device(settings.device)
-    parts = open_data(cast(str, settings.data))
-    source = source_of(parts, settings.task, settings.tile)
+    modality = modality_of(settings.task)
+    parts = modality.open(cast(str, settings.data))
+    source = source_of(parts, settings.task, settings)
     known_by = {
         "data_place": place_of(cast(str, settings.data)),
         "imprint": imprint_of(parts.train),
@@ -117,17 +114,14 @@ def _pretrained(settings: Pretrain, processes: Processes) -> Run:
     }
     check_installed(settings.track)
     if settings.probe_every is not None:
+        modality.check_probe(LINEAR)
         _labelled(parts)
     place = Path(settings.out or _free_place("+".join(settings.task), cast(str, settings.data)))
     taken = Run.begun(place) if processes.leads else contextlib.nullcontext(Run(place))
     with taken as run, _told_how_to_go_on(run), errors_of_tasks_told(settings.task, run):
         run.path = processes.from_first(run.path)
         with threads(thread_count(settings.threads, settings.devices)):
-            begun = (
-                fit_prepared(settings, chosen, source, device)
-                if is_fitted(settings.task)
-                else prepared(settings, chosen, source, device, processes)
-            )
+            begun = prepared(settings, chosen, source, device, processes)
         begun.plan = dataclasses.replace(begun.plan, **known_by)
         if processes.leads:
             _keep_settings(run, settings, begun, device)
@@ -159,8 +153,8 @@ def _keep_settings(run: Run, settings: Pretrain, begun: Prepared, device: str) -
         {
             "asked": dataclasses.asdict(settings),
             "plan": begun.plan.to_json(),
-            "skipped": [dataclasses.asdict(s) for s in begun.pictures.skipped],
-            "notes": list(begun.pictures.notes),
+            "skipped": [dataclasses.asdict(s) for s in begun.samples.skipped],
+            "notes": list(begun.samples.notes),
             **_circumstances(device),
         }
     )
@@ -171,8 +165,8 @@ def _place_of_run(start: str | None) -> str | None:
     return None if start is None or start.startswith(TIMM) else os.path.abspath(start)
 
 
-def _labelled(parts: Parts) -> tuple[Source, Source]:
-    """Take labelled pictures for `--probe-every`: -> a few to fit on, a few to test on."""
+def _labelled(parts: Parts[Any]) -> tuple[Source, Source]:
+    """Take labelled samples for `--probe-every`: -> a few to fit on, a few to test on."""
     few(parts.train, LABELS)  # refuses what has no labels
     train, test = (parts.train, parts.test) if parts.test is not None else split(parts.train)
     require_same_classes(train, test)
@@ -185,14 +179,7 @@ def _curve_probe(run: Path, begun: Prepared) -> PeriodicProbe | None:
     if of.probe_every is None or not begun.processes.leads:
         return None
     train, test = (
-        read_with_progress(
-            part,
-            side=of.size,
-            fit="square",
-            channels=of.channels,
-            steady=True,
-            listed_in=SETTINGS,
-        )
+        of.modality.read_frozen(part, of.sample, begun.task.encoder, SETTINGS)
         for part in _labelled(parts_of(of, run, NAME_IT))
     )
     return PeriodicProbe(train, test, device=begun.processes.placed(of.device))
@@ -217,20 +204,23 @@ def _resumed(run: Run, processes: Processes, place: str | None) -> Run:
         state is not None and _is_finished(run, of, state) and place is None
     ):  # what it learned from may be gone
         return _left_finished(run, of, state, processes)
-    pictures = read_with_progress(
-        source_of(parts_of(of, run.path, NAME_IT), of.tasks, of.tile),
-        side=of.canvas,
-        limit=of.limit,
-        storage="stream" if of.storage == "stream" else None,
-        steady=True,  # memory and map are the same to the bit
-        processes=of.devices,
-        listed_in=SETTINGS,
+    samples = of.modality.read(
+        source_of(parts_of(of, run.path, NAME_IT), of.tasks, of.sample),
+        of.sample,
+        Reading(
+            SETTINGS,
+            limit=of.limit,
+            storage="stream" if of.storage == "stream" else None,
+            steady=True,  # memory and map are the same to the bit
+            processes=of.devices,
+        ),
     )
-    if _fingerprint(pictures, of) != of.fingerprint:
+    known = samples.fingerprint if of.imprint is not None else samples.former_fingerprint()
+    if known != of.fingerprint:
         raise SelfsightError(
-            f"{of.data_found} holds other pictures than when {run.path} began, so it cannot go on "
-            f"as it was. If its own lie elsewhere now, {NAME_IT}; or start a new run from its "
-            f"weights with --from {shell_quoted(run.path)}"
+            f"{of.data_found} holds other {of.modality.unit} than when {run.path} began, so it "
+            f"cannot go on as it was. If its own lie elsewhere now, {NAME_IT}; or start a new run "
+            f"from its weights with --from {shell_quoted(run.path)}"
         )
     now = place_of(of.data_found)
     if processes.leads and now != kept["plan"].get("data_place"):
@@ -240,12 +230,12 @@ def _resumed(run: Run, processes: Processes, place: str | None) -> Run:
     with threads(of.threads):  # a checkpoint's weights replace those of the start
         task, _ = built(of if state is None else dataclasses.replace(of, start=None), state)
         del state
-        acquaint(task, pictures, of)
-    batches = batches_of(pictures, of, needs_of(of.tasks), task, processes=processes)
+        acquaint(task, samples, of)
+    batches = batches_of(samples, of, needs_of(of.tasks), task, processes=processes)
     of, notes = as_compiled(of, task, batches, processes=processes)
     for note in notes:
         console().print(f"the resumed run may differ in its last bits: {note}")
-    return _trained(run, Prepared(of, task, pictures, batches, processes))
+    return _trained(run, Prepared(of, task, samples, batches, processes))
 
 
 def _begun_already(run: Run, of: Plan) -> dict[str, Any] | None:
@@ -283,13 +273,6 @@ def _left_finished(run: Run, of: Plan, state: dict[str, Any], processes: Process
         _mend_encoders(run, task)
     console().print(f"{run.path} is finished; there is nothing to go on with")
     return run
-
-
-def _fingerprint(pictures: Pictures, of: Plan) -> str:
-    """Take the fingerprint of pictures as it was taken when a run began."""
-    if of.imprint is None and isinstance(pictures.images, Streamed):
-        return pictures.images.former_fingerprint
-    return pictures.fingerprint
 
 
 def _say_what_differs(kept: dict[str, Any], of: Plan) -> None:
@@ -372,7 +355,8 @@ def _concluded(
         _draw_curve(run, training.rows, training.probe.chance)
     run.write_result("pretrain", record)
     console().print(f"{record['verdict']}: {' '.join(record['reasons'])}")
-    console().print(f"saved in {run.path}: encoder.safetensors loads {_loads_by(begun.task)}")
+    way = begun.task.encoder.recipe.loads_by()
+    console().print(f"saved in {run.path}: encoder.safetensors loads {way}")
 
 
 def _draw_curve(run: Run, rows: list[dict[str, float]], chance: float) -> None:
@@ -390,13 +374,13 @@ def _draw_curve(run: Run, rows: list[dict[str, float]], chance: float) -> None:
 
 def _say_of_data(run: Run, begun: Prepared, training: Training | Fitting) -> None:
     """Say what the data held up, and list what proved unreadable on the way."""
-    pictures = begun.pictures
+    samples, modality = begun.samples, begun.plan.modality
     if isinstance(begun.batches, Ahead):
         begun.batches.close()
     if not begun.processes.leads:
         return
-    if late := _late(pictures):
-        say_skipped(late, len(pictures), SETTINGS)
+    if late := list(samples.broken().values()):
+        say_skipped(late, len(samples), SETTINGS, unit=modality.unit)
         try:
             run.check_ours()
             kept = run.settings
@@ -404,50 +388,35 @@ def _say_of_data(run: Run, begun: Prepared, training: Training | Fitting) -> Non
             run.write_settings({**kept, "skipped": list({s["title"]: s for s in listed}.values())})
         except SelfsightError as error:  # which must hide nothing that ended the training
             console().print(f"they are not listed there: {error}")
-    told = training.seconds and advice_on_waiting(pictures, training.waited / training.seconds)
+    told = training.seconds and modality.untimely(samples, training.waited / training.seconds)
     if told:
         console().print(told)
 
 
-def _late(pictures: Pictures) -> list[Skipped]:
-    """List the streamed pictures that proved unreadable on the way."""
-    if not isinstance(pictures.images, Streamed):
-        return []
-    return [Skipped(f.title, str(f.reason)) for f in pictures.images.failed.values()]
-
-
-def _loads_by(task: Task) -> str:
-    recipe = task.encoder.recipe
-    own = recipe.name in encoders.OWN.values()
-    way = "after `import selfsight.encoders`" if own else "alone, as encoder.json says"
-    fed = "" if recipe.feed == AS_IT_IS else f"; selfsight.load feeds it as it was: {recipe.feed}"
-    return f"with timm {way}{fed}"
-
-
 def _judged(run: Run, begun: Prepared, training: Training | Fitting) -> dict[str, Any]:
     """Say what can be said without labels: collapsed or unknown, and how far the task is solved."""
-    machine.give_back_memory()  # the training's, before pictures are encoded
+    machine.give_back_memory()  # the training's, before samples are encoded
     of, rows = begun.plan, training.rows
     last = rows[-max(len(rows) // 20, len(begun.task.turns)) :]
     columns = dict.fromkeys(key for row in last for key in row)
     means = {key: fmean(row[key] for row in last if key in row) for key in columns}
-    images, extent, _ = begun.pictures.taken(some_rows(len(begun.pictures), PICTURES_JUDGED))
-    views = centre_view(images, extent, of.size)
-    encoder = begun.task.encoder
-    trained = Shape.of(final_features(encoder, views))
-    fresh = untrained_encoder(encoder.recipe, of.seed, views, device=of.device)
-    untrained = Shape.of(final_features(fresh, views))
+    encoder, modality = begun.task.encoder, of.modality
+    inputs = modality.judged(begun.samples, encoder, of.sample, JUDGED)
+    trained = Shape.of(final_features(encoder, inputs))
+    calibrating = inputs[some_rows(len(inputs), CALIBRATED_ON)]
+    fresh = untrained_encoder(encoder.recipe, of.seed, calibrating, device=of.device)
+    untrained = Shape.of(final_features(fresh, inputs))
     tasks = begun.task.tasks_by_name(of.task)
     solved = {name: _solved(name, task, of, means) for name, task in tasks.items()}
-    of_pictures = likeness_warning(views, bits=begun.pictures.bits)
-    labelled = begun.pictures.labels is not None and len(begun.pictures.classes) > 1
+    likeness = modality.alike(begun.samples, inputs)
+    labelled = begun.samples.labels is not None and len(begun.samples.classes) > 1
     verdict = judge_unlabelled(
-        trained, untrained, list(solved.values()), of_pictures=of_pictures, labelled=labelled
+        trained, untrained, list(solved.values()), of_pictures=likeness, labelled=labelled
     )
     advised = advice.after_pretraining(
         advice.Trained.kept(run.path, run.settings),
         verdict.word,
-        alike=of_pictures is not None,
+        alike=likeness is not None,
         solved=list(solved.values()),
         early=advice.early_loss(rows, of.steps),
         labelled=labelled,
@@ -473,8 +442,8 @@ def _judged(run: Run, begun: Prepared, training: Training | Fitting) -> dict[str
         },
         "spread": round(trained.spread, 4),
         "rank": round(trained.rank, 2),
-        "skipped": len(begun.pictures.skipped) + len(_late(begun.pictures)),
-        "alike": of_pictures is not None,
+        "skipped": len(begun.samples.skipped) + len(begun.samples.broken()),
+        "alike": likeness is not None,
         "verdict": verdict.word,
         "reasons": list(verdict.reasons),
         "next": advised._asdict(),

@@ -6,17 +6,50 @@ batch follows from its number: a resumed run needs no state to go on where it st
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from selfsight.data.pictures.batch import Images, LabelledImages
-from selfsight.data.pictures.collection import Pictures
 from selfsight.draws import Draws
-from selfsight.errors import SelfsightError, UsageError
+from selfsight.errors import UsageError
 
 T = TypeVar("T")
+
+
+class Batch(Protocol):
+    """What a task receives: some samples, and their randomness."""
+
+    @property
+    def index(self) -> Tensor:
+        """(B,) int64, each sample's place in the data."""
+        ...
+
+    @property
+    def draws(self) -> Draws:
+        """This batch's randomness."""
+        ...
+
+    @classmethod
+    def from_rows(
+        cls,
+        samples: Any,
+        rows: Tensor,
+        *,
+        seed: int,
+        epoch: int,
+        device: torch.device | str = "cpu",
+    ) -> "Batch":
+        """Make a batch of some samples.
+
+        Args:
+            samples: What was read; of this batch's modality.
+            rows: (B,) int64, which of them.
+            seed: The run's seed, for the batch's draws.
+            epoch: How often the data has been gone through, for the batch's draws.
+            device: Where the batch is to be.
+        """
+        ...
 
 
 class Order:
@@ -63,45 +96,15 @@ def some_rows(count: int, most: int) -> Tensor:
     return Draws(0, 0, torch.arange(count)).order("some rows")[:most]
 
 
-def batch_at(
-    pictures: Pictures,
-    index: Tensor,
-    *,
-    seed: int,
-    epoch: int,
-    labels: bool,
-    device: torch.device | str,
-) -> Images | LabelledImages:
-    """Make a batch of some pictures.
+def chosen_rows(count: int, limit: int | None) -> Tensor:
+    """Choose rows, sorted: all, or `limit` of them drawn with a fixed seed.
 
-    Args:
-        pictures: Where to take them from.
-        index: (B,) int64, which ones.
-        seed: The run's seed, for the batch's draws.
-        epoch: How often the data has been gone through, for the batch's draws.
-        labels: Whether the batch carries classes.
-        device: Where the batch is to be.
-
-    Raises:
-        SelfsightError: If classes are asked for and there are none.
+    Not the first ones: pictures lie sorted by class.
     """
-    if labels and pictures.labels is None:
-        raise SelfsightError(
-            f"this task needs a class for every picture, and {pictures.name} has none; sort the "
-            "pictures into a subfolder a class, or give data with labels."
-        )
-    taken = pictures.taken(index)
-    here = index.to(device, non_blocking=True)
-    images = Images(
-        taken.images.to(device, non_blocking=True),
-        taken.extent.to(device, non_blocking=True),
-        here,
-        Draws(seed, epoch, here),  # of the picture that was meant, whichever stands in for it
-    )
-    if not labels or pictures.labels is None:
-        return images
-    chosen = pictures.labels.index_select(0, taken.rows.cpu()).to(device, non_blocking=True)
-    return LabelledImages(*images, chosen)
+    every = torch.arange(count)
+    if limit is None or limit >= count:
+        return every
+    return Draws(0, 0, every).order("limit")[:limit].sort().values
 
 
 class Ahead(Generic[T]):

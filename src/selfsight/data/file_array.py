@@ -14,8 +14,7 @@ from threading import Lock
 
 import numpy as np
 
-from selfsight.data.pictures.files.header import Lost, Unreadable
-from selfsight.data.source import open_regular
+from selfsight.data.source import Lost, Unreadable, open_regular
 from selfsight.errors import SelfsightError
 
 PAGE = 4096  # bytes that the system reads at least, however few are asked for

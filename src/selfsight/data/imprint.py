@@ -15,7 +15,7 @@ PLACED = re.compile(r".+ (\d+) \d+", re.DOTALL)  # a file's stamp: path, bytes, 
 
 
 def imprint_of(source: Source) -> str:
-    """Hash names and some pictures of a source: -> 32 hexadecimal digits."""
+    """Hash names and some samples of a source: -> 32 hexadecimal digits."""
     digest = hashlib.blake2b(str(len(source)).encode(), digest_size=16)
     for i in range(len(source)):
         digest.update(source.title(i).encode("utf-8", "surrogateescape") + b"\0")

@@ -1,7 +1,7 @@
-"""Source: pictures listed, not yet decoded.
+"""Source: samples listed, not yet read; whatever is learned from comes as one.
 
-Every form of data (a folder, a table, arrays, embedded samples) is a `Source`: so many pictures,
-each with a title, a cheap header and pixels on demand, and perhaps a class.
+A folder, a table, an archive: so many samples, each with a title, and perhaps a class. Each
+modality adds how one of its samples is read.
 """
 
 import hashlib
@@ -11,13 +11,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Generic, TypeVar, cast
 
 import torch
 from torch import Tensor
 
-from selfsight.data.pictures.files.decode import Header, Unreadable, decoded, header_of, reasons
-from selfsight.data.pictures.scaling import Fit, fitted
 from selfsight.errors import SelfsightError
 
 LISTED = 10  # classes that a sentence names
@@ -25,23 +23,31 @@ MOST_CONTENT = 1 << 20  # bytes of a file that tell it from another
 NOT_THERE = " is not there"  # ends the stamp of a file that is missing
 
 
+class Unreadable(Exception):
+    """A sample that is skipped; the message is the reason, in words."""
+
+
+class Lost(Unreadable):
+    """A sample whose bytes the system does not give, or no longer: its file, or its disk."""
+
+
 class Source(ABC):
-    """Pictures listed, not yet decoded.
+    """Samples listed, not yet read.
 
     Attributes:
         name: Where they come from, as the user wrote it.
         classes: K class names in the order of their numbers; () when unlabelled.
         labels: (N,) int64 class numbers from 0, or None when unlabelled.
         unlabelled: Why there are labels and none can be used, in a sentence; else "".
-        held: Whether its pixels are in memory already, so that nothing is won by storing them.
-        by_file: Whether every picture is a file of its own, by which `identities` tells it.
-        notes: What a user should know of these pictures, such as what was left out, a sentence
-            each without a full stop; they are printed once when the pictures are read.
+        held: Whether the samples are in memory already, so that nothing is won by storing them.
+        by_file: Whether every sample is a file of its own, by which `identities` tells it.
+        notes: What a user should know of these samples, such as what was left out, a sentence
+            each without a full stop; they are printed once when the samples are read.
     """
 
     name: str
-    classes: tuple[str, ...]
-    labels: Tensor | None
+    classes: tuple[str, ...] = ()
+    labels: Tensor | None = None
     unlabelled: str = ""
     held: bool = False
     by_file: bool = False
@@ -52,49 +58,22 @@ class Source(ABC):
 
     @abstractmethod
     def title(self, i: int) -> str:
-        """Name picture i for people: its relative path as `shown` writes it, or its row."""
+        """Name sample i for people: its relative path as `shown` writes it, or its row."""
 
     def file(self, i: int) -> str | None:
-        """Name the file that picture i has to itself; None where it shares one with others."""
+        """Name the file that sample i has to itself; None where it shares one with others."""
         return None
 
     @abstractmethod
-    def header(self, i: int) -> Header:
-        """Tell the size and channels of picture i without decoding it.
-
-        Raises:
-            Unreadable: If it is no picture, or too small or too large to be used.
-        """
-
-    @abstractmethod
-    def decode(self, i: int) -> Tensor:
-        """Decode picture i, upright: -> (C, H, W) uint8 or uint16.
-
-        Raises:
-            Unreadable: If it cannot be decoded.
-        """
-
-    def scaled(self, i: int, side: int, fit: Fit) -> Tensor:
-        """Decode picture i and scale it for storage, as `fitted` does.
-
-        Raises:
-            Unreadable: If it cannot be decoded.
-        """
-        return fitted(self.decode(i), side, fit)
-
     def content(self, i: int) -> bytes:
-        """Give what tells picture i from another of its name; b"" where it cannot be read."""
-        try:
-            return self.decode(i).numpy().tobytes()
-        except Unreadable:
-            return b""
+        """Give what tells sample i from another of its name; b"" where it cannot be read."""
 
     @abstractmethod
     def stamp(self) -> Iterator[str]:
-        """Tell this data from other or changed data without decoding: paths, sizes, times."""
+        """Tell this data from other or changed data without reading it: paths, sizes, times."""
 
     def identities(self) -> list[str]:
-        """Tell each picture from all others, of this source and of any: by its file, or its row."""
+        """Tell each sample from all others, of this source and of any: by its file, or its row."""
         stamps = list(self.stamp())
         if self.by_file:
             return stamps[-len(self) :]  # those of a list come after that of the list itself
@@ -102,46 +81,20 @@ class Source(ABC):
         return [f"{whole} {i}" for i in range(len(self))]
 
     def subset(self, rows: Tensor) -> "Source":
-        """Keep the pictures of `rows` (M,) int64, in that order."""
+        """Keep the samples of `rows` (M,) int64, in that order."""
         labels = None if self.labels is None else self.labels[rows]
-        return View(self, rows, self.classes, labels, unlabelled=self.unlabelled)
+        return self.viewed(rows, self.classes, labels)
+
+    def viewed(self, rows: Tensor, classes: tuple[str, ...], labels: Tensor | None) -> "Source":
+        """Give some of the samples, perhaps with their classes renumbered, or left out."""
+        return View(self, rows, classes, labels, unlabelled=self.unlabelled)
 
 
-class EncodedSource(Source):
-    """Pictures stored as JPEG, PNG and their like."""
-
-    @abstractmethod
-    def opened(self, i: int) -> BinaryIO:
-        """Open the bytes of picture i for reading.
-
-        Raises:
-            Unreadable: If there are none.
-            OSError: If the file cannot be opened.
-        """
-
-    def header(self, i: int) -> Header:
-        """Tell its size and channels."""
-        with reasons(), self.opened(i) as file:
-            return header_of(file)
-
-    def content(self, i: int) -> bytes:
-        """Give how many bytes it has, and the first of them."""
-        try:
-            with reasons(), self.opened(i) as file:
-                size = file.seek(0, 2)
-                file.seek(0)
-                return b"%d " % size + file.read(MOST_CONTENT)
-        except Unreadable:
-            return b""
-
-    def decode(self, i: int) -> Tensor:
-        """Give its pixels: -> (C, H, W) uint8 or uint16."""
-        with reasons(), self.opened(i) as file:
-            return decoded(file)
+S = TypeVar("S", bound=Source)
 
 
 class View(Source):
-    """Some pictures of another source, perhaps with their classes renumbered, or left out."""
+    """Some samples of another source, perhaps with their classes renumbered, or left out."""
 
     def __init__(
         self,
@@ -166,36 +119,24 @@ class View(Source):
         return len(self.index)
 
     def title(self, i: int) -> str:
-        """Name picture i for messages."""
+        """Name sample i for messages."""
         return self.base.title(self.index[i])
 
     def file(self, i: int) -> str | None:
-        """Name the file that picture i has to itself."""
+        """Name the file that sample i has to itself."""
         return self.base.file(self.index[i])
 
-    def header(self, i: int) -> Header:
-        """Tell its size and channels."""
-        return self.base.header(self.index[i])
-
-    def decode(self, i: int) -> Tensor:
-        """Give its pixels: -> (C, H, W) uint8 or uint16."""
-        return self.base.decode(self.index[i])
-
-    def scaled(self, i: int, side: int, fit: Fit) -> Tensor:
-        """Decode and scale picture i."""
-        return self.base.scaled(self.index[i], side, fit)
-
     def content(self, i: int) -> bytes:
-        """Give what tells picture i from another of its name."""
+        """Give what tells sample i from another of its name."""
         return self.base.content(self.index[i])
 
     def identities(self) -> list[str]:
-        """Tell each picture from all others, as the base does."""
+        """Tell each sample from all others, as the base does."""
         known = self.base.identities()
         return [known[i] for i in self.index]
 
     def stamp(self) -> Iterator[str]:
-        """Stamp the base, and which of its pictures are here."""
+        """Stamp the base, and which of its samples are here."""
         yield from self.base.stamp()
         yield ",".join(map(str, self.index))
 
@@ -235,18 +176,18 @@ def stamp_of(path: Path) -> str:
 
 
 @dataclass(frozen=True)
-class Parts:
+class Parts(Generic[S]):
     """Data as it comes: what to learn from, and what is kept for testing if it says so."""
 
-    train: Source
-    test: Source | None
+    train: S
+    test: S | None
 
 
 def labels_of(source: Source, asker: str, otherwise: str) -> Tensor:
     """Give the labels of a source to whoever cannot do without.
 
     Args:
-        source: The pictures.
+        source: The samples.
         asker: Who needs labels, as a sentence begins: "--task supervised".
         otherwise: What else the user can do, as a sentence ends: "choose another --task".
 
@@ -263,18 +204,18 @@ def labels_of(source: Source, asker: str, otherwise: str) -> Tensor:
         )
     if source.labels is None:
         raise SelfsightError(
-            f"{asker} needs labels, and {source.name} has none; sort the pictures into one folder "
+            f"{asker} needs labels, and {source.name} has none; sort its files into one folder "
             f"a class, or {otherwise}"
         )
     if len(source.classes) < 2:
         raise SelfsightError(
-            f"{asker} needs two classes or more, and every picture of {source.name} is of class "
-            f"{' and '.join(source.classes)!r}; add pictures of another class, or {otherwise}"
+            f"{asker} needs two classes or more, and everything in {source.name} is of class "
+            f"{' and '.join(source.classes)!r}; add some of another class, or {otherwise}"
         )
     return source.labels
 
 
-def same_classes(train: Source, test: Source) -> Source:
+def same_classes(train: Source, test: S) -> S:
     """Number the classes of `test` as `train` numbers them; those that `train` lacks come last.
 
     Who needs them to be the same asks `require_same_classes`: learning without labels, and
@@ -285,11 +226,11 @@ def same_classes(train: Source, test: Source) -> Source:
     occurring = [test.classes[k] for k in test.labels.unique().tolist()]
     number = {name: k for k, name in enumerate(dict.fromkeys((*train.classes, *occurring)))}
     renumber = torch.tensor([number.get(name, -1) for name in test.classes])
-    return View(test, torch.arange(len(test)), tuple(number), renumber[test.labels])
+    return cast(S, test.viewed(torch.arange(len(test)), tuple(number), renumber[test.labels]))
 
 
 def require_same_classes(train: Source, test: Source) -> None:
-    """Refuse test pictures of classes that there is nothing to learn of.
+    """Refuse test samples of classes that there is nothing to learn of.
 
     Raises:
         SelfsightError: If `test`, numbered by `same_classes`, has a class that `train` lacks.
@@ -300,6 +241,6 @@ def require_same_classes(train: Source, test: Source) -> None:
     more = f" and {len(unknown) - LISTED} more" if len(unknown) > LISTED else ""
     raise SelfsightError(
         f"every class of the test part must occur in the training part; {test.name} also has "
-        f"{', '.join(unknown[:LISTED])}{more}. Rename or remove these, add training pictures of "
-        "them, or name other labelled pictures."
+        f"{', '.join(unknown[:LISTED])}{more}. Rename or remove these, add training samples of "
+        "them, or name other labelled data."
     )

@@ -4,17 +4,19 @@ A fixed share of them is kept for testing, or, of few pictures, each is tested i
 folds, by what was fitted on the others.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
-from selfsight.data.source import Source
+from selfsight.data.source import S
 from selfsight.draws import Draws
 from selfsight.errors import SelfsightError, UsageError
 
 FOLDS = 5
 
 
-def split(source: Source, share: float = 0.2, seed: int = 0) -> tuple[Source, Source]:
+def split(source: S, share: float = 0.2, seed: int = 0) -> tuple[S, S]:
     """Split by picture, within each class where there are classes.
 
     Whether a picture is tested on depends on the seed and its place in the data, on nothing drawn
@@ -43,7 +45,8 @@ def split(source: Source, share: float = 0.2, seed: int = 0) -> tuple[Source, So
             f"nothing of {source.name} can be kept for testing: no class has two pictures. "
             "Give test data of its own."
         )
-    return source.subset((~tested).nonzero()[:, 0]), source.subset(tested.nonzero()[:, 0])
+    parts = (source.subset(which.nonzero()[:, 0]) for which in (~tested, tested))
+    return cast(tuple[S, S], tuple(parts))
 
 
 def _groups(labels: Tensor | None, order: Tensor) -> list[Tensor]:

@@ -4,6 +4,7 @@
 architectures are registered with timm when this package is imported.
 """
 
+from selfsight.encoders.base import BaseEncoder, BaseRecipe, recipe_of
 from selfsight.encoders.build import (
     DEFAULT,
     EXAMPLES,
@@ -23,6 +24,8 @@ __all__ = [
     "DEFAULT",
     "EXAMPLES",
     "OWN",
+    "BaseEncoder",
+    "BaseRecipe",
     "Encoder",
     "Feed",
     "Recipe",
@@ -33,6 +36,7 @@ __all__ = [
     "fitting_size",
     "from_recipe",
     "load",
+    "recipe_of",
     "save",
     "size_step",
     "usual_channels",

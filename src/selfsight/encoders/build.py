@@ -6,6 +6,7 @@ from typing import Any
 import timm
 
 from selfsight.encoders import alexnet, patch_dictionary, small, small_stem
+from selfsight.encoders.base import BaseRecipe, E
 from selfsight.encoders.bounds import at_most
 from selfsight.encoders.encoder import (
     Encoder,
@@ -113,7 +114,7 @@ def _usual_statistics(
     return mean, deviation
 
 
-def from_recipe(recipe: Recipe, *, pretrained: bool = False) -> Encoder:
+def from_recipe(recipe: BaseRecipe[E], *, pretrained: bool = False) -> E:
     """Build an encoder again, with fresh weights from torch's generator or timm's own.
 
     Raises:
@@ -124,15 +125,15 @@ def from_recipe(recipe: Recipe, *, pretrained: bool = False) -> Encoder:
         return _assembled(recipe, pretrained=pretrained)
 
 
-def _assembled(recipe: Recipe, *, pretrained: bool) -> Encoder:
+def _assembled(recipe: BaseRecipe[E], *, pretrained: bool) -> E:
     try:
-        return made(recipe, pretrained=pretrained)
+        return recipe.built(pretrained=pretrained)
     except (UsageError, SelfsightError):
         raise
     except OSError as error:
         raise _cannot_fetch(recipe.name, error) from error
     except Exception as error:  # timm's networks raise many kinds of errors
-        if out_of_memory(error):
+        if out_of_memory(error) or not isinstance(recipe, Recipe):
             raise
         if not fits(recipe.name, recipe.arguments, recipe.size):
             raise _wrong_size(recipe, error) from error

@@ -12,14 +12,16 @@ import re
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, ClassVar, NamedTuple, Protocol, cast
 
 import timm
 import torch
 from timm.models import build_model_with_cfg
 from torch import Tensor, nn
 
+from selfsight.encoders.base import PICTURES, BaseEncoder, BaseRecipe
 from selfsight.encoders.feed import AS_IT_IS, Fed, Feed
+from selfsight.encoders.own_architectures import OWN
 from selfsight.errors import UsageError
 from selfsight.system.validation import check, check_within, shortened
 
@@ -35,8 +37,8 @@ OVERSHOOT = 1e-3  # error of interpolation beyond [0, 1] that is allowed
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How to build an encoder again; the content of `encoder.json`.
+class Recipe(BaseRecipe["Encoder"]):
+    """How to build an encoder of pictures again: what `encoder.json` holds.
 
     Attributes:
         name: The architecture's timm name.
@@ -48,6 +50,8 @@ class Recipe:
         layers: The named layers, input to output: timm's module names.
         feed: How pictures become the network's input.
     """
+
+    kind: ClassVar[str] = PICTURES
 
     name: str
     arguments: dict[str, Any]
@@ -78,6 +82,28 @@ class Recipe:
         kinds["feed"] = Feed(**values.get("feed", {}))
         check_statistics(kinds["mean"], kinds["deviation"], values["channels"])
         return cls(**(values | kinds))
+
+    def built(self, *, like: "Encoder | None" = None, pretrained: bool = False) -> "Encoder":
+        """Build the encoder; whatever its network's authors raise is let through.
+
+        Raises:
+            UsageError: If timm has no such architecture.
+            SelfsightError: If timm's weights hold what is no number.
+        """
+        from selfsight.encoders.build import made  # it registers our own, which are encoders
+
+        return made(self, pretrained=pretrained, measures=None if like is None else like.measures)
+
+    def plain(self) -> "Recipe":
+        """Give the recipe without what a task feeds the network."""
+        return replace(self, feed=AS_IT_IS)
+
+    def loads_by(self) -> str:
+        """Say how timm loads the encoder."""
+        own = self.name in OWN.values()
+        way = "after `import selfsight.encoders`" if own else "alone, as encoder.json says"
+        fed = "" if self.feed == AS_IT_IS else f"; selfsight.load feeds it as it was: {self.feed}"
+        return f"with timm {way}{fed}"
 
 
 class Measures(NamedTuple):
@@ -140,8 +166,8 @@ def check_statistics(mean: tuple[float, ...], deviation: tuple[float, ...], chan
         raise ValueError(f"deviation must be above 0 in every channel, got {min(deviation)}")
 
 
-class Encoder(nn.Module):
-    """A network with readable layers.
+class Encoder(BaseEncoder):
+    """A network whose layers can be looked into.
 
     Args:
         model: A timm model without a classifier.
@@ -172,13 +198,20 @@ class Encoder(nn.Module):
         self.measures = self._measured() if measures is None else measures
         self.dim, self.layer_channels, self.layer_strides = self.measures
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Encode pictures (B, C, S, S) in [0, 1]: -> pooled features (B, D)."""
-        return self.model(self._fed(images))
+    recipe: Recipe
 
-    def layers(self, images: Tensor) -> dict[str, Tensor]:
-        """Compute every named layer's map: pictures (B, C, S, S) in [0, 1] -> maps (B, C, h, w)."""
-        return self.look(self.model, self.layer_names, self._fed(images))
+    @property
+    def body(self) -> nn.Module:
+        """The timm model."""
+        return self.model
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Encode pictures (B, C, S, S) in [0, 1]: -> pooled features (B, D)."""
+        return self.model(self._fed(inputs))
+
+    def layers(self, inputs: Tensor) -> dict[str, Tensor]:
+        """Look into every named layer: pictures (B, C, S, S) in [0, 1] -> maps (B, C, h, w)."""
+        return self.look(self.model, self.layer_names, self._fed(inputs))
 
     def fed(self, feed: Feed) -> "Encoder":
         """Make an encoder that shares everything with this one except the feed."""

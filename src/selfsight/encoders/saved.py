@@ -1,6 +1,6 @@
 """Saved encoders: two files that are written, read back and checked.
 
-    encoder.safetensors   the timm model's own state
+    encoder.safetensors   the state of the encoder's body: of pictures the timm model's own
     encoder.json          the recipe, and the SHA-256 of the weights that it belongs to
 
 Nothing in them is executed. While weights are replaced, `encoder.json` lists the hashes of both the
@@ -14,16 +14,15 @@ import stat
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from selfsight.encoders.base import BaseEncoder, BaseRecipe, recipe_of
 from selfsight.encoders.bounds import TooLarge, no_larger_than
-from selfsight.encoders.build import made
-from selfsight.encoders.encoder import Encoder, Recipe
 from selfsight.encoders.finite import refuse_non_finite
 from selfsight.errors import SelfsightError, in_a_line, out_of_memory
 from selfsight.system.atomic import ANOTHER, write_bytes, write_json
@@ -59,14 +58,16 @@ class _Files(NamedTuple):
         return cls(folder / f"{stem}.json", folder / f"{stem}.safetensors")
 
 
-def save(encoder: Encoder, folder: Path, *, stem: str = "encoder", another: str = ANOTHER) -> None:
+def save(
+    encoder: BaseEncoder, folder: Path, *, stem: str = "encoder", another: str = ANOTHER
+) -> None:
     """Write `stem`.safetensors and `stem`.json, each beside its place and then renamed.
 
     Raises:
         SelfsightError: If one cannot be written; `another` is a further remedy, see `atomic`.
     """
     files = _Files.of(folder, stem)
-    state = {key: value.cpu().contiguous() for key, value in encoder.model.state_dict().items()}
+    state = {key: value.cpu().contiguous() for key, value in encoder.body.state_dict().items()}
     content = safetensors.torch.save(state)
     new, recipe = _digest(content), encoder.recipe.to_json()
     write_json(
@@ -90,7 +91,7 @@ def _digests_before(files: _Files, new: str) -> list[str]:
     return []
 
 
-def load(folder: Path, *, stem: str = "encoder", remedy: str = _COPY) -> Encoder:
+def load(folder: Path, *, stem: str = "encoder", remedy: str = _COPY) -> BaseEncoder:
     """Read an encoder that `save` wrote.
 
     Args:
@@ -112,11 +113,11 @@ def load(folder: Path, *, stem: str = "encoder", remedy: str = _COPY) -> Encoder
         raise SelfsightError(
             f"the encoder in {folder} is damaged: {error.path.name}: {error.fault}; {remedy}"
         ) from error
-    refuse_non_finite(encoder.model.state_dict(), f"the weights in {files.weights}")
+    refuse_non_finite(encoder.body.state_dict(), f"the weights in {files.weights}")
     return encoder.eval()
 
 
-def _read(files: _Files, remedy: str) -> Encoder:
+def _read(files: _Files, remedy: str) -> BaseEncoder:
     """Read both files, build the network and fill it."""
     recipe, digests = _read_recipe(files.recipe, remedy)
     state = _read_weights(files, digests, remedy)
@@ -129,13 +130,13 @@ def _read(files: _Files, remedy: str) -> Encoder:
         raise Damaged(files.recipe, fault, remedy) from error
 
 
-def _read_recipe(path: Path, remedy: str) -> tuple[Recipe, list[str] | None]:
-    """Read `encoder.json`: -> the recipe, and hashes of its weights, None from older versions."""
+def _read_recipe(path: Path, remedy: str) -> tuple[BaseRecipe[Any], list[str] | None]:
+    """Read `encoder.json`: -> the recipe, and hashes of its weights; None of an older selfsight."""
     values = read_record(path, remedy=remedy)
     digests = values.pop(WEIGHTS, None)
     try:
         check_value(digests, list[str] | None, WEIGHTS)
-        return Recipe.from_json(values), digests
+        return recipe_of(values), digests
     except ValueError as error:
         raise Damaged(path, str(error), remedy) from None
 
@@ -164,15 +165,15 @@ def _read_weights(files: _Files, digests: list[str] | None, remedy: str) -> dict
         raise Damaged(files.weights, in_a_line(error), remedy) from error
 
 
-def _filled(recipe: Recipe, state: Mapping[str, Tensor]) -> Encoder:
-    """Build the network of a recipe and load its weights, after checking names and shapes."""
+def _filled(recipe: BaseRecipe[Any], state: Mapping[str, Tensor]) -> BaseEncoder:
+    """Build the network of a recipe and fill it, once names and shapes are known to be right."""
     with torch.random.fork_rng(devices=[]), no_larger_than(v.shape for v in state.values()):
-        with torch.device("meta"), warnings.catch_warnings():  # has shapes but no values
-            warnings.simplefilter("ignore")  # torch warns of modules without values
-            twin = made(recipe)
-        compare(twin.model.state_dict(), state)
-        encoder = made(recipe, measures=twin.measures)
-    encoder.model.load_state_dict(state, strict=True)
+        with torch.device("meta"), warnings.catch_warnings():  # knows shapes, holds no numbers
+            warnings.simplefilter("ignore")  # of parts without numbers, which do not fit below
+            twin = recipe.built()
+        compare(twin.body.state_dict(), state)
+        encoder = recipe.built(like=twin)
+    encoder.body.load_state_dict(state, strict=True)
     return encoder
 
 

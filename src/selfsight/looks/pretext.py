@@ -11,8 +11,9 @@ import torch
 
 from selfsight.looks.sheet import draw_sheet
 from selfsight.looks.task_sheet import Question, TaskSheet
+from selfsight.system.loading import object_at
 from selfsight.tasks.base import Task
-from selfsight.tasks.table import object_at, row_of
+from selfsight.tasks.table import row_of
 
 
 def sheet_of(name: str) -> TaskSheet:

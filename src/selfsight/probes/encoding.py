@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from selfsight.augment.views import as_float
 from selfsight.data.pictures.canvases import Canvases
+from selfsight.data.pictures.scaling import as_float
 from selfsight.encoders import Encoder, evaluating
 from selfsight.encoders.finite import refuse_non_finite_features
 from selfsight.errors import UsageError, unknown_name

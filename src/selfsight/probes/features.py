@@ -8,18 +8,14 @@ Legend: B batch, C channels, S side in pixels, h w side of a layer's map, F feat
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from selfsight.augment.views import as_float
 from selfsight.encoders import evaluating
 from selfsight.encoders.finite import refuse_non_finite_features
-
-if TYPE_CHECKING:
-    from selfsight.data.pictures.canvases import Canvases
 
 MOST = 2048  # features a layer; its Gram matrix then takes 32 MB in float64
 
@@ -39,8 +35,8 @@ class LayeredNetwork(Protocol):
         """Names of the layers, input to output."""
         ...
 
-    def layers(self, images: Tensor) -> dict[str, Tensor]:
-        """Map images (B, C, S, S) in [0, 1] to each layer's map (B, C, h, w)."""
+    def layers(self, inputs: Tensor, /) -> dict[str, Tensor]:
+        """Map samples (B, ...) to each layer's map (B, C, h, w)."""
         ...
 
     def to(self, device: torch.device, /) -> object:
@@ -49,6 +45,14 @@ class LayeredNetwork(Protocol):
 
     def modules(self) -> Iterator[nn.Module]:
         """Go through the parts, itself first."""
+        ...
+
+
+class Seen(Protocol):
+    """Samples that a network is asked about, see `data.samples.Samples`."""
+
+    def seen(self, rows: Tensor, device: torch.device | str = "cpu") -> Tensor:
+        """Give the samples of `rows` (B,) int64 as a network takes them: -> (B, ...)."""
         ...
 
 
@@ -71,9 +75,9 @@ class Pixels(nn.Module):
         self.grid = grid(channels, side, most)
         self.dim = channels * self.grid**2
 
-    def layers(self, images: Tensor) -> dict[str, Tensor]:
+    def layers(self, inputs: Tensor) -> dict[str, Tensor]:
         """Return the pictures (B, C, S, S) as their only layer (B, F, 1, 1)."""
-        return {"pixels": F.adaptive_avg_pool2d(images, self.grid).flatten(1)[..., None, None]}
+        return {"pixels": F.adaptive_avg_pool2d(inputs, self.grid).flatten(1)[..., None, None]}
 
     def forward(self, images: Tensor) -> Tensor:
         """Flatten pictures (B, C, S, S) to features (B, F)."""
@@ -99,35 +103,35 @@ def pooled(layer: Tensor, most: int = MOST) -> Tensor:
 
 @torch.inference_mode()
 def _maps(
-    network: LayeredNetwork, images: Tensor, device: torch.device, precision: str
+    network: LayeredNetwork, inputs: Tensor, device: torch.device, precision: str
 ) -> dict[str, Tensor]:
-    """Run one batch of stored pictures: (B, C, S, S) -> each layer's map, all of it numbers."""
-    pictures = as_float(images.to(device, non_blocking=True)).float()
-    pictures = pictures.contiguous(memory_format=torch.channels_last)
+    """Run one batch of samples (B, ...) as the network takes them: -> each layer's map."""
+    if inputs.ndim == 4:
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
     with torch.autocast(device.type, torch.bfloat16, enabled=precision.startswith("bf16")):
-        layers = network.layers(pictures)
+        layers = network.layers(inputs)
     refuse_non_finite_features(layers)
     return layers
 
 
 def stream_maps(
     network: LayeredNetwork,
-    images: "Tensor | Canvases",
+    samples: Seen,
     rows: Tensor,
     *,
     batch: int = 512,
     device: torch.device | str = "cpu",
     precision: str = "32",
 ) -> Iterator[dict[str, Tensor]]:
-    """Yield every layer's map (b, C, h, w) for the pictures of `rows`, batch by batch, in order.
+    """Yield every layer's map (b, C, h, w) for the samples of `rows`, batch by batch, in order.
 
     Inference mode covers the network alone, never the caller's own code between two batches.
 
     Args:
         network: The frozen network; moved to `device`, in evaluation mode while this runs.
-        images: (N, C, S, S) as stored, of 8 or 16 bits, or float in [0, 1].
-        rows: (M,) int64, which pictures, and in which order.
-        batch: Pictures at a time.
+        samples: What it is asked about.
+        rows: (M,) int64, which of them, and in which order.
+        batch: Samples at a time.
         device: Where the network runs and the maps stay.
         precision: "32", or "bf16" (any name that begins so) for autocast to bfloat16.
 
@@ -136,17 +140,17 @@ def stream_maps(
         SelfsightError: If a map holds NaN or infinity.
     """
     if batch < 1:
-        raise ValueError(f"batch must be at least 1 picture, got {batch}")
+        raise ValueError(f"batch must be at least 1 sample, got {batch}")
     device = torch.device(device)
     network.to(device)
     with evaluating(network):
         for chunk in rows.split(batch):
-            yield _maps(network, images[chunk], device, precision)
+            yield _maps(network, samples.seen(chunk, device), device, precision)
 
 
 def stream_features(
     network: LayeredNetwork,
-    images: "Tensor | Canvases",
+    samples: Seen,
     rows: Tensor,
     *,
     most: int = MOST,
@@ -155,6 +159,6 @@ def stream_features(
     precision: str = "32",
 ) -> Iterator[dict[str, Tensor]]:
     """Yield every layer's features (b, F) float32, as `stream_maps` pooled to at most `most`."""
-    maps = stream_maps(network, images, rows, batch=batch, device=device, precision=precision)
+    maps = stream_maps(network, samples, rows, batch=batch, device=device, precision=precision)
     for layers in maps:
         yield {name: pooled(layer, most) for name, layer in layers.items()}

@@ -18,12 +18,13 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from selfsight.data.samples import Samples
 from selfsight.draws import Draws
 from selfsight.errors import SelfsightError, UsageError
 from selfsight.probes.classifier import Classifier
@@ -33,9 +34,6 @@ from selfsight.probes.linear import LinearProbe
 from selfsight.probes.sampling import choose_labelled
 from selfsight.probes.verdict import Shape
 from selfsight.system import atomic
-
-if TYPE_CHECKING:
-    from selfsight.data.pictures import Pictures
 
 Kind = Literal["linear", "knn"]
 Progress = Callable[[int, int], None]  # pictures seen, pictures to see
@@ -146,7 +144,7 @@ class Answers:
                 "delete it, and they are computed anew"
             ) from error
 
-    def fit(self, test: "Pictures") -> bool:
+    def fit(self, test: Samples) -> bool:
         """Tell whether these can be answers for pictures: no more of them, and of their classes."""
         tested, most = self.predictions.shape[2], int(self.predictions.max())
         return tested <= len(test) and most < len(test.classes)
@@ -225,7 +223,7 @@ class _Stage:
         return LinearProbe(features, classes)
 
 
-def _labels_of(part: "Pictures", role: str) -> Tensor:
+def _labels_of(part: Samples, role: str) -> Tensor:
     if part.labels is None or len(part.labels) == 0:
         raise UsageError(f"{role} pictures must have labels to be probed, got none; label fifty")
     return part.labels
@@ -233,7 +231,7 @@ def _labels_of(part: "Pictures", role: str) -> Tensor:
 
 def _fit(
     network: LayeredNetwork,
-    train: "Pictures",
+    train: Samples,
     plan: _Plan,
     stage: _Stage,
     step: Callable[[int], None],
@@ -243,7 +241,7 @@ def _fit(
     probes: dict[str, list[Classifier]] = {}
     maps = stream_maps(
         network,
-        train.images,
+        train,
         plan.rows,
         batch=stage.batch,
         device=stage.device,
@@ -268,7 +266,7 @@ def _fit(
 
 def _answer(
     network: LayeredNetwork,
-    test: "Pictures",
+    test: Samples,
     probes: Mapping[str, list[Classifier]],
     stage: _Stage,
     step: Callable[[int], None],
@@ -278,7 +276,7 @@ def _answer(
     final = _Final(len(_labels_of(test, "test")))
     maps = stream_maps(
         network,
-        test.images,
+        test,
         torch.arange(final.pictures),
         batch=stage.batch,
         device=stage.device,
@@ -349,7 +347,7 @@ class _Folds:
 
 def _in_folds(
     network: LayeredNetwork,
-    pictures: "Pictures",
+    pictures: Samples,
     plan: _Folds,
     stage: _Stage,
     step: Callable[[int], None],
@@ -364,7 +362,7 @@ def _in_folds(
     final = _Final(len(plan.folds))
     maps = stream_maps(
         network,
-        pictures.images,
+        pictures,
         torch.arange(len(plan.folds)),
         batch=stage.batch,
         device=stage.device,
@@ -399,8 +397,8 @@ def _in_folds(
 
 def measure(
     network: LayeredNetwork,
-    train: "Pictures",
-    test: "Pictures",
+    train: Samples,
+    test: Samples,
     *,
     probe: Kind = "linear",
     labels: int = 10_000,

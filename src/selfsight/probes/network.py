@@ -1,38 +1,49 @@
 """Network: a trained network as the user names it, with all that is known of it.
 
-A run brings its encoder, the size of its pictures, its seed and its data; `timm:NAME` brings timm's
+A run brings its encoder, the size of its samples, its seed and its data; `timm:NAME` brings timm's
 weights at the size they were trained on.
 """
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, cast
 
 from selfsight import encoders
-from selfsight.data.pictures import open_data, survey
-from selfsight.data.pictures.scaling import convertible
-from selfsight.data.pictures.storing import HEADERS_FOR_FORM
+from selfsight.data.pictures import survey
+from selfsight.data.pictures.reading_progress import read_with_progress
+from selfsight.data.pictures.scaling import SQUARE_VIEW, convertible
+from selfsight.data.pictures.source import PictureParts, PictureSource
+from selfsight.data.pictures.storing import HEADERS_FOR_FORM, fitting
+from selfsight.data.samples import Samples
 from selfsight.data.source import Parts, Source
 from selfsight.distributed.engine import resolve_device
-from selfsight.encoders import Encoder
+from selfsight.encoders import BaseEncoder, Encoder
+from selfsight.encoders.base import PICTURES
 from selfsight.errors import SelfsightError, UsageError
+from selfsight.modalities.base import Modality, SamplePlan
+from selfsight.modalities.pictures import PicturePlan
+from selfsight.modalities.table import modality_called
+from selfsight.probes.sampling import choose_labelled
 from selfsight.system import atomic
 from selfsight.system.paths import TIMM
 from selfsight.system.progress import console
+from selfsight.training.draft import taught_by_labels
 from selfsight.training.origin import opened_origin
 from selfsight.training.plan import Plan
-from selfsight.training.prepare import taught_by_labels
 from selfsight.training.run import OUT, RESULTS, Run, run_of
 
+LISTED_IN = "the record"  # where the user finds what was skipped
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class NamedNetwork:
     """A trained network that the user has named.
 
     Attributes:
         name: As it was asked.
         encoder: The network.
-        size: Side of the pictures it gets, in pixels.
+        modality: What it was trained on.
+        sample: What its run planned for each sample; None of timm's networks.
         seed: Of its first weights.
         data: What it was trained on, as it is found from the folder we are in, if known.
         pretext: The record of its training, if there is one.
@@ -41,8 +52,9 @@ class NamedNetwork:
     """
 
     name: str
-    encoder: Encoder
-    size: int
+    encoder: BaseEncoder
+    modality: Modality[Any, Any, Any, Any]
+    sample: SamplePlan | None
     seed: int
     data: str | None
     pretext: dict[str, Any] | None
@@ -54,8 +66,8 @@ class NamedNetwork:
         """Whether labels may have taught it, as far as its run says."""
         return self.run is not None and taught_by_labels(Plan.of(self.run))
 
-    def parts(self, data: str | None, needs: str) -> Parts:
-        """Open pictures to ask it about.
+    def parts(self, data: str | None, needs: str) -> Parts[Any]:
+        """Open samples to ask it about.
 
         Args:
             data: As asked; None for what it was trained on, wherever that lies.
@@ -67,17 +79,60 @@ class NamedNetwork:
                 trained on.
         """
         if data is not None:
-            return open_data(data)
+            return self.modality.open(data)
         if self.run is None:
             raise UsageError(needs)
         return opened_origin(Plan.of(self.run), self.run.path)
+
+    def seeing(self, source: Source, *others: Source | None) -> Self:
+        """Get ready for the samples of a source, and of others like them."""
+        return self
+
+    def read(self, source: Source, most: int | None = None) -> Samples:
+        """Read samples as the network sees them, to be gone through several times.
+
+        Args:
+            source: The samples.
+            most: How many are enough, where they do not all fit into memory.
+        """
+        return self.modality.read_frozen(source, self.sample, self.encoder, LISTED_IN)
+
+    def about(self) -> dict[str, Any]:
+        """Say for a record how the network sees samples."""
+        return {}
+
+    def results(self, out: str | None = None) -> Path:
+        """Make the folder for results: `out` where asked, RUN/results, or ./results.
+
+        Raises:
+            SelfsightError: If nothing can be written there.
+        """
+        if out is None and self.run is not None:
+            return atomic.subfolder(self.run.path, RESULTS, another=OUT)
+        return atomic.folder(Path(out or RESULTS), another=OUT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureNetwork(NamedNetwork):
+    """A trained network that takes pictures.
+
+    Attributes:
+        size: Side of the pictures it gets, in pixels.
+    """
+
+    encoder: Encoder
+    size: int
+
+    def parts(self, data: str | None, needs: str) -> PictureParts:
+        """Open pictures to ask it about."""
+        return super().parts(data, needs)
 
     @property
     def channels(self) -> int:
         """Channels of the pictures it takes."""
         return self.encoder.recipe.channels
 
-    def seeing(self, source: Source, *others: Source | None) -> "NamedNetwork":
+    def seeing(self, source: Source, *others: Source | None) -> Self:
         """Get ready for the pictures of a source, as `taking` does, and of others like them.
 
         Raises:
@@ -89,7 +144,7 @@ class NamedNetwork:
             ready._check(_channels(other), name)
         return ready
 
-    def taking(self, channels: int, name: str) -> "NamedNetwork":
+    def taking(self, channels: int, name: str) -> Self:
         """Get ready for pictures of so many channels.
 
         Grey and colour are turned into each other when they are read. For any other number timm's
@@ -121,21 +176,32 @@ class NamedNetwork:
                 "from a run's weights with pretrain --from"
             )
 
-    def results(self, out: str | None = None) -> Path:
-        """Make the folder for results: `out` where asked, RUN/results, or ./results.
+    def read(self, source: Source, most: int | None = None) -> Samples:
+        """Read the largest centred square of pictures at the network's size."""
+        pictures = cast(PictureSource, source)
+        fits = fitting(len(pictures) * self.channels * self.size**2 * 2) == "memory"
+        if not fits and most is not None and source.labels is not None and most < len(source):
+            most = max(most, len(source.classes))
+            rows, _ = choose_labelled(source.labels, most, seed=0, draw=0)
+            pictures = pictures.subset(rows.sort().values)
+        return read_with_progress(
+            pictures,
+            side=self.size,
+            fit="square",
+            channels=self.channels,
+            steady=True,
+            listed_in=LISTED_IN,
+        )
 
-        Raises:
-            SelfsightError: If nothing can be written there.
-        """
-        if out is None and self.run is not None:
-            return atomic.subfolder(self.run.path, RESULTS, another=OUT)
-        return atomic.folder(Path(out or RESULTS), another=OUT)
+    def about(self) -> dict[str, Any]:
+        """Say the side and the view of pictures."""
+        return {"size": self.size, "view": SQUARE_VIEW}
 
 
 def named_network(
     name: str, *, size: int | None = None, seed: int = 0, device: str = "auto"
 ) -> NamedNetwork:
-    """Load what the user named.
+    """Load what the user named, whatever it was trained on.
 
     Args:
         name: A run's path, that of one of several encoders in it, or "timm:NAME".
@@ -151,20 +217,70 @@ def named_network(
     if name.startswith(TIMM):
         plain = name.removeprefix(TIMM)
         side = size or encoders.usual_size(plain)
-        encoder = encoders.build(plain, size=side, pretrained=True)
-        network = NamedNetwork(name, encoder, side, seed, None, None, None, where)
-    else:
-        run, part = run_of(name)
-        of = Plan.of(run)
-        encoder, pretext = run.encoder(part), run.result("pretrain")
-        size, data = size or of.size, of.data_found
-        network = NamedNetwork(name, encoder, size, of.seed, data, pretext, run, where)
+        network = PictureNetwork(
+            name=name,
+            encoder=encoders.build(plain, size=side, pretrained=True),
+            size=side,
+            modality=modality_called(PICTURES),
+            sample=None,
+            seed=seed,
+            data=None,
+            pretext=None,
+            run=None,
+            device=where,
+        )
+        return _of_its_size(network)
+    run, part = run_of(name)
+    of = Plan.of(run)
+    known: dict[str, Any] = {
+        "name": name,
+        "encoder": run.encoder(part),
+        "modality": of.modality,
+        "sample": of.sample,
+        "seed": of.seed,
+        "data": of.data_found,
+        "pretext": run.result("pretrain"),
+        "run": run,
+        "device": where,
+    }
+    if isinstance(of.sample, PicturePlan):
+        return _of_its_size(PictureNetwork(**known, size=size or of.sample.size))
+    if size is not None:
+        raise UsageError(
+            f"--size is of pictures, and {name} takes {of.modality.unit}; leave it out"
+        )
+    return NamedNetwork(**known)
+
+
+def _of_its_size(network: PictureNetwork) -> PictureNetwork:
+    """Refuse a size that a network does not take.
+
+    Raises:
+        UsageError: With the one that it takes.
+    """
     fixed = network.encoder.recipe.arguments.get("img_size")
     if fixed not in (None, network.size):
-        raise UsageError(f"{name} takes pictures of {fixed} px only; leave --size out")
+        raise UsageError(f"{network.name} takes pictures of {fixed} px only; leave --size out")
+    return network
+
+
+def picture_network(
+    name: str, *, size: int | None = None, seed: int = 0, device: str = "auto"
+) -> PictureNetwork:
+    """Load what the user named, which must take pictures; see `named_network`.
+
+    Raises:
+        UsageError: If it takes something else.
+    """
+    network = named_network(name, size=size, seed=seed, device=device)
+    if not isinstance(network, PictureNetwork):
+        raise UsageError(
+            f"this is asked of networks that take pictures, and {name} takes "
+            f"{network.modality.unit}; give a run on pictures"
+        )
     return network
 
 
 def _channels(source: Source) -> int:
     """Tell the channels of most pictures of a source by some headers."""
-    return survey(source, HEADERS_FOR_FORM).channels
+    return survey(cast(PictureSource, source), HEADERS_FOR_FORM).channels

@@ -8,16 +8,14 @@ read for the probe, whatever it is called.
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
-from selfsight.augment.views import as_float
-from selfsight.data.batches import some_rows
-from selfsight.data.pictures import Pictures, Unreadable
-from selfsight.data.pictures.collection import contents
-from selfsight.data.pictures.storing import chosen_rows
-from selfsight.data.source import Source, open_regular
+from selfsight.data.batches import chosen_rows, some_rows
+from selfsight.data.samples import Samples
+from selfsight.data.source import Source, Unreadable, open_regular
 from selfsight.errors import SelfsightError
+from selfsight.modalities.base import Modality
 from selfsight.probes.network import NamedNetwork
-from selfsight.probes.verdict import likeness_warning
 from selfsight.training.origin import opened_origin
 from selfsight.training.plan import Plan
 from selfsight.training.prepare import source_of
@@ -32,10 +30,10 @@ def same_data(one: str, other: str) -> bool:
     return one == other
 
 
-def in_both(train: Pictures, test: Pictures) -> int:
-    """Count the test pictures whose pixels are those of a training picture."""
-    known = set(contents(train))
-    return sum(content in known for content in contents(test))
+def in_both(train: Samples, test: Samples) -> int:
+    """Count the test samples whose content is that of a training sample."""
+    known = set(train.contents())
+    return sum(content in known for content in test.contents())
 
 
 def count_seen(network: NamedNetwork, data: str, test: Source) -> int | None:
@@ -57,7 +55,7 @@ def count_seen(network: NamedNetwork, data: str, test: Source) -> int | None:
         return None
     of = Plan.of(network.run)
     try:
-        source = source_of(opened_origin(of, network.run.path), of.tasks, of.tile)
+        source = source_of(opened_origin(of, network.run.path), of.tasks, of.sample)
     except SelfsightError:
         return None
     if of.limit is not None and of.limit < len(source):
@@ -131,7 +129,7 @@ def _of(some: int, count: int) -> str:
     return f"all {count:,}" if some == count else f"{some:,} of the {count:,}"
 
 
-def alike_warning(pictures: Pictures) -> str | None:
-    """Say that pictures are all alike, from some of them; None where they are not."""
-    rows = some_rows(len(pictures), LOOKED_AT)
-    return likeness_warning(as_float(pictures.taken(rows).images), bits=pictures.bits)
+def alike_warning(samples: Samples, modality: Modality[Any, Any, Any, Any]) -> str | None:
+    """Say that samples are all alike, from some of them; None where they are not."""
+    rows = some_rows(len(samples), LOOKED_AT)
+    return modality.alike(samples, samples.seen(rows))

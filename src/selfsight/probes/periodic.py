@@ -9,26 +9,23 @@ Nothing of the training is touched: no weight, statistic, draw or generator.
 """
 
 import copy
-from typing import TYPE_CHECKING
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from selfsight.data.source import labels_of
-from selfsight.encoders import Encoder
+from selfsight.data.samples import Samples
+from selfsight.data.source import S, labels_of
+from selfsight.encoders import BaseEncoder
 from selfsight.probes.measure import Kind, measure
 from selfsight.probes.sampling import choose_labelled
 from selfsight.probes.untrained import calibrate_on
-
-if TYPE_CHECKING:
-    from selfsight.data.pictures import Pictures
-    from selfsight.data.source import Source
 
 LABELS, TESTED = 2000, 1000  # pictures
 KINDS: tuple[Kind, ...] = ("linear", "knn")
 
 
-def few(source: "Source", count: int) -> "Source":
+def few(source: S, count: int) -> S:
     """Choose labelled pictures by the classes' shares, the same ones every time.
 
     Raises:
@@ -36,7 +33,7 @@ def few(source: "Source", count: int) -> "Source":
     """
     labels = labels_of(source, "--probe-every", "leave --probe-every out")
     rows, _ = choose_labelled(labels, max(count, len(source.classes)), seed=0, draw=0)
-    return source.subset(rows.sort().values)
+    return cast(S, source.subset(rows.sort().values))
 
 
 class PeriodicProbe:
@@ -49,7 +46,7 @@ class PeriodicProbe:
     """
 
     def __init__(
-        self, train: "Pictures", test: "Pictures", *, device: torch.device | str = "cpu"
+        self, train: Samples, test: Samples, *, device: torch.device | str = "cpu"
     ) -> None:
         self.train, self.test, self.device = train, test, torch.device(device)
 
@@ -59,7 +56,7 @@ class PeriodicProbe:
         assert self.test.labels is not None  # as in `_columns`
         return float(self.test.labels.bincount().max() / len(self.test))
 
-    def __call__(self, encoder: Encoder) -> dict[str, float]:
+    def __call__(self, encoder: BaseEncoder) -> dict[str, float]:
         """Probe: -> columns of metrics.csv, accuracies in [0, 1].
 
         `probe.linear` and `probe.knn` are of the layer that is best on pictures held out, and
@@ -67,10 +64,10 @@ class PeriodicProbe:
         """
         with torch.random.fork_rng():
             twin = copy.deepcopy(encoder).eval()
-            calibrate_on(twin, self.train.taken(torch.arange(len(self.train))).images)
+            calibrate_on(twin, self.train.seen(torch.arange(len(self.train))))
             return {k: v for kind in KINDS for k, v in self._columns(twin, kind).items()}
 
-    def _columns(self, twin: Encoder, kind: Kind) -> dict[str, float]:
+    def _columns(self, twin: BaseEncoder, kind: Kind) -> dict[str, float]:
         answers = measure(
             twin, self.train, self.test, probe=kind, labels=LABELS, draws=1, device=self.device
         )

@@ -8,18 +8,16 @@ Legend: R draws, I initialisations, L layers, T test pictures, K classes.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from selfsight.data.samples import Samples
 from selfsight.errors import UsageError
 from selfsight.probes.intervals import Gain, accuracy_interval
 from selfsight.probes.measure import Answers, Kind
 from selfsight.probes.verdict import Shape, Verdict, judge_labelled
-
-if TYPE_CHECKING:
-    from selfsight.data.pictures import Pictures
 
 DIGITS = 4
 
@@ -184,8 +182,8 @@ def result_record(
     trained: Answers,
     untrained: Sequence[Answers],
     pixels: Answers | None,
-    train: "Pictures",
-    test: "Pictures",
+    train: Samples,
+    test: Samples,
     *,
     probe: Kind,
     dictionary: Answers | None = None,

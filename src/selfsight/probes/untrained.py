@@ -10,30 +10,27 @@ import hashlib
 import json
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from selfsight import encoders
-from selfsight.augment.views import as_float
 from selfsight.data.batches import some_rows
+from selfsight.data.samples import Samples
 from selfsight.distributed.calibration import calibrate
-from selfsight.encoders import Encoder, Recipe
+from selfsight.encoders import BaseEncoder, BaseRecipe
+from selfsight.encoders.base import E
 from selfsight.encoders.finite import refuse_non_finite_features
 from selfsight.errors import SelfsightError
 from selfsight.probes.measure import Answers
 from selfsight.system import atomic, machine
 from selfsight.system.machine import CACHE
 
-if TYPE_CHECKING:
-    from selfsight.data.pictures import Pictures
-    from selfsight.data.pictures.canvases import Canvases
-
 INITIALISATIONS = 8  # of fewer, first weights' luck is known too badly; see intervals.py
 OTHER_SEEDS = tuple(range(1_000_001, 1_000_000 + INITIALISATIONS))  # besides the run's own
 REVISION = 3  # of how baselines are computed: another one makes kept answers useless
-CALIBRATED_ON, BATCH = 2048, 256  # pictures
+CALIBRATED_ON, BATCH = 2048, 256  # samples
 
 
 def untrained_seeds(seed: int, *, quick: bool) -> tuple[int, ...]:
@@ -42,43 +39,47 @@ def untrained_seeds(seed: int, *, quick: bool) -> tuple[int, ...]:
 
 
 def untrained_encoder(
-    recipe: Recipe, seed: int, images: "Tensor | Canvases", *, device: str = "cpu"
-) -> Encoder:
-    """Build an encoder with fresh weights and statistics of these pictures.
+    recipe: BaseRecipe[E], seed: int, inputs: Tensor, *, device: str = "cpu"
+) -> E:
+    """Build an encoder with fresh weights and statistics of these samples.
 
     Args:
         recipe: The architecture.
         seed: Of the weights: a run's own seed gives the weights it began with.
-        images: (N, C, S, S) training pictures as stored, or float in [0, 1]; some of them
-            are taken.
+        inputs: (N, ...) training samples as the encoder takes them, see `calibrating`.
         device: Where it is to be.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         encoder = encoders.from_recipe(recipe)
     encoder.to(device)
-    calibrate_on(encoder, images[some_rows(len(images), CALIBRATED_ON)])
+    calibrate_on(encoder, inputs)
     return encoder.eval()
 
 
-def calibrate_on(encoder: Encoder, images: Tensor) -> None:
-    """Calibrate an encoder on pictures (N, C, S, S), as stored or float in [0, 1]."""
+def calibrating(samples: Samples) -> Tensor:
+    """Take the samples that batch statistics are computed on, as an encoder takes them."""
+    return samples.seen(some_rows(len(samples), CALIBRATED_ON))
+
+
+def calibrate_on(encoder: BaseEncoder, inputs: Tensor) -> None:
+    """Calibrate an encoder on samples (N, ...) as it takes them."""
     device = next(encoder.parameters()).device
-    calibrate(encoder, (as_float(batch.to(device)) for batch in images.split(BATCH)))
+    calibrate(encoder, (batch.to(device) for batch in inputs.split(BATCH)))
 
 
 def kept_answers(
     described: dict[str, Any],
-    train: "Pictures",
-    test: "Pictures",
+    train: Samples,
+    test: Samples,
     compute: Callable[[], Answers],
 ) -> Answers:
     """Give answers from the cache, or compute and keep them.
 
     Args:
-        described: What they depend on besides the pictures, as plain values.
-        train: The pictures probes are fitted on.
-        test: The pictures that are answered.
+        described: What they depend on besides the samples, as plain values.
+        train: The samples probes are fitted on.
+        test: The samples that are answered.
         compute: Makes them.
     """
     whole = {
@@ -100,8 +101,8 @@ def kept_answers(
 
 
 @torch.inference_mode()
-def final_features(encoder: Encoder, images: Tensor) -> Tensor:
-    """Encode stored pictures: (N, C, S, S) -> pooled features (N, D) float32.
+def final_features(encoder: BaseEncoder, inputs: Tensor) -> Tensor:
+    """Encode samples (N, ...) as the encoder takes them: -> pooled features (N, D) float32.
 
     Raises:
         SelfsightError: If one is NaN or infinite.
@@ -109,7 +110,7 @@ def final_features(encoder: Encoder, images: Tensor) -> Tensor:
     was_training = encoder.training
     device = next(encoder.parameters()).device
     encoder.eval()
-    parts = [encoder(as_float(b.to(device))).float().cpu() for b in images.split(BATCH)]
+    parts = [encoder(batch.to(device)).float().cpu() for batch in inputs.split(BATCH)]
     encoder.train(was_training)
     features = torch.cat(parts)
     refuse_non_finite_features({"pooled": features})

@@ -42,7 +42,6 @@ ROUNDING = 1e-6  # differences below this share of the features' size are roundi
 # Spread below which features are equal for every purpose. Five untrained networks on nine data sets
 # had from 0.08 to 0.93, and on identical pictures below 1e-5.
 LEAST_SPREAD = 0.002
-ALIKE_STEPS = 1.0  # of brightness, as stored: pictures that differ by less are all alike
 SHOWN_DIGITS = 4  # of a share, kept in records; what is shown is rounded from these
 
 
@@ -113,25 +112,6 @@ def effective_rank(features: Tensor) -> float:
     values = torch.linalg.svdvals(centred)
     shares = values[values > 0] / values.sum()
     return float((-(shares * shares.log()).sum()).exp())
-
-
-def likeness_warning(pictures: Tensor, *, bits: int = 8) -> str | None:
-    """Say that pictures are all alike, from the pictures alone; None where they are not.
-
-    Args:
-        pictures: (N, C, S, S) in [0, 1], at least 2.
-        bits: Depth of a stored sample, which says how small a step of brightness is.
-    """
-    away = pictures.float() - pictures.float().mean(dim=0)
-    steps = float(away.square().mean().sqrt()) * (2**bits - 1)
-    if steps >= ALIKE_STEPS:
-        return None
-    ranges = pictures.amax(dim=(0, 2, 3)) - pictures.amin(dim=(0, 2, 3))  # of each channel
-    kind = "of one plain colour" if float(ranges.max()) < 1 / 255 else "copies of one"
-    return (
-        f"The pictures are all alike ({kind}): the {len(pictures):,} looked at differ by "
-        f"{steps:.2f} of {2**bits - 1:,} steps of brightness, so no network can tell them apart."
-    )
 
 
 def _collapse(trained: Shape, untrained: Shape) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ import reprlib
 import stat
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -150,7 +150,9 @@ def _number(cell: str, *, whole: bool) -> float:
     return float(cell) if _REAL.fullmatch(cell) else math.nan
 
 
-def check(values: Mapping[str, Any], kind: type, *, place: str = "") -> None:
+def check(
+    values: Mapping[str, Any], kind: type, *, place: str = "", but: Container[str] = ()
+) -> None:
     """Check plain values against the annotations of a dataclass.
 
     Fields with a default may be missing.
@@ -158,14 +160,15 @@ def check(values: Mapping[str, Any], kind: type, *, place: str = "") -> None:
     Args:
         values: As read from JSON: lists stand for tuples.
         kind: A dataclass.
-        place: Prefix of the fields' names in the message.
+        place: Where the values stand, for the sentence.
+        but: Fields of it that are checked elsewhere.
 
     Raises:
         ValueError: With the first fault: a key that is unknown or missing, a value of another kind,
             a number that is not finite, or a whole number of 2^63 or more.
     """
     hints = typing.get_type_hints(kind)
-    known = {field.name: field for field in fields(kind)}
+    known = {field.name: field for field in fields(kind) if field.name not in but}
     for key in values:
         if key not in known:
             raise ValueError(

@@ -8,11 +8,11 @@ that a task does what it wants of `Task`, where every method has an answer that 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
-from selfsight.encoders import Encoder
+from selfsight.encoders import BaseEncoder
 
 
 class Score(NamedTuple):
@@ -38,7 +38,7 @@ class Needs:
         samples: Most samples that it learns from, None for all.
     """
 
-    batch: type
+    batch: "type[Any]"
     labels: bool = False
     least_side: int = 8
     wanted_side: int | None = None
@@ -54,8 +54,8 @@ class Facts:
     Attributes:
         samples: How many samples there are.
         classes: How many classes, 0 when unlabelled.
-        channels: Channels of the pictures.
-        side: Side of the crops, in pixels.
+        channels: Channels of the pictures; 0 of samples that are none.
+        side: Side of the crops, in pixels; 0 alike.
         batch: Samples a step, over all processes.
         steps: Steps of the whole run, None when not yet known.
         chosen: Settings of the task that were asked for.
@@ -116,7 +116,7 @@ class Task(nn.Module, ABC):
 
     needs: ClassVar[Needs]
     joint_statistics: ClassVar[bool] = True
-    encoder: Encoder
+    encoder: Any  # a `BaseEncoder` of what its batches hold
     blind: float | None = None
     chance: float | None = None
     epochs_between: int = 0
@@ -125,7 +125,7 @@ class Task(nn.Module, ABC):
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
-        self.encoder = cast(Encoder, encoder)
+        self.encoder = encoder
 
     # From settings, before there is a task.
 
@@ -226,7 +226,7 @@ class Task(nn.Module, ABC):
 
     # For those who use what was learned.
 
-    def encoders(self) -> dict[str, Encoder]:
+    def encoders(self) -> Mapping[str, BaseEncoder]:
         """Name the encoders that are worth saving, the one that others use by default first."""
         return {"encoder": self.encoder}
 

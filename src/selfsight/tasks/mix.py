@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from selfsight.data.pictures.batch import Images, LabelledImages
-from selfsight.encoders import Encoder
+from selfsight.encoders import BaseEncoder, Encoder
 from selfsight.tasks.base import Epoch, Score, Task
 
 Mix = Literal["alternate", "sum"]
@@ -95,16 +95,16 @@ class Together(Task):
         }
 
     @property
-    def encoder(self) -> Encoder:  # pyright: ignore[reportIncompatibleVariableOverride] -- of its tasks
+    def encoder(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride] -- of its tasks
         """The first task's encoder."""
         return next(iter(self.encoders().values()))
 
-    def encoders(self) -> dict[str, Encoder]:
+    def encoders(self) -> dict[str, BaseEncoder]:
         """Give every task's encoder: one network, fed and normalised as the task has it.
 
         Those that a task has besides, as one that follows slowly, are named TASK-NAME.
         """
-        found: dict[str, Encoder] = {}
+        found: dict[str, BaseEncoder] = {}
         for name, task in self.tasks_by_name().items():
             found[name] = task.encoder
             others = {k: e for k, e in task.encoders().items() if e is not found[name]}

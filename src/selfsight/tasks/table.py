@@ -4,11 +4,11 @@ All that is known of a task by its name alone stands in its row. Nothing is load
 for, so that listing the names needs no torch.
 """
 
-import importlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from selfsight.errors import unknown_name
+from selfsight.system.loading import object_at
 
 if TYPE_CHECKING:
     from selfsight.encoders import Encoder
@@ -49,7 +49,7 @@ class Row(NamedTuple):
     """
 
     target: str
-    modality: Literal["pictures"]
+    modality: str
     way: Literal["trained", "fitted"]
     blind: bool
     sheet: str
@@ -223,12 +223,6 @@ def load_task(name: str) -> "type[Task]":
         UsageError: If there is none of that name.
     """
     return object_at(row_of(name).target)
-
-
-def object_at(place: str) -> Any:
-    """Load what a row names as "module:OBJECT"."""
-    module, _, attribute = place.partition(":")
-    return getattr(importlib.import_module(module), attribute)
 
 
 def make_task(name: str, encoder: "Encoder", **given: Any) -> "Task":

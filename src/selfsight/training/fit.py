@@ -1,55 +1,35 @@
 """Fitting: tasks that find their weights in closed form, in the place of a training.
 
 What has no gradient has no steps, rate or precision to choose; what is left to plan is how many
-pictures are looked at. The run is like any other: settings, a row of metrics, a checkpoint, the
+samples are looked at. The run is like any other: settings, a row of metrics, a checkpoint, the
 encoder. A fit that was interrupted begins anew, with the same result.
 """
 
-import dataclasses
 import math
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from collections.abc import Iterator
 
 import torch
 
 from selfsight import encoders
-from selfsight.data.pictures import Streamed, survey
-from selfsight.data.pictures.batch import Images
-from selfsight.data.pictures.reading_progress import read_with_progress
-from selfsight.data.source import Source
+from selfsight.data.batches import Batch
 from selfsight.errors import SelfsightError, UsageError
 from selfsight.settings import Pretrain
-from selfsight.system.progress import Bar, console
-from selfsight.tasks.base import Facts, Task
-from selfsight.tasks.cards import settings_of, unusual_settings
+from selfsight.system.progress import Bar
+from selfsight.tasks.base import Task
+from selfsight.tasks.cards import settings_of
 from selfsight.tasks.table import load_task, row_of
-from selfsight.training import checkpoint, plan
+from selfsight.training import checkpoint
 from selfsight.training.loop import Batches, EncoderProbe, Listener
 from selfsight.training.plan import Plan
-from selfsight.training.prepare import (
-    LEAST_PICTURES,
-    Prepared,
-    batches_of,
-    needs_of,
-    settled,
-    told_of_stream,
-)
-from selfsight.training.run import SETTINGS, Run
-from selfsight.training.weights import built, initial_encoder
+from selfsight.training.run import Run
 
-AT_ONCE = 256  # pictures
 # What a fit cannot be asked, as flags, and the values that ask nothing.
 _OF_TRAINING = {
     "mix": None, "start": None, "batch": None, "optimizer": None, "rate": None, "decay": None,
     "schedule": "cosine", "clip": None, "precision": "auto", "devices": 1, "nodes": 1,
     "compile": "auto", "probe_every": None, "track": (),
 }  # fmt: skip
-
-
-def is_fitted(tasks: tuple[str, ...]) -> bool:
-    """Tell whether tasks are fitted rather than trained; several that differ are neither."""
-    return any(row_of(name).way == "fitted" for name in tasks)
 
 
 def refuse(settings: Pretrain) -> None:
@@ -78,116 +58,12 @@ def refuse(settings: Pretrain) -> None:
             f"{name} is fitted in closed form, in one process and without steps; leave "
             f"{', '.join(asked)} out"
         )
-    own, _ = encoder_of(name, settings_of(name))
-    if settings.encoder not in (None, own, encoders.OWN[own]):
+    brought = load_task(name).encoder_of(settings_of(name))
+    known = () if brought is None else (brought[0], encoders.OWN[brought[0]])
+    if settings.encoder not in (None, *known):
         raise UsageError(
             f"{name} is fitted to an encoder of its own; leave --encoder {settings.encoder} out"
         )
-
-
-def encoder_of(name: str, settings: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Name the encoder that a fitted task is fitted to, and its arguments."""
-    own = load_task(name).encoder_of(settings)
-    assert own is not None, f"{name} is fitted, and names no encoder of its own"
-    return own
-
-
-def fit_prepared(
-    settings: Pretrain, chosen: dict[str, dict[str, Any]], source: Source, device: str
-) -> Prepared:
-    """Read the data, build the encoder, and plan."""
-    say = console().print
-    (name,) = settings.task
-    known = survey(source)
-    size = plan.side_of_pictures(settings.size, known.longer_side, device)
-    canvas = plan.side_of_canvas(size, known.longest, 1.0)
-    pictures = read_with_progress(
-        source,
-        side=canvas,
-        limit=settings.limit,
-        storage=None if settings.storage == "auto" else settings.storage,
-        listed_in=SETTINGS,
-    )
-    if len(pictures) < LEAST_PICTURES:
-        raise SelfsightError(
-            f"at least {LEAST_PICTURES} readable pictures are needed, and {source.name} has "
-            f"{len(pictures)}; give more, or learn from crops of one with photo:FILE"
-        )
-    most = load_task(name).needs.samples or len(pictures)
-    looked = min(settings.samples or most, len(pictures))
-    steps = math.ceil(looked / AT_ONCE)
-    looked = looked // steps * steps  # in equal parts
-    channels = pictures.images.shape[1]
-    own = settled(name, Facts(looked, 0, channels, size, looked), chosen[name])
-    architecture, arguments = encoder_of(name, own)
-    asked = dataclasses.replace(settings, encoder=architecture)
-    recipe = initial_encoder(asked, size, pictures, device).recipe
-    recipe = dataclasses.replace(recipe, arguments=recipe.arguments | arguments)
-    streamed = pictures.images if isinstance(pictures.images, Streamed) else None
-    of = Plan(
-        data=cast(str, settings.data),
-        limit=settings.limit,
-        fingerprint=pictures.fingerprint,
-        samples=len(pictures),
-        classes=(),
-        channels=channels,
-        canvas=canvas,
-        size=size,
-        tasks=settings.task,
-        task_settings={name: own},
-        mix=None,
-        encoder=recipe.to_json(),
-        start=None,
-        batch=looked // steps,
-        steps=steps,
-        seed=settings.seed,
-        optimizer=plan.CLOSED_FORM,
-        rate=0.0,
-        decay=0.0,
-        schedule=settings.schedule,
-        warmup=0,
-        clip=None,
-        device=device,
-        precision="f32",
-        memory_format="channels_last",
-        threads=plan.thread_count(settings.threads, 1),
-        seconds_a_step=None,
-        save_every=settings.save_every,
-        notes=() if streamed is None else (told_of_stream(streamed),),
-        tile=settings.tile,
-        storage=pictures.storage,
-        bits=pictures.bits,
-        labels=False,
-    )
-    of = dataclasses.replace(of, notes=of.notes + _told_of_length(settings))
-    task, _ = built(of)
-    for line in _lines(of, task):
-        say(line)
-    return Prepared(of, task, pictures, batches_of(pictures, of, needs_of(of.tasks), task))
-
-
-def _told_of_length(settings: Pretrain) -> tuple[str, ...]:
-    """Say that a length in time, or in times through the data, is not one of a fit."""
-    asked = [f"--{word}" for word in ("minutes", "epochs") if getattr(settings, word) is not None]
-    return (f"{asked[0]} has no meaning for a fit and is left out",) if asked else ()
-
-
-def _lines(of: Plan, task: Task) -> list[str]:
-    """Say the plan, a line an aspect."""
-    plural = "s" if of.channels > 1 else ""
-    unusual = unusual_settings(of.task, of.task_settings[of.task])
-    settings = ", ".join(f"{key}={value}" for key, value in unusual.items())
-    encoder = task.encoder
-    return [
-        f"data      {of.samples:,} pictures, {of.channels} channel{plural}, on canvases of "
-        f"{of.canvas} px",
-        f"task      {of.task} on {of.size} px ({settings})",
-        f"encoder   {of.encoder['name']}, {encoder.dim} features",
-        f"fit       in closed form, without steps, from {of.steps * of.batch:,} of the pictures, "
-        "each looked at once",
-        f"machine   {of.device}, {of.threads} thread{'s' if of.threads > 1 else ''}",
-        *(f"note      {note}" for note in of.notes),
-    ]
 
 
 class Fitting:
@@ -195,7 +71,7 @@ class Fitting:
 
     Args:
         task: Its `fit` finds the weights of its encoder.
-        batches: Gives the pictures to look at, part by part.
+        batches: Gives the samples to look at, part by part.
         plan: How many parts there are.
         run: Where everything is kept.
         listener: Is told the row of metrics.csv.
@@ -227,13 +103,13 @@ class Fitting:
             self.step, self.seconds, self.waited = state["step"], state["seconds"], state["waited"]
             self.rows = self.run.metrics()
 
-    def _parts(self, bar: Bar) -> Iterator[Images]:
-        """Give the pictures, part by part."""
+    def _parts(self, bar: Bar) -> Iterator[Batch]:
+        """Give the samples, part by part."""
         for step in range(self.plan.steps):
             yield self._part(step)
             bar(step + 1)
 
-    def _part(self, step: int) -> Images:
+    def _part(self, step: int) -> Batch:
         begun = time.perf_counter()
         part = self.batches(step)
         self.waited += time.perf_counter() - begun
@@ -266,7 +142,7 @@ class Fitting:
         if not math.isfinite(float(score.loss)):
             raise SelfsightError(
                 f"{self.plan.task} was fitted, and its loss is {float(score.loss)}, which is no "
-                "number; give other pictures, or other settings of the task"
+                "number; give other data, or other settings of the task"
             )
         self.step = self.plan.steps
         self.seconds = time.perf_counter() - begun

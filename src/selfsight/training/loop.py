@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from selfsight.distributed.engine import Engine, uncompile_encoders
 from selfsight.distributed.processes import ALONE, Processes
-from selfsight.encoders import Encoder
+from selfsight.encoders import BaseEncoder
 from selfsight.encoders.finite import first_non_finite
 from selfsight.errors import SelfsightError, Stopped
 from selfsight.system.escaping import shell_quoted
@@ -24,15 +24,14 @@ from selfsight.system.progress import Bar
 from selfsight.system.signals import Interruption
 from selfsight.tasks.base import Epoch, Score, Task
 from selfsight.training import checkpoint
-from selfsight.training.plan import Plan, make_optimizer, rate_factor
+from selfsight.training.optimizer import make_optimizer, rate_factor
+from selfsight.training.plan import Plan
 from selfsight.training.run import Run
 from selfsight.training.slowing import Slowing
 
 Batches = Callable[[int], Any]  # step -> batch
-FeaturesOf = Callable[[nn.Module], Tensor]  # network -> features of every picture, see `Epoch`
-EncoderProbe = Callable[
-    [Encoder], dict[str, float]
-]  # a probe of the encoder -> columns of metrics.csv
+FeaturesOf = Callable[[nn.Module], Tensor]  # network -> features of every sample, see `Epoch`
+EncoderProbe = Callable[[BaseEncoder], dict[str, float]]  # -> columns of metrics.csv
 Listener = Callable[[dict[str, float]], None]  # told every row of metrics.csv
 
 
@@ -88,7 +87,7 @@ class Training:
         processes: Those that train together; the first one writes.
         probe: Looks at the encoder at the plan's `probe_steps`, changing nothing of it.
         listener: Is told every row of metrics.csv as it comes.
-        features_of: Encodes every picture, for tasks that look at all of them before an epoch.
+        features_of: Encodes every sample, for tasks that look at all of them before an epoch.
     """
 
     def __init__(
@@ -336,12 +335,13 @@ class Training:
             _standing(task, means, "" if self.plan.mix is None else f"{name}.")
             for name, task in self.task.tasks_by_name(self.plan.task).items()
         ]
-        pace = f"{row['samples_per_second']:,.0f} pictures/s, waiting {row['waiting']:.1%}"
+        unit = self.plan.modality.unit
+        pace = f"{row['samples_per_second']:,.0f} {unit}/s, waiting {row['waiting']:.1%}"
         return ", ".join([*filter(None, told), pace])
 
 
 def begin_epoch(task: Task, epoch: Epoch, optimizer: torch.optim.Optimizer) -> None:
-    """Let a task look at all pictures, and forget how those of its parameters moved that it resets.
+    """Let a task look at all samples, and forget how those of its parameters moved that it resets.
 
     A state of zeros is that of a parameter which never moved, for SGD as for AdamW; without a state
     torch's fused optimisers would not take a group.
@@ -364,7 +364,7 @@ def _standing(task: Task, means: dict[str, float], prefix: str) -> str:
     return " ".join(parts)
 
 
-def encoders_of(task: Task) -> dict[str, Encoder]:
+def encoders_of(task: Task) -> dict[str, BaseEncoder]:
     """Name what is to be saved of a task: its encoder, and those that differ from it.
 
     Tasks that share a network may feed or normalise it in ways of their own; `encoder-NAME` is the
@@ -373,6 +373,6 @@ def encoders_of(task: Task) -> dict[str, Encoder]:
     first = task.encoder
     found = {"encoder": first}
     for name, encoder in task.encoders().items():
-        if encoder.model is not first.model or encoder.recipe != first.recipe:
+        if encoder.body is not first.body or encoder.recipe != first.recipe:
             found[f"encoder-{name}"] = encoder
     return found

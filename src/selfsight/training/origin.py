@@ -5,17 +5,16 @@ the data from wherever it is called, and refuses pictures that have taken the pl
 """
 
 from pathlib import Path
+from typing import Any
 
 from selfsight.data.imprint import imprint_of
-from selfsight.data.pictures import open_data
-from selfsight.data.pictures.forms.opening import open_called
 from selfsight.data.source import Parts
 from selfsight.errors import SelfsightError
 from selfsight.system.paths import is_name, is_there
 from selfsight.training.plan import Plan
 
 
-def opened_origin(of: Plan, run: Path, remedy: str = "name it as DATA") -> Parts:
+def opened_origin(of: Plan, run: Path, remedy: str = "name it as DATA") -> Parts[Any]:
     """Open what a run was trained on.
 
     Args:
@@ -28,15 +27,16 @@ def opened_origin(of: Plan, run: Path, remedy: str = "name it as DATA") -> Parts
     """
     parts = parts_of(of, run, remedy)
     if of.imprint is not None and imprint_of(parts.train) != of.imprint:
+        unit = of.modality.unit
         raise SelfsightError(
-            f"the pictures in {of.data_found} are not those that {run} was trained on: some were "
-            f"added, taken away or changed, or others lie there. To ask about the pictures there "
+            f"the {unit} in {of.data_found} are not those that {run} was trained on: some were "
+            f"added, taken away or changed, or others lie there. To ask about the {unit} there "
             f"are, name {of.data_found} as DATA; if the run's own lie elsewhere now, {remedy}"
         )
     return parts
 
 
-def parts_of(of: Plan, run: Path, remedy: str) -> Parts:
+def parts_of(of: Plan, run: Path, remedy: str) -> Parts[Any]:
     """Open what lies where a run's data lay, whatever it is.
 
     Raises:
@@ -44,7 +44,8 @@ def parts_of(of: Plan, run: Path, remedy: str) -> Parts:
     """
     found = of.data_found
     try:
-        return open_called(found) if of.data_place == found and is_name(found) else open_data(found)
+        opener = of.modality.open_called if of.data_place == found and is_name(found) else None
+        return (opener or of.modality.open)(found)
     except SelfsightError as error:
         if is_there(found):
             raise

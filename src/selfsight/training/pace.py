@@ -21,13 +21,15 @@ from selfsight.distributed.engine import (
     threads,
 )
 from selfsight.distributed.processes import ALONE, Processes
+from selfsight.errors import UsageError
 from selfsight.settings import Pretrain
 from selfsight.system import machine
 from selfsight.system.progress import console
 from selfsight.tasks.base import Epoch, Task
 from selfsight.training import plan
 from selfsight.training.loop import Batches, FeaturesOf
-from selfsight.training.plan import Plan, make_optimizer
+from selfsight.training.optimizer import make_optimizer
+from selfsight.training.plan import Plan
 
 MEASURED_STEPS, MEASURED_SECONDS = 7, 3.0
 # Compiling takes about a minute: it is left to trainings of at least so many minutes, or steps.
@@ -50,15 +52,16 @@ def completed(
         draft: All but precision, compiling and steps.
         task: What is trained; no weight, statistic or draw of it is touched.
         batches: Gives the batch of a step.
-        features_of: Encodes every picture, for tasks that look at all of them before an epoch.
+        features_of: Encodes every sample, for tasks that look at all of them before an epoch.
         processes: Those that train together.
     """
     precision, notes = _precision(settings, draft, task, batches)
     chosen = dataclasses.replace(draft, precision=precision)
-    minutes = plan.minutes_of(settings, draft.device)
+    usual = draft.modality.usual
+    minutes = plan.minutes_of(settings, draft.device, usual)
     steps = 1
     if minutes is None:
-        steps = plan.step_count(settings, draft.learned or draft.samples, draft.batch)
+        steps = plan.step_count(settings, draft.learned or draft.samples, draft.batch, usual)
     if _is_to_be_compiled(settings, draft.device, minutes, steps):
         fault = _fault(chosen, task, batches, processes)
         notes += fault
@@ -74,7 +77,7 @@ def completed(
         dataclasses.replace(
             chosen,
             steps=steps,
-            warmup=round(plan.WARM_UP_SHARE * steps),
+            warmup=round(usual.warm_up * steps),
             seconds_a_step=seconds,
             notes=draft.notes + notes,
         )
@@ -86,6 +89,10 @@ def _precision(
 ) -> tuple[Precision, tuple[str, ...]]:
     """Choose bf16 where the device multiplies it and its gradients are sound: -> it, notes."""
     asked = settings.precision
+    if "bf16" not in draft.modality.usual.precisions:
+        if asked == "bf16":
+            raise UsageError(f"--precision must be f32 for {draft.modality.name}, got bf16")
+        return "f32", ()
     if asked == "f32" or (asked == "auto" and not machine.multiplies_bf16(draft.device)):
         return "f32", ()
     if bf16_is_sound(task, batches(0), draft.device):

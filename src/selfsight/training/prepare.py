@@ -1,42 +1,38 @@
-"""Preparing: from what was asked to a training that is ready: data, networks, plan."""
+"""Prepare: from what was asked to a training that is ready: data, networks, plan."""
 
 import copy
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from selfsight.augment.views import centre_view
-from selfsight.data.batches import Ahead, Order, batch_at, some_rows
-from selfsight.data.pictures import Pictures, Streamed, Survey, Tiles, survey
-from selfsight.data.pictures.batch import LabelledImages
-from selfsight.data.pictures.reading_progress import read_with_progress
+from selfsight.data.batches import Ahead, Batch, Order, some_rows
+from selfsight.data.samples import Samples
 from selfsight.data.source import Parts, Source, labels_of
 from selfsight.data.splitting import split
 from selfsight.distributed.gather import gathered
 from selfsight.distributed.processes import ALONE, Processes
 from selfsight.encoders import evaluating
 from selfsight.errors import SelfsightError, UsageError, in_a_line, out_of_memory
+from selfsight.modalities.base import Reading, SamplePlan
+from selfsight.modalities.table import modality_of
 from selfsight.settings import Pretrain
 from selfsight.system import machine
-from selfsight.system.paths import TIMM
 from selfsight.system.progress import console
-from selfsight.tasks.base import Facts, Needs, Task
+from selfsight.tasks.base import Needs, Task
 from selfsight.tasks.cards import MIX, settings_of
-from selfsight.tasks.table import load_task
-from selfsight.training import plan
+from selfsight.training.draft import LEAST_SAMPLES, Basis, asker, drafted, is_fitted, needs_of
 from selfsight.training.loop import Batches, FeaturesOf
 from selfsight.training.pace import completed
 from selfsight.training.plan import Plan
-from selfsight.training.run import SETTINGS, run_of
+from selfsight.training.run import SETTINGS
 from selfsight.training.task_errors import is_of_encoder
-from selfsight.training.weights import built, initial_encoder, side_that_fits, told_of_channels
+from selfsight.training.weights import built, start_of
 
-PICTURES_SHOWN = 1000  # to a task before its first step
-ENCODED_AT_ONCE = 256  # pictures
-LEAST_PICTURES = 2  # of one alone nothing can be told apart
+SHOWN = 1000  # samples, to a task before its first step
+ENCODED_AT_ONCE = 256  # samples
 
 
 @dataclass
@@ -45,14 +41,14 @@ class Prepared:
 
     plan: Plan
     task: Task
-    pictures: Pictures
+    samples: Samples
     batches: Batches
     processes: Processes = ALONE
 
     @property
     def features_of(self) -> FeaturesOf:
-        """Encodes every picture, see `Epoch`."""
-        return features_of(self.pictures, self.plan, self.processes)
+        """Encodes every sample, see `Epoch`."""
+        return features_of(self.samples, self.plan, self.processes)
 
 
 def prepared(
@@ -64,108 +60,79 @@ def prepared(
 ) -> Prepared:
     """Read the data, build the networks, try a step, and plan."""
     say, company = console().print, machine.OtherPrograms(settings.devices)
-    needs = needs_of(settings.task)
-    if needs.labels:
-        asker = _asker(settings.task, "labels")
-        labels_of(source, f"--task {asker}", "choose another --task")
-    known = survey(source)
-    most = max(needs.wanted_side or 0, plan.most_side(device))
-    size = plan.side_of_pictures(settings.size, known.longer_side, device, most=most)
-    size = settings.size or side_that_fits(settings, size, device)
-    if size < needs.least_side:
-        asker = _asker(settings.task, "least_side")
-        raise UsageError(f"{asker} needs --size {needs.least_side} or more, got {size}")
-    scale = min(_needs_with(name, chosen[name]).least_scale for name in settings.task)
-    canvas = plan.side_of_canvas(size, known.longest, scale)
-    pictures = read_with_progress(
-        source,
-        side=canvas,
-        limit=settings.limit,
-        storage=None if settings.storage == "auto" else settings.storage,
-        processes=settings.devices,
-        listed_in=SETTINGS,
-    )
-    if len(pictures) < LEAST_PICTURES:
-        raise SelfsightError(
-            f"at least {LEAST_PICTURES} readable pictures are needed, and {source.name} has "
-            f"{len(pictures)}; give more, or learn from crops of one with photo:FILE"
-        )
-    draft = _draft(settings, chosen, known, pictures, size, canvas, device)
+    basis = _basis(settings, chosen, source, device)
+    draft = drafted(basis)
     task, recipe = built(draft)
     draft = dataclasses.replace(draft, encoder=recipe.to_json())
     owner = settings.task[0] if draft.mix is None else MIX
     draft.task_settings[owner].update(task.decided())
-    acquaint(task, pictures, draft)
-    rows = task.rows(len(pictures))
+    if is_fitted(settings.task):
+        final, batches = draft, batches_of(basis.samples, draft, basis.needs, task)
+    else:
+        acquaint(task, basis.samples, draft)
+        final, batches = _completed(basis, draft, task, processes)
+    for line in [*final.lines(task), *told_of_company(company, final)]:
+        say(line)
+    return Prepared(final, task, basis.samples, batches, processes)
+
+
+def _basis(
+    settings: Pretrain, chosen: dict[str, dict[str, Any]], source: Source, device: str
+) -> Basis:
+    """Look at the data, plan what is of its modality, and read it."""
+    tasks, modality = settings.task, modality_of(settings.task)
+    needs = needs_of(tasks, {name: {**settings_of(name), **chosen[name]} for name in tasks})
+    if needs.labels:
+        labels_of(source, f"--task {asker(tasks, 'labels')}", "choose another --task")
+    start = start_of(settings)
+    planned = modality.planned(
+        source, settings, needs, lambda need: asker(tasks, need), start, device
+    )
+    how = Reading(
+        SETTINGS,
+        limit=settings.limit,
+        storage=None if settings.storage == "auto" else settings.storage,
+        processes=settings.devices,
+    )
+    samples = modality.read(source, planned.sample, how, planned.known)
+    if len(samples) < LEAST_SAMPLES:
+        raise SelfsightError(
+            f"at least {LEAST_SAMPLES} readable {modality.unit} are needed, and {source.name} has "
+            f"{len(samples)}; give more{modality.more}"
+        )
+    sample = modality.settled(planned.sample, samples)
+    return Basis(settings, chosen, needs, modality, samples, sample, start, device, planned.notes)
+
+
+def _completed(basis: Basis, draft: Plan, task: Task, processes: Processes) -> tuple[Plan, Batches]:
+    """Complete the plan of a training by what a step tells: -> it, the batches."""
+    samples = basis.samples
+    rows = task.rows(len(samples))
     draft = dataclasses.replace(
         draft,
-        learned=None if rows is None or len(rows) == len(pictures) else len(rows),
+        learned=None if rows is None or len(rows) == len(samples) else len(rows),
         notes=draft.notes + task.notes(),
     )
-    batches = batches_of(pictures, draft, needs, task, processes=processes)
+    batches = batches_of(samples, draft, basis.needs, task, processes=processes)
     draft = tried(task, batches, draft, processes=processes)
     final = completed(
-        settings,
+        basis.settings,
         draft,
         task,
         batches,
-        lambda of: features_of(pictures, of, processes),
+        lambda of: features_of(samples, of, processes),
         processes=processes,
     )
-    for line in [*final.lines(task), *told_of_company(company, final)]:
-        say(line)
-    return Prepared(final, task, pictures, batches, processes)
+    return final, batches
 
 
-def needs_of(tasks: tuple[str, ...]) -> Needs:
-    """Ask tasks what they need of the data, all of them together."""
-    asked = [load_task(name).needs for name in tasks]
-    return Needs(
-        batch=LabelledImages if any(n.batch is LabelledImages for n in asked) else asked[0].batch,
-        labels=any(n.labels for n in asked),
-        least_side=max(n.least_side for n in asked),
-        wanted_side=max(n.wanted_side or 0 for n in asked) or None,
-        wanted_batch=max(n.wanted_batch or 0 for n in asked) or None,
-    )
-
-
-def _needs_with(task: str, chosen: dict[str, Any]) -> Needs:
-    """Ask a task what it needs with settings that were chosen, and its defaults for the others."""
-    return load_task(task).needs_with(settings_of(task) | chosen)
-
-
-def taught_by_labels(of: Plan) -> bool:
-    """Tell whether labels may have taught a run, or what it started from, by its plan alone.
-
-    The run that it started from is not asked: its path stands in a file that may be anybody's. Only
-    a plan of an older selfsight leaves it open, and then they may have.
-    """
-    if of.labels is not None:
-        return of.labels
-    return needs_of(of.tasks).labels or not (of.start is None or of.start.startswith(TIMM))
-
-
-def _start_knows_labels(start: str | None) -> bool:
-    """Tell whether labels may have taught the weights that a run is asked to start from."""
-    if start is None or start.startswith(TIMM):
-        return False
-    try:
-        return taught_by_labels(Plan.of(run_of(start)[0]))
-    except SelfsightError:
-        return True  # its weights were sound, and its settings are not
-
-
-def _asker(tasks: tuple[str, ...], need: str) -> str:
-    """Name the task that asks most of the data."""
-    return max(tasks, key=lambda name: getattr(load_task(name).needs, need))
-
-
-def acquaint(task: Task, pictures: Pictures, of: Plan) -> None:
-    """Let a task look at some pictures of the data before its first step, if it wants to."""
+def acquaint(task: Task, samples: Samples, of: Plan) -> None:
+    """Let encoder and task know the data before the first step, if they want to."""
+    of.modality.acquaint(task.encoder, samples)
     if not task.looks:
         return
-    rows = some_rows(len(pictures), PICTURES_SHOWN)
-    batch = batch_at(pictures, rows, seed=of.seed, epoch=0, labels=False, device="cpu")
+    rows = some_rows(len(samples), SHOWN)
+    batch = of.modality.batch.from_rows(samples, rows, seed=of.seed, epoch=0)
     with torch.no_grad():
         task.look_at(batch)
 
@@ -195,10 +162,10 @@ def tried(task: Task, batches: Batches, of: Plan, *, processes: Processes = ALON
         if out_of_memory(error) or not is_of_encoder(error):
             raise
         raise UsageError(
-            f"{of.task} on {of.size} px cannot be learned by encoder {of.encoder['name']}: "
-            f"{in_a_line(error)}; give a larger --size or another --encoder"
+            f"{of.task}{of.modality.told_of_task(of.sample)} cannot be learned by encoder "
+            f"{of.encoder['name']}: {in_a_line(error)}; {of.modality.remedy}"
         ) from error
-    weights = twin.encoder.model.named_parameters()
+    weights = twin.encoder.body.named_parameters()
     idle = dict.fromkeys(name.rpartition(".")[0] for name, p in weights if p.grad is None)
     if not idle:
         return dataclasses.replace(of, resting=len(kinds) > 1)
@@ -209,122 +176,20 @@ def tried(task: Task, batches: Batches, of: Plan, *, processes: Processes = ALON
     return dataclasses.replace(of, resting=True, notes=(*of.notes, note))
 
 
-def source_of(parts: Parts, tasks: tuple[str, ...], tile: int | None) -> Source:
-    """Take what is trained on: the training part, in tiles if asked.
+def source_of(parts: Parts[Any], tasks: tuple[str, ...], by: Pretrain | SamplePlan) -> Source:
+    """Take what is trained on: the training part, cut as was asked.
 
     A task that learns from labels leaves out what a probe of the same data would be tested on.
+
+    Args:
+        parts: The data.
+        tasks: Those that learn from it.
+        by: What says how it is cut: what was asked, or the modality's part of a plan.
     """
     source = parts.train
     if needs_of(tasks).labels and parts.test is None and source.labels is not None:
         source = split(source)[0]
-    return source if tile is None else Tiles(source, tile)
-
-
-def _draft(
-    settings: Pretrain,
-    chosen: dict[str, dict[str, Any]],
-    known: Survey,
-    pictures: Pictures,
-    size: int,
-    canvas: int,
-    device: str,
-) -> Plan:
-    """Plan all but precision, compiling and steps."""
-    channels = pictures.images.shape[1]
-    samples = len(pictures)
-    least = needs_of(settings.task).wanted_batch or 0
-    batch, notes = plan.batch_size(settings.batch, samples, device, least=least)
-    batch, more = plan.shared_batch(batch, settings.devices * settings.nodes)
-    notes += more
-    if known.shortest != known.longest:
-        sides = f"{known.shortest} to {known.longest} px"
-        notes += (f"pictures of mixed sizes, the longer side {sides}, are scaled to fit",)
-    facts = Facts(
-        samples, len(pictures.classes), channels, size, batch, shares=class_shares(pictures)
-    )
-    asked = {name: settled(name, facts, chosen[name]) for name in settings.task}
-    fewest = _fewest(asked)
-    if fewest is not None and fewest < batch:
-        if settings.batch:
-            raise UsageError(
-                f"--batch must be at most the {fewest:,} pictures that are learned from, got "
-                f"{settings.batch:,}; give a smaller batch or let the task learn from more"
-            )
-        told = f"the batch of {batch} is lowered to the {fewest} pictures that are learned from"
-        notes += (told,)
-        batch, more = plan.shared_batch(fewest, settings.devices * settings.nodes)
-        notes += more
-        facts = dataclasses.replace(facts, batch=batch)
-        asked = {name: settled(name, facts, chosen[name]) for name in settings.task}
-    if len(settings.task) > 1:
-        asked[MIX] = settings_of(MIX) | chosen[MIX]
-    encoder = initial_encoder(settings, size, pictures, device)
-    notes += told_of_channels(settings.start, channels)
-    if isinstance(pictures.images, Streamed):
-        notes += (told_of_stream(pictures.images),)
-    return Plan(
-        data=cast(str, settings.data),
-        limit=settings.limit,
-        fingerprint=pictures.fingerprint,
-        samples=samples,
-        classes=pictures.classes if needs_of(settings.task).labels else (),
-        channels=channels,
-        canvas=canvas,
-        size=size,
-        tasks=settings.task,
-        task_settings=asked,
-        mix=None if len(settings.task) == 1 else settings.mix or "alternate",
-        encoder=encoder.recipe.to_json(),
-        start=settings.start,
-        batch=batch,
-        steps=1,
-        seed=settings.seed,
-        **plan.optimization(settings, encoder, batch),
-        schedule=settings.schedule,
-        warmup=0,
-        device=device,
-        precision="f32",
-        memory_format="channels_last",
-        threads=plan.thread_count(settings.threads, settings.devices),
-        seconds_a_step=None,
-        save_every=settings.save_every,
-        notes=notes,
-        tile=settings.tile,
-        storage=pictures.storage,
-        bits=pictures.bits,
-        devices=settings.devices,
-        nodes=settings.nodes,
-        probe_every=settings.probe_every,
-        track=settings.track,
-        labels=needs_of(settings.task).labels or _start_knows_labels(settings.start),
-    )
-
-
-def class_shares(pictures: Pictures) -> tuple[float, ...]:
-    """Tell which share of the pictures each class has; () when unlabelled."""
-    if pictures.labels is None:
-        return ()
-    counts = pictures.labels.bincount(minlength=len(pictures.classes))
-    return tuple((counts.double() / len(pictures)).tolist())
-
-
-def _fewest(asked: dict[str, dict[str, Any]]) -> int | None:
-    """Tell how few pictures a task learns from, which no batch may exceed; None for all.
-
-    Fewer than two are no task, and left to it to refuse.
-    """
-    wanted = [_needs_with(name, of).samples for name, of in asked.items()]
-    return min((most for most in wanted if most and most >= LEAST_PICTURES), default=None)
-
-
-def settled(task: str, facts: Facts, chosen: dict[str, Any]) -> dict[str, Any]:
-    """Settle all settings of a task, as a run keeps them.
-
-    What was not chosen, or chosen to be none, is derived from the data, or else has its default.
-    """
-    derived = load_task(task).derive(dataclasses.replace(facts, chosen=chosen))
-    wanted = {k: v for k, v in chosen.items() if v is not None or k not in derived}
-    return settings_of(task) | derived | wanted
+    return modality_of(tasks).cut(source, by)
 
 
 def told_of_company(company: machine.OtherPrograms, of: Plan) -> list[str]:
@@ -341,37 +206,29 @@ def told_of_company(company: machine.OtherPrograms, of: Plan) -> list[str]:
     ]
 
 
-def told_of_stream(streamed: Streamed) -> str:
-    """Say what streaming can give."""
-    pace = streamed.pace()
-    disk = f", {pace.waiting:.0%} of that time waiting for the disk" if pace.waiting > 0.05 else ""
-    return f"streamed: a core decodes {pace.pictures:,.0f} pictures a second{disk}"
-
-
 def batches_of(
-    pictures: Pictures, of: Plan, needs: Needs, task: Task, *, processes: Processes = ALONE
+    samples: Samples, of: Plan, needs: Needs, task: Task, *, processes: Processes = ALONE
 ) -> Batches:
     """Give the function from a step to its batch: of several processes, to this one's share."""
-    chosen = task.rows(len(pictures))
-    order = Order(len(pictures) if chosen is None else len(chosen), of.batch, of.seed)
-    labels = needs.batch is LabelledImages
+    chosen = task.rows(len(samples))
+    order = Order(len(samples) if chosen is None else len(chosen), of.batch, of.seed)
     device = processes.placed(of.device)
 
-    def at(step: int) -> Any:
+    def at(step: int) -> Batch:
         epoch, places = order.at(step)
         rows = places if chosen is None else chosen[places]
         mine = processes.share(rows)
-        return batch_at(pictures, mine, seed=of.seed, epoch=epoch, labels=labels, device=device)
+        return needs.batch.from_rows(samples, mine, seed=of.seed, epoch=epoch, device=device)
 
-    return at if pictures.storage == "memory" else Ahead(at)
+    return at if samples.storage == "memory" else Ahead(at)
 
 
-def features_of(pictures: Pictures, of: Plan, processes: Processes = ALONE) -> FeaturesOf:
-    """Give the function that encodes every picture, see `Epoch`: each process its share."""
+def features_of(samples: Samples, of: Plan, processes: Processes = ALONE) -> FeaturesOf:
+    """Give the function that encodes every sample, see `Epoch`: each process its share."""
     device = torch.device(processes.placed(of.device))
-    each = -(-len(pictures) // processes.count)
-    # The last share is filled up with pictures that are cut off again.
-    mine = torch.arange(each * processes.rank, each * (processes.rank + 1)) % len(pictures)
+    each = -(-len(samples) // processes.count)
+    # The last share is filled up with samples that are cut off again.
+    mine = torch.arange(each * processes.rank, each * (processes.rank + 1)) % len(samples)
 
     @torch.no_grad()
     def encoded(network: nn.Module) -> Tensor:
@@ -380,9 +237,8 @@ def features_of(pictures: Pictures, of: Plan, processes: Processes = ALONE) -> F
             device.type, torch.bfloat16, enabled=of.precision == "bf16"
         ):  # fmt: skip
             for rows in mine.split(ENCODED_AT_ONCE):
-                images, extent, _ = pictures.taken(rows)
-                views = centre_view(images.to(device), extent.to(device), of.size)
-                parts.append(network(views).float())
-        return gathered(torch.cat(parts))[: len(pictures)]
+                inputs = of.modality.seen(samples, rows, of.sample, device)
+                parts.append(network(inputs).float())
+        return gathered(torch.cat(parts))[: len(samples)]
 
     return encoded

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsight import encoders
-from selfsight.encoders import Encoder
+from selfsight.encoders import BaseEncoder
 from selfsight.encoders.saved import how_to_restore
 from selfsight.errors import SelfsightError, Stopped
 from selfsight.system import atomic, validation
@@ -210,14 +210,14 @@ class Run:
         path = self.path / SETTINGS
         atomic.write_json(path, content, another=self._another if path.exists() else OUT)
 
-    def encoder(self, name: str | None = None) -> Encoder:
+    def encoder(self, name: str | None = None) -> BaseEncoder:
         """Load the encoder, ready to use: weights loaded, in evaluation mode."""
         stem = f"encoder-{name}" if name else "encoder"
         if not (self.path / CHECKPOINT).is_file():
             return encoders.load(self.path, stem=stem)
         return encoders.load(self.path, stem=stem, remedy=how_to_restore(self.path, stem))
 
-    def save_encoder(self, encoder: Encoder, stem: str = "encoder") -> None:
+    def save_encoder(self, encoder: BaseEncoder, stem: str = "encoder") -> None:
         """Keep an encoder alone, ready to be loaded."""
         encoders.save(encoder, self.path, stem=stem, another=self._another)
 
@@ -294,7 +294,7 @@ class Run:
         return atomic.subfolder(self.path, PICTURES, another=OUT) / f"{name}.png"
 
 
-def load(path: str | Path) -> Encoder:
+def load(path: str | Path) -> BaseEncoder:
     """Load a run's encoder, ready to use.
 
     Args:

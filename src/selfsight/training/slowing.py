@@ -50,7 +50,8 @@ class Slowing:
     def _words(self, taken: float, expected: float) -> str:
         now, before = (self._plan.batch / seconds for seconds in (taken, expected))
         best = "at its best" if self._plan.seconds_a_step is None else "as planned"
-        told = f"the pace fell to {now:,.0f} pictures a second, from {before:,.0f} {best}: "
+        unit = self._plan.modality.unit
+        told = f"the pace fell to {now:,.0f} {unit} a second, from {before:,.0f} {best}: "
         if self._plan.device != "cpu":
             return told + "other programs share the device; let fewer run beside it"
         told += "other programs take the processors; let fewer run beside it"

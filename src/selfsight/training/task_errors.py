@@ -14,7 +14,7 @@ from types import FrameType
 
 from torch import Tensor
 
-from selfsight.encoders import Encoder
+from selfsight.encoders import BaseEncoder, Encoder
 from selfsight.errors import SelfsightError, UsageError, in_a_line, out_of_memory
 from selfsight.system import atomic
 from selfsight.tasks.base import Task
@@ -25,16 +25,17 @@ TRACEBACK = "traceback.txt"
 
 
 def is_of_encoder(error: BaseException) -> bool:
-    """Tell whether an error arose within an encoder's own forward pass, on pictures as it takes."""
+    """Tell whether an error arose within an encoder's own forward pass, on input as it takes."""
     return any(_is_looking(frame) for frame, _ in _calls(error))
 
 
 def _is_looking(frame: FrameType) -> bool:
-    """Tell whether a frame is of an encoder that looks at pictures, (B, C, h, w) with its C."""
-    encoder, images = frame.f_locals.get("self"), frame.f_locals.get("images")
-    if not isinstance(encoder, Encoder) or not isinstance(images, Tensor):
-        return False
-    return images.ndim == 4 and images.shape[1] == encoder.recipe.channels
+    """Tell whether a frame is of an encoder at work; of pictures' on (B, C, h, w) with its C."""
+    encoder, images = frame.f_locals.get("self"), frame.f_locals.get("inputs")
+    if not isinstance(encoder, Encoder):
+        return isinstance(encoder, BaseEncoder)
+    takes = encoder.recipe.channels
+    return isinstance(images, Tensor) and images.ndim == 4 and images.shape[1] == takes
 
 
 @contextlib.contextmanager

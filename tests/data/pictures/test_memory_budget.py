@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import tifffile
 
-from selfsight.data.pictures.files.header import LEAST_BOMB, Unreadable, check_weight
+from selfsight.data.pictures.files.header import LEAST_BOMB, check_weight
 from selfsight.data.pictures.files.tiff_pixels import check_inflated
 from selfsight.data.pictures.memory_budget import LARGE, SMALL, MemoryBudget
+from selfsight.data.source import Unreadable
 
 MIB = 1 << 20
 

@@ -14,13 +14,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from selfsight.data.batches import Ahead, batch_at
+from selfsight.data.batches import Ahead
 from selfsight.data.pictures import Pictures, open_data, read
-from selfsight.data.pictures.canvases import Storage
+from selfsight.data.pictures.batch import LabelledImages
 from selfsight.data.pictures.forms.folder import Folder
 from selfsight.data.pictures.forms.walking import walked
 from selfsight.data.pictures.storing import fitting
 from selfsight.data.pictures.streaming import Streamed
+from selfsight.data.samples import Storage
 from selfsight.errors import SelfsightError
 from selfsight.system.locks import alone
 
@@ -129,7 +130,7 @@ def test_a_picture_that_breaks_in_a_stream_has_the_next_in_its_place(folder: Pat
     assert extent[1].tolist() == found.extent[place + 1].tolist()
     assert isinstance(found.images, Streamed)
     assert [f.title for f in found.images.failed.values()] == ["a/02.png"]
-    batch = batch_at(found, torch.tensor([place]), seed=0, epoch=0, labels=True, device="cpu")
+    batch = LabelledImages.from_rows(found, torch.tensor([place]), seed=0, epoch=0)
     assert batch.index.tolist() == [place]
 
 

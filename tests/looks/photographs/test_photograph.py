@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from selfsight.data.pictures import Unreadable
+from selfsight.data.source import Unreadable
 from selfsight.errors import SelfsightError, UsageError
 from selfsight.looks.photographs.photograph import (
     check_places,

@@ -8,7 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from selfsight.data.pictures.canvases import Taken
+from selfsight.data.pictures.collection import Pictures
 from selfsight.draws import Draws
+from selfsight.errors import SelfsightError
 
 
 class Images(NamedTuple):
@@ -32,6 +35,19 @@ class Images(NamedTuple):
         index = torch.arange(len(images), device=images.device)
         extent = torch.tensor(images.shape[-2:], device=images.device).expand(len(images), 2)
         return cls(images, extent, index, Draws(seed, epoch, index))
+
+    @classmethod
+    def from_rows(
+        cls,
+        samples: Pictures,
+        rows: Tensor,
+        *,
+        seed: int,
+        epoch: int,
+        device: torch.device | str = "cpu",
+    ) -> "Images":
+        """Make a batch of the pictures of `rows` (B,) int64, see `data.batches.Batch`."""
+        return _images(samples.taken(rows), rows, seed, epoch, device)
 
 
 class LabelledImages(NamedTuple):
@@ -57,3 +73,40 @@ class LabelledImages(NamedTuple):
     ) -> "LabelledImages":
         """Wrap pictures (B, C, S, S) that fill their canvas, numbered from 0, and labels (B,)."""
         return cls(*Images.of(images, seed=seed, epoch=epoch), labels)
+
+    @classmethod
+    def from_rows(
+        cls,
+        samples: Pictures,
+        rows: Tensor,
+        *,
+        seed: int,
+        epoch: int,
+        device: torch.device | str = "cpu",
+    ) -> "LabelledImages":
+        """Make a batch of the pictures of `rows` (B,) int64, see `data.batches.Batch`.
+
+        Raises:
+            SelfsightError: If the pictures have no classes.
+        """
+        if samples.labels is None:
+            raise SelfsightError(
+                f"this task needs a class for every picture, and {samples.name} has none; sort the "
+                "pictures into a subfolder a class, or give data with labels."
+            )
+        taken = samples.taken(rows)
+        labels = samples.labels.index_select(0, taken.rows.cpu()).to(device, non_blocking=True)
+        return cls(*_images(taken, rows, seed, epoch, device), labels)
+
+
+def _images(
+    taken: Taken, rows: Tensor, seed: int, epoch: int, device: torch.device | str
+) -> Images:
+    """Put pictures on the device; draws are of those that were meant, whichever stands in."""
+    here = rows.to(device, non_blocking=True)
+    return Images(
+        taken.images.to(device, non_blocking=True),
+        taken.extent.to(device, non_blocking=True),
+        here,
+        Draws(seed, epoch, here),
+    )

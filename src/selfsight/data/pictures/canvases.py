@@ -6,15 +6,15 @@ by a tensor of rows.
 """
 
 from abc import ABC, abstractmethod
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from selfsight.data.pictures.files.decode import Unreadable
 from selfsight.data.pictures.scaling import convertible, with_bits, with_channels
+from selfsight.data.samples import Skipped
+from selfsight.data.source import Unreadable
 
-Storage = Literal["memory", "map", "stream"]
 DTYPES = {8: torch.uint8, 16: torch.uint16}
 
 
@@ -79,6 +79,16 @@ class Canvases(ABC):
 
     shape: tuple[int, int, int, int]
     dtype: torch.dtype
+
+    @property
+    def broken(self) -> dict[int, Skipped]:
+        """List the pictures that proved unreadable since, by their rows."""
+        return {}
+
+    @property
+    def former_fingerprint(self) -> str | None:
+        """Give the fingerprint as runs without an imprint have it, where that was another."""
+        return None
 
     def __len__(self) -> int:
         return self.shape[0]

@@ -8,28 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsight.data.pictures.canvases import Canvases, Storage, Taken
-from selfsight.data.pictures.scaling import WHITE
+from selfsight.data.pictures.canvases import Canvases, Taken
+from selfsight.data.pictures.scaling import WHITE, as_float
+from selfsight.data.samples import Samples, Skipped, Storage
 
 HASHED_AT_ONCE, MEASURED_AT_ONCE = 512, 16  # pictures
 LEAST_DEVIATION = 1e-4  # a channel that is the same everywhere must not be divided by 0
 
 
 @dataclass(frozen=True)
-class Skipped:
-    """A picture that could not be read.
-
-    Attributes:
-        title: Its relative path, or its row.
-        reason: Why, in words.
-    """
-
-    title: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Pictures:
+class Pictures(Samples):
     """Pictures on square canvases.
 
     Attributes:
@@ -89,6 +77,25 @@ class Pictures:
             rows,
         )
 
+    def seen(self, rows: Tensor, device: torch.device | str = "cpu") -> Tensor:
+        """Give pictures of `rows` (B,) as an encoder takes them: -> (B, C, S, S) in [0, 1]."""
+        return as_float(self.taken(rows).images.to(device, non_blocking=True))
+
+    def contents(self) -> Iterator[bytes]:
+        """Hash the pixels of each picture as it was read, in order."""
+        for part in _pieces(self.images):
+            for picture in part:
+                yield hashlib.sha256(np.ascontiguousarray(picture).data).digest()
+
+    def broken(self) -> dict[int, Skipped]:
+        """List the streamed pictures that proved unreadable on the way, by their rows."""
+        return self.images.broken if isinstance(self.images, Canvases) else {}
+
+    def former_fingerprint(self) -> str:
+        """Give the fingerprint as runs without an imprint have it."""
+        former = self.images.former_fingerprint if isinstance(self.images, Canvases) else None
+        return former or self.fingerprint
+
     def rows(self, index: Tensor) -> "Pictures":
         """Keep the pictures of `index` (M,) int64, in that order, in memory."""
         images, extent, index = self.taken(index)
@@ -146,20 +153,6 @@ def fingerprint_of(images: Tensor | Canvases, extent: Tensor, labels: Tensor | N
     for part in _pieces(images):
         digest.add(part)
     return digest.finished(extent, labels)
-
-
-def numbered_by_content(pictures: Pictures) -> Tensor:
-    """Number pictures (N,) int64 so that those of the same pixels have the same number."""
-    found: dict[bytes, int] = {}
-    numbers = [found.setdefault(content, len(found)) for content in contents(pictures)]
-    return torch.tensor(numbers, dtype=torch.int64)
-
-
-def contents(pictures: Pictures) -> Iterator[bytes]:
-    """Hash the pixels of each picture as it was read, in order."""
-    for part in _pieces(pictures.images):
-        for picture in part:
-            yield hashlib.sha256(np.ascontiguousarray(picture).data).digest()
 
 
 def _pieces(images: Tensor | Canvases) -> Iterator[np.ndarray]:

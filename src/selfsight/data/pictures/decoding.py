@@ -10,11 +10,11 @@ from types import TracebackType
 from torch import Tensor
 
 from selfsight.data.pictures.canvases import Form
-from selfsight.data.pictures.files.decode import Unreadable
 from selfsight.data.pictures.memory_budget import BUDGET
 from selfsight.data.pictures.scaling import Fit, with_channels
 from selfsight.data.pictures.skipping import Failure
-from selfsight.data.source import Source
+from selfsight.data.pictures.source import PictureSource
+from selfsight.data.source import Unreadable
 from selfsight.system import machine
 
 AT_ONCE = 8  # pictures a thread takes at a time, so that handing over costs little
@@ -36,7 +36,7 @@ class Wanted:
         form: What they are brought to, as far as is known beforehand; a picture may widen it.
     """
 
-    source: Source
+    source: PictureSource
     rows: list[int]
     side: int
     fit: Fit

@@ -25,9 +25,9 @@ from torch import Tensor
 
 from selfsight.data.pictures.canvases import Form
 from selfsight.data.pictures.decoding import Wanted, workers
-from selfsight.data.pictures.files.decode import Unreadable
 from selfsight.data.pictures.maps import ABOUT, IMAGES, Map, Writer, opened
 from selfsight.data.pictures.skipping import Failure, judge
+from selfsight.data.source import Unreadable
 from selfsight.errors import SelfsightError
 from selfsight.system import atomic, machine
 from selfsight.system.escaping import escaped

@@ -21,8 +21,8 @@ from torch import Tensor
 from selfsight.data.file_array import filled
 from selfsight.data.pictures.canvases import DTYPES, Canvases, Form, Taken
 from selfsight.data.pictures.collection import Digest, fingerprint_of
-from selfsight.data.pictures.files.decode import Unreadable
 from selfsight.data.pictures.skipping import Failure
+from selfsight.data.source import Unreadable
 from selfsight.errors import SelfsightError
 
 IMAGES, ABOUT = "images", "about.npz"

@@ -10,7 +10,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from functools import cached_property
 
-from selfsight.data.pictures.files.header import UNREMARKABLE, Unreadable, is_bomb
+from selfsight.data.pictures.files.header import UNREMARKABLE, is_bomb
+from selfsight.data.source import Unreadable
 from selfsight.errors import out_of_memory
 from selfsight.system import machine
 

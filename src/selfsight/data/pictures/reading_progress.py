@@ -1,21 +1,19 @@
-"""Reading aloud: pictures are decoded with progress; what was skipped or slow is said."""
+"""Reading with progress: pictures are decoded, and what was skipped or slow is said."""
 
-from collections.abc import Sequence
-from functools import cache
-
-from selfsight.data.pictures import Pictures, Skipped, Streamed, read
-from selfsight.data.pictures.canvases import Storage
+from selfsight.data.pictures import Pictures, Streamed, read
 from selfsight.data.pictures.scaling import Fit
+from selfsight.data.pictures.source import PictureSource
 from selfsight.data.pictures.storing import memory_for_pictures
-from selfsight.data.source import Source
+from selfsight.data.reporting import say_once, say_skipped
+from selfsight.data.samples import Storage
 from selfsight.system import machine
-from selfsight.system.progress import Bar, console
+from selfsight.system.progress import Bar
 
 MOST_WAITING = 0.05  # share of a training's time that waiting for data may take unremarked
 
 
 def read_with_progress(
-    source: Source,
+    source: PictureSource,
     *,
     side: int,
     listed_in: str,
@@ -61,29 +59,6 @@ def read_with_progress(
         say_once(note)
     say_skipped(pictures.skipped, count, listed_in)
     return pictures
-
-
-@cache
-def say_once(note: str) -> None:
-    """Say what a user should know of the data, once however often it is read."""
-    console().print(note)
-
-
-def say_skipped(skipped: Sequence[Skipped], count: int, listed_in: str) -> None:
-    """Say that pictures were skipped, if any were."""
-    if skipped:
-        first = skipped[0]
-        console().print(
-            f"skipped {len(skipped)} of {count} pictures, the first: {first.title}: "
-            f"{first.reason}; {listed_in} lists them all"
-        )
-
-
-def say_unlabelled(*sources: Source | None) -> None:
-    """Say why labels are left out, of data that has some and none that can be used."""
-    for source in sources:
-        if source is not None and source.unlabelled:
-            say_once(f"labels are left out: {source.unlabelled}")
 
 
 def advice_on_waiting(pictures: Pictures, share: float) -> str | None:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from selfsight.data.pictures.files.decode import Unreadable
+from selfsight.data.source import Unreadable
 
 Fit = Literal["canvas", "square"]
 # What is done to a picture that a network is asked about, for records.
@@ -20,6 +20,11 @@ SQUARE_VIEW = "the largest centred square, scaled by torch's antialiased bilinea
 
 WHITE = {torch.uint8: 255, torch.uint16: 65535}  # the brightest value of a sample
 LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue in grey (ITU-R BT.601)
+
+
+def as_float(images: Tensor) -> Tensor:
+    """Bring stored pictures, of 8 or 16 bits or float32 already, to float32 in [0, 1]."""
+    return images.float() / WHITE[images.dtype] if images.dtype in WHITE else images
 
 
 def fitted(pixels: Tensor, side: int, fit: Fit) -> Tensor:

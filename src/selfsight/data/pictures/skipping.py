@@ -6,7 +6,8 @@ than a run that learned from the rest.
 
 from typing import NamedTuple
 
-from selfsight.data.pictures.files.decode import LEAST_SIDE, TooSmall, Unreadable
+from selfsight.data.pictures.files.decode import LEAST_SIDE, TooSmall
+from selfsight.data.source import Unreadable
 from selfsight.errors import SelfsightError
 
 MOST_SKIPPED = 0.1  # share of unreadable pictures past which reading fails

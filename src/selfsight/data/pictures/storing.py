@@ -18,16 +18,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsight.data.pictures.canvases import DTYPES, Form, Storage
-from selfsight.data.pictures.collection import Pictures, Skipped, fingerprint_of
+from selfsight.data.batches import chosen_rows
+from selfsight.data.pictures.canvases import DTYPES, Form
+from selfsight.data.pictures.collection import Pictures, fingerprint_of
 from selfsight.data.pictures.decoding import Wanted, workers
-from selfsight.data.pictures.files.decode import LEAST_SIDE, Unreadable
+from selfsight.data.pictures.files.decode import LEAST_SIDE
 from selfsight.data.pictures.mapping import mapped
 from selfsight.data.pictures.scaling import Fit
 from selfsight.data.pictures.skipping import Failure, judge, none_readable
+from selfsight.data.pictures.source import PictureSource
 from selfsight.data.pictures.streaming import Streamed, looked_at
-from selfsight.data.source import Source
-from selfsight.draws import Draws
+from selfsight.data.samples import Skipped, Storage
+from selfsight.data.source import Unreadable
 from selfsight.errors import SelfsightError, UsageError
 from selfsight.system import machine
 
@@ -63,7 +65,7 @@ class Survey:
     looked: int
 
 
-def survey(source: Source, at_most: int = HEADERS_SURVEYED) -> Survey:
+def survey(source: PictureSource, at_most: int = HEADERS_SURVEYED) -> Survey:
     """Read some headers, evenly spaced.
 
     Args:
@@ -102,7 +104,7 @@ def _evenly(count: int, at_most: int) -> list[int]:
     return np.unique(np.linspace(0, count - 1, min(at_most, count)).astype(int)).tolist()
 
 
-def unread_contents(source: Source, rows: list[int]) -> tuple[str, ...]:
+def unread_contents(source: PictureSource, rows: list[int]) -> tuple[str, ...]:
     """Say what the files of these pictures hold besides, by their headers: -> a sentence a kind."""
     looked = [rows[k] for k in _evenly(len(rows), HEADERS_SURVEYED)]
     found: dict[str, list[int]] = {}
@@ -127,7 +129,7 @@ def _channels(forms: list[Form]) -> int:
 
 
 def read(
-    source: Source,
+    source: PictureSource,
     *,
     side: int,
     fit: Fit = "canvas",
@@ -226,18 +228,7 @@ def _check(
         raise UsageError(f"storage must be memory, map or stream, got {storage!r}")
 
 
-def chosen_rows(count: int, limit: int | None) -> Tensor:
-    """Choose rows, sorted: all, or `limit` of them drawn with a fixed seed.
-
-    Not the first ones: pictures lie sorted by class.
-    """
-    every = torch.arange(count)
-    if limit is None or limit >= count:
-        return every
-    return Draws(0, 0, every).order("limit")[:limit].sort().values
-
-
-def _form(source: Source, channels: int | None) -> Form:
+def _form(source: PictureSource, channels: int | None) -> Form:
     """Guess from a few headers; any error is left for the reading to report."""
     try:
         known = survey(source, HEADERS_FOR_FORM)
@@ -288,7 +279,9 @@ def _from_stream(wanted: Wanted, progress: Progress) -> Pictures:
     return _described(plain, wanted.source, known.kept, known.failed)
 
 
-def _described(plain: Pictures, source: Source, kept: list[int], failed: list[Failure]) -> Pictures:
+def _described(
+    plain: Pictures, source: PictureSource, kept: list[int], failed: list[Failure]
+) -> Pictures:
     """Add what the source knows of the pictures that were kept, and those that were not."""
     return replace(
         plain,

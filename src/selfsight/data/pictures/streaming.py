@@ -20,10 +20,11 @@ from selfsight.data.imprint import imprint_of, placeless
 from selfsight.data.pictures.canvases import DTYPES, Canvases, Form, Taken
 from selfsight.data.pictures.collection import Digest
 from selfsight.data.pictures.decoding import Wanted, workers
-from selfsight.data.pictures.files.decode import Header, Unreadable
-from selfsight.data.pictures.files.header import Lost
+from selfsight.data.pictures.files.decode import Header
 from selfsight.data.pictures.scaling import check_channels, fitted_size
 from selfsight.data.pictures.skipping import MOST_SKIPPED, Failure, judge
+from selfsight.data.samples import Skipped
+from selfsight.data.source import Lost, Unreadable
 from selfsight.errors import SelfsightError
 
 PACED = 64  # pictures decoded to tell what a core can do
@@ -122,6 +123,11 @@ class Streamed(Canvases):
         """
         source = self.wanted.source
         return self._hashed([imprint_of(source), *map(placeless, source.stamp())])
+
+    @property
+    def broken(self) -> dict[int, Skipped]:
+        """List the pictures that proved unreadable on the way, by their rows."""
+        return {row: Skipped(of.title, str(of.reason)) for row, of in self.failed.items()}
 
     @property
     def former_fingerprint(self) -> str:

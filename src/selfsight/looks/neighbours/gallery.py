@@ -13,11 +13,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from selfsight.data.pictures import Pictures, Unreadable, read, survey
+from selfsight.data.pictures import Pictures, read, survey
 from selfsight.data.pictures.canvases import Canvases
 from selfsight.data.pictures.files.decode import LEAST_SIDE
 from selfsight.data.pictures.reading_progress import read_with_progress
-from selfsight.data.source import Source
+from selfsight.data.pictures.source import PictureSource
+from selfsight.data.source import Unreadable
 from selfsight.draws import Draws
 from selfsight.errors import SelfsightError
 from selfsight.looks.neighbours.patch_cutting import Patches, patches_a_picture, random_places
@@ -56,7 +57,7 @@ class Gallery:
         cut: How patches were cut; None for whole pictures.
     """
 
-    source: Source
+    source: PictureSource
     pictures: Pictures
     images: Tensor | Canvases
     owners: Tensor
@@ -91,7 +92,7 @@ class Gallery:
 
 
 def read_gallery(
-    source: Source,
+    source: PictureSource,
     *,
     size: int,
     channels: int,
@@ -136,7 +137,7 @@ def read_gallery(
 
 
 def chosen_cut(
-    source: Source, size: int, *, asked: int | None, limit: int | None, seed: int
+    source: PictureSource, size: int, *, asked: int | None, limit: int | None, seed: int
 ) -> Cut:
     """Choose how patches are cut.
 
@@ -191,8 +192,8 @@ def random_order(count: int, seed: int) -> Tensor:
     return Draws(seed, 0, torch.arange(count)).order("queries")
 
 
-def _usual_side(source: Source, size: int) -> int:
-    """Choose the network's size where the median picture is larger, else half of that picture."""
+def _usual_side(source: PictureSource, size: int) -> int:
+    """Take the network's size where the median picture is larger, else half of that picture."""
     shorter: list[int] = []
     for i in random_order(len(source), 0)[:HEADERS].tolist():
         try:

@@ -10,8 +10,8 @@ Legend: N pictures, k patches a picture, M = N k patches, p side of a patch, S o
 import torch
 from torch import Tensor
 
-from selfsight.augment.views import as_float
 from selfsight.data.pictures.canvases import Canvases, Taken
+from selfsight.data.pictures.scaling import as_float
 from selfsight.draws import Draws
 
 WANTED, FEWEST, MOST = 5000, 4, 64  # patches in all, and least and most of them a picture

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from selfsight.data.source import Source
+from selfsight.data.pictures.source import PictureSource
 from selfsight.looks.neighbours.gallery import (
     Cut,
     Gallery,
@@ -62,9 +62,9 @@ class SearchData:
         chosen: Rows measured and rows drawn, once they are chosen.
     """
 
-    bank: Source
-    test: Source | None
-    files: Source | None
+    bank: PictureSource
+    test: PictureSource | None
+    files: PictureSource | None
     cut: Cut | None
     drawn: int
     limit: int | None
@@ -100,7 +100,7 @@ class SearchData:
         return spread_over_groups(rows, groups[rows])[: max(self.drawn, asked)]
 
     def _gallery(
-        self, source: Source, size: int, channels: int, limit: int | None = None
+        self, source: PictureSource, size: int, channels: int, limit: int | None = None
     ) -> Gallery:
         return read_gallery(source, size=size, channels=channels, cut=self.cut, limit=limit)
 

@@ -1,13 +1,13 @@
-"""Search: the rows of a bank of features that lie closest to a query, by cosine.
+"""Search: finds the rows of a bank of features that are closest to a query, by cosine.
 
 Up to `EXACT_UP_TO` rows every cosine is computed, piece by piece, so that memory stays bounded.
-Beyond, faiss looks through some of the cells it has sorted the bank into (an inverted file:
+With more rows, faiss divides the bank into cells and searches some of them (an inverted file:
 Jegou, Douze, Schmid, "Product Quantization for Nearest Neighbor Search", TPAMI 2011,
-https://doi.org/10.1109/TPAMI.2010.57, section IV; here without quantisation), and `recall` says how
-much of the exact answer that finds.
+https://doi.org/10.1109/TPAMI.2010.57, section IV; here without quantisation), and `recall` says
+which share of the exact answer that finds.
 
-A row may have an owner, the picture it was cut from or the picture itself: an answer never has the
-owner of its query.
+A row may have an owner, the picture it was cut from or the picture itself. An answer never has the
+same owner as its query.
 
 Legend: N rows of the bank, Q queries, D features, n answers.
 """
@@ -48,8 +48,8 @@ class Search:
 
     Args:
         bank: (N, D) features.
-        owners: (N,) int64, whose each row is; by default nobody's.
-        exact_up_to: Rows past which faiss answers.
+        owners: (N,) int64, the owner of each row; by default none has one.
+        exact_up_to: With more rows than this, faiss is used.
 
     Raises:
         SelfsightError: If faiss is needed and not installed.
@@ -73,8 +73,8 @@ class Search:
 
         Args:
             queries: (Q, D) features.
-            count: How many, at least 1; lowered to what every query can have.
-            owners: (Q,) int64, whose each query is; by default nobody's.
+            count: How many, at least 1; lowered to the number that every query has.
+            owners: (Q,) int64, the owner of each query; by default none has one.
         """
         unit = F.normalize(queries.float(), dim=1)
         whose = torch.full((len(queries),), NOBODY) if owners is None else owners
@@ -89,7 +89,7 @@ class Search:
         return len(self._bank) - (self._most_owned if own else 0)
 
     def recall(self, queries: Tensor, count: int, owners: Tensor | None = None) -> float | None:
-        """Say which share of the exact answers to some queries is found; None where all are."""
+        """Compute which share of the exact answers is found; None for exact search."""
         if self._index is None:
             return None
         some = Draws(0, 0, torch.arange(len(queries))).order("recall")[:RECALL_QUERIES]
@@ -108,7 +108,7 @@ class Search:
         return Found(*(torch.cat(part) for part in zip(*answers, strict=True)))
 
     def _all_rows(self, unit: Tensor, count: int, whose: Tensor) -> Found:
-        """Go through the whole bank, keeping the best so far."""
+        """Compare with the whole bank, keeping the best rows."""
         rows = torch.zeros(len(unit), 0, dtype=torch.int64)
         best = torch.zeros(len(unit), 0)
         for start in range(0, len(self._bank), ROWS_AT_ONCE):
@@ -122,7 +122,7 @@ class Search:
         return Found(rows, best.clamp(-1, 1))
 
     def _approximately(self, unit: Tensor, count: int, whose: Tensor) -> Found:
-        """Ask faiss for so many more that the query's own can be left out."""
+        """Search with faiss for enough rows that those of the query's owner can be removed."""
         index: Any = self._index
         wanted = count + (self._most_owned if (whose != NOBODY).any() else 0)
         cosine, rows = (torch.from_numpy(part) for part in index.search(unit.numpy(), wanted))
@@ -137,7 +137,7 @@ class Search:
 
 
 def share_kept(before: Tensor, after: Tensor) -> Tensor:
-    """Say which share of each list of rows is also in the other, in whatever order.
+    """Compute which share of each list of rows is also in the other, in any order.
 
     Args:
         before: (Q, n) rows, each at most once in its list.
@@ -150,19 +150,19 @@ def share_kept(before: Tensor, after: Tensor) -> Tensor:
 
 
 def _same(whose: Tensor, owners: Tensor) -> Tensor:
-    """Mark answers (Q or 1, n) that belong to their query's (Q,) owner."""
+    """Mark answers (Q or 1, n) that have the same owner as their query (Q,)."""
     return (whose[:, None] == owners) & (whose[:, None] != NOBODY)
 
 
 def _most_owned(owners: Tensor | None) -> int:
-    """Count the rows of the owner with most of them."""
+    """Count the rows of the owner that has the most."""
     return (
         0 if owners is None or not len(owners) else int(owners.unique(return_counts=True)[1].max())
     )
 
 
 def require_faiss(count: int) -> Any:
-    """Load faiss, which searches so many rows.
+    """Load faiss, which searches large numbers of rows.
 
     Raises:
         SelfsightError: If it is not installed.
@@ -177,7 +177,7 @@ def require_faiss(count: int) -> Any:
 
 
 def _inverted_file(unit: Tensor) -> Any:
-    """Sort unit vectors (N, D) into cells, about 4 sqrt(N) of them as faiss advises."""
+    """Divide unit vectors (N, D) into about 4 sqrt(N) cells, as faiss advises."""
     faiss = require_faiss(len(unit))
     cells = max(1, min(round(4 * math.sqrt(len(unit))), len(unit) // ROWS_A_CELL_TRAINS_ON))
     flat = faiss.IndexFlatIP(unit.shape[1])

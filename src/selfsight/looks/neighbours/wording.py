@@ -1,4 +1,4 @@
-"""Wording: what was measured of neighbours, for people: a sentence, a caption and a table."""
+"""Wording: puts a record of neighbours into a sentence, a caption and a table."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -10,7 +10,7 @@ CLASS_OF = "5"  # nearest rows whose class the sentence speaks of
 
 
 def verdict(record: dict[str, Any]) -> str:
-    """Say what a record of neighbours tells, the trained network beside the others."""
+    """Summarise a record of neighbours, comparing the trained network with the others."""
     colour, alike = _of_colour(record), _of_classes(record)
     said = [part for part in (colour, alike) if part]
     return " ".join(said)
@@ -43,7 +43,7 @@ def caption(record: dict[str, Any]) -> str:
 
 
 def network_table(record: dict[str, Any]) -> Table:
-    """Set the networks out, a row each; shares in per cent."""
+    """Tabulate the networks, one row each, with shares in per cent."""
     table = Table(
         title=f"{record['searched']:,} {record['neighbours']}, {record['queries']} queries: % of "
         f"the {record['list']} nearest kept, % of the first n of its class",
@@ -66,7 +66,7 @@ def network_table(record: dict[str, Any]) -> Table:
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:
-    """Name networks by the end of their paths, or in full where two of them end alike."""
+    """Shorten networks' names to the end of their paths, unless two of them would be the same."""
     every = list(names)
     short = {name: "/".join(Path(name).parts[-2:]) for name in every}
     return short if len(set(short.values())) == len(every) else {name: name for name in every}
@@ -87,7 +87,7 @@ def _of_colour(record: dict[str, Any]) -> str:
 
 
 def _of_classes(record: dict[str, Any]) -> str:
-    """Speak of the first `CLASS_OF`, or of the most there are where these are fewer."""
+    """Describe the classes of the first `CLASS_OF` neighbours, or of all where there are fewer."""
     shares = record["networks"]["trained"]["same_class"]
     if not shares:
         return ""

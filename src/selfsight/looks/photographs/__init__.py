@@ -1,1 +1,1 @@
-"""Photographs: a run applied to pictures of any size."""
+"""Photographs: the results of a run on pictures of any size."""

@@ -21,10 +21,10 @@ class Request(NamedTuple):
     """What is asked of a task besides the photograph itself.
 
     Attributes:
-        ways: How many colourings; None for as many as usual.
-        temperature: How far from the likeliest colours to the mean of all, at least 0; None for
-            the task's own.
-        seed: Of the colourings.
+        ways: How many colourings; None for the default.
+        temperature: At least 0: 0 gives the likeliest colours, 1 the mean of all colours by their
+            probabilities; None for the task's own.
+        seed: Seed of the colourings.
         device: Where to compute.
     """
 
@@ -38,8 +38,8 @@ class Application(ABC):
     """What is done to a photograph by a trained task.
 
     Attributes:
-        flags: The flags of `apply` that are for this application alone.
-        hides: What of the photograph is not looked at: its colours, or the hole that is given.
+        flags: The flags of `apply` that only this application uses.
+        hides: What the network does not see of the photograph: its colours, or the hole.
     """
 
     flags: ClassVar[tuple[str, ...]]
@@ -67,7 +67,7 @@ class Application(ABC):
 
 
 class Colouring(Application):
-    """Gives a photograph the colours that are thought likely."""
+    """Colours a photograph."""
 
     flags = ("temperature",)
 
@@ -92,7 +92,7 @@ class SeveralColourings(Application):
     flags = ("ways",)
 
     def results(self, name: str, request: Request) -> list[str]:
-        """Number the files from 1."""
+        """Name a file for each colouring, numbered from 1."""
         return [f"{name}-{k}.png" for k in range(1, (request.ways or COLOURINGS) + 1)]
 
     def answers(
@@ -117,7 +117,7 @@ class Filling(Application):
     def answers(
         self, task: Inpainting, pixels: Tensor, hole: Tensor | None, request: Request
     ) -> list[Tensor]:
-        """Paint what may have been in the hole."""
+        """Fill the hole."""
         assert hole is not None  # it is asked for before
         return [
             large.fill_photograph(

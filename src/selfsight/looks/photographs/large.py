@@ -1,7 +1,8 @@
-"""Large: photographs of any size coloured or filled piece by piece, so that memory stays bounded.
+"""Large: colours or fills photographs of any size piece by piece, so that memory stays bounded.
 
-What a network says of colours is coarse, so a large photograph's are asked of a reduced copy, and
-put onto the lightness of the whole one strip by strip. A hole is filled in a window around it.
+The colours that a network predicts are coarse. Those of a large photograph are predicted from a
+reduced copy, and combined with the lightness of the full one strip by strip. A hole is filled in a
+window around it.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfsight.augment.filling import MARGIN, separate_holes
-from selfsight.augment.views import as_float
+from selfsight.data.pictures.scaling import as_float
 from selfsight.encoders.cielab import lab, lightness, rgb
 
 AT_ONCE = 2_000_000  # pixels that are worked on together
@@ -34,7 +35,7 @@ def colour_photograph(
         answer: Colours pictures of any size: (1, 3, h, w) in [0, 1] -> (count, 3, h, w) in [0, 1].
         count: Pictures that `answer` gives for one.
         device: Where to compute.
-        at_once: Pixels that are worked on together.
+        at_once: Pixels that are processed together.
 
     Returns:
         `count` pictures (3, H, W) uint8, on the processor.
@@ -71,13 +72,13 @@ def fill_photograph(
         pixels: (C, H, W) uint8 or uint16.
         hole: (H, W) bool.
         fill: Fills holes: (1, C, h, w) in [0, 1], (1, 1, h, w) bool -> (1, C, h, w) in [0, 1].
-        least: Side of the least square that `fill` looks at, in pixels.
-        share: Of what it looks at that a hole may take, in (0, 1).
+        least: Side of the smallest square that `fill` accepts, in pixels.
+        share: Largest share of that square that a hole may take, in (0, 1).
         device: Where to compute.
-        at_once: Pixels up to which a photograph is filled as one.
+        at_once: Pixels up to which a photograph is filled as a whole.
 
     Returns:
-        (C, H, W) uint8, on the processor; outside the holes as it was.
+        (C, H, W) uint8, on the processor; unchanged outside the holes.
     """
     result = as_bytes(pixels)
     whole = slice(0, pixels.shape[1]), slice(0, pixels.shape[2])
@@ -97,7 +98,7 @@ Rectangle = tuple[slice, slice]
 
 
 def windows(hole: Tensor, *, least: int, share: float) -> Iterator[tuple[Rectangle, Rectangle]]:
-    """Yield for every hole of a mask (H, W) what must be seen to fill it, and what it covers."""
+    """Yield the window that is needed to fill each hole of a mask (H, W), and the hole's extent."""
     height, width = hole.shape
     cell = -(-max(height, width) // MASK_SIDE)
     small = F.max_pool2d(hole[None, None].float(), cell, ceil_mode=True)[0, 0] > 0
@@ -120,7 +121,7 @@ def windows(hole: Tensor, *, least: int, share: float) -> Iterator[tuple[Rectang
 
 
 def as_bytes(picture: Tensor) -> Tensor:
-    """Bring a picture, stored or in [0, 1], to uint8 on the processor: a copy."""
+    """Copy a picture, stored or in [0, 1], as uint8 on the processor."""
     if picture.dtype == torch.uint8:
         return picture.clone()
     return (as_float(picture).clamp(0, 1) * 255).round().to(torch.uint8).cpu()

@@ -1,4 +1,4 @@
-"""Photograph: single pictures at their own size, from files to results in files."""
+"""Photograph: reads single pictures at their full size, and writes the results."""
 
 import io
 import os
@@ -11,15 +11,15 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from selfsight.augment.views import as_float
-from selfsight.data.pictures import Unreadable, open_data
+from selfsight.data.pictures import open_data
 from selfsight.data.pictures.files.signature import SIGNED
 from selfsight.data.pictures.forms.folder import Folder
 from selfsight.data.pictures.forms.lists import Listed
 from selfsight.data.pictures.forms.suffixes import is_picture_name
 from selfsight.data.pictures.forms.walking import walked
-from selfsight.data.pictures.scaling import with_channels
-from selfsight.data.source import Source, View
+from selfsight.data.pictures.scaling import as_float, with_channels
+from selfsight.data.pictures.source import PictureSource, PictureView
+from selfsight.data.source import Unreadable
 from selfsight.errors import SelfsightError, UsageError
 from selfsight.system import atomic
 from selfsight.system.escaping import escaped
@@ -29,17 +29,17 @@ WRITABLE = (1, 3)  # channels of the .png files
 
 
 class Photograph(NamedTuple):
-    """A picture that is asked for.
+    """A photograph that the user named.
 
     Attributes:
         source: Where it is.
         row: Which of the source's pictures it is.
-        name: Of its results, without a suffix; may have folders.
-        title: Of itself, for messages.
-        file: Where it is read from.
+        name: Name of its results, without a suffix; may contain folders.
+        title: Its name in messages.
+        file: The file it is read from.
     """
 
-    source: Source
+    source: PictureSource
     row: int
     name: str
     title: str
@@ -47,9 +47,9 @@ class Photograph(NamedTuple):
 
 
 def listed(files: Sequence[str]) -> list[Photograph]:
-    """List what was asked for: pictures, those of folders, and those of any other data.
+    """List the pictures that the user named: files, folders, or any other data.
 
-    Results of a folder's pictures lie in folders like theirs.
+    The results of a folder keep its structure of folders.
 
     Raises:
         SelfsightError: If something is not there, or holds no pictures.
@@ -69,22 +69,22 @@ def listed(files: Sequence[str]) -> list[Photograph]:
     return found
 
 
-def _one_of(source: Source, row: int, data: str) -> Photograph:
+def _one_of(source: PictureSource, row: int, data: str) -> Photograph:
     """Take one picture of some data."""
     title, own = source.title(row), source.file(row)
     name = _plain(_relative(source, row) or title)
     return Photograph(source, row, name, escaped(own) if own else f"{data}: {title}", own or data)
 
 
-def _relative(source: Source, row: int) -> str | None:
-    """Give the path that a picture has in its data, as it is; None where it has none."""
-    if isinstance(source, View):
+def _relative(source: PictureSource, row: int) -> str | None:
+    """Give a picture's path within its data; None if it has none."""
+    if isinstance(source, PictureView):
         return _relative(source.base, source.index[row])
     return source.paths[row] if isinstance(source, Folder | Listed) else None
 
 
 def _plain(title: str) -> str:
-    """Make a name for results out of a title, which may be any path, even one that leads away."""
+    """Make a safe name for results from a title, which may be any path, even outside the folder."""
     path = PurePosixPath(title.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts:
         path = PurePosixPath(path.name)
@@ -94,12 +94,12 @@ def _plain(title: str) -> str:
 def check_places(
     photographs: Sequence[Photograph], places: Sequence[Sequence[Path]], *also: str
 ) -> None:
-    """Refuse to write two results into one file, or over what is read.
+    """Refuse to write two results into one file, or over an input.
 
     Args:
-        photographs: What is read.
+        photographs: The inputs.
         places: For each of them, the files that will be written.
-        *also: Further files that are read.
+        *also: Further inputs.
 
     Raises:
         UsageError: Naming the first such file.

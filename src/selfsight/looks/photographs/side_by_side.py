@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfsight.augment.colorless import without_colour
-from selfsight.augment.views import as_float
-from selfsight.data.pictures.scaling import fitted
+from selfsight.data.pictures.scaling import as_float, fitted
 from selfsight.looks.photographs.large import as_bytes
 from selfsight.looks.sheet import Cell, Sheet, draw_sheet
 
@@ -25,14 +24,14 @@ def draw_side_by_side(
     hole: Tensor | None = None,
     grey: bool = False,
 ) -> None:
-    """Draw a photograph, what of it was looked at, and what came out into a .png file.
+    """Draw a photograph, what the network saw of it, and the results into a .png file.
 
     Args:
-        title: Of the sheet.
+        title: Title of the sheet.
         before: (C, H, W) as stored.
-        after: What came out, (C, H, W) each, in one way or several.
+        after: The results, (C, H, W) each.
         path: Where the sheet goes.
-        hole: (H, W) bool, what was hidden of it; shown in white.
+        hole: (H, W) bool, what was hidden of it; drawn in white.
         grey: Whether its colours were hidden.
     """
     whole = as_bytes(fitted(before, LONGEST, "canvas"))

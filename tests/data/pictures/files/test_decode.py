@@ -19,7 +19,8 @@ from torch import Tensor
 
 from noise import noise_array
 from selfsight.data.pictures import open_data
-from selfsight.data.pictures.files.decode import Header, TooSmall, Unreadable, decoded, header_of
+from selfsight.data.pictures.files.decode import Header, TooSmall, decoded, header_of
+from selfsight.data.source import Unreadable
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from noise import noise_array
-from selfsight.data.pictures.files.decode import Header, Unreadable, decoded, header_of
+from selfsight.data.pictures.files.decode import Header, decoded, header_of
+from selfsight.data.source import Unreadable
 
 COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # PNG's number for so many channels
 # Left, top, and steps to the right and down, of each pass of an interlaced picture.

@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 from noise import noise_array
-from selfsight.data.pictures.files.decode import Header, Unreadable, decoded, header_of
+from selfsight.data.pictures.files.decode import Header, decoded, header_of
+from selfsight.data.source import Unreadable
 
 
 def tiff(values: np.ndarray, **options: object) -> bytes:

@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from noise import noise_array
-from selfsight.data.pictures import Header, Unreadable, open_data
-from selfsight.data.source import Source
+from selfsight.data.pictures import Header, open_data
+from selfsight.data.pictures.source import PictureSource
+from selfsight.data.source import Unreadable
 from selfsight.errors import SelfsightError
 
 
-def classes_of(source: Source) -> list[str]:
+def classes_of(source: PictureSource) -> list[str]:
     assert source.labels is not None
     return [source.classes[k] for k in source.labels.tolist()]
 

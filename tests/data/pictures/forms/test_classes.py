@@ -142,7 +142,7 @@ def test_labels_of_one_class_are_told_to_who_needs_two(tmp_path: Path) -> None:
     source = open_data(npz(tmp_path, [3] * COUNT)).train
 
     assert source.unlabelled == ""
-    with pytest.raises(SelfsightError, match=r"every picture .* class '3'; add"):
+    with pytest.raises(SelfsightError, match=r"everything in .* class '3'; add"):
         labels_of(source, "a probe", "give others")
 
 

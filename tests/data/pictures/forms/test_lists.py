@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from selfsight.data.pictures import Unreadable, open_data
-from selfsight.data.source import Source
+from selfsight.data.pictures import open_data
+from selfsight.data.pictures.source import PictureSource
+from selfsight.data.source import Unreadable
 from selfsight.errors import SelfsightError
 
 
@@ -15,11 +16,11 @@ def picture(path: Path, value: int = 100) -> None:
     Image.new("L", (9, 8), value).save(path)
 
 
-def titles(source: Source) -> list[str]:
+def titles(source: PictureSource) -> list[str]:
     return [source.title(i) for i in range(len(source))]
 
 
-def classes_of(source: Source) -> list[str]:
+def classes_of(source: PictureSource) -> list[str]:
     assert source.labels is not None
     return [source.classes[k] for k in source.labels.tolist()]
 

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from selfsight.data.pictures import open_data
-from selfsight.data.source import Source, require_same_classes
+from selfsight.data.pictures.source import PictureSource
+from selfsight.data.source import require_same_classes
 from selfsight.errors import SelfsightError
 
 
@@ -35,7 +36,7 @@ def table(path: Path, values: list[int], **columns: Sequence[object]) -> Path:
     return path
 
 
-def classes_of(source: Source) -> list[str]:
+def classes_of(source: PictureSource) -> list[str]:
     assert source.labels is not None
     return [source.classes[k] for k in source.labels.tolist()]
 
@@ -382,7 +383,7 @@ def test_an_empty_folder_says_so(tmp_path: Path) -> None:
 
 
 def test_a_file_lost_after_opening_is_unreadable(tmp_path: Path) -> None:
-    from selfsight.data.pictures import Unreadable
+    from selfsight.data.source import Unreadable
 
     picture(tmp_path / "d/1.png")
     source = open_data(tmp_path / "d").train

@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from selfsight.data.pictures import Unreadable, open_data
+from selfsight.data.pictures import open_data
 from selfsight.data.pictures.forms import parquet as parquet_module
 from selfsight.data.pictures.forms.parquet import ParquetTable
+from selfsight.data.source import Unreadable
 
 ROWS = 3
 

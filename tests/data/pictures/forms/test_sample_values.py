@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from selfsight.data.pictures.files.header import Unreadable
 from selfsight.data.pictures.forms.sample_values import as_samples, over_white
+from selfsight.data.source import Unreadable
 
 
 @pytest.mark.parametrize("kind", ["f2", "f4", "f8", ">f4"])

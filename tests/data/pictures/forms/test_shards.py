@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from selfsight.data.pictures import open_data
-from selfsight.data.source import Source
+from selfsight.data.pictures.source import PictureSource
 from selfsight.errors import SelfsightError
 
 
@@ -40,11 +40,11 @@ def labelled(*pairs: tuple[int, str]) -> dict[str, bytes | str]:
     return members
 
 
-def values(source: Source) -> list[int]:
+def values(source: PictureSource) -> list[int]:
     return [int(source.decode(i)[0, 0, 0]) for i in range(len(source))]
 
 
-def classes_of(source: Source) -> list[str]:
+def classes_of(source: PictureSource) -> list[str]:
     assert source.labels is not None
     return [source.classes[k] for k in source.labels.tolist()]
 

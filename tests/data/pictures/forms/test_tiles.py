@@ -9,16 +9,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from selfsight.data.pictures import Header, Unreadable
+from selfsight.data.pictures import Header
 from selfsight.data.pictures.forms.tiles import Tiles
-from selfsight.data.source import Source
+from selfsight.data.pictures.source import PictureSource
+from selfsight.data.source import Unreadable
 from selfsight.errors import UsageError
 
 SIZES = ((20, 30), (8, 50), (16, 16), (10, 9))
 UNKNOWN = 4  # the number of a picture that cannot be read
 
 
-class Large(Source):
+class Large(PictureSource):
     """Pictures whose pixels count upward, decodings counted; the last cannot be read."""
 
     name = "large"

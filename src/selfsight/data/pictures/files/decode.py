@@ -32,9 +32,7 @@ from selfsight.data.pictures.files.header import (
     LEAST_SIDE,
     MOST_BYTES,
     Header,
-    Lost,
     TooSmall,
-    Unreadable,
     check_weight,
     usable,
 )
@@ -59,6 +57,7 @@ from selfsight.data.pictures.files.tiff import SIGNATURES as TIFF_SIGNATURES
 from selfsight.data.pictures.files.tiff_pixels import decode_tiff, silence_libtiff
 from selfsight.data.pictures.forms.sample_values import REMEDY, SIXTEEN_BIT, as_picture, as_samples
 from selfsight.data.pictures.memory_budget import BUDGET
+from selfsight.data.source import Lost, Unreadable
 from selfsight.errors import out_of_memory
 
 __all__ = ["LEAST_SIDE", "Header", "TooSmall", "Unreadable", "decoded", "header_of", "reasons"]

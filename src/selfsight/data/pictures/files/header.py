@@ -6,6 +6,7 @@ decoded, so a small file cannot fill the memory.
 
 from dataclasses import dataclass
 
+from selfsight.data.source import Unreadable
 from selfsight.errors import SelfsightError
 from selfsight.system import machine
 
@@ -16,14 +17,6 @@ MOST_BYTES = 3 * MOST_PIXELS  # of a decoded picture, whatever its channels and 
 UNREMARKABLE = 512 << 20  # bytes that any picture may take while it is decoded
 LEAST_BOMB = 1 << 30  # bytes up to which nothing is a bomb: scanned plans take that, and masks
 MOST_UNPACKING = 100  # times its bytes in the file that something may take past that
-
-
-class Unreadable(Exception):
-    """A picture that is skipped; the message is the reason, in words."""
-
-
-class Lost(Unreadable):
-    """A picture whose bytes the system does not give, or no longer: its file, or its disk."""
 
 
 class TooSmall(Unreadable):

@@ -2,8 +2,7 @@
 
 import os
 
-from selfsight.data.pictures.files.header import Unreadable
-from selfsight.data.source import open_regular
+from selfsight.data.source import Unreadable, open_regular
 
 SIGNED = {"Software": "selfsight"}  # a text of the PNG file
 MARK = b"tEXtSoftware\0selfsight"

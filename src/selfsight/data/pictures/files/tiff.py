@@ -11,9 +11,9 @@ from typing import BinaryIO, NamedTuple
 
 from PIL import TiffTags
 
-from selfsight.data.pictures.files.header import Unreadable
 from selfsight.data.pictures.files.orientation import ORIENTATION, first_number, orientation_of
 from selfsight.data.pictures.forms.sample_values import REMEDY
+from selfsight.data.source import Unreadable
 
 # Byte order, and whether it is a BigTIFF.
 SIGNATURES = {

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 from PIL import Image
 
-from selfsight.data.pictures.files.header import Unreadable, usable
+from selfsight.data.pictures.files.header import usable
 from selfsight.data.pictures.files.tiff import PREMULTIPLIED, WHITE_IS_ZERO, TiffFacts
 from selfsight.data.pictures.forms.sample_values import as_samples, over_white
+from selfsight.data.source import Unreadable
 
 if TYPE_CHECKING:
     from tifffile import TiffPage

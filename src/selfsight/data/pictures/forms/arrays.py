@@ -21,7 +21,7 @@ import numpy as np
 from torch import Tensor
 
 from selfsight.data.file_array import FileArray
-from selfsight.data.pictures.files.decode import LEAST_SIDE, Header, Unreadable, usable
+from selfsight.data.pictures.files.decode import LEAST_SIDE, Header, usable
 from selfsight.data.pictures.files.header import check_memory
 from selfsight.data.pictures.forms.classes import (
     NO_LABELS,
@@ -39,7 +39,8 @@ from selfsight.data.pictures.forms.part_names import (
     told_of_unused,
 )
 from selfsight.data.pictures.forms.sample_values import REMEDY, as_picture, as_samples
-from selfsight.data.source import Parts, Source, open_regular, same_classes, stamp_of
+from selfsight.data.pictures.source import PictureParts, PictureSource
+from selfsight.data.source import Unreadable, open_regular, same_classes, stamp_of
 from selfsight.errors import SelfsightError, in_a_line
 
 MOST_CHANNELS = 64  # past this, a last axis is taken for one of space
@@ -60,7 +61,7 @@ KINDS = {  # what a word in a key says is there
 WORDS = re.compile(r"[^\W_]+")
 
 
-class Arrays(Source):
+class Arrays(PictureSource):
     """Pictures held as one array, or lying in a file as one.
 
     Args:
@@ -113,7 +114,7 @@ class Arrays(Source):
             yield hashlib.sha256(np.ascontiguousarray(self._images).data).hexdigest()
 
 
-def open_arrays(path: Path, memory: int | None = None) -> Parts:
+def open_arrays(path: Path, memory: int | None = None) -> PictureParts:
     """Read an .npz file.
 
     Args:
@@ -151,7 +152,7 @@ def _promised(archive: zipfile.ZipFile, name: str) -> int:
     return math.prod(shape) * kind.itemsize  # whole numbers of Python's, which do not overflow
 
 
-def open_array(path: Path) -> Parts:
+def open_array(path: Path) -> PictureParts:
     """Open the pictures of one .npy file, unlabelled.
 
     Raises:
@@ -159,10 +160,10 @@ def open_array(path: Path) -> Parts:
     """
     images = _lying_in(path)
     _check(str(path), images)
-    return Parts(Arrays(str(path), images, files=(path,)), None)
+    return PictureParts(Arrays(str(path), images, files=(path,)), None)
 
 
-def open_array_folder(root: Path) -> Parts | None:
+def open_array_folder(root: Path) -> PictureParts | None:
     """Open the .npy files of a folder, named by the keys above; None where there are none."""
     keys = [path.stem for path in sorted(root.glob("*.npy")) if not path.name.startswith(".")]
     if not any(kind == IMAGES for _, kind in _meant(keys)):
@@ -260,11 +261,11 @@ def _parts(
     keys: Collection[str],
     load: Callable[[str], np.ndarray | FileArray],
     files: Callable[[str], tuple[Path, ...]],
-) -> Parts:
+) -> PictureParts:
     """Find the parts among the keys, and read them."""
     meant = _meant(keys)
 
-    def part(name: str) -> Source:
+    def part(name: str) -> PictureSource:
         key, named = meant[name, IMAGES], meant.get((name, LABELS))
         images = load(key)
         _check(f"`{key}` of {path}", images)
@@ -276,7 +277,7 @@ def _parts(
 
     parts = [name for name, kind in meant if kind == IMAGES]
     if "" in parts:
-        return Parts(part(""), None)
+        return PictureParts(part(""), None)
     if TRAIN not in parts:
         raise SelfsightError(
             f"an .npz file needs `images` or `train_images`; {path} has "
@@ -284,7 +285,7 @@ def _parts(
         )
     train, other = part(TRAIN), tested_part(parts)
     train.notes += told_of_unused(str(path), f"`{meant.get((VAL, IMAGES))}`", parts)
-    return Parts(train, same_classes(train, part(other)) if other else None)
+    return PictureParts(train, same_classes(train, part(other)) if other else None)
 
 
 def _meant(keys: Collection[str]) -> dict[tuple[str, str], str]:

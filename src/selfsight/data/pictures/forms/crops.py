@@ -13,7 +13,7 @@ from torch import Tensor
 from selfsight.data.pictures.forms.arrays import Arrays
 from selfsight.data.pictures.forms.classes import Labels
 from selfsight.data.pictures.scaling import fitted, with_channels
-from selfsight.data.source import Parts, Source
+from selfsight.data.pictures.source import PictureParts, PictureSource
 from selfsight.draws import Draws
 
 SIDE = 48  # of a cell, in pixels
@@ -24,7 +24,7 @@ CONTRAST = (0.4, 1.0)  # what is left of it
 SEED = 0
 
 
-def crops_of(photographs: Source) -> Parts:
+def crops_of(photographs: PictureSource) -> PictureParts:
     """Cut every photograph into grey cells, labelled by the photograph: -> training, test."""
     titles = [photographs.title(i).rpartition(".")[0] for i in range(len(photographs))]
     cells = [_cells(photographs.decode(i)) for i in range(len(photographs))]
@@ -36,7 +36,7 @@ def crops_of(photographs: Source) -> Parts:
         Arrays("crops", images[rows].numpy(), Labels(tuple(titles), labels[rows]))
         for rows in (~tested, tested)
     )
-    return Parts(train, test)
+    return PictureParts(train, test)
 
 
 def _cells(photograph: Tensor) -> Tensor:

@@ -11,7 +11,8 @@ import torch
 from selfsight.data.pictures.forms.arrays import Arrays
 from selfsight.data.pictures.forms.classes import Labels
 from selfsight.data.pictures.forms.crops import crops_of
-from selfsight.data.source import EncodedSource, Parts, open_regular, stamp_of
+from selfsight.data.pictures.source import EncodedSource, PictureParts
+from selfsight.data.source import open_regular, stamp_of
 from selfsight.errors import SelfsightError
 
 # Photographs, in colour and grey; drawings, test patterns and documents are left out.
@@ -79,11 +80,11 @@ def _package(name: str) -> Path:
     return Path(spec.origin).parent
 
 
-def _photos() -> Parts:
-    return Parts(Photographs(), None)
+def _photos() -> PictureParts:
+    return PictureParts(Photographs(), None)
 
 
-def _digits() -> Parts:
+def _digits() -> PictureParts:
     """Read scikit-learn's handwritten digits, 8 x 8 pixels, scaled to 0..255."""
     from sklearn.datasets import load_digits  # takes a second to import
 
@@ -91,11 +92,15 @@ def _digits() -> Parts:
     images = np.round(np.reshape(ink, (-1, 8, 8)) * 255 / BRIGHTEST_DIGIT).astype(np.uint8)
     names = tuple(str(k) for k in range(10))
     labels = Labels(names, torch.from_numpy(np.asarray(digit)).long())
-    return Parts(Arrays("digits", images, labels), None)
+    return PictureParts(Arrays("digits", images, labels), None)
 
 
-def _crops() -> Parts:
+def _crops() -> PictureParts:
     return crops_of(Photographs())
 
 
-EMBEDDED: dict[str, Callable[[], Parts]] = {"photos": _photos, "digits": _digits, "crops": _crops}
+EMBEDDED: dict[str, Callable[[], PictureParts]] = {
+    "photos": _photos,
+    "digits": _digits,
+    "crops": _crops,
+}

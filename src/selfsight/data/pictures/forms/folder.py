@@ -18,7 +18,8 @@ from torch import Tensor
 from selfsight.data.pictures.forms.classes import numbered_words
 from selfsight.data.pictures.forms.part_names import TEST, TRAIN, VAL, part_of_folder, tested_part
 from selfsight.data.pictures.forms.walking import Walked
-from selfsight.data.source import EncodedSource, Parts, open_regular, same_classes, stamp_of
+from selfsight.data.pictures.source import EncodedSource, PictureParts
+from selfsight.data.source import open_regular, same_classes, stamp_of
 from selfsight.system.escaping import escaped
 
 MOST_STRAY = 0.1  # share of the pictures that may lie beside class folders without being many
@@ -88,7 +89,7 @@ class _Tree(NamedTuple):
     beside: list[str]
 
 
-def open_pictures(root: Path, there: Walked, notes: tuple[str, ...] = ()) -> Parts:
+def open_pictures(root: Path, there: Walked, notes: tuple[str, ...] = ()) -> PictureParts:
     """Open the pictures that were found under a folder.
 
     Args:
@@ -104,11 +105,11 @@ def open_pictures(root: Path, there: Walked, notes: tuple[str, ...] = ()) -> Par
     parts = {part: names[0] for part, names in named.items() if part and len(names) == 1}
     other = tested_part(parts)
     if TRAIN not in parts or other is None:
-        return Parts(_labelled(root, there.paths, notes), None)
+        return PictureParts(_labelled(root, there.paths, notes), None)
     used = (parts[TRAIN], parts[other])
     notes += _unused(root, tree, used)
     train = _part(root, tree, parts[TRAIN], notes)
-    return Parts(train, same_classes(train, _part(root, tree, parts[other], ())))
+    return PictureParts(train, same_classes(train, _part(root, tree, parts[other], ())))
 
 
 def _tree(paths: Sequence[str]) -> _Tree:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from selfsight.data.file_array import FileArray, cut_short
-from selfsight.data.pictures.files.header import Unreadable, check_memory
+from selfsight.data.pictures.files.header import check_memory
 from selfsight.data.pictures.forms.arrays import Arrays
 from selfsight.data.pictures.forms.classes import Labels, classes_of, labels_or_reason
 from selfsight.data.pictures.forms.part_names import (
@@ -26,7 +26,8 @@ from selfsight.data.pictures.forms.part_names import (
     tested_part,
     told_of_unused,
 )
-from selfsight.data.source import Parts, Source, open_regular, same_classes
+from selfsight.data.pictures.source import PictureParts, PictureSource
+from selfsight.data.source import Unreadable, open_regular, same_classes
 from selfsight.errors import SelfsightError
 
 IMAGES, LABELS = 0x803, 0x801  # magic numbers: uint8 of three dimensions, and of one
@@ -45,16 +46,16 @@ def is_idx_name(name: str) -> bool:
     return NAME.fullmatch(name) is not None
 
 
-def open_idx(path: Path) -> Parts:
+def open_idx(path: Path) -> PictureParts:
     """Read one file of pictures, and the labels beside it.
 
     Raises:
         SelfsightError: If a file is damaged, cut short or too large.
     """
-    return Parts(_source(path), None)
+    return PictureParts(_source(path), None)
 
 
-def open_idx_folder(root: Path) -> Parts | None:
+def open_idx_folder(root: Path) -> PictureParts | None:
     """Read the files of a folder, `train-...` and `t10k-...`; None where there are none."""
     files = _by_part(root)
     if not files:
@@ -70,7 +71,7 @@ def open_idx_folder(root: Path) -> Parts | None:
     source = _source(parts[TRAIN])
     other = tested_part(parts)
     source.notes += told_of_unused(str(root), "one file", parts)
-    return Parts(source, same_classes(source, _source(parts[other])) if other else None)
+    return PictureParts(source, same_classes(source, _source(parts[other])) if other else None)
 
 
 def _by_part(root: Path) -> dict[str, Path]:
@@ -82,7 +83,7 @@ def _by_part(root: Path) -> dict[str, Path]:
     return found
 
 
-def _source(path: Path) -> Source:
+def _source(path: Path) -> PictureSource:
     """Read pictures and labels."""
     images = _read(path, IMAGES)
     beside = _labels_beside(path)

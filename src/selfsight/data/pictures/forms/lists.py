@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from selfsight.data.pictures.files.header import Lost, Unreadable, check_memory
+from selfsight.data.pictures.files.header import check_memory
 from selfsight.data.pictures.forms.classes import NO_LABELS, Labels, classes_of, unusable
 from selfsight.data.pictures.forms.column_names import LABELS, PATHS, SPLITS, first_of, plain
 from selfsight.data.pictures.forms.part_names import (
@@ -30,7 +30,8 @@ from selfsight.data.pictures.forms.part_names import (
 )
 from selfsight.data.pictures.forms.suffixes import is_picture_name
 from selfsight.data.pictures.forms.walking import walked
-from selfsight.data.source import EncodedSource, Parts, open_regular, same_classes, stamp_of
+from selfsight.data.pictures.source import EncodedSource, PictureParts
+from selfsight.data.source import Lost, Unreadable, open_regular, same_classes, stamp_of
 from selfsight.errors import SelfsightError
 from selfsight.system.escaping import escaped
 
@@ -112,7 +113,7 @@ class Listed(EncodedSource):
             yield stamp_of(self.root / path)
 
 
-def open_list(path: Path) -> Parts:
+def open_list(path: Path) -> PictureParts:
     """Read a .csv, .tsv or .txt list.
 
     Raises:
@@ -133,8 +134,8 @@ def open_list(path: Path) -> Parts:
     unused = f"{len(parts.get(VAL, ())):,} rows"
     train.notes = (*notes, *told_of_unused(str(path), unused, parts))
     if other is None:
-        return Parts(train, None)
-    return Parts(train, same_classes(train, _source(path, parts[other])))
+        return PictureParts(train, None)
+    return PictureParts(train, same_classes(train, _source(path, parts[other])))
 
 
 def _text(path: Path) -> str:

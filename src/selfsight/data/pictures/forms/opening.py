@@ -36,7 +36,8 @@ from selfsight.data.pictures.forms.shards import (
 from selfsight.data.pictures.forms.suffixes import is_picture_name
 from selfsight.data.pictures.forms.torchvision_sets import NAMED, open_named
 from selfsight.data.pictures.forms.walking import walked
-from selfsight.data.source import Parts, Source, same_classes
+from selfsight.data.pictures.source import PictureParts, PictureSource
+from selfsight.data.source import same_classes
 from selfsight.errors import SelfsightError
 from selfsight.system.paths import PHOTO, nothing_called
 
@@ -61,7 +62,7 @@ FORMS = {
 }
 
 
-def open_data(where: str | Path) -> Parts:
+def open_data(where: str | Path) -> PictureParts:
     """Open a data set by path or name.
 
     Args:
@@ -88,7 +89,7 @@ def open_data(where: str | Path) -> Parts:
     return open_called(name)
 
 
-def open_called(name: str) -> Parts:
+def open_called(name: str) -> PictureParts:
     """Open data by its name alone, whatever files there are of that name.
 
     Raises:
@@ -101,7 +102,7 @@ def open_called(name: str) -> Parts:
     raise SelfsightError(nothing_called(name))
 
 
-def _open_folder(root: Path) -> Parts:
+def _open_folder(root: Path) -> PictureParts:
     """Look for pictures, then for files of many pictures."""
     there = walked(root)
     if there.paths:
@@ -127,7 +128,7 @@ def _unread_beside(root: Path) -> tuple[str, ...]:
     )
 
 
-def _open_files_of(root: Path) -> Parts | None:
+def _open_files_of(root: Path) -> PictureParts | None:
     """Look for files that hold many pictures each, in a folder or in folders of parts below it.
 
     Folders around everything are gone into, as `data` in what Hugging Face's hub downloads.
@@ -144,7 +145,7 @@ def _open_files_of(root: Path) -> Parts | None:
         train, test = (_open_files_of(folders[part]) for part in (TRAIN, other))
         assert train is not None  # as `_holds_files` has seen
         assert test is not None
-        return Parts(train.train, same_classes(train.train, test.train))
+        return PictureParts(train.train, same_classes(train.train, test.train))
     if len(below) > 1:
         raise SelfsightError(
             f"{root} holds several folders with files of pictures "
@@ -154,7 +155,7 @@ def _open_files_of(root: Path) -> Parts | None:
     return _open_files_of(below[0]) if below else None
 
 
-def _open_files_in(root: Path) -> Parts | None:
+def _open_files_in(root: Path) -> PictureParts | None:
     """Open the files directly in a folder that hold many pictures each; None without any."""
     for opener in FOLDER_OPENERS:
         if parts := opener(root):
@@ -174,12 +175,12 @@ def _open_files_in(root: Path) -> Parts | None:
     train = _open_joined(str(root), parts[TRAIN])
     other = tested_part(parts)
     if other is None:
-        return Parts(train, None)
+        return PictureParts(train, None)
     train.notes += told_of_unused(str(root), _counted(parts.get(VAL, [])), parts)
-    return Parts(train, same_classes(train, _open_joined(str(root), parts[other])))
+    return PictureParts(train, same_classes(train, _open_joined(str(root), parts[other])))
 
 
-def _open_joined(name: str, files: list[Path]) -> Source:
+def _open_joined(name: str, files: list[Path]) -> PictureSource:
     """Open the files of one part."""
     if len(files) == 1:
         return _open_file(files[0]).train
@@ -230,7 +231,7 @@ def _files_of(root: Path, suffixes: tuple[str, ...]) -> list[Path]:
     )
 
 
-def _open_file(path: Path) -> Parts:
+def _open_file(path: Path) -> PictureParts:
     """Open a file by its suffix."""
     if is_idx(path):
         return open_idx(path)
@@ -245,11 +246,11 @@ def _open_file(path: Path) -> Parts:
     raise SelfsightError(f"{path} is no data that can be read here; give {SUPPORTED}.")
 
 
-def _open_table(path: Path) -> Parts:
-    return Parts(ParquetTable(path), None)
+def _open_table(path: Path) -> PictureParts:
+    return PictureParts(ParquetTable(path), None)
 
 
-OPENERS: dict[str, Callable[[Path], Parts]] = {
+OPENERS: dict[str, Callable[[Path], PictureParts]] = {
     ".parquet": _open_table,
     ".npz": open_arrays,
     ".npy": open_array,
@@ -259,7 +260,7 @@ OPENERS: dict[str, Callable[[Path], Parts]] = {
     ".tar": open_shard,
 }
 TABLES = (".parquet", ".npz", ".npy")  # looked for in folders; lists there are often notes
-FOLDER_OPENERS: tuple[Callable[[Path], Parts | None], ...] = (
+FOLDER_OPENERS: tuple[Callable[[Path], PictureParts | None], ...] = (
     open_array_folder,
     open_idx_folder,
     open_shard_folder,

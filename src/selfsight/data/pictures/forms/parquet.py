@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from selfsight.data.pictures.files.header import Lost, Unreadable, check_memory
+from selfsight.data.pictures.files.header import check_memory
 from selfsight.data.pictures.forms.classes import (
     NO_LABELS,
     Labels,
@@ -28,7 +28,8 @@ from selfsight.data.pictures.forms.classes import (
     unusable,
 )
 from selfsight.data.pictures.forms.column_names import LABELS, first_of
-from selfsight.data.source import EncodedSource, open_regular, stamp_of, state_of
+from selfsight.data.pictures.source import EncodedSource
+from selfsight.data.source import Lost, Unreadable, open_regular, stamp_of, state_of
 from selfsight.errors import SelfsightError, in_a_line
 from selfsight.system import machine
 from selfsight.system.escaping import escaped

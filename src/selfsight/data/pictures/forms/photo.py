@@ -18,10 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from selfsight.data.pictures.files.decode import Header, Unreadable, decoded, header_of
+from selfsight.data.pictures.files.decode import Header, decoded, header_of
 from selfsight.data.pictures.files.header import check_memory
 from selfsight.data.pictures.scaling import Fit, fitted
-from selfsight.data.source import Parts, Source, open_regular, stamp_of
+from selfsight.data.pictures.source import PictureParts, PictureSource
+from selfsight.data.source import Unreadable, open_regular, stamp_of
 from selfsight.draws import Draws
 from selfsight.errors import SelfsightError
 
@@ -35,7 +36,7 @@ LEAST = 8  # pixels, of a side of a crop
 SEED = 0
 
 
-class Photo(Source):
+class Photo(PictureSource):
     """Crops of one photograph, unlabelled.
 
     Args:
@@ -133,6 +134,6 @@ def _boxes(height: int, width: int) -> Tensor:
     return box
 
 
-def open_photo(path: Path) -> Parts:
+def open_photo(path: Path) -> PictureParts:
     """Open one photograph as a data set of its crops."""
-    return Parts(Photo(path), None)
+    return PictureParts(Photo(path), None)

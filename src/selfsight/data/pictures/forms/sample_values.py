@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsight.data.pictures.files.header import Unreadable
+from selfsight.data.source import Unreadable
 
 SIXTEEN_BIT = 65535
 STRIP = 1 << 20  # samples that are computed with at a time

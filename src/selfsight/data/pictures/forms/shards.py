@@ -16,8 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from selfsight.data.pictures.files.decode import Unreadable
-from selfsight.data.pictures.files.header import MOST_BYTES, Lost
+from selfsight.data.pictures.files.header import MOST_BYTES
 from selfsight.data.pictures.forms.classes import NO_LABELS, Labels, classes_of, labels_or_reason
 from selfsight.data.pictures.forms.left_out import LeftOut
 from selfsight.data.pictures.forms.part_names import (
@@ -28,15 +27,8 @@ from selfsight.data.pictures.forms.part_names import (
     told_of_unused,
 )
 from selfsight.data.pictures.forms.tar_samples import Sample, read_member, samples_in
-from selfsight.data.source import (
-    EncodedSource,
-    Parts,
-    Source,
-    open_regular,
-    same_classes,
-    stamp_of,
-    state_of,
-)
+from selfsight.data.pictures.source import EncodedSource, PictureParts, PictureSource
+from selfsight.data.source import Lost, Unreadable, open_regular, same_classes, stamp_of, state_of
 from selfsight.errors import SelfsightError
 from selfsight.system.escaping import escaped
 
@@ -171,12 +163,12 @@ def _label_in_json(text: str) -> str | None:
     raise ValueError(f"a class is a whole number or a word, not {value!r}")
 
 
-def open_shard(path: Path) -> Parts:
+def open_shard(path: Path) -> PictureParts:
     """Open one tar file."""
-    return Parts(Shards(str(path), [path]), None)
+    return PictureParts(Shards(str(path), [path]), None)
 
 
-def open_shard_folder(root: Path) -> Parts | None:
+def open_shard_folder(root: Path) -> PictureParts | None:
     """Open the tar files of a folder, in parts by their names; None where there are none.
 
     Raises:
@@ -189,23 +181,23 @@ def open_shard_folder(root: Path) -> Parts | None:
     return _in_parts(str(root), paths)
 
 
-def _in_parts(name: str, paths: list[Path]) -> Parts:
+def _in_parts(name: str, paths: list[Path]) -> PictureParts:
     """Open shards in parts by their names; where these tell one part or none, all as one."""
     parts = in_parts(name, paths)
-    train: Source = Shards(name, parts[TRAIN])
+    train: PictureSource = Shards(name, parts[TRAIN])
     other = tested_part(parts)
     if other is None:
-        return Parts(train, None)
+        return PictureParts(train, None)
     unused = parts.get(VAL, [])
     train.notes += told_of_unused(name, f"{len(unused)} shards", parts)
-    return Parts(train, same_classes(train, Shards(name, parts[other])))
+    return PictureParts(train, same_classes(train, Shards(name, parts[other])))
 
 
 def _is_shard(path: Path) -> bool:
     return path.suffix.lower() == ".tar" and not path.name.startswith(".") and path.is_file()
 
 
-def open_braces(pattern: str) -> Parts:
+def open_braces(pattern: str) -> PictureParts:
     """Open the shards that a pattern such as `train-{0000..0146}.tar` names, in parts as well.
 
     Raises:

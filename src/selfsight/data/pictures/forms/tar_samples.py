@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from selfsight.data.pictures.files.header import Lost, Unreadable
 from selfsight.data.pictures.forms.left_out import LeftOut
 from selfsight.data.pictures.forms.suffixes import is_picture_name
-from selfsight.data.source import open_regular
+from selfsight.data.source import Lost, Unreadable, open_regular
 from selfsight.errors import SelfsightError
 
 # What tarfile raises of damaged headers.

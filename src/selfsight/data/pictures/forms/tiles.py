@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from selfsight.data.pictures.decoding import AT_ONCE, workers
-from selfsight.data.pictures.files.decode import LEAST_SIDE, Header, Unreadable
-from selfsight.data.source import Source
+from selfsight.data.pictures.files.decode import LEAST_SIDE, Header
+from selfsight.data.pictures.source import PictureSource
+from selfsight.data.source import Unreadable
 from selfsight.errors import UsageError
 
 LEAST_HELD = 2  # pictures: the one being read and its neighbour, however large
@@ -59,7 +60,7 @@ class _Held:
         return self.pixels.nbytes if isinstance(self.pixels, Tensor) else 0
 
 
-class Tiles(Source):
+class Tiles(PictureSource):
     """The tiles of every picture of another source.
 
     Args:
@@ -70,7 +71,7 @@ class Tiles(Source):
         UsageError: If `side` is outside its range.
     """
 
-    def __init__(self, base: Source, side: int) -> None:
+    def __init__(self, base: PictureSource, side: int) -> None:
         if side < LEAST_SIDE:
             raise UsageError(f"side of a tile must be at least {LEAST_SIDE} pixels, got {side}")
         self.base = base
@@ -152,7 +153,7 @@ class Tiles(Source):
                 total -= oldest.bytes
 
 
-def _headers(base: Source) -> list[Header | None]:
+def _headers(base: PictureSource) -> list[Header | None]:
     """Read all headers with the threads that decode, some at a time each: -> in order."""
     bundles = [range(len(base))[k : k + AT_ONCE] for k in range(0, len(base), AT_ONCE)]
     with workers() as pool:
@@ -160,7 +161,7 @@ def _headers(base: Source) -> list[Header | None]:
         return [header for bundle in found for header in bundle]
 
 
-def _header(base: Source, i: int) -> Header | None:
+def _header(base: PictureSource, i: int) -> Header | None:
     try:
         return base.header(i)
     except Unreadable:

@@ -25,7 +25,7 @@ from selfsight.data.pictures.forms.folder import open_pictures
 from selfsight.data.pictures.forms.idx import open_idx_folder
 from selfsight.data.pictures.forms.lists import Listed
 from selfsight.data.pictures.forms.walking import walked
-from selfsight.data.source import Parts, Source
+from selfsight.data.pictures.source import PictureParts, PictureSource
 from selfsight.errors import SelfsightError
 from selfsight.system import atomic, machine
 
@@ -44,12 +44,12 @@ class Named:
     """
 
     kind: str
-    opened: Callable[[str, Any], Source]
+    opened: Callable[[str, Any], PictureSource]
     train: dict[str, Any]
     test: dict[str, Any] | None
 
 
-def open_named(name: str) -> Parts:
+def open_named(name: str) -> PictureParts:
     """Open a data set of the table below, fetching it first where needed.
 
     Raises:
@@ -58,8 +58,8 @@ def open_named(name: str) -> Parts:
     entry = NAMED[name]
     train = entry.opened(name, _fetched(name, entry.kind, entry.train))
     if entry.test is None:
-        return Parts(train, None)
-    return Parts(train, entry.opened(name, _fetched(name, entry.kind, entry.test)))
+        return PictureParts(train, None)
+    return PictureParts(train, entry.opened(name, _fetched(name, entry.kind, entry.test)))
 
 
 def downloads() -> Path:
@@ -109,7 +109,7 @@ def _patience() -> Generator[None]:
         socket.setdefaulttimeout(before)
 
 
-def _from_arrays(name: str, held: Any) -> Source:
+def _from_arrays(name: str, held: Any) -> PictureSource:
     """Take the pictures that CIFAR, SVHN and STL-10 hold in memory."""
     images = np.asarray(held.data)
     if images.shape[1] == 3:  # channels first: (N, 3, H, W)
@@ -120,7 +120,7 @@ def _from_arrays(name: str, held: Any) -> Source:
     return Arrays(name, images, Labels(_names(held, int(numbers.max()) + 1), numbers))
 
 
-def _from_idx(name: str, held: Any) -> Source:
+def _from_idx(name: str, held: Any) -> PictureSource:
     """Read the pictures of MNIST and its relatives from the files that were fetched."""
     parts = open_idx_folder(Path(held.raw_folder))
     assert parts is not None  # torchvision has just read these files
@@ -128,7 +128,7 @@ def _from_idx(name: str, held: Any) -> Source:
     return parts.train if held.train else parts.test
 
 
-def _from_files(name: str, held: Any) -> Source:
+def _from_files(name: str, held: Any) -> PictureSource:
     """Read the picture files that torchvision lists itself."""
     paths = getattr(held, "_image_files", None) or held._images
     numbers = torch.tensor(held._labels)
@@ -138,7 +138,7 @@ def _from_files(name: str, held: Any) -> Source:
     return Listed(name, root, relative, labels)
 
 
-def _from_folder(name: str, held: Any) -> Source:
+def _from_folder(name: str, held: Any) -> PictureSource:
     """Read a folder with a subfolder a class."""
     root = Path(held.root) / "eurosat" / "2750"
     return open_pictures(root, walked(root)).train

@@ -8,7 +8,7 @@ import torch
 
 from selfsight.data.pictures import Pictures
 from selfsight.data.pictures.collection import fingerprint_of
-from selfsight.probes.patch_baseline import fitted_dictionary, kept_dictionary
+from selfsight.probes.references import fitted_dictionary, kept_dictionary
 
 SIDE = 12
 

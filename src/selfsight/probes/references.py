@@ -1,4 +1,4 @@
-"""Patch baseline: what a dictionary of patches reaches, to be held beside every network.
+"""References: what stands beside a network on pictures: the pixels, and a patch dictionary.
 
 Frozen:    a patch dictionary, fitted without gradients and labels to the training pictures.
 Fitted:    the probe, the same as of the network that is judged.
@@ -14,30 +14,77 @@ import hashlib
 import json
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, NamedTuple
 
 import torch
 
 from selfsight import encoders
-from selfsight.data.batches import batch_at, some_rows
+from selfsight.data.batches import some_rows
+from selfsight.data.pictures import Pictures
 from selfsight.data.pictures.batch import Images
 from selfsight.encoders import Encoder
 from selfsight.errors import SelfsightError
+from selfsight.modalities.pictures import of_pictures
+from selfsight.probes.features import LayeredNetwork, Pixels
+from selfsight.probes.network import PictureNetwork
 from selfsight.system import atomic, machine
 from selfsight.system.machine import CACHE
+from selfsight.system.progress import Bar
 from selfsight.tasks.base import Facts
-from selfsight.tasks.patch_dictionary import PICTURES, PatchDictionary
-
-if TYPE_CHECKING:
-    from selfsight.data.pictures import Pictures
+from selfsight.tasks.patch_dictionary import PICTURES, PatchDictionary, PatchesAlike
 
 REVISION = 1  # of how it is fitted: another one makes kept dictionaries useless
 BATCH = 256  # pictures
 LOOKED_AT = 1000  # pictures, for their mean and deviation
 
 
+class NoReference(SelfsightError):
+    """What would stand beside a network cannot be had of these samples; the message says why."""
+
+
+class Reference(NamedTuple):
+    """What stands beside a network in a record.
+
+    Attributes:
+        key: Of its accuracy in the record.
+        title: What the progress bar calls it.
+        described: What its answers depend on besides the samples, as plain values.
+        network: Gives it, as a network that can be probed.
+    """
+
+    key: str
+    title: str
+    described: dict[str, Any]
+    network: Callable[[], LayeredNetwork]
+
+
+def pixels(train: Pictures, network: PictureNetwork) -> Reference:
+    """Give the raw pixels as a network of one layer."""
+    plain = Pixels(network.channels, network.size)
+    return Reference("pixels", "pixels", {"recipe": "pixels"}, lambda: plain)
+
+
+def patch_dictionary(train: Pictures, network: PictureNetwork) -> Reference:
+    """Give a dictionary of patches, fitted to the training pictures without labels."""
+
+    def fitted() -> LayeredNetwork:
+        try:
+            with Bar("fitting patches", len(train)) as bar:
+                return kept_dictionary(
+                    train,
+                    size=network.size,
+                    device=network.device,
+                    progress=lambda done, total: bar(done, total=total),
+                )
+        except PatchesAlike as error:
+            raise NoReference(f"no patch dictionary beside the network: {error}") from error
+
+    told = {"recipe": "patch dictionary", "fitted": REVISION, "size": network.size}
+    return Reference("patch_dictionary", "patch dictionary", told, fitted)
+
+
 def kept_dictionary(
-    train: "Pictures",
+    train: Pictures,
     *,
     size: int,
     device: str = "cpu",
@@ -56,7 +103,7 @@ def kept_dictionary(
     folder = machine.cache_folder() / "dictionaries"
     if (folder / f"{stem}.json").exists():
         with contextlib.suppress(SelfsightError):  # damaged: fitted anew
-            return encoders.load(folder, stem=stem)
+            return of_pictures(encoders.load(folder, stem=stem))
     encoder = fitted_dictionary(train, size=size, device=device, progress=progress)
     with atomic.kept_if_possible("patch dictionaries"):
         encoders.save(encoder, atomic.folder(folder, another=CACHE), stem=stem, another=CACHE)
@@ -64,7 +111,7 @@ def kept_dictionary(
 
 
 def fitted_dictionary(
-    train: "Pictures",
+    train: Pictures,
     *,
     size: int,
     device: str = "cpu",
@@ -88,7 +135,7 @@ def fitted_dictionary(
         done += len(part)
         if progress is not None:
             progress(done, len(rows))
-        return cast(Images, batch_at(train, part, seed=0, epoch=0, labels=False, device=device))
+        return Images.from_rows(train, part, seed=0, epoch=0, device=device)
 
     task.fit(map(batch, rows.split(BATCH)))
     return encoder.eval()

@@ -1,0 +1,1 @@
+"""Modalities: what is learned from; `base` says what one is, `table` names them."""
