@@ -92,8 +92,8 @@ SAID = [
         ),
         (
             Pretrain(resume="run"),
-            "End other programs: a run goes on as it began. Or start a new one from its weights, "
-            "with --from and a smaller --batch",
+            "End other programs, since a resumed run keeps its settings; or start a new run from "
+            "its weights, with --from and a smaller --batch",
         ),
     ],
 )
@@ -117,7 +117,7 @@ def test_lacking_threads_are_told_as_such() -> None:
         out_of_memory(RuntimeError("can't start new thread"), Pretrain("digits", ("jigsaw",)))
     )
 
-    assert told.startswith("no further thread could be begun")
+    assert told.startswith("no further thread could be started")
     assert "ulimit -u" in told
 
 

@@ -35,8 +35,11 @@ SEE_ALL = {"cli", "__main__", "__init__"}
 FROM_TRAINING_ON = {"selfsight.distributed.engine", "selfsight.distributed.processes"}
 # What is drawn is passed to what draws: that knows of no training, no verb and no flag.
 NOT_FOR_LOOKS = ("selfsight.training", "selfsight.commands", "selfsight.settings")
-# Settings check the names of tasks against the table, which itself loads nothing.
-EXCEPTIONS = {("settings", "selfsight.tasks.table", "row_of")}
+# Settings check names against the tables, which themselves load nothing.
+EXCEPTIONS = {
+    ("settings", "selfsight.tasks.table", "row_of"),
+    ("settings", "selfsight.probes.table", "PROBES"),
+}
 
 HELP = """
 import json, os, sys

@@ -43,7 +43,7 @@ def test_pictures_carry_the_notes_of_their_source_and_what_their_files_hold_besi
 
     assert found.notes == (
         "stacks lies on a shelf",
-        "of 4 files of stacks that were looked at, 2 hold further pages, which are not read; the "
+        "of 4 files of stacks that were examined, 2 hold further pages, which are not read; the "
         "first: 1.tif",
     )
 
@@ -53,7 +53,7 @@ def test_notes_go_with_a_part_of_the_pictures() -> None:
 
     assert [note.partition(",")[0] for note in found.notes] == [
         "stacks lies on a shelf",
-        "of 2 files of stacks that were looked at",
+        "of 2 files of stacks that were examined",
     ]
 
 

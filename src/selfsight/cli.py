@@ -1,10 +1,10 @@
 """The command line: one verb, one function.
 
-Nothing heavy is loaded before a verb is asked for, so `selfsight --help` answers at once. Exit
-status: 0 done; 1 could not; 2 asked wrongly; 130 stopped by Ctrl-C, a polite kill (SIGTERM) or a
-closed terminal (SIGHUP): what can be gone on with is saved, and nothing is left half-made; asked
-for twice, at once. An answer that nobody waits for any more, as in `selfsight tasks | head`, is
-done; one that a full disk cut is not.
+Nothing heavy is loaded before a verb is chosen, so `selfsight --help` answers at once. Exit status:
+0 done; 1 failed; 2 wrong usage; 130 stopped by Ctrl-C, SIGTERM or a closed terminal (SIGHUP). When
+stopped, what can be resumed is saved and nothing is left half-made; a second request ends the
+program at once. If the reader of the answer has left, as in `selfsight tasks | head`, the status is
+0; if a full disk cut the answer, it is 1.
 """
 
 import contextlib
@@ -27,9 +27,9 @@ from selfsight.system.streams import SafeStandardStreams
 
 
 class Verb(NamedTuple):
-    """A verb: its settings, and where its function and its way of showing the answer are.
+    """A verb: its settings class, and where to find its two functions.
 
-    The function takes the settings and gives a record; the other prints the record for people.
+    `function` takes the settings and gives a record; `shown` prints the record for people.
     """
 
     settings: type
@@ -100,19 +100,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _done(words: list[str]) -> int:
-    """Do what the words ask for, and answer: -> exit status."""
+    """Run the verb and print its answer: -> exit status."""
     asked: Any = None
     try:
         asked = _asked(words)
         paths.check(asked)
         name = next(n for n, verb in VERBS.items() if isinstance(asked, verb.settings))
-        with contextlib.redirect_stdout(sys.stderr):  # what libraries say is no part of the answer
+        with contextlib.redirect_stdout(sys.stderr):  # keep libraries' output out of the answer
             record = _load(VERBS[name].function)(asked)
         if asked.json:
             print(json_text(record))
         else:
             _load(VERBS[name].shown)(record)
-    except SystemExit as end:  # tyro has said what is wrong, or printed the help
+    except SystemExit as end:  # tyro has printed an error or the help
         return int(end.code or 0)
     except Stopped as stopped:
         return _told(stopped, signals.INTERRUPTED)
@@ -129,7 +129,7 @@ def _done(words: list[str]) -> int:
 
 @contextlib.contextmanager
 def _libraries_told() -> Generator[None]:
-    """Write what libraries remark, in warnings and log lines, as our own sentences are written."""
+    """Make libraries' warnings and log lines printable, for the length of a block."""
     formatted, handler = warnings.formatwarning, logging.lastResort
 
     def in_words(*remark: Any, **more: Any) -> str:
@@ -144,29 +144,29 @@ def _libraries_told() -> Generator[None]:
 
 
 class _Told(logging.StreamHandler[Any]):
-    """Shows log lines that no program has set up a handler for, on standard error."""
+    """Prints log lines without a handler of their own to standard error."""
 
     def __init__(self, level: int) -> None:
         super().__init__(sys.stderr)
         self.setLevel(level)
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write a line without what cannot be shown."""
+        """Format a line with unprintable characters escaped."""
         return printable(super().format(record))
 
 
 def _let_threads_rest() -> None:
-    """Let threads that wait for each other rest at once, before torch starts them.
+    """Make waiting OpenMP threads sleep at once; this must be set before torch is loaded.
 
-    By default they spin for a while, ready to go on: beside other programs they then take the time
-    of the very thread they wait for, and a pass over a batch of maps took two to ten times as long.
+    By default they spin for a while. Beside other programs they then take time from the very thread
+    they wait for, and a pass over a batch of maps took two to ten times as long.
     """
     if "torch" not in sys.modules:
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def _asked(words: list[str]) -> Any:
-    """Read the words into a verb's settings.
+    """Parse the words of the command into a verb's settings.
 
     Raises:
         UsageError: If the verb is unknown or a value is outside its range.

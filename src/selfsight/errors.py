@@ -1,8 +1,8 @@
-"""What the command line shows as one sentence instead of a traceback.
+"""Errors that the command line shows as one sentence instead of a traceback.
 
-SelfsightError: the environment's fault (a missing file, a full disk, data too small); exit 1.
-Stopped:        the user's wish, everything saved; exit 130.
-UsageError:     asked wrongly (an unknown name, a value outside its range); exit 2.
+SelfsightError: a fault of the environment (a missing file, a full disk, too little data); exit 1.
+Stopped:        stopped by the user, with everything saved; exit 130.
+UsageError:     wrong usage (an unknown name, a value outside its range); exit 2.
 """
 
 import difflib
@@ -15,39 +15,39 @@ class SelfsightError(Exception):
 
 
 class Stopped(SelfsightError):
-    """Stopped by the user, everything saved; exit 130."""
+    """Stopped by the user, with everything saved; exit 130."""
 
 
 class UsageError(ValueError):
-    """A question that cannot be answered as asked: the rule, the value got, the remedy."""
+    """Wrong usage; the message gives the rule, the value got and the remedy."""
 
 
-# What torch, numpy, C++, CUDA and the loader of libraries say where memory ran out.
+# What torch, numpy, C++, CUDA and the loader of libraries say when memory runs out.
 NO_MEMORY = (
     "out of memory", "allocate memory", "not enough memory", "insufficient memory", "bad_alloc",
     "alloc_failed", "failed to map segment", "cannot map zero-fill",
 )  # fmt: skip
-# And where no thread can be begun: for lack of memory, or of processes that may be.
+# What they say when no thread can be started, for lack of memory or of allowed processes.
 NO_THREAD = ("can't start new thread", "resource temporarily unavailable")
 MORE = "End other programs, or raise the limit of memory (ulimit -v)"
-QUOTED = 300  # letters of what a library says
-# The flags of a verb that need less memory when they are smaller.
+QUOTED = 300  # most characters of a library's message
+# Flags of a verb whose smaller values need less memory.
 SMALLER = ("batch", "size", "limit", "labels", "count")
 
 
 def out_of_memory(error: BaseException, settings: object = None) -> SelfsightError | None:
-    """Turn the error of memory, or of threads, that ran out into a sentence; None for any other.
+    """Turn an error from a lack of memory or threads into a sentence; None for any other error.
 
     Args:
-        error: Of torch on a GPU or a processor, of numpy, or Python's own.
-        settings: What was asked; its flags that need memory are named.
+        error: An error of torch, numpy or Python.
+        settings: A verb's settings; its flags that would save memory are named.
     """
     text = str(error).lower()
     if isinstance(error, SelfsightError | ValueError | TypeError):
         return None
     if any(words in text for words in NO_THREAD):
         return SelfsightError(
-            "no further thread could be begun; what was saved is intact. End other programs, or "
+            "no further thread could be started; what was saved is intact. End other programs, or "
             "raise the limit of processes (ulimit -u) or of memory (ulimit -v)"
         )
     if not isinstance(error, MemoryError) and not any(words in text for words in NO_MEMORY):
@@ -59,11 +59,11 @@ def out_of_memory(error: BaseException, settings: object = None) -> SelfsightErr
 
 
 def _needing_less(settings: object) -> str:
-    """Say what needs less memory than what was asked."""
+    """Name the flags of these settings that would save memory."""
     if getattr(settings, "resume", None) is not None:
         return (
-            "End other programs: a run goes on as it began. Or start a new one from its weights, "
-            "with --from and a smaller --batch"
+            "End other programs, since a resumed run keeps its settings; or start a new run from "
+            "its weights, with --from and a smaller --batch"
         )
     flags = [f"a smaller --{name}" for name in SMALLER if hasattr(settings, name)]
     if getattr(settings, "storage", "stream") != "stream":
@@ -78,7 +78,7 @@ def _needing_less(settings: object) -> str:
 
 
 def in_a_line(error: Exception) -> str:
-    """Say in a line, without its end mark, what a library says, which may quote a whole file."""
+    """Shorten a library's error to its first line, without a final full stop."""
     known = isinstance(error, OSError) and error.strerror
     first = known or (str(error).strip().splitlines() or [""])[0]
     line = first.rstrip(" .:") or type(error).__name__
@@ -91,7 +91,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     Args:
         kind: What the name should have been, in the singular, such as "task".
         name: What was asked for.
-        known: The names there are.
+        known: The known names.
     """
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)

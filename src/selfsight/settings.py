@@ -1,7 +1,7 @@
-"""Settings: one frozen dataclass a verb; the command line's flags and Python's keywords.
+"""Settings: one frozen dataclass for each verb, with the flags of the command line and of Python.
 
-Values are checked here, before anything heavy is loaded. None means: derived, and printed in the
-plan.
+Values are checked here, before anything heavy is loaded. None means that a value is derived; the
+plan prints it.
 """
 
 import math
@@ -11,9 +11,9 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, UseAppendAction, arg
 
 from selfsight.errors import UsageError, unknown_name
+from selfsight.probes.table import PROBES
 from selfsight.tasks.table import row_of
 
-PROBES = ("linear", "knn")
 DEVICES = ("auto", "cpu", "cuda")
 TRACKERS = ("tensorboard", "wandb", "mlflow")
 LEAST_GROWTH = 1.001  # factor from one probe to the next: with less, probes are of every row
@@ -28,7 +28,7 @@ Place = Annotated[str | None, arg(metavar="PATH")]
 
 @dataclass(frozen=True)
 class PictureFlags:
-    """What `pretrain` may be told of pictures."""
+    """Flags of `pretrain` that concern pictures."""
 
     size: Number = None
     """Side of the pictures the encoder sees, in pixels. Default: from the data, 32 to 96."""
@@ -42,7 +42,7 @@ FLAGS: dict[str, type] = {"pictures": PictureFlags}
 
 @dataclass(frozen=True)
 class GeneralFlags:
-    """What `pretrain` may be told, whatever it learns from."""
+    """Flags of `pretrain` for any modality."""
 
     data: Annotated[Positional[str | None], arg(metavar="[DATA]")] = None
     """Pictures: a folder, a file or list of them, or a name; `selfsight datasets` lists all."""
@@ -65,9 +65,9 @@ class GeneralFlags:
     samples: Number = None
     """Length as pictures drawn."""
     limit: Number = None
-    """Use only so many pictures, chosen at random and the same every time."""
+    """Use only this many pictures, chosen at random, the same every time."""
     storage: Literal["auto", "memory", "map", "stream"] = "auto"
-    """Where decoded pictures are kept: memory, a file on disk, nowhere. auto: where they fit."""
+    """Where to keep decoded pictures: memory, a file on disk, nowhere. auto: where they fit."""
     batch: Number = None
     """Pictures a step. Default: 64, on a GPU 256."""
     seed: int = 0
@@ -81,7 +81,7 @@ class GeneralFlags:
     schedule: Literal["cosine", "step"] = "cosine"
     """How the rate falls: along a cosine, or to a tenth at 60 and 80 %."""
     clip: Real = None
-    """Longest gradient, as a Euclidean norm. Default: none for sgd, 1 for adamw."""
+    """Greatest Euclidean norm of the gradient. Default: none for sgd, 1 for adamw."""
     save_every: Annotated[float, arg(metavar="SECONDS")] = 60.0
     """Seconds between two checkpoints; one is written at the end in any case."""
     precision: Literal["auto", "f32", "bf16"] = "auto"
@@ -101,9 +101,9 @@ class GeneralFlags:
     probe_every: Annotated[float | None, arg(metavar="FACTOR")] = None
     """Probe the first task's encoder at growing steps, the first and the last; needs labels."""
     track: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME")] = ()
-    """Write metrics to tensorboard, wandb or mlflow too, given once or more."""
+    """Also write metrics to tensorboard, wandb or mlflow; may be given several times."""
     resume: Annotated[str | None, arg(metavar="RUN")] = None
-    """Go on with an interrupted run, exactly; needs nothing else."""
+    """Continue an interrupted run exactly; needs nothing else."""
     place: Annotated[str | None, arg(name="data", metavar="PLACE")] = None
     """With --resume: where the run's data lies now, if it was moved."""
     json: bool = False
@@ -112,7 +112,7 @@ class GeneralFlags:
 
 @dataclass(frozen=True)
 class Pretrain(PictureFlags, GeneralFlags):
-    """Learn from pictures without their labels; a run comes out."""
+    """Learn from pictures without their labels; the result is a run."""
 
     def __post_init__(self) -> None:
         for name in self.task:
@@ -174,7 +174,7 @@ class Pretrain(PictureFlags, GeneralFlags):
         self._check_flags_of_others()
 
     def _check_flags_of_others(self) -> None:
-        """Refuse flags of what the tasks do not learn from."""
+        """Refuse flags of modalities that the tasks do not learn from."""
         own = {row_of(name).modality for name in self.task}
         for modality, flags in FLAGS.items():
             if modality in own:
@@ -189,7 +189,7 @@ class Pretrain(PictureFlags, GeneralFlags):
 
 @dataclass(frozen=True)
 class Probe:
-    """Ask every layer of an encoder what it knows, beside an untrained one, and other baselines."""
+    """Measure what every layer of an encoder knows, beside an untrained one and other baselines."""
 
     run: Annotated[Positional[str], arg(metavar="RUN|timm:NAME")]
     """What to probe."""
@@ -200,11 +200,11 @@ class Probe:
     test: Place = None
     """Pictures to test on. Default: DATA's test part, else all in folds, or of many a fifth."""
     labels: int = 10_000
-    """How many labels to learn from; all, if there are fewer."""
+    """Number of labels to learn from; all if there are fewer."""
     seed: int = 0
     """Seed of the draws of labels."""
     quick: bool = False
-    """One draw and one untrained network instead of several: only great gains are told apart."""
+    """One draw and one untrained network instead of several: shows only large gains."""
     size: Number = None
     """Side of the pictures. Default: the run's; for timm:NAME its own."""
     out: Place = None
@@ -228,25 +228,25 @@ class Neighbours:
     """Draw which pictures are similar to a network, and measure what that depends on."""
 
     run: Annotated[Positional[str], arg(metavar="RUN|timm:NAME")]
-    """Whose neighbours."""
+    """The network whose neighbours are drawn."""
     data: Annotated[Positional[str | None], arg(metavar="[DATA]")] = None
     """Pictures to search among. Default: what the run was trained on."""
     query: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="FILE")] = ()
-    """A picture to look for, given once or more. Default: chosen from DATA."""
+    """A picture to search for; may be given several times. Default: chosen from DATA."""
     patches: bool = False
     """Search among patches cut from the pictures instead of whole ones."""
     patch_size: Number = None
     """Side of a patch, in pixels. Default: what the run was shown, or half a smaller picture."""
     against: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="RUN|timm:NAME")] = ()
-    """A further network beside the untrained one and the pixels, given once or more."""
+    """A further network beside the untrained one and the pixels; may be given several times."""
     count: int = 5
-    """Neighbours drawn a query."""
+    """Neighbours drawn for each query."""
     queries: int = 8
     """Queries drawn."""
     layer: Name = None
     """A layer, averaged over its map. Default: the network's own pooled features."""
     limit: Number = None
-    """Search among only so many pictures, chosen at random and the same every time."""
+    """Search among only this many pictures, chosen at random, the same every time."""
     seed: int = 0
     """Seed of the choice of queries and patches."""
     out: Place = None
@@ -272,15 +272,15 @@ class Look:
     """Draw what a run sees: its first filters, or how it solves its pretext task."""
 
     run: Annotated[Positional[str], arg(metavar="RUN|timm:NAME")]
-    """Whose sight; timm:NAME for its filters."""
+    """The network; timm:NAME only for filters."""
     data: Annotated[Positional[str | None], arg(metavar="[DATA]")] = None
-    """Pictures to ask about, of their test part if there is one. Default: the run's."""
+    """Pictures to test it on, from their test part if there is one. Default: the run's."""
     at: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME")] = ()
     """filters or pretext, or both. Default: pretext."""
     count: int = 8
-    """Pictures drawn a sheet."""
+    """Pictures drawn on a sheet."""
     seed: int = 0
-    """Seed of the choice of pictures, and of what is hidden of them."""
+    """Seed of the choice of pictures and of what is hidden in them."""
     out: Place = None
     """Folder for the sheets. Default: RUN/pictures; for timm:NAME ./results."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -303,7 +303,7 @@ class Apply:
     run: Annotated[Positional[str], arg(metavar="RUN")]
     """A run of colorization, colorization-vae or inpainting."""
     files: Annotated[Positional[tuple[str, ...]], arg(metavar="FILE")] = ()
-    """Photographs: files, folders, or whatever DATA may be."""
+    """Photographs: files, folders, or any other form of DATA."""
     out: Place = None
     """Folder for the results: a .png of each picture's own size, and a sheet beside it."""
     task: Name = None
@@ -311,7 +311,7 @@ class Apply:
     mask: Annotated[str | None, arg(metavar="FILE")] = None
     """inpainting: a picture as large as the photograph, white where the hole is."""
     box: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="LEFT,TOP,WIDTH,HEIGHT")] = ()
-    """inpainting: a hole, in pixels of the photograph; given once or more."""
+    """inpainting: a hole, in pixels of the photograph; may be given several times."""
     ways: Number = None
     """colorization-vae: how many colourings of each. Default: 4."""
     temperature: Real = None
@@ -349,13 +349,13 @@ class Embed:
     data: Annotated[Positional[str | None], arg(metavar="[DATA]")] = None
     """The pictures. Default: what the run was trained on."""
     out: Place = None
-    """The file, .parquet or .npz; one that is there is replaced."""
+    """The file, .parquet or .npz; an existing one is replaced."""
     layer: Name = None
     """A layer, averaged over its map. Default: the network's own pooled features."""
     size: Number = None
     """Side of the pictures. Default: the run's; for timm:NAME its own."""
     limit: Number = None
-    """Only so many pictures of each part, chosen at random and the same every time."""
+    """Only this many pictures of each part, chosen at random, the same every time."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute."""
     json: bool = False
@@ -374,7 +374,7 @@ class Demo:
     """The whole job on photographs that come with the packages, in four minutes."""
 
     out: str = "./selfsight-demo"
-    """Where the demo's run goes; an unfinished one goes on, a finished one is made again."""
+    """Where the demo's run goes; an unfinished one is continued, a finished one replaced."""
     json: bool = False
     """Print the record alone on standard output."""
 
@@ -384,7 +384,7 @@ class Tasks:
     """List the pretext tasks: what is hidden, predicted and scored."""
 
     name: Annotated[Positional[str | None], arg(metavar="[NAME]")] = None
-    """One task, with its settings and what they mean; mix for those that several tasks share."""
+    """One task, with its settings and their meaning; mix for those of several tasks together."""
     json: bool = False
     """Print the table alone on standard output."""
 
@@ -426,13 +426,13 @@ def _ends_with(name: str, value: str, suffixes: tuple[str, ...]) -> None:
 def _is_strategy(name: str) -> None:
     if name != "ddp":
         raise UsageError(
-            f"--strategy must be ddp, got {name}: strategies that part the weights among "
-            "processes, as fsdp and deepspeed do, have no checkpoint here that resumes exactly"
+            f"--strategy must be ddp, got {name}: with strategies that split the weights among "
+            "processes, such as fsdp and deepspeed, a run could not be resumed exactly"
         )
 
 
 def _is_box(text: str) -> None:
-    """Refuse what is not four whole numbers that leave an area."""
+    """Refuse what is not four whole numbers with a positive area."""
     words = text.split(",")
     if len(words) != 4 or not all(word.strip().isdecimal() for word in words):
         raise UsageError(

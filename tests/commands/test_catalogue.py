@@ -23,7 +23,7 @@ def test_a_tasks_settings_are_printed_with_their_meaning(
     assert main(["tasks", name]) == 0
 
     printed = " ".join(capsys.readouterr().out.split())
-    said = {"moco": "in [0, 1); 0 copies the queries'", "mix": '"separate" for batch statistics'}
+    said = {"moco": "in [0, 1); 0 copies the queries'", "mix": '"separate" for separate batch'}
     assert said[name] in printed
 
 

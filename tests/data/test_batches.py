@@ -1,4 +1,4 @@
-"""Batches: every sample once an epoch, the same rows for the same step."""
+"""Batches: every sample once in an epoch, the same rows for the same step."""
 
 import subprocess
 import sys

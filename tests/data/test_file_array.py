@@ -1,4 +1,4 @@
-"""File arrays and maps: rows are read by place, whoever else reads the same file."""
+"""File arrays and maps: rows are read by position, even while others read the same file."""
 
 import os
 import zlib

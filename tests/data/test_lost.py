@@ -1,4 +1,4 @@
-"""Lost: data that is cut, removed or replaced while it is read. A sentence, and no hang."""
+"""Lost: data that is cut, removed or replaced while it is read gives a message, and no hang."""
 
 import os
 import struct
@@ -84,7 +84,7 @@ FORMS = (
 
 
 def files_of(place: Path) -> list[Path]:
-    """List what the pictures lie in."""
+    """List the files that hold the pictures."""
     if place.suffix == ".txt":
         place = place.parent / "listed"
     return sorted(place.iterdir()) if place.is_dir() else [place]
@@ -137,7 +137,7 @@ def test_data_lost_between_listing_and_reading_is_told(
     if form is of_npy_in_fortran_order or (
         lose is not cut and form in (of_npy, of_npy_folder, of_idx)
     ):
-        # What is open stays, whatever becomes of its name; so do rows that are held already.
+        # An open file stays readable whatever happens to its name; so do rows already in memory.
         assert len(read(source, side=16, storage="memory")) == COUNT
         return
     rows = torch.arange(COUNT)
@@ -184,7 +184,7 @@ def test_a_lost_folder_stops_a_stream_at_its_first_picture(tmp_path: Path) -> No
     folder.rename(tmp_path / "elsewhere")
 
     with pytest.raises(
-        SelfsightError, match=r"are no longer there: .*\.png: .*No such file.* and so are 8 of 8"
+        SelfsightError, match=r"are no longer there: .*\.png: .*No such file.* and so for 8 of 8"
     ):
         before.images[torch.tensor([7])]
 

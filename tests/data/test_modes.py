@@ -75,7 +75,7 @@ TRANSPARENT: dict[str, tuple[object, ...]] = {
     "I;16": (int(DEEP[3, 3]),),
     "I": (int(DEEP[3, 3]),),
 }
-# What no range is known of is refused, and other tests say so.
+# Kinds of unknown range are refused, which other tests check.
 REFUSED = {("TIFF", "I"), ("PPM", "F")}
 
 
@@ -112,7 +112,7 @@ def shown(data: bytes) -> np.ndarray:
 
 
 def read(data: bytes) -> np.ndarray:
-    """Decode, and check that the header promised just that: -> (H, W, C)."""
+    """Decode, and check that the result matches the header: -> (H, W, C)."""
     header, pixels = header_of(io.BytesIO(data)), decoded(io.BytesIO(data))
     assert (header.channels, header.height, header.width) == pixels.shape
     assert header.bits == {torch.uint8: 8, torch.uint16: 16}[pixels.dtype]

@@ -91,7 +91,7 @@ def test_a_blind_guess_costs_the_mean_of_the_turns_or_the_sum() -> None:
     assert together(mix="sum", weights="3,1").blind == pytest.approx(2 * math.log(4))
 
 
-def test_harmonised_tasks_are_fed_what_the_shyest_is() -> None:
+def test_harmonised_tasks_are_fed_what_hides_most() -> None:
     shared = encoder()
     tasks: dict[str, Task] = {
         "one": Rotation(shared.fed(Feed("lightness")), shared.dim, size=16),

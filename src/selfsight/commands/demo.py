@@ -1,8 +1,9 @@
 """Demo: the whole job on photographs that come with the packages, without a network.
 
-A small encoder learns by rotation from grey cells of photographs. Then every layer is asked from
-which photograph a cell comes that it never saw, and that neither colour, brightness nor contrast
-gives away (`data/crops.py`), beside the same network untrained and the pixels.
+A small encoder learns by rotation from grey pieces of photographs. Then every layer is probed: from
+which photograph does a piece come that it was not trained on, and that neither colour, brightness
+nor contrast gives away (`data/pictures/forms/crops.py`)? The same network untrained and raw pixels
+are probed too.
 
     OUT/demo.json   what was found; until then, that a demo is under way
     OUT/run/        the run, with results/ and pictures/

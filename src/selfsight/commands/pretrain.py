@@ -1,4 +1,4 @@
-"""Pretraining: the verb that makes a run, or goes on with one: training, and a first verdict."""
+"""Pretrain: the verb that starts a run or goes on with one, and gives a first verdict."""
 
 import contextlib
 import dataclasses
@@ -69,7 +69,7 @@ def pretrain(data: str | None = None, task: str | Sequence[str] = (), **options:
     Raises:
         UsageError: If asked wrongly.
         SelfsightError: If it cannot be done.
-        Stopped: If Ctrl-C, a polite kill or a closed terminal asked for it; everything is saved.
+        Stopped: If Ctrl-C, SIGTERM or a closed terminal ended it; everything is saved.
     """
     tasks = (task,) if isinstance(task, str) else tuple(task)
     return pretrain_as(Pretrain(data=data, task=tasks, **options))
@@ -130,7 +130,7 @@ def _pretrained(settings: Pretrain, processes: Processes) -> Run:
 
 @contextlib.contextmanager
 def _told_how_to_go_on(run: Run) -> Generator[None]:
-    """Say how to go on with a run that was interrupted where nothing waits for a step to end.
+    """Say how to go on with a run that was interrupted outside of the training's steps.
 
     Raises:
         Stopped: If it was interrupted, and has begun.
@@ -276,7 +276,7 @@ def _left_finished(run: Run, of: Plan, state: dict[str, Any], processes: Process
 
 
 def _say_what_differs(kept: dict[str, Any], of: Plan) -> None:
-    """Say so where a resume cannot be exact to the bit."""
+    """Say so if the resumed run cannot be exact to the bit."""
     now, before = _circumstances(of.device), cast(dict[str, str], kept.get("versions", {}))
     differing = [
         f"{name} was {before.get(name, 'unknown')} and is {number}"
@@ -296,7 +296,7 @@ def _say_what_differs(kept: dict[str, Any], of: Plan) -> None:
 
 
 def _trained(run: Run, begun: Prepared) -> Run:
-    """Train to the end and write what can be said without labels."""
+    """Train to the end and write the verdict that needs no labels."""
     of, leads = begun.plan, begun.processes.leads
     trackers = Trackers.of(of.track if leads else (), run.path)
     with torch.random.fork_rng(), threads(of.threads):
@@ -360,7 +360,7 @@ def _concluded(
 
 
 def _draw_curve(run: Run, rows: list[dict[str, float]], chance: float) -> None:
-    """Draw the curve of the probe; where it cannot be written the run is whole without it."""
+    """Draw the curve of the probe; if it cannot be written, the run is complete without it."""
     from selfsight.looks.probe_curve import draw_curve  # it draws, which is slow to load
 
     try:
@@ -373,7 +373,7 @@ def _draw_curve(run: Run, rows: list[dict[str, float]], chance: float) -> None:
 
 
 def _say_of_data(run: Run, begun: Prepared, training: Training | Fitting) -> None:
-    """Say what the data held up, and list what proved unreadable on the way."""
+    """Say how long the training waited for data, and list what could not be read."""
     samples, modality = begun.samples, begun.plan.modality
     if isinstance(begun.batches, Ahead):
         begun.batches.close()

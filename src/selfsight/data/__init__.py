@@ -1,1 +1,1 @@
-"""Data: what people have becomes batches; a folder a modality, and what they share."""
+"""Data: turns files into batches; one folder for each modality, and what they share."""

@@ -1,7 +1,7 @@
-"""Batches: which samples each step sees, and the batch made of them.
+"""Batches: which samples each step sees, and batches made ahead in a thread.
 
-Epoch e goes once through all samples in an order drawn from the seed and e alone, so a step's
-batch follows from its number: a resumed run needs no state to go on where it stopped.
+The order of epoch e is drawn from the seed and e alone, so the number of a step determines its
+batch: a resumed run needs no state to continue.
 """
 
 from collections.abc import Callable
@@ -53,11 +53,11 @@ class Batch(Protocol):
 
 
 class Order:
-    """The samples of every step; remembers the current epoch's order so that a step costs nothing.
+    """The samples of every step; keeps the current epoch's order so that a step costs nothing.
 
     Args:
-        count: Samples there are.
-        batch: Samples a step sees, 1 to `count`.
+        count: Number of samples.
+        batch: Samples in a step, 1 to `count`.
         seed: The run's seed.
 
     Raises:
@@ -77,9 +77,9 @@ class Order:
         self._order = torch.empty(0, dtype=torch.int64)
 
     def at(self, step: int) -> tuple[int, Tensor]:
-        """Tell the epoch of a step and its samples: -> epoch, (batch,) int64.
+        """Give the epoch of a step and its samples: -> epoch, (batch,) int64.
 
-        What is left of an epoch after its last full batch is not seen that epoch.
+        Samples left over after the last full batch are not seen in that epoch.
         """
         epoch, place = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
@@ -89,9 +89,9 @@ class Order:
 
 
 def some_rows(count: int, most: int) -> Tensor:
-    """Choose rows in random order, the same every time: -> (at most `most`,) int64.
+    """Choose random rows, the same every time: -> (at most `most`,) int64 in random order.
 
-    Not the first ones, and not in their order: pictures lie sorted by class.
+    The first rows would not do: data is often sorted by class.
     """
     return Draws(0, 0, torch.arange(count)).order("some rows")[:most]
 
@@ -108,11 +108,11 @@ def chosen_rows(count: int, limit: int | None) -> Tensor:
 
 
 class Ahead(Generic[T]):
-    """Batches made before they are asked for, in a thread of their own, always the next few.
+    """Makes the next few batches in a thread of its own before they are needed.
 
     Args:
-        make: Makes the batch of a step, the same one whenever it is asked.
-        steps: Batches to be ahead.
+        make: Makes the batch of a step, always the same one.
+        steps: Number of batches to make ahead.
     """
 
     def __init__(self, make: Callable[[int], T], steps: int = 3) -> None:

@@ -1,7 +1,7 @@
-"""File arrays: numbers that lie in a file one after the other, read by position.
+"""File arrays: arrays in a file whose rows are read by position when they are needed.
 
-They are not mapped into memory: of a mapped file that somebody cuts short, or that lies on a disk
-which goes, the system gives no error but kills the process (SIGBUS).
+They are not mapped into memory: if a mapped file is cut short or its disk fails, the system raises
+no error but kills the process (SIGBUS).
 """
 
 import math
@@ -17,11 +17,11 @@ import numpy as np
 from selfsight.data.source import Lost, Unreadable, open_regular
 from selfsight.errors import SelfsightError
 
-PAGE = 4096  # bytes that the system reads at least, however few are asked for
-HELD_BYTES = 32 << 20  # of the rows that are read at a time where a row lies scattered
-BLOCKS_HELD = 2  # of such rows: those being read, and their neighbours
+PAGE = 4096  # least bytes that the system reads at a time
+HELD_BYTES = 32 << 20  # most bytes of a block of rows that are read together where rows are strided
+BLOCKS_HELD = 2  # such blocks kept: the one being read, and its neighbour
 
-_moving = Lock()  # of files whose own place must be moved
+_moving = Lock()  # of file positions, where the system can read only at the position
 
 
 class FileArray:
@@ -29,14 +29,14 @@ class FileArray:
 
     Args:
         path: The file.
-        shape: Of the array, N rows first; none of its sides is 0.
-        dtype: Of its numbers.
-        start: Bytes of the file before them.
-        fortran: Whether the first axis is the one that lies together, as in Fortran, so that each
-            number of a row lies away from the next.
+        shape: Shape of the array, N rows first; none of its sides is 0.
+        dtype: Type of its numbers.
+        start: Bytes of the file before the array.
+        fortran: Whether the array is in Fortran order, so that the numbers of a row are scattered
+            over the file.
 
     Raises:
-        SelfsightError: If the file is shorter than that, or no file that can be opened.
+        SelfsightError: If the file is too short or cannot be opened.
     """
 
     def __init__(
@@ -69,24 +69,24 @@ class FileArray:
 
     @property
     def ndim(self) -> int:
-        """How many axes it has."""
+        """Number of axes."""
         return len(self.shape)
 
     @property
     def size(self) -> int:
-        """How many numbers it has."""
+        """Number of numbers in the array."""
         return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
-        """How many bytes these take."""
+        """Size of the array in bytes."""
         return self.size * self.dtype.itemsize
 
     def __getitem__(self, i: int) -> np.ndarray:
-        """Read row i: -> of the shape without N.
+        """Read row i: -> an array of the shape without N.
 
         Raises:
-            Lost: If the file has become shorter, or its disk gives an error.
+            Lost: If the file has become shorter, or its disk reports an error.
         """
         if self._scattered:
             return self._gathered(i)
@@ -95,16 +95,16 @@ class FileArray:
         return row.reshape(self.shape[1:])
 
     def whole(self) -> np.ndarray:
-        """Read all of it: -> of its shape.
+        """Read the whole array.
 
         Raises:
-            Lost: As of a row.
+            Lost: If the file has become shorter, or its disk reports an error.
         """
         flat = np.frombuffer(self._read(self._start, self.nbytes), self.dtype)
         return flat.reshape(self.shape, order="F" if self._scattered else "C")
 
     def _gathered(self, i: int) -> np.ndarray:
-        """Read row i with its neighbours, since each number has theirs beside it."""
+        """Read a scattered row i together with its neighbours, whose numbers lie beside its own."""
         others = self.size // len(self)
         at_once = PAGE // self.dtype.itemsize
         at_once = max(1, min(at_once, HELD_BYTES // (others * self.dtype.itemsize)))
@@ -129,7 +129,7 @@ class FileArray:
         return np.frombuffer(b"".join(parts), self.dtype).reshape(others, count)
 
     def _read(self, at: int, count: int) -> bytearray:
-        """Read so many bytes from a place on."""
+        """Read `count` bytes from position `at` on."""
         found = bytearray(count)
         try:
             whole = filled(self._file, memoryview(found), at)
@@ -141,10 +141,10 @@ class FileArray:
 
 
 def filled(file: FileIO, row: memoryview, at: int) -> bool:
-    """Fill bytes with those of a file from a place on: -> whether there are as many.
+    """Fill a buffer from position `at` of a file on: -> whether there were enough bytes.
 
-    The file's own place is left alone where the system offers that: threads, and processes that
-    fork, share it.
+    The file's current position, which threads and forked processes share, is not used where the
+    system allows that.
     """
     done = 0
     while done < len(row):  # 2 GB at a time at most
@@ -164,8 +164,8 @@ def _some(file: FileIO, row: memoryview, at: int) -> int:
 
 
 def cut_short(path: Path, promised: int, found: int) -> str:
-    """Say that a file holds less than its header promises, in bytes."""
+    """Word the error for a file that holds fewer bytes than its header promises."""
     return (
         f"{path} is damaged or cut short: its header promises {promised} bytes, and it has at "
-        f"most {found}. Fetch it anew."
+        f"most {found}. Fetch it again."
     )

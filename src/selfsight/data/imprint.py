@@ -1,8 +1,8 @@
-"""Imprint: what tells data from other data, wherever it lies and whenever it was copied.
+"""Imprint: a quick hash that identifies data, wherever it lies and whenever it was copied.
 
-It is taken of the names of all pictures and of what some of them hold, so that it costs little
-beside reading them. A picture that is replaced by another of its name is noticed if it is one of
-these; what a training reads is hashed whole besides (`Pictures.fingerprint`).
+It covers the names of all pictures and the content of some, so that it costs little beside reading
+them. A picture replaced by another of the same name is noticed only if it is one of these; the
+fingerprint (`Pictures.fingerprint`) hashes everything that a training reads.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ import re
 
 from selfsight.data.source import NOT_THERE, Source
 
-LOOKED_AT = 64  # pictures, evenly spaced
+LOOKED_AT = 64  # pictures whose content is hashed, evenly spaced
 PLACED = re.compile(r".+ (\d+) \d+", re.DOTALL)  # a file's stamp: path, bytes, time of change
 
 
@@ -25,7 +25,7 @@ def imprint_of(source: Source) -> str:
 
 
 def placeless(stamp: str) -> str:
-    """Take place and time of change out of a file's stamp, so that only its bytes are counted.
+    """Remove path and time of change from a file's stamp, and keep its size in bytes.
 
     >>> placeless("/photos/1.png 2048 1700000000"), placeless("tiles of 64")
     ('2048', 'tiles of 64')

@@ -1,4 +1,4 @@
-"""Reporting: what a user is told of data as it is read."""
+"""Reporting: messages to the user about data as it is read."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -10,14 +10,14 @@ from selfsight.system.progress import console
 
 @cache
 def say_once(note: str) -> None:
-    """Say what a user should know of the data, once however often it is read."""
+    """Print a note about the data, once however often it is read."""
     console().print(note)
 
 
 def say_skipped(
     skipped: Sequence[Skipped], count: int, listed_in: str, *, unit: str = "pictures"
 ) -> None:
-    """Say that samples were skipped, if any were."""
+    """Print how many samples were skipped, if any, and the first reason."""
     if skipped:
         first = skipped[0]
         console().print(
@@ -27,7 +27,7 @@ def say_skipped(
 
 
 def say_unlabelled(*sources: Source | None) -> None:
-    """Say why labels are left out, where there are some that cannot be used."""
+    """Print why existing labels are not used, if they cannot be."""
     for source in sources:
         if source is not None and source.unlabelled:
             say_once(f"labels are left out: {source.unlabelled}")

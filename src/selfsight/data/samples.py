@@ -1,4 +1,4 @@
-"""Samples: what was read of a source, ready to be batched."""
+"""Samples: the samples that were read from a source, ready to be batched."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -27,17 +27,17 @@ class Skipped:
 
 
 class Samples(ABC):
-    """What was read of a source, ready to be batched.
+    """The samples that were read from a source, ready to be batched.
 
     Attributes:
         name: Where the samples come from.
         labels: (N,) int64 class numbers from 0, or None when unlabelled.
         classes: K class names; () when unlabelled.
         skipped: The samples that could not be read; these are not among the N.
-        notes: What a user should know of them, a sentence each without a full stop.
-        fingerprint: Hexadecimal hash of what a task can see of them: another one, other data.
-        storage: Where they are kept.
-        origins: (N,) int64, each sample's row in the source it was read from; None if not known.
+        notes: What a user should know of them, sentences without a full stop.
+        fingerprint: Hexadecimal hash of all that a task can see, which identifies the data.
+        storage: Where they are stored.
+        origins: (N,) int64, each sample's row in the source it was read from; None if unknown.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Samples(ABC):
 
     @abstractmethod
     def seen(self, rows: Tensor, device: torch.device | str = "cpu") -> Tensor:
-        """Give what a frozen encoder takes of the samples of `rows` (B,) int64: -> (B, ...)."""
+        """Give a frozen encoder's input for the samples of `rows` (B,) int64: -> (B, ...)."""
 
     def contents(self) -> Iterator[bytes]:
         """Hash each sample as it was read, in order."""
@@ -63,15 +63,15 @@ class Samples(ABC):
                 yield hashlib.sha256(sample.contiguous().numpy().data).digest()
 
     def broken(self) -> dict[int, Skipped]:
-        """List the samples that proved unreadable since, by their rows, if any can."""
+        """Give the samples that proved unreadable after reading, by their rows."""
         return {}
 
     def former_fingerprint(self) -> str:
-        """Give the fingerprint as runs without an imprint have it."""
+        """The fingerprint as in runs made before there was an imprint."""
         return self.fingerprint
 
     def class_shares(self) -> tuple[float, ...]:
-        """Tell which share of the samples each class has; () when unlabelled."""
+        """Give each class's share of the samples; () when unlabelled."""
         if self.labels is None:
             return ()
         counts = self.labels.bincount(minlength=len(self.classes))
@@ -79,7 +79,7 @@ class Samples(ABC):
 
 
 def numbered_by_content(samples: Samples) -> Tensor:
-    """Number samples (N,) int64 so that those of the same content have the same number."""
+    """Number samples (N,) int64 so that samples with equal content get the same number."""
     found: dict[bytes, int] = {}
     numbers = [found.setdefault(content, len(found)) for content in samples.contents()]
     return torch.tensor(numbers, dtype=torch.int64)

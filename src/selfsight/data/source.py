@@ -1,7 +1,6 @@
-"""Source: samples listed, not yet read; whatever is learned from comes as one.
+"""Source: the list of samples in a folder, a table or an archive, before they are read.
 
-A folder, a table, an archive: so many samples, each with a title, and perhaps a class. Each
-modality adds how one of its samples is read.
+Every sample has a title, and perhaps a class. Each modality adds how its samples are read.
 """
 
 import hashlib
@@ -18,17 +17,17 @@ from torch import Tensor
 
 from selfsight.errors import SelfsightError
 
-LISTED = 10  # classes that a sentence names
-MOST_CONTENT = 1 << 20  # bytes of a file that tell it from another
+LISTED = 10  # most classes that a message names
+MOST_CONTENT = 1 << 20  # bytes at the start of a file that are hashed to identify it
 NOT_THERE = " is not there"  # ends the stamp of a file that is missing
 
 
 class Unreadable(Exception):
-    """A sample that is skipped; the message is the reason, in words."""
+    """A sample cannot be read and is skipped; the message is the reason."""
 
 
 class Lost(Unreadable):
-    """A sample whose bytes the system does not give, or no longer: its file, or its disk."""
+    """A sample's bytes are not available, or no longer: its file or its disk has gone."""
 
 
 class Source(ABC):
@@ -38,11 +37,11 @@ class Source(ABC):
         name: Where they come from, as the user wrote it.
         classes: K class names in the order of their numbers; () when unlabelled.
         labels: (N,) int64 class numbers from 0, or None when unlabelled.
-        unlabelled: Why there are labels and none can be used, in a sentence; else "".
-        held: Whether the samples are in memory already, so that nothing is won by storing them.
-        by_file: Whether every sample is a file of its own, by which `identities` tells it.
-        notes: What a user should know of these samples, such as what was left out, a sentence
-            each without a full stop; they are printed once when the samples are read.
+        unlabelled: Why existing labels cannot be used, in a sentence; else "".
+        held: Whether the samples are in memory already, so that storing them gains nothing.
+        by_file: Whether every sample is a separate file, which identifies it.
+        notes: What a user should know of these samples, such as what was left out; sentences
+            without a full stop, printed once when the samples are read.
     """
 
     name: str
@@ -58,25 +57,25 @@ class Source(ABC):
 
     @abstractmethod
     def title(self, i: int) -> str:
-        """Name sample i for people: its relative path as `shown` writes it, or its row."""
+        """Name sample i in messages: its escaped relative path, or its row."""
 
     def file(self, i: int) -> str | None:
-        """Name the file that sample i has to itself; None where it shares one with others."""
+        """Name the file of sample i; None if it shares one with other samples."""
         return None
 
     @abstractmethod
     def content(self, i: int) -> bytes:
-        """Give what tells sample i from another of its name; b"" where it cannot be read."""
+        """Give bytes that identify the content of sample i; b"" if it cannot be read."""
 
     @abstractmethod
     def stamp(self) -> Iterator[str]:
-        """Tell this data from other or changed data without reading it: paths, sizes, times."""
+        """Give texts that change when the data changes, without reading it: paths, sizes, times."""
 
     def identities(self) -> list[str]:
-        """Tell each sample from all others, of this source and of any: by its file, or its row."""
+        """Give each sample a text that no other sample of any source has: its file or row."""
         stamps = list(self.stamp())
         if self.by_file:
-            return stamps[-len(self) :]  # those of a list come after that of the list itself
+            return stamps[-len(self) :]  # a list of pictures stamps itself first
         whole = hashlib.blake2b("\n".join(stamps).encode(), digest_size=16).hexdigest()
         return [f"{whole} {i}" for i in range(len(self))]
 
@@ -86,7 +85,7 @@ class Source(ABC):
         return self.viewed(rows, self.classes, labels)
 
     def viewed(self, rows: Tensor, classes: tuple[str, ...], labels: Tensor | None) -> "Source":
-        """Give some of the samples, perhaps with their classes renumbered, or left out."""
+        """Select some of the samples, perhaps with other class numbers, or none."""
         return View(self, rows, classes, labels, unlabelled=self.unlabelled)
 
 
@@ -94,7 +93,7 @@ S = TypeVar("S", bound=Source)
 
 
 class View(Source):
-    """Some samples of another source, perhaps with their classes renumbered, or left out."""
+    """A selection of another source's samples, perhaps with other class numbers, or none."""
 
     def __init__(
         self,
@@ -123,32 +122,32 @@ class View(Source):
         return self.base.title(self.index[i])
 
     def file(self, i: int) -> str | None:
-        """Name the file that sample i has to itself."""
+        """Name the file of sample i, if it has one."""
         return self.base.file(self.index[i])
 
     def content(self, i: int) -> bytes:
-        """Give what tells sample i from another of its name."""
+        """Give bytes that identify the content of sample i."""
         return self.base.content(self.index[i])
 
     def identities(self) -> list[str]:
-        """Tell each sample from all others, as the base does."""
+        """Give the base's identities of these samples."""
         known = self.base.identities()
         return [known[i] for i in self.index]
 
     def stamp(self) -> Iterator[str]:
-        """Stamp the base, and which of its samples are here."""
+        """Give the base's stamp, and which of its samples are selected."""
         yield from self.base.stamp()
         yield ",".join(map(str, self.index))
 
 
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a file for reading, but no pipe, which may never say anything, and no device.
+    """Open a regular file for reading; pipes, which may block for ever, and devices are refused.
 
     Raises:
-        Unreadable: If it is no regular file.
+        Unreadable: If it is not a regular file.
         OSError: If it cannot be opened.
     """
-    file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 -- whoever asked closes it
+    file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 -- the caller closes it
     if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         return file
     file.close()
@@ -156,35 +155,35 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
 
 
 def state_of(file: BinaryIO) -> tuple[int, int]:
-    """Tell an open file from itself once it is changed: -> bytes, time of change."""
+    """Give what changes when an open file changes: -> size in bytes, time of change."""
     status = os.fstat(file.fileno())
     return status.st_size, status.st_mtime_ns
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """Open, where the system can, without waiting for who writes into a pipe."""
+    """Open a path without blocking on a pipe, where the system can."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def stamp_of(path: Path) -> str:
-    """Stamp a file: its path, size in bytes and time of change."""
+    """Make a file's stamp: its path, size in bytes and time of change."""
     try:
         status = os.stat(path)
-    except (OSError, ValueError):  # a list may name what no path can be, such as one with a NUL
+    except (OSError, ValueError):  # a list may hold impossible paths, such as one with a NUL
         return f"{os.path.abspath(path)}{NOT_THERE}"
     return f"{os.path.abspath(path)} {status.st_size} {status.st_mtime_ns}"
 
 
 @dataclass(frozen=True)
 class Parts(Generic[S]):
-    """Data as it comes: what to learn from, and what is kept for testing if it says so."""
+    """The parts of data: what to learn from, and what to test on if the data has such a part."""
 
     train: S
     test: S | None
 
 
 def labels_of(source: Source, asker: str, otherwise: str) -> Tensor:
-    """Give the labels of a source to whoever cannot do without.
+    """Give the labels of a source, or explain why there are none.
 
     Args:
         source: The samples.
@@ -195,7 +194,7 @@ def labels_of(source: Source, asker: str, otherwise: str) -> Tensor:
         (N,) int64 class numbers, of two classes or more.
 
     Raises:
-        SelfsightError: If there are none, none that can be used, or all are of one class.
+        SelfsightError: If there are no labels, none can be used, or all are of one class.
     """
     if source.unlabelled:
         raise SelfsightError(
@@ -216,10 +215,10 @@ def labels_of(source: Source, asker: str, otherwise: str) -> Tensor:
 
 
 def same_classes(train: Source, test: S) -> S:
-    """Number the classes of `test` as `train` numbers them; those that `train` lacks come last.
+    """Number the classes of `test` as `train` numbers them; classes that `train` lacks come last.
 
-    Who needs them to be the same asks `require_same_classes`: learning without labels, and
-    embedding, go well with classes that differ.
+    Learning without labels and embedding work with different classes; code that needs the same
+    classes calls `require_same_classes`.
     """
     if train.labels is None or test.labels is None or train.classes == test.classes:
         return test
@@ -230,7 +229,7 @@ def same_classes(train: Source, test: S) -> S:
 
 
 def require_same_classes(train: Source, test: Source) -> None:
-    """Refuse test samples of classes that there is nothing to learn of.
+    """Refuse test samples of classes without training samples.
 
     Raises:
         SelfsightError: If `test`, numbered by `same_classes`, has a class that `train` lacks.

@@ -1,7 +1,7 @@
-"""Splitting: which pictures are tested, where the data has no test part.
+"""Splitting: chooses test pictures where the data has no test part.
 
-A fixed share of them is kept for testing, or, of few pictures, each is tested in one of several
-folds, by what was fitted on the others.
+Either a fixed share is kept for testing, or, for few pictures, each is tested in one of several
+folds by what was fitted to the others.
 """
 
 from typing import cast
@@ -19,12 +19,13 @@ FOLDS = 5
 def split(source: S, share: float = 0.2, seed: int = 0) -> tuple[S, S]:
     """Split by picture, within each class where there are classes.
 
-    Whether a picture is tested on depends on the seed and its place in the data, on nothing drawn
-    before. A class with one picture stays in the training part.
+    Whether a picture is tested depends only on the seed and its place in the data. A class with one
+    picture stays in the training part.
 
     Args:
         source: At least two pictures.
-        share: Share kept for testing, in (0, 1); every class of two pictures or more gives one.
+        share: Share kept for testing, in (0, 1); at least one picture of every class of two or
+            more.
         seed: Another seed gives another split.
 
     Returns:
@@ -43,43 +44,43 @@ def split(source: S, share: float = 0.2, seed: int = 0) -> tuple[S, S]:
     if not tested.any():
         raise SelfsightError(
             f"nothing of {source.name} can be kept for testing: no class has two pictures. "
-            "Give test data of its own."
+            "Give separate test data."
         )
     parts = (source.subset(which.nonzero()[:, 0]) for which in (~tested, tested))
     return cast(tuple[S, S], tuple(parts))
 
 
 def _groups(labels: Tensor | None, order: Tensor) -> list[Tensor]:
-    """Part a random order (N,) by class, or not at all when unlabelled."""
+    """Group a random order (N,) by class; without labels it is one group."""
     if labels is None:
         return [order]
     return [order[labels[order] == k] for k in labels.unique()]
 
 
 def _kept(count: int, share: float) -> int:
-    """Count the test pictures of a group: at least one, and one is left to train on."""
+    """Give the number of test pictures of a group: at least one, with one left to train on."""
     return min(max(1, round(count * share)), count - 1)
 
 
 def folds_of(
     labels: Tensor, *, alike: Tensor | None = None, folds: int = FOLDS, seed: int = 0
 ) -> Tensor:
-    """Deal pictures into folds, every class evenly.
+    """Distribute pictures over folds, every class evenly.
 
     Args:
         labels: (N,) int64 class numbers.
-        alike: (N,) int64, the same number for pictures that are to be in one fold, such as copies;
-            by default each has a number of its own.
-        folds: How many, at least 2; fewer where there are fewer pictures to deal.
-        seed: Another seed deals otherwise.
+        alike: (N,) int64, the same number for pictures that must be in the same fold, such as
+            copies; by default every picture has a different number.
+        folds: Number of folds, at least 2; fewer if there are fewer pictures.
+        seed: Another seed gives another distribution.
 
     Returns:
-        (N,) int64, each picture's fold from 0; -1 for a picture that alone is of its class, copies
-        not counted, since nothing else could be fitted to know it. Sizes differ by one, but for
-        what is alike.
+        (N,) int64, each picture's fold from 0; -1 for the only picture of its class, not counting
+        copies, since no other picture shows its class. The sizes of folds differ by at most one,
+        not counting copies.
 
     Raises:
-        SelfsightError: If no class has two pictures that are not alike.
+        SelfsightError: If no class has two different pictures.
     """
     alike = torch.arange(len(labels)) if alike is None else alike.unique(return_inverse=True)[1]
     first = torch.full((int(alike.max()) + 1,), len(labels))
@@ -88,7 +89,7 @@ def folds_of(
     dealt = [group for group in _groups(labels[first], order) if len(group) > 1]
     if not dealt:
         raise SelfsightError(
-            "nothing can be tested: no class has two pictures. Give test data of its own."
+            "nothing can be tested: no class has two pictures. Give separate test data."
         )
     rows = torch.cat(dealt)
     fold = torch.full((len(first),), -1)

@@ -167,7 +167,7 @@ def check_statistics(mean: tuple[float, ...], deviation: tuple[float, ...], chan
 
 
 class Encoder(BaseEncoder):
-    """A network whose layers can be looked into.
+    """A network with readable layers.
 
     Args:
         model: A timm model without a classifier.
@@ -210,7 +210,7 @@ class Encoder(BaseEncoder):
         return self.model(self._fed(inputs))
 
     def layers(self, inputs: Tensor) -> dict[str, Tensor]:
-        """Look into every named layer: pictures (B, C, S, S) in [0, 1] -> maps (B, C, h, w)."""
+        """Compute every named layer's map: pictures (B, C, S, S) in [0, 1] -> maps (B, C, h, w)."""
         return self.look(self.model, self.layer_names, self._fed(inputs))
 
     def fed(self, feed: Feed) -> "Encoder":

@@ -131,7 +131,7 @@ def _read(files: _Files, remedy: str) -> BaseEncoder:
 
 
 def _read_recipe(path: Path, remedy: str) -> tuple[BaseRecipe[Any], list[str] | None]:
-    """Read `encoder.json`: -> the recipe, and hashes of its weights; None of an older selfsight."""
+    """Read `encoder.json`: -> the recipe, and hashes of its weights, None from older versions."""
     values = read_record(path, remedy=remedy)
     digests = values.pop(WEIGHTS, None)
     try:
@@ -166,10 +166,10 @@ def _read_weights(files: _Files, digests: list[str] | None, remedy: str) -> dict
 
 
 def _filled(recipe: BaseRecipe[Any], state: Mapping[str, Tensor]) -> BaseEncoder:
-    """Build the network of a recipe and fill it, once names and shapes are known to be right."""
+    """Build the network of a recipe and load its weights, after checking names and shapes."""
     with torch.random.fork_rng(devices=[]), no_larger_than(v.shape for v in state.values()):
-        with torch.device("meta"), warnings.catch_warnings():  # knows shapes, holds no numbers
-            warnings.simplefilter("ignore")  # of parts without numbers, which do not fit below
+        with torch.device("meta"), warnings.catch_warnings():  # has shapes but no values
+            warnings.simplefilter("ignore")  # torch warns of modules without values
             twin = recipe.built()
         compare(twin.body.state_dict(), state)
         encoder = recipe.built(like=twin)

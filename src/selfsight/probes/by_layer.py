@@ -1,8 +1,8 @@
-"""By layer: what every layer of a frozen encoder says of samples whose classes are known.
+"""By layer: probes every layer of a frozen encoder with samples whose classes are known.
 
-Beside the trained network stand the same one untrained and what the modality has for reference, of
-pictures the raw pixels and a dictionary of patches that was fitted without gradients, probed alike
-on the same labelled samples.
+The trained network is compared with the same one untrained, and with the references of its
+modality: of pictures, the raw pixels and a dictionary of patches that is fitted without gradients.
+All are probed in the same way on the same labelled samples.
 """
 
 import dataclasses
@@ -80,10 +80,10 @@ def probed(names: Sequence[str], settings: Probe, network: NamedNetwork) -> list
 def _overlap(
     settings: Probe, network: NamedNetwork, parts: Parts[Any], exam: "_Exam"
 ) -> dict[str, Any]:
-    """Tell which test pictures the network has seen, and which are in both parts: for the record.
+    """Count test pictures that the network was pretrained on or that are in both parts.
 
-    The keys are those of the record; `told` are the sentences. Of pictures that are tested in folds
-    copies are all in one, so that none is ever in both parts.
+    The keys are those of the record; `told` are the sentences. Where pictures are tested in folds,
+    all copies of a picture are in one fold, so that none is in both parts.
     """
     source, rows = parts.test or parts.train, exam.tested
     read = source.subset(rows if exam.test.origins is None else exam.test.origins[rows])
@@ -208,7 +208,7 @@ class _Exam:
 
 
 def _labelled(kind: Kind, settings: Probe, network: NamedNetwork, exam: _Exam) -> dict[str, Any]:
-    """Probe the network and what stands beside it: -> the record."""
+    """Probe the network and its references: -> the record."""
     begun = time.monotonic()
     draws = 1 if settings.quick else DRAWS
     recipe = network.encoder.recipe
@@ -277,7 +277,7 @@ def _reference_answers(
     exam: _Exam,
     answers: Callable[[str, LayeredNetwork], Answers],
 ) -> Answers | None:
-    """Probe what stands beside the network, or take its answers from the cache; None without."""
+    """Probe a reference, or take its answers from the cache; None if there is none."""
     try:
         return kept_answers(
             {**described, **of.described},
@@ -312,7 +312,7 @@ def _told(
 def _unlabelled(
     kind: str, network: NamedNetwork, samples: Samples, alike: str | None
 ) -> dict[str, Any]:
-    """Say what can be said without labels."""
+    """Give the record of a network for samples without labels."""
     if network.pretext is None:
         raise SelfsightError(
             f"{samples.name} has no labels, and {network.name} no pretext task to ask instead; "
@@ -352,7 +352,7 @@ def _unlabelled(
 
 
 def table_of(record: dict[str, Any]) -> Table:
-    """Set the layers out, trained beside untrained, with pixels and dictionary below."""
+    """Tabulate the layers, trained beside untrained, with the references below."""
     tested = f"test pictures in {record['folds']} folds" if record["folds"] else "test pictures"
     title = (
         f"{record['probe']} probe: accuracy in %, {record['labels']:,} labels, "

@@ -1,7 +1,8 @@
-"""Features: what each layer of a frozen network says about pictures, from one pass.
+"""Features: the features of samples at each layer of a frozen network, from one pass.
 
-`stream_maps` runs the network and yields its layers as they are; `stream_features` yields them
-pooled to at most so many numbers a layer. Nothing is kept: the caller folds or stores.
+`stream_maps` runs the network and yields the maps of its layers; `stream_features` yields them
+pooled to a limited number of features for each layer. Nothing is kept here: the caller stores the
+features, or reduces them to sums.
 
 Legend: B batch, C channels, S side in pixels, h w side of a layer's map, F features, N pictures.
 """
@@ -28,7 +29,7 @@ class Labelled(NamedTuple):
 
 
 class LayeredNetwork(Protocol):
-    """What a probe asks of an encoder; every encoder of selfsight is one, and so is `Pixels`."""
+    """A network with named layers, as probes need it: every encoder of selfsight, and `Pixels`."""
 
     @property
     def layer_names(self) -> tuple[str, ...]:
@@ -44,7 +45,7 @@ class LayeredNetwork(Protocol):
         ...
 
     def modules(self) -> Iterator[nn.Module]:
-        """Go through the parts, itself first."""
+        """Iterate over the modules, itself first."""
         ...
 
 
@@ -57,10 +58,10 @@ class Seen(Protocol):
 
 
 class Pixels(nn.Module):
-    """The network that does nothing: its one layer is the picture.
+    """A network whose only layer is the picture itself.
 
-    The layer is a column (B, F, 1, 1) rather than a map, so that no pooling averages the picture
-    away; a picture of more than `most` numbers is made smaller first.
+    The layer is a column (B, F, 1, 1) rather than a map, so that pooling does not average
+    the picture away; a picture of more than `most` numbers is scaled down first.
 
     Args:
         channels: Colour channels C of the pictures.
@@ -94,8 +95,8 @@ def pooled(layer: Tensor, most: int = MOST) -> Tensor:
 
     Args:
         layer: A layer's map.
-        most: Numbers a picture may have; with 1 the map is pooled to one cell. A layer of more
-            than `most` channels still keeps one number a channel.
+        most: Largest number of features; with 1 the map is pooled to one cell. A layer of more
+            than `most` channels still keeps one feature for each channel.
     """
     g = grid(layer.shape[1], min(layer.shape[-2:]), most)
     return F.adaptive_avg_pool2d(layer.float(), g).flatten(1)
@@ -158,7 +159,7 @@ def stream_features(
     device: torch.device | str = "cpu",
     precision: str = "32",
 ) -> Iterator[dict[str, Tensor]]:
-    """Yield every layer's features (b, F) float32, as `stream_maps` pooled to at most `most`."""
+    """Yield every layer's features (b, F) float32: its maps, pooled to at most `most` numbers."""
     maps = stream_maps(network, samples, rows, batch=batch, device=device, precision=precision)
     for layers in maps:
         yield {name: pooled(layer, most) for name, layer in layers.items()}

@@ -1,12 +1,13 @@
-"""Measure: networks and labelled pictures -> answers, in one pass over each part.
+"""Measure: fits probes on a network's features, and has them predict the classes of test pictures.
 
-For every network: the union of the pictures that any draw wants is seen once, and each batch feeds
-the probes of all draws and layers; then the test pictures are seen once, and all probes answer.
-All arithmetic on the answers is left to `record.py`.
+The network goes once over the training pictures that any draw of labels uses, and each batch feeds
+the probes of all draws and layers; then it goes once over the test pictures, and all probes predict
+their classes. `record.py` computes everything else from these predictions.
 
-Few labelled pictures without a test part are tested in folds: each is answered by probes that were
-fitted, and whose strength and layer were chosen, on the other folds alone. They are then seen once,
-and the pooled features of all layers are kept meanwhile: a layer of 10,000 pictures takes 80 MB.
+If there are few labelled pictures and no test part, pictures are tested in folds: each is predicted
+by probes that were fitted, and whose strength and layer were chosen, on the other folds alone. The
+network then goes once over the pictures, and the pooled features of all layers are kept in memory:
+a layer of 10,000 pictures takes 80 MB.
 
 Legend: R draws, L layers, N training pictures, T test pictures, F features, K classes.
 """
@@ -45,17 +46,17 @@ SHAPED = 2048  # test pictures whose final features tell of collapse
 
 @dataclass(frozen=True)
 class Answers:
-    """What the probes of one network answered.
+    """The predictions of all probes of one network.
 
     Attributes:
         layers: Names of the L layers, input to output.
         predictions: (R, L, T) int64, class numbers.
         validation: (R, L) float64, accuracy on the rows held out.
-        shape: How the pooled final features lie.
-        labels: Labelled pictures a draw had.
+        shape: The distribution of the pooled final features.
+        labels: Labelled pictures of a draw.
         seconds: Time taken.
-        chosen: (T,) int64, place of the layer that answers for each picture; None for `best`
-            throughout. In folds, each fold chooses by what it may see.
+        chosen: (T,) int64, index of the layer that answers for each picture; None if it is `best`
+            for all. In folds, each fold chooses by its own training pictures.
     """
 
     layers: tuple[str, ...]
@@ -68,7 +69,7 @@ class Answers:
 
     @property
     def best(self) -> int:
-        """Place of the layer with the best mean validation; of equals the one nearest the input."""
+        """Index of the layer with the best mean validation, the first of equal ones."""
         return int(self.validation.mean(dim=0).argmax())
 
     @property
@@ -145,12 +146,12 @@ class Answers:
             ) from error
 
     def fit(self, test: Samples) -> bool:
-        """Tell whether these can be answers for pictures: no more of them, and of their classes."""
+        """Check whether these can be predictions for pictures, by their number and classes."""
         tested, most = self.predictions.shape[2], int(self.predictions.max())
         return tested <= len(test) and most < len(test.classes)
 
     def _check(self) -> None:
-        """Refuse what no probe answers.
+        """Refuse values that no probe predicts.
 
         Raises:
             ValueError: With the first fault.
@@ -179,7 +180,7 @@ class _Plan:
     """Which training pictures feed which draw, the same for every network.
 
     Attributes:
-        rows: (U,) int64, the union of all draws' pictures, rising.
+        rows: (U,) int64, the union of all draws' pictures, in increasing order.
         wanted: (R, U) bool, whether a draw uses the picture.
         held_out: (R, U) bool, whether it holds it out.
         labels: Labelled pictures a draw has.
@@ -214,7 +215,7 @@ class _Stage:
     precision: str
 
     def features(self, layer: Tensor) -> Tensor:
-        """Pool a layer as the probe wants it: k-NN one cell, the linear probe a grid."""
+        """Pool a layer for the probe: to one cell for k-NN, to a grid for the linear probe."""
         return pooled(layer, 1 if self.kind == "knn" else MOST)
 
     def probe(self, features: int, classes: int) -> Classifier:
@@ -271,7 +272,7 @@ def _answer(
     stage: _Stage,
     step: Callable[[int], None],
 ) -> tuple[Tensor, Tensor]:
-    """Let every probe answer from one pass: -> predictions (R, L, T), all final features (T, D)."""
+    """Let every probe predict, in one pass: -> predictions (R, L, T), all final features (T, D)."""
     predictions: list[Tensor] = []
     final = _Final(len(_labels_of(test, "test")))
     maps = stream_maps(
@@ -293,7 +294,7 @@ def _answer(
 
 
 class _Final:
-    """The pooled final features of at most `SHAPED` of so many pictures, as they come."""
+    """Collects the pooled final features of at most `SHAPED` pictures."""
 
     def __init__(self, pictures: int) -> None:
         self.pictures = pictures
@@ -339,7 +340,7 @@ class _Folds:
         return cls(folds, labels, count, 1 if count >= most else draws, seed)
 
     def fitted_on(self, fold: int, draw: int) -> tuple[Tensor, Tensor]:
-        """Choose the pictures that answer for a fold: -> rows (n,), and which are held out (n,)."""
+        """Choose the pictures to fit on for a fold: -> rows (n,), and which are held out (n,)."""
         others = (self.folds != fold).nonzero()[:, 0]
         rows, held_out = choose_labelled(self.labels[others], self.count, seed=self.seed, draw=draw)
         return others[rows], held_out
@@ -352,7 +353,7 @@ def _in_folds(
     stage: _Stage,
     step: Callable[[int], None],
 ) -> tuple[tuple[str, ...], Tensor, Tensor, int, Tensor]:
-    """See pictures once, then fit and answer fold by fold.
+    """Compute all features in one pass, then fit and predict fold by fold.
 
     Returns:
         Names of the layers, predictions (R, L, T) of the pictures that have a fold, validation

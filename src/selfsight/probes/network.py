@@ -40,14 +40,14 @@ class NamedNetwork:
     """A trained network that the user has named.
 
     Attributes:
-        name: As it was asked.
+        name: The name that the user gave.
         encoder: The network.
         modality: What it was trained on.
         sample: What its run planned for each sample; None of timm's networks.
-        seed: Of its first weights.
-        data: What it was trained on, as it is found from the folder we are in, if known.
+        seed: Seed of its initial weights.
+        data: What it was trained on, as a path from the current folder, if known.
         pretext: The record of its training, if there is one.
-        run: The run it is of, None for timm's networks.
+        run: Its run; None for timm's networks.
         device: Where to compute.
     """
 
@@ -63,15 +63,16 @@ class NamedNetwork:
 
     @property
     def knows_labels(self) -> bool:
-        """Whether labels may have taught it, as far as its run says."""
+        """Whether it may have been trained on labels, according to its run."""
         return self.run is not None and taught_by_labels(Plan.of(self.run))
 
     def parts(self, data: str | None, needs: str) -> Parts[Any]:
-        """Open samples to ask it about.
+        """Open samples on which to test it.
 
         Args:
             data: As asked; None for what it was trained on, wherever that lies.
-            needs: Who needs them and which, as a sentence begins: "embed RUN needs DATA: pictures".
+            needs: The sentence that is said if none are named, such as "embed RUN needs DATA:
+                pictures".
 
         Raises:
             UsageError: If none are asked for, and it was trained on nothing that is known.
@@ -85,7 +86,7 @@ class NamedNetwork:
         return opened_origin(Plan.of(self.run), self.run.path)
 
     def seeing(self, source: Source, *others: Source | None) -> Self:
-        """Get ready for the samples of a source, and of others like them."""
+        """Check that it takes the samples of sources, and adapt it where it can be."""
         return self
 
     def read(self, source: Source, most: int | None = None) -> Samples:
@@ -124,7 +125,7 @@ class PictureNetwork(NamedNetwork):
     size: int
 
     def parts(self, data: str | None, needs: str) -> PictureParts:
-        """Open pictures to ask it about."""
+        """Open pictures on which to test it."""
         return super().parts(data, needs)
 
     @property
@@ -133,10 +134,10 @@ class PictureNetwork(NamedNetwork):
         return self.encoder.recipe.channels
 
     def seeing(self, source: Source, *others: Source | None) -> Self:
-        """Get ready for the pictures of a source, as `taking` does, and of others like them.
+        """Check that it takes the pictures of sources, and adapt it as `taking` does.
 
         Raises:
-            SelfsightError: If there is no way from the channels of one of them to the network's.
+            SelfsightError: If the channels of one of them cannot be converted to the network's.
         """
         ready = self.taking(_channels(source), source.name)
         for other in filter(None, others):
@@ -145,18 +146,19 @@ class PictureNetwork(NamedNetwork):
         return ready
 
     def taking(self, channels: int, name: str) -> Self:
-        """Get ready for pictures of so many channels.
+        """Give a network that takes pictures of a number of channels.
 
-        Grey and colour are turned into each other when they are read. For any other number timm's
-        weights are carried over; a run's are not: what it learned from was other data.
+        Grey and colour pictures are converted into each other when they are read. For any other
+        number of channels, timm's weights are adapted; a run's are not, since it learned from other
+        data.
 
         Args:
             channels: Of the pictures, 1 or more.
             name: Where they come from.
 
         Raises:
-            SelfsightError: If there is no way from these channels to the run's.
-            UsageError: If timm's weights cannot be carried over.
+            SelfsightError: If these channels cannot be converted to the run's.
+            UsageError: If timm's weights cannot be adapted.
         """
         if self.run is None and not convertible(channels, self.channels):
             console().print(
@@ -205,8 +207,8 @@ def named_network(
 
     Args:
         name: A run's path, that of one of several encoders in it, or "timm:NAME".
-        size: Side of the pictures it is to see; by default the run's, or timm's own.
-        seed: Of a fresh network of the same kind, where no run says one.
+        size: Side of its input, in pixels; by default the run's, or timm's own.
+        seed: Seed of an untrained network of the same kind, where there is no run that has one.
         device: "auto", "cpu" or "cuda".
 
     Raises:
@@ -282,5 +284,5 @@ def picture_network(
 
 
 def _channels(source: Source) -> int:
-    """Tell the channels of most pictures of a source by some headers."""
+    """Find the number of channels of most pictures of a source, by some headers."""
     return survey(cast(PictureSource, source), HEADERS_FOR_FORM).channels

@@ -1,8 +1,8 @@
-"""Overlap: test pictures that a network has seen, or that are copies, and pictures all alike.
+"""Overlap: finds test pictures that were used in pretraining or are also training pictures.
 
-Both make an accuracy flatter than it is. Pretraining saw no label, so that what it saw is no fault,
-but it is said. A picture that is in both parts tests memory; it is found by its pixels as they are
-read for the probe, whatever it is called.
+Both make an accuracy look better than it is. Pretraining used no labels, so test pictures in it are
+no error, but they are reported. A picture that is in both parts of the labelled data tests memory;
+it is found by its pixels as they are read for the probe, whatever its name.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ LOOKED_AT = 1000  # pictures
 
 
 def same_data(one: str, other: str) -> bool:
-    """Tell whether two names are of the same data."""
+    """Check whether two names mean the same data."""
     if Path(one).exists() and Path(other).exists():
         return os.path.realpath(one) == os.path.realpath(other)
     return one == other
@@ -39,17 +39,17 @@ def in_both(train: Samples, test: Samples) -> int:
 def count_seen(network: NamedNetwork, data: str, test: Source) -> int | None:
     """Count the pictures of a source that a run was trained on.
 
-    They are told by their files, of the same name or the same bytes, or by the row of the file that
-    holds many. A picture that was stored anew in another form is not found.
+    Pictures are compared by their files' names or bytes, or by their rows in a file that holds
+    many. A picture that was saved again in another format is not found.
 
     Args:
         network: The network.
-        data: What the source was opened as.
+        data: The name by which the source was opened.
         test: The pictures.
 
     Returns:
-        None where it cannot be told: of timm's weights, of data that is gone, and of data of which
-        one comes as files and the other does not, so that none could be found.
+        None where it is not known: for timm's weights, for data that is gone, and where only one of
+        the two data sets consists of files, so that no picture could be found.
     """
     if network.run is None:
         return None
@@ -89,7 +89,7 @@ def _length(stamp: str) -> str:
 
 
 def _bytes(stamp: str) -> bytes:
-    """Hash a file; of one that cannot be read the stamp, which is like no other's."""
+    """Hash a file; give its stamp, which is unique, if it cannot be read."""
     try:
         with open_regular(stamp.rsplit(" ", 2)[0]) as file:
             return hashlib.blake2b(file.read(), digest_size=16).digest()
@@ -121,7 +121,7 @@ def both_parts_sentence(both: int, count: int) -> str | None:
 
 
 def _of(some: int, count: int) -> str:
-    """Write a share of things.
+    """Write how many of a number of things.
 
     >>> _of(3, 3), _of(2, 1000)
     ('all 3', '2 of the 1,000')
@@ -130,6 +130,6 @@ def _of(some: int, count: int) -> str:
 
 
 def alike_warning(samples: Samples, modality: Modality[Any, Any, Any, Any]) -> str | None:
-    """Say that samples are all alike, from some of them; None where they are not."""
+    """Say that samples are all alike, judging by some of them; None if they are not."""
     rows = some_rows(len(samples), LOOKED_AT)
     return modality.alike(samples, samples.seen(rows))

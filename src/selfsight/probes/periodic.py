@@ -5,7 +5,7 @@ Frozen:    a copy of the encoder; its batch-norm statistics are those of the lab
 Fitted:    a linear probe and k-NN on every layer, from one draw of at most `LABELS` pictures.
 Measured:  accuracy in [0, 1] on at most `TESTED` pictures; chance is the largest class's share.
 
-Nothing of the training is touched: no weight, statistic, draw or generator.
+The training is not affected: no weight, statistic, draw or generator changes.
 """
 
 import copy
@@ -26,7 +26,7 @@ KINDS: tuple[Kind, ...] = ("linear", "knn")
 
 
 def few(source: S, count: int) -> S:
-    """Choose labelled pictures by the classes' shares, the same ones every time.
+    """Choose labelled pictures in proportion to the classes, the same ones every time.
 
     Raises:
         SelfsightError: If there are no labels of two classes or more.

@@ -1,8 +1,8 @@
 """Untrained: the same network with fresh weights; its answers and the pixels' are kept.
 
-An untrained network is the architecture with fresh weights whose batch-norm statistics are those of
-the training pictures: without that it would be judged on statistics that no data gave it. Answers
-are kept in the cache folder under a hash of all that they depend on.
+An untrained network has the same architecture, random weights, and batch-norm statistics of the
+training pictures: without these it would be judged by statistics that come from no data. Answers
+are kept in the cache folder under a hash of everything they depend on.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ CALIBRATED_ON, BATCH = 2048, 256  # samples
 
 
 def untrained_seeds(seed: int, *, quick: bool) -> tuple[int, ...]:
-    """Choose the seeds of the untrained networks: the run's own first."""
+    """Choose the seeds of the untrained networks, the run's own seed first."""
     return (seed,) if quick else (seed, *OTHER_SEEDS)
 
 
@@ -45,7 +45,7 @@ def untrained_encoder(
 
     Args:
         recipe: The architecture.
-        seed: Of the weights: a run's own seed gives the weights it began with.
+        seed: Seed of the weights: a run's own seed gives its initial weights.
         inputs: (N, ...) training samples as the encoder takes them, see `calibrating`.
         device: Where it is to be.
     """

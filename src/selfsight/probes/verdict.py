@@ -1,23 +1,23 @@
-"""Verdict: what a run has learned, in words, by a rule.
+"""Verdict: says in a word whether a run has learned anything, by fixed rules.
 
 collapsed:                  features hardly differ from picture to picture.
 learning:                   the whole interval of the gain over untrained networks is above zero.
 no better than untrained:   that interval excludes a gain worth having, `WORTH_HAVING`.
-too close to tell:          it holds both no gain and one worth having.
-unknown:                    there were no labels to tell by.
+too close to tell:          it contains both no gain and one worth having.
+unknown:                    there were no labels to measure it with.
 
 Reasons are sentences with the numbers that decided.
 
-Collapse is told by two numbers of the pooled final features (N, D). Their spread sees features that
-all point one way, as in Chen, He, "Exploring Simple Siamese Representation Learning", CVPR 2021,
-https://arxiv.org/abs/2011.10566, section 4.1. Their effective rank sees features that differ along
-a single line: Garrido, Balestriero, Najman, LeCun, "RankMe: Assessing the Downstream Performance of
-Pretrained Self-Supervised Representations by Their Rank", ICML 2023,
+Collapse is recognised by two numbers of the pooled final features (N, D). Their spread recognises
+features that all point one way, as in Chen, He, "Exploring Simple Siamese Representation Learning",
+CVPR 2021, https://arxiv.org/abs/2011.10566, section 4.1. Their effective rank recognises features
+that differ only along a line: Garrido, Balestriero, Najman, LeCun, "RankMe: Assessing the
+Downstream Performance of Pretrained Self-Supervised Representations by Their Rank", ICML 2023,
 https://arxiv.org/abs/2210.02885, section 3.2; we centre the features first, so that what is common
-to all pictures does not count, and leave out exact zeros rather than add a constant. Both are held
-against the untrained network's; and a spread under `LEAST_SPREAD` is none, whatever that network
-does, as that of black or of identical pictures is. Whether it is the pictures that are all alike is
-told from the pictures, by `likeness_warning`.
+to all pictures does not count, and leave out exact zeros rather than add a constant. Both are
+compared with those of the untrained network. A spread under `LEAST_SPREAD` counts as none, whatever
+that of the untrained network is; black or identical pictures give such a spread. Whether the
+pictures themselves are all alike is decided from the pictures.
 """
 
 import math
@@ -55,7 +55,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Shape:
-    """How a network's pooled final features lie.
+    """The distribution of a network's pooled final features.
 
     Attributes:
         spread: See `spread`.
@@ -81,14 +81,14 @@ class Shape:
 
 
 def spread(features: Tensor) -> float:
-    """Say how far features point in different directions.
+    """Measure how far features point in different directions.
 
     Args:
         features: (N, D), finite.
 
     Returns:
         Mean over dimensions of the standard deviation of features scaled to length 1, times
-        sqrt(D): 0 when all point the same way, 1 when they point anywhere alike.
+        sqrt(D): 0 if all point the same way, 1 if all directions are equally frequent.
     """
     directions = F.normalize(features.double(), dim=1)
     deviation = directions.std(dim=0, correction=0).mean()
@@ -103,7 +103,8 @@ def effective_rank(features: Tensor) -> float:
 
     Returns:
         exp of the entropy of the singular values' shares, of the centred features: 0 if all
-        features are equal, else 1 (a line) to the lesser of N - 1 and D (all directions alike).
+        features are equal, else from 1 (a line) to the lesser of N - 1 and D (equal variance in all
+        directions).
     """
     features = features.double()
     centred = features - features.mean(dim=0)
@@ -161,10 +162,10 @@ def _beside_dictionary(trained: float, dictionary: float | None) -> tuple[str, .
 
 
 def in_percent(share: float) -> float:
-    """Round a share in [0, 1] as it is shown everywhere: in %, with one digit after the point.
+    """Round a share in [0, 1] as it is printed everywhere: in %, with one digit after the point.
 
-    Tables know only what records keep, so it is rounded as there first. A difference that is shown
-    is that of two numbers as they are shown.
+    It is first rounded as in records, since tables are made from these. A printed difference is
+    that of the two printed numbers.
 
     >>> in_percent(0.63446), in_percent(0.1), in_percent(0.05) - in_percent(0.04)
     (63.5, 10.0, 1.0)
@@ -199,8 +200,8 @@ def judge_labelled(
     """Judge a network that was probed with labels.
 
     Args:
-        trained: How its features lie.
-        untrained: How those of the same network lay before training.
+        trained: The distribution of its features.
+        untrained: That of the same network before training.
         accuracy: Its accuracy, in [0, 1].
         untrained_accuracy: That of the same network untrained, or the mean of several.
         gain_low: Lower end of the gain's 95 % interval, a difference of accuracies.
@@ -239,7 +240,7 @@ class Solved:
         loss: As the task counts it; None if it had no turn when it was last looked at.
         blind: What a guess without looking costs; None where that has no meaning.
         accuracy: In [0, 1], if the task has one.
-        chance: Accuracy of always giving the commonest answer, if it is known.
+        chance: Accuracy of always giving the most frequent answer, if it is known.
     """
 
     task: str
@@ -272,11 +273,11 @@ def judge_unlabelled(
     of_pictures: str | None = None,
     labelled: bool = False,
 ) -> Verdict:
-    """Judge a network when no labels tell what its features are good for.
+    """Judge a network without labels.
 
     Args:
-        trained: How its features lie.
-        untrained: How those of the same network lay before training.
+        trained: The distribution of its features.
+        untrained: That of the same network before training.
         solved: How far each of the pretext tasks is solved.
         of_pictures: What `likeness_warning` says of the pictures.
         labelled: Whether the pictures have labels, by which a probe could tell.
@@ -284,7 +285,7 @@ def judge_unlabelled(
     Returns:
         `collapsed` or `unknown`.
     """
-    told = tuple(_told(one, _subject(one.task, len(solved))) for one in solved)
+    told = tuple(_told(one, _titled(one.task, len(solved))) for one in solved)
     found = () if of_pictures is None else (of_pictures,)
     if collapse := _collapse(trained, untrained):
         return Verdict("collapsed", (*found, *collapse, *told))
@@ -301,7 +302,7 @@ def judge_unlabelled(
     return Verdict("unknown", (*found, *told, standing, advice))
 
 
-def _subject(task: str, tasks: int) -> str:
+def _titled(task: str, tasks: int) -> str:
     """Name a task at the beginning of a sentence."""
     if tasks > 1:
         return task

@@ -1,8 +1,8 @@
-"""Base: the contract of a task: what it asks of the data, all that it may do, and what it gives.
+"""Base: the contract of a task: what it needs of the data, what it may do, and what it returns.
 
-A task is written in three words: `hide` makes from a batch what is shown and what is withheld,
-`predict` guesses the one from the other, `score` compares; `forward` puts them together. Beyond
-that a task does what it wants of `Task`, where every method has an answer that suits most.
+A task has three steps: `hide` splits a batch into what is shown and what is withheld, `predict`
+guesses the one from the other, `score` compares; `forward` joins them. Beyond that a task overrides
+what it needs of `Task`, whose methods have a default that suits most tasks.
 """
 
 from abc import ABC, abstractmethod
@@ -24,18 +24,18 @@ class Score(NamedTuple):
 
 @dataclass(frozen=True)
 class Needs:
-    """What a task asks of the data.
+    """What a task needs of the data.
 
     Attributes:
         batch: The kind of batch its `forward` takes.
         labels: Whether every sample must have a class.
         least_side: Least side of a crop, in pixels, on which the task makes sense.
-        wanted_side: Side up to which larger pictures are of use to it even on a processor, in
-            pixels, where that is more than usual.
-        wanted_batch: Samples a step that it wants where none were asked for, if more than usual.
-        least_scale: Least share of a picture's area that a crop keeps, in (0, 1]: the smaller it
-            is, the larger pictures are kept, so that crops are not magnified.
-        samples: Most samples that it learns from, None for all.
+        wanted_side: Side up to which larger pictures help even on a processor, in pixels, if that
+            is more than usual.
+        wanted_batch: Default number of samples in a step, if more than usual.
+        least_scale: Least share of a picture's area that a crop keeps, in (0, 1]. The smaller it
+            is, the larger pictures are stored, so that crops are not magnified.
+        samples: Greatest number of samples that it learns from, None for all.
     """
 
     batch: "type[Any]"
@@ -52,13 +52,13 @@ class Facts:
     """What a task may derive its settings from.
 
     Attributes:
-        samples: How many samples there are.
-        classes: How many classes, 0 when unlabelled.
-        channels: Channels of the pictures; 0 of samples that are none.
-        side: Side of the crops, in pixels; 0 alike.
-        batch: Samples a step, over all processes.
-        steps: Steps of the whole run, None when not yet known.
-        chosen: Settings of the task that were asked for.
+        samples: Number of samples.
+        classes: Number of classes, 0 when unlabelled.
+        channels: Channels of the pictures; 0 for other modalities.
+        side: Side of the crops, in pixels; 0 for other modalities.
+        batch: Samples in a step, over all processes.
+        steps: Steps of the whole run, None if not known yet.
+        chosen: Settings of the task that were given.
         shares: Share of the samples that each class has, in [0, 1]; () when unlabelled.
     """
 
@@ -74,11 +74,11 @@ class Facts:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What a task may look at before an epoch begins.
+    """What a task may use before an epoch begins.
 
     Attributes:
-        number: Of the epoch, from 0.
-        seed: The run's.
+        number: Number of the epoch, from 0.
+        seed: The run's seed.
         features_of: Encodes every picture as a probe sees it, in evaluation mode and without
             gradients: a network that takes (B, C, S, S) in [0, 1] -> its features (N, D) float32 on
             the network's device, in the order of the pictures' index; the same in every process.
@@ -95,23 +95,23 @@ class Task(nn.Module, ABC):
     Its constructor is its configuration: `encoder, dim, *`, then a keyword for each setting, with a
     default; what comes from the data has the default None and is filled by `derive`.
 
-    Scoring a batch changes nothing but batch statistics, so that scoring it twice gives the same
-    score: all that a step changes besides the weights is changed in `after_step`.
+    Scoring a batch changes only batch statistics, so that scoring it twice gives the same score:
+    all that a step changes besides the weights is changed in `after_step`.
 
     Args:
-        encoder: What is trained. The pictures' is an `Encoder`, fed as the task wants; any network
-            of its kind does where nothing is saved.
+        encoder: The network to train. For pictures it is an `Encoder` with the task's feed; any
+            network of its kind will do if nothing is saved.
 
     Attributes:
-        needs: What it asks of the data, with any settings.
-        joint_statistics: Whether several processes may normalise by all of their samples.
-        encoder: What is trained, and saved for others to use.
-        blind: What the best guess without looking costs, None where that has no meaning.
-        chance: How often that guess is right, in (0, 1], None where that has no meaning.
-        epochs_between: Every how many epochs `before_epoch` does something; 0: before the first
-            alone, or never.
-        turns: Which kind of step each step of a cycle is, where there are several kinds.
-        rounds: Rounds of which `fit` tells its progress, where the task is fitted.
+        needs: What it needs of the data, with any settings.
+        joint_statistics: Whether several processes may normalise over all of their samples.
+        encoder: The trained network, which is saved for use elsewhere.
+        blind: Cost of the best blind guess, None if that has no meaning.
+        chance: Share of right answers of that guess, in (0, 1], None if that has no meaning.
+        epochs_between: Number of epochs after which `before_epoch` does something again; 0 for
+            only before the first epoch, or never.
+        turns: The kind of each step of a cycle, if there are several kinds.
+        rounds: Number of rounds that `fit` reports as progress, for a fitted task.
     """
 
     needs: ClassVar[Needs]
@@ -131,72 +131,72 @@ class Task(nn.Module, ABC):
 
     @classmethod
     def derive(cls, facts: Facts) -> dict[str, Any]:
-        """Fill the settings that come from the data, whether they were chosen or not.
+        """Give the settings that come from the data, whether they were given or not.
 
         Raises:
-            UsageError: If chosen settings do not suit the data.
+            UsageError: If given settings do not suit the data.
         """
         return {}
 
     @classmethod
     def needs_with(cls, settings: Mapping[str, Any]) -> Needs:
-        """Tell what it asks of the data with these settings, where that depends on them."""
+        """Give what it needs of the data with these settings."""
         return cls.needs
 
     @classmethod
     def encoder_of(cls, settings: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
-        """Name the one encoder that it can do with, and its arguments; None for any."""
+        """Give the name and arguments of the only encoder it works with; None for any."""
         return None
 
     @classmethod
     def encoder_side(cls, size: int, settings: Mapping[str, Any]) -> int:
-        """Tell the side of the pictures that the encoder gets where crops have the side `size`.
+        """Give the side of the encoder's pictures for crops with the side `size`, in pixels.
 
-        It is less for a task that shows the encoder tiles of crops. Both are in pixels.
+        It is smaller for a task that shows the encoder tiles of crops.
         """
         return size
 
     # Before the first step.
 
     def look_at(self, batch: Any) -> None:
-        """Look at some samples of the data, without gradients."""
+        """Learn facts from some samples of the data before training, without gradients."""
 
     @property
     def looks(self) -> bool:
-        """Whether `look_at` does anything: else no samples are read for it."""
+        """Whether `look_at` does anything; if not, no samples are read for it."""
         return type(self).look_at is not Task.look_at
 
     def decided(self) -> dict[str, Any]:
-        """Give the settings that were left to the constructor, for the plan to keep."""
+        """Give the settings that the constructor chose, for the plan to record."""
         return {}
 
     def rows(self, samples: int) -> Tensor | None:
-        """Choose the only samples that are learned from: -> (K,) int64; None for all."""
+        """Choose the samples to learn from: -> (K,) int64; None for all."""
         return None
 
     def notes(self) -> tuple[str, ...]:
-        """Say what the user should know before the training, a sentence each, for the plan."""
+        """Sentences for the plan that the user should know before the training."""
         return ()
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Name parameters that are trained at another rate: "params", and "rate" as a factor."""
         return []
 
-    # In a training.
+    # During training.
 
     def before_epoch(self, epoch: Epoch) -> list[nn.Parameter]:
-        """Look at the features of all samples: -> parameters that begin anew."""
+        """Use the features of all samples: -> parameters that were reset."""
         return []
 
     def before_step(self, step: int, steps: int) -> None:
-        """Take note of how far the training is."""
+        """Prepare for a step, given how far the training is."""
 
     @abstractmethod
     def forward(self, batch: Any) -> Score:
         """Hide, predict and score."""
 
     def after_step(self, step: int, steps: int) -> dict[str, Tensor]:
-        """Follow the step that was taken: -> metrics, scalars, none in many steps."""
+        """Update what follows the weights after a step: -> scalar metrics, often none."""
         return {}
 
     def targets(self) -> dict[str, Tensor]:
@@ -206,7 +206,7 @@ class Task(nn.Module, ABC):
         """
         return {}
 
-    # In place of a training.
+    # Instead of training.
 
     def fit(
         self,
@@ -215,19 +215,19 @@ class Task(nn.Module, ABC):
         seed: int = 0,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        """Find the weights in closed form, where the task is fitted.
+        """Compute the weights in closed form, for a fitted task.
 
         Args:
-            batches: The samples to look at, each once.
-            seed: Of what is drawn.
-            progress: Is told after every round how many there were, and how many there will be.
+            batches: The samples, each once.
+            seed: Seed of random choices.
+            progress: Called after every round with the number done and the number in all.
         """
         raise NotImplementedError(f"{type(self).__name__} is trained, and not fitted")
 
-    # For those who use what was learned.
+    # After training.
 
     def encoders(self) -> Mapping[str, BaseEncoder]:
-        """Name the encoders that are worth saving, the one that others use by default first."""
+        """Give the encoders to save by name, the default one first."""
         return {"encoder": self.encoder}
 
     def views(self, batch: Any) -> tuple[Tensor, Tensor] | None:
@@ -235,7 +235,7 @@ class Task(nn.Module, ABC):
         return None
 
     def embed(self, pictures: Tensor) -> Tensor:
-        """Embed where the task compares: (N, C, S, S) in [0, 1] -> (N, W)."""
+        """Embed samples where the task compares: (N, C, S, S) in [0, 1] -> (N, W)."""
         return self.encoder(pictures)
 
     # Of several tasks in one, see `mix.py`.
@@ -246,12 +246,12 @@ class Task(nn.Module, ABC):
         return {0: 1.0}
 
     def tasks_by_name(self, name: str) -> dict[str, "Task"]:
-        """Give the tasks that share the encoder by their names, or the one by the name given."""
+        """Give the tasks that share the encoder by name; a single task under the given name."""
         return {name: self}
 
     @property
     def unjoined(self) -> list["Task"]:
-        """The tasks in it that say no to `joint_statistics`."""
+        """The tasks within it whose `joint_statistics` is False."""
         return [task for task in self.tasks_by_name("").values() if not task.joint_statistics]
 
     if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What a task says of itself: its card, read from its file, and its settings, from its constructor.
+"""Cards: descriptions of tasks from their docstrings, and of their settings from constructors.
 
 A task's docstring is data: the words Hidden, Predicted and Scored, and the paper below them, are
 printed by `selfsight tasks`, in the documentation and in reports.
@@ -24,7 +24,7 @@ MIX = "mix"  # the owner of the settings that several tasks share
 # What a task gets from the run or the data, and what is asked by a flag of its own.
 GIVEN = ("self", "encoder", "dim", "size", "shares", "tasks", "mix")
 NEVER_KEPT = ("self", "encoder", "dim", "size", "tasks", "mix", "return")  # of them, in a plan
-MOST_SETTING = 2**31  # a greater whole number is none of ours
+MOST_SETTING = 2**31  # no setting is a greater whole number
 
 # Any facts will do to learn which settings a task derives from them.
 SOME_FACTS = Facts(samples=4096, classes=10, channels=3, side=64, batch=64)
@@ -33,7 +33,7 @@ SOME_FACTS = Facts(samples=4096, classes=10, channels=3, side=64, batch=64)
 def card(name: str) -> dict[str, Any]:
     """Describe one task: its name, title, modality, words, reference, blind cost and settings.
 
-    Of "mix" there are its name, title and settings alone.
+    For "mix" there are only name, title and settings.
     """
     if name == MIX:
         title = (Together.__doc__ or "").splitlines()[0]
@@ -92,9 +92,9 @@ def _hints(name: str) -> dict[str, Any]:
 
 
 def described_settings(name: str) -> dict[str, dict[str, Any]]:
-    """Give each setting of a task, or of "mix", its default and its meaning and range in words.
+    """Give the default and the meaning and range of each setting of a task, or of "mix".
 
-    The default is None where it comes from the data.
+    The default is None if it comes from the data.
     """
     owner = _owner(name)
     meanings: dict[str, str] = {}
@@ -138,7 +138,7 @@ def arguments_in(docstring: str) -> dict[str, str]:
 
 
 def _owner(name: str) -> type[Task]:
-    """Find the class whose constructor takes the settings of a name."""
+    """Find the class whose constructor takes the settings of a task or of "mix"."""
     return Together if name == MIX else load_task(name)
 
 
@@ -171,7 +171,7 @@ def parsed_settings(tasks: tuple[str, ...], pairs: tuple[str, ...]) -> dict[str,
 
 
 def kinds_of(name: str) -> dict[str, tuple[Any, ...]]:
-    """Tell what each setting of a task, or of "mix", may be: plain types, and words."""
+    """Give the allowed kinds of each setting of a task, or of "mix": plain types, and words."""
     hints = _hints(name)
     return {key: _kinds(hints[key]) for key in settings_of(name)}
 
@@ -196,7 +196,7 @@ def check_settings(name: str, settings: Any) -> None:
 
 
 def _kinds(hint: Any) -> tuple[Any, ...]:
-    """Spell out what an annotation allows: plain types, and the words of a `Literal`."""
+    """List what an annotation allows: plain types, and the words of a `Literal`."""
     if typing.get_origin(hint) is Literal:
         return typing.get_args(hint)
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
@@ -205,7 +205,7 @@ def _kinds(hint: Any) -> tuple[Any, ...]:
 
 
 def _value(text: str, kinds: tuple[Any, ...], pair: str) -> Any:
-    """Turn text into one of the kinds that are allowed."""
+    """Parse text into one of the allowed kinds."""
     for kind in kinds:
         if text == str(kind) and not isinstance(kind, type):
             return kind

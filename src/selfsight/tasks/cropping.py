@@ -1,4 +1,4 @@
-"""Cropping: what tasks share that look at random crops of pictures."""
+"""Cropping: base class of tasks that learn from random crops of pictures."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,7 +10,7 @@ from selfsight.tasks.base import Needs, Task
 
 
 class Cropping(Task):
-    """A task that looks at random crops of pictures.
+    """A task that learns from random crops of pictures.
 
     Args:
         encoder: Maps pictures (B, C, S, S) in [0, 1] to features (B, D).
@@ -26,5 +26,5 @@ class Cropping(Task):
 
     @classmethod
     def needs_with(cls, settings: Mapping[str, Any]) -> Needs:
-        """Ask for pictures so large that the smallest crop is not magnified."""
+        """Ask for pictures large enough that the smallest crop is not magnified."""
         return replace(cls.needs, least_scale=settings["least_scale"])

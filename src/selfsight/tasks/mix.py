@@ -1,11 +1,11 @@
-"""Together: several pretext tasks that share one encoder, each with a head of its own.
+"""Mix: several pretext tasks that share one encoder, each with its own head.
 
-Either they take turns, a step each, or the losses of all of them on the same pictures are summed.
+Either they take turns, one step each, or the losses of all of them on the same pictures are summed.
 After Doersch, Zisserman, "Multi-task Self-Supervised Visual Learning", ICCV 2017,
-https://arxiv.org/abs/1708.07860. Its sections 3 and 4 name what tasks can quarrel about: one is fed
-lightness and another colours (`harmonised` feeds all of them what each of them may see), and batch
-statistics of one suit the other badly (`statistics`). The optimiser's moments are of each head's
-own, since a head that has no turn has no gradient.
+https://arxiv.org/abs/1708.07860. Its sections 3 and 4 name two conflicts between tasks: one may be
+fed lightness and another colours (`harmonised` feeds all only what each may see), and the batch
+statistics of one may not suit another (`statistics`). The optimiser's moments are separate for each
+head, since a head without a turn has no gradient.
 """
 
 import math
@@ -27,12 +27,12 @@ class Together(Task):
     Args:
         tasks: By name, in order; their encoders share one network.
         mix: "alternate": one task a step, in turns. "sum": every task in every step.
-        weights: A whole number for each task, as "2,1", at least 1: turns a cycle, or factors of
-            the losses, over their mean. None is 1 for each.
-        harmonised: Whether all are fed what the shyest of them is: lightness if one is,
-            standardised pictures if one is.
-        statistics: "shared", or "separate" for batch statistics of each task's own; None is
-            separate where the tasks are fed in different ways: statistics of both then fit neither.
+        weights: A whole number for each task, as "2,1", at least 1: its turns in a cycle, or the
+            factor of its loss, divided by their mean. None is 1 for each.
+        harmonised: Whether every task gets the input that hides whatever any task hides: lightness
+            if one takes lightness, standardised pictures if one takes these.
+        statistics: "shared", or "separate" for separate batch statistics of each task; None is
+            separate if the tasks have different inputs, whose joint statistics would fit neither.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Together(Task):
                 part.encoder = cast(Encoder, part.encoder).fed(joint)
 
     def tasks_by_name(self, name: str = "") -> dict[str, Task]:
-        """Give the tasks that share the encoder by their own names."""
+        """Give the tasks that share the encoder by name."""
         return cast(dict[str, Task], dict(self.tasks.items()))
 
     def _each(self) -> list[Task]:
@@ -76,17 +76,17 @@ class Together(Task):
         return list(self.tasks_by_name().values())
 
     def decided(self) -> dict[str, Any]:
-        """Give how statistics are shared, which follows from what the tasks are fed."""
+        """Give how statistics are shared, which depends on the tasks' inputs."""
         return {"statistics": self.statistics}
 
     @property
     def takes_turns(self) -> bool:
-        """Whether some heads rest in a step."""
+        """Whether some heads are unused in a step."""
         return self.mix == "alternate"
 
     @property
     def shares(self) -> dict[int, float]:
-        """Give for each kind of step the first of its kind, and its share of the steps."""
+        """Give for each kind of step the first one of its kind, and its share of all steps."""
         if not self.takes_turns:
             return {0: 1.0}
         return {
@@ -100,9 +100,9 @@ class Together(Task):
         return next(iter(self.encoders().values()))
 
     def encoders(self) -> dict[str, BaseEncoder]:
-        """Give every task's encoder: one network, fed and normalised as the task has it.
+        """Give every task's encoder: one network with the task's feed and statistics.
 
-        Those that a task has besides, as one that follows slowly, are named TASK-NAME.
+        Further encoders of a task, such as a momentum encoder, are named TASK-NAME.
         """
         found: dict[str, BaseEncoder] = {}
         for name, task in self.tasks_by_name().items():
@@ -113,7 +113,7 @@ class Together(Task):
 
     @property
     def blind(self) -> float | None:  # pyright: ignore[reportIncompatibleVariableOverride] -- of its tasks
-        """Say what guessing without looking costs a step, on the average."""
+        """Average cost of a blind guess in a step."""
         costs = {name: task.blind for name, task in self.tasks_by_name().items()}
         if any(cost is None for cost in costs.values()):
             return None
@@ -122,32 +122,32 @@ class Together(Task):
         return total / weight if self.takes_turns else total * len(costs) / weight
 
     def look_at(self, batch: Images | LabelledImages) -> None:
-        """Let every task look at some pictures of the data."""
+        """Call `look_at` of every task."""
         for task in self._each():
             task.look_at(batch)
 
     @property
     def looks(self) -> bool:
-        """Whether one of the tasks looks at some pictures."""
+        """Whether `look_at` of any task does something."""
         return any(task.looks for task in self._each())
 
     def before_epoch(self, epoch: Epoch) -> list[nn.Parameter]:
-        """Let every task look at all pictures: -> parameters that begin anew."""
+        """Call `before_epoch` of every task: -> parameters that were reset."""
         return [p for task in self._each() for p in task.before_epoch(epoch)]
 
     @property
     def epochs_between(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride] -- of its tasks
-        """Tell every how many epochs the first of them looks at all pictures again."""
+        """The least number of epochs after which a task's `before_epoch` does something again."""
         return min((t.epochs_between for t in self._each() if t.epochs_between), default=0)
 
     def before_step(self, step: int, steps: int) -> None:
-        """Say whose turn it is."""
+        """Choose the task of this step."""
         self.turn = self.turns[step % len(self.turns)]
         for task in self._each():
             task.before_step(step, steps)
 
     def after_step(self, step: int, steps: int) -> dict[str, Tensor]:
-        """Let the tasks that were scored follow the step: -> their metrics by task."""
+        """Call `after_step` of the tasks in this step: -> their metrics by task."""
         tasks = self.tasks_by_name()
         return {
             f"{name}.{key}": value
@@ -156,26 +156,26 @@ class Together(Task):
         }
 
     def rows(self, samples: int) -> Tensor | None:
-        """Ask for the only pictures that are learned from: the fewest that a task wants."""
+        """Choose the samples to learn from: the smallest set that a task chooses."""
         wanted = [task.rows(samples) for task in self._each()]
         return min((rows for rows in wanted if rows is not None), key=len, default=None)
 
     def notes(self) -> tuple[str, ...]:
-        """Say what the user should know of the tasks, and of which of them."""
+        """The notes of all tasks, each with the task's name."""
         tasks = self.tasks_by_name()
         return tuple(f"{name}: {note}" for name, task in tasks.items() for note in task.notes())
 
     def _scored(self) -> list[str]:
-        """Name the tasks that this step scores."""
+        """Name the tasks of this step."""
         names = list(self.tasks)
         return [names[self.turn]] if self.takes_turns else names
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Gather the parameters that a task wants trained in another way."""
+        """Collect the parameter groups of all tasks."""
         return [group for task in self._each() for group in task.parameter_groups()]
 
     def forward(self, batch: Images | LabelledImages) -> Score:
-        """Score the task whose turn it is, or all of them: metrics are prefixed by the name."""
+        """Score the task whose turn it is, or all; metrics are prefixed with the task's name."""
         chosen, tasks = self._scored(), self.tasks_by_name()
         scores = {name: tasks[name](batch) for name in chosen}
         metrics: dict[str, Tensor] = {}
@@ -190,10 +190,9 @@ class Together(Task):
 
 
 def turns(weights: list[int]) -> tuple[int, ...]:
-    """Lay out whose turn each step of a cycle is, everyone's turns spread evenly.
+    """Assign the steps of a cycle to tasks, with each task's turns spread evenly.
 
-    At each step those who have waited longest for their share come first: the task whose turns lag
-    most behind its weight.
+    Each step goes to the task whose turns lag most behind its weight.
 
     >>> turns([1, 1]), turns([2, 1]), turns([3, 1])
     ((0, 1), (0, 1, 0), (0, 0, 1, 0))

@@ -8,10 +8,10 @@ Scored:     squared distance to the centroid, as a share of the patches' own squ
 Coates, Lee, Ng, "An Analysis of Single-Layer Networks in Unsupervised Feature
 Learning", AISTATS 2011, https://proceedings.mlr.press/v15/coates11a.html, section 3.
 
-There is no training: patches are cut at places drawn at random, whitened, and grouped by k-means,
-and the encoder (`encoders/patch_dictionary.py`) takes the centroids up. It is what a network has to
-beat that claims to have learned more than which patches there are; with very many centroids it beat
-the deep networks of its time.
+There is no training: patches are cut at random places, whitened, and clustered by k-means, and the
+encoder (`encoders/patch_dictionary.py`) stores the centroids. A network must beat it to show that
+it learned more than which patches occur; with very many centroids it beat the deep networks of its
+time.
 
 We depart from the paper in the number of patches (about 100,000 instead of 400,000, from which
 centroids hardly differ) and of centroids (400 instead of 1,600 and more, for a probe in seconds).
@@ -42,7 +42,7 @@ LEAST_DIFFERENCE = 1e-3  # of standardised patches; what differs by less is one 
 
 
 class PatchesAlike(SelfsightError):
-    """All patches of all pictures are one: there is nothing to make a dictionary of."""
+    """All patches of all pictures are equal, so there is nothing to make a dictionary of."""
 
 
 class PatchDictionary(Task):

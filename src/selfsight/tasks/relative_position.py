@@ -1,4 +1,4 @@
-"""Relative position: show two patches of a picture, then ask where the second lies of the first.
+"""Relative position: show two patches of a picture, then ask where the second lies from the first.
 
 Hidden:     on which of eight sides of a patch its neighbour lies: above, right, below, ...
 Predicted:  the side, from the features of both patches.
@@ -7,11 +7,10 @@ Scored:     cross-entropy over the eight sides; a blind guess costs log 8 = 2.07
 Doersch, Gupta, Efros, "Unsupervised Visual Representation Learning by Context Prediction", ICCV
 2015, https://arxiv.org/abs/1505.05192, sections 3 and 4.
 
-Nine patches are cut out of a crop, from a 3 x 3 grid about whose places they jitter, and encoded
-once. Pairs are made of their features: every patch with each of its neighbours, 40 ordered pairs a
-picture. All pairs go through one and the same head, so nothing but the patches tells their side.
-Of the straight sides there are six pairs each, of the slanting ones four; pairs are weighted so
-that each side counts an eighth.
+Nine patches are cut out of a crop, jittered around the places of a 3 x 3 grid, and encoded once.
+Their features form pairs: every patch with each of its neighbours, 40 ordered pairs in a picture.
+All pairs go through the same head, so only the patches themselves show their side. Straight sides
+have six pairs each, diagonal ones four; pairs are weighted so that each side counts an eighth.
 
 Against shortcuts: the gap between patches, half a patch give or take twice the jitter, which makes
 0.35 to 0.65 patches as in the paper (48 pixels, and 7 of jitter, where patches have 96);

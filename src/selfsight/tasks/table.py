@@ -1,7 +1,6 @@
-"""Tasks: one pretext method a file, named in one literal table.
+"""Table of tasks: one row for each pretext method, with all that is known of it by name.
 
-All that is known of a task by its name alone stands in its row. Nothing is loaded until it is asked
-for, so that listing the names needs no torch.
+Nothing is loaded until it is needed, so that listing the names needs no torch.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 class Lesson(NamedTuple):
     """A short training on real data after which a task must have learned something.
 
-    `tests/lessons.py` says by which rule its length is chosen, and measures it.
+    `tests/lessons.py` explains how its length is chosen, and measures it.
 
     Attributes:
         samples: Samples drawn; None for a task that is fitted in closed form.
@@ -32,20 +31,20 @@ class Lesson(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What the table says of a task.
+    """A task's row in the table.
 
     Attributes:
-        target: Where it is: "module:Class".
-        modality: What it learns from.
+        target: The class: "module:Class".
+        modality: Name of the modality it learns from.
         way: Whether it is trained by gradients or fitted in closed form.
-        blind: Whether a guess without looking has a known cost.
-        sheet: Where its sheet of questions and answers is, a `TaskSheet`: "module:OBJECT".
+        blind: Whether a blind guess has a known cost.
+        sheet: The `TaskSheet` that draws its questions and answers: "module:OBJECT".
         lesson: The short training that proves that it learns.
-        instead: The task that is advised where this one taught nothing; see `probes/advice.py`.
-        pretext: Whether the answers it learns from are in the data itself. The labels that people
-            gave to pictures are not: who learns from these is the reference.
-        application: Where it is said how `apply` uses the trained task, an `Application`:
-            "module:OBJECT". None if it has no answer that is a picture.
+        instead: The task to advise if this one taught nothing; see `probes/advice.py`.
+        pretext: Whether the answers it learns from are in the data itself; False for the
+            supervised reference, which learns from labels.
+        application: The `Application` that says how `apply` uses the trained task:
+            "module:OBJECT". None if its answers are not pictures.
     """
 
     target: str
@@ -206,10 +205,10 @@ WITHOUT_TRAINING = "patch-dictionary"  # the baseline beside every network
 
 
 def row_of(name: str) -> Row:
-    """Look a task up.
+    """Look up a task's row.
 
     Raises:
-        UsageError: If there is none of that name.
+        UsageError: If no task has that name.
     """
     if name not in TASKS:
         raise unknown_name("task", name, TASKS)
@@ -226,10 +225,10 @@ def load_task(name: str) -> "type[Task]":
 
 
 def make_task(name: str, encoder: "Encoder", **given: Any) -> "Task":
-    """Make a task around an encoder, with what is given it by the run and by its settings.
+    """Make a task around an encoder, with the run's arguments and the task's settings.
 
     Raises:
-        UsageError: If there is none of that name.
+        UsageError: If no task has that name.
         ValueError: If a setting is outside its range, or the encoder does not suit the task.
     """
     made = cast("Callable[..., Task]", load_task(name))

@@ -1,1 +1,1 @@
-"""Training: from what was asked to a run that is trained, whatever it learns from."""
+"""Training: turns settings into a trained run, for any modality."""

@@ -1,11 +1,11 @@
 """Checkpoint: everything for an exact resume, kept twice and checked when it is read.
 
-    checkpoint.pt          the last one, whole at every moment
-    checkpoint-before.pt   the one before it, should the last one rot on the disk
+    checkpoint.pt          the last one, complete at every moment
+    checkpoint-before.pt   the one before it, in case the last one is corrupted on the disk
 
-A checkpoint is a zip that torch writes, with a checksum of every record. They are compared when it
-is read, and what it holds is checked against what it must be; nothing in it is executed. Both take
-twice the room of one, which is also the most while one is written: the older one goes first.
+A checkpoint is a zip file that torch writes, with a checksum of every record. Reading verifies the
+checksums and checks the content; nothing in it is executed. The two take twice the space of one,
+also while a new one is written, since the older one is removed first.
 """
 
 import io
@@ -32,10 +32,10 @@ from selfsight.system.locks import is_taken
 from selfsight.system.validation import Damaged, check_value, check_within, shortened
 
 LAST, BEFORE = "checkpoint.pt", "checkpoint-before.pt"
-# What a checkpoint holds besides tensors, where it does.
+# Optional entries of a checkpoint that are not tensors.
 _KINDS: dict[str, Any] = {"step": int, "seconds": float, "waited": float, "counts": dict[str, int]}
 _ALWAYS = ("step", "seconds", "waited", "task")  # further ones are of a training with gradients
-# What reading raises where bytes are not those of a checkpoint.
+# Errors of reading bytes that are not a checkpoint.
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -52,11 +52,11 @@ _DAMAGE = (
 
 
 def save(run: Path, state: Mapping[str, Any], *, another: str = atomic.ANOTHER) -> None:
-    """Keep a checkpoint, and the one that was there as the one before.
+    """Write a checkpoint, and keep the former one as the one before.
 
     Raises:
-        SelfsightError: If it cannot be written; the last one is intact, and `another` is what to do
-            then, see `atomic`.
+        SelfsightError: If it cannot be written; the last one is intact, and `another` is a further
+            remedy, see `atomic`.
     """
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
@@ -65,7 +65,7 @@ def save(run: Path, state: Mapping[str, Any], *, another: str = atomic.ANOTHER) 
 
 
 def _put_aside(run: Path, another: str) -> None:
-    """Let the last checkpoint be the one before too, by a second name of the same file.
+    """Give the last checkpoint the second name of the one before, by a hard link.
 
     So the last one stays in its place until the next is renamed over it.
     """
@@ -97,8 +97,8 @@ def load(run: Path, *, steps: int | None = None) -> dict[str, Any] | None:
         What was saved; None if nothing was saved yet.
 
     Raises:
-        SelfsightError: If it is damaged, or is missing and the one before is there. Where the one
-            before is sound it is offered, with its step.
+        SelfsightError: If it is damaged, or is missing while the one before exists. If the one
+            before is sound, the message offers it, with its step.
     """
     path = run / LAST
     if not os.path.lexists(path):
@@ -133,7 +133,7 @@ def read(path: Path, *, steps: int | None = None, run: Path | None = None) -> di
 
 
 def _remedy(run: Path, steps: int | None) -> str:
-    """Say what helps where the last checkpoint is of no use."""
+    """Say what to do if the last checkpoint cannot be used."""
     place, last, before = (shell_quoted(p) for p in (run, run / LAST, run / BEFORE))
     fresh = f"start a new run from its encoder with --from {place}"
     if not os.path.lexists(run / BEFORE):
@@ -152,7 +152,7 @@ def _content(path: Path) -> dict[str, Any]:
     """Read a checkpoint whose checksums are right.
 
     Raises:
-        ValueError: If they are not, as an end of a sentence.
+        ValueError: If they are wrong, as the end of a sentence.
     """
     if not stat.S_ISREG(path.stat().st_mode):
         raise ValueError("it must be a file, and is not")
@@ -168,7 +168,7 @@ def _content(path: Path) -> dict[str, Any]:
 
 
 def check(state: Any, steps: int | None) -> None:
-    """Check what a checkpoint holds against what it must be, as far as no task is needed.
+    """Check the content of a checkpoint, as far as possible without a task.
 
     Raises:
         ValueError: With the first fault.
@@ -200,7 +200,7 @@ def check(state: Any, steps: int | None) -> None:
 
 
 def _named(state: dict[str, Any], key: str) -> list[tuple[str, Any]]:
-    """List the entries of a dictionary in a checkpoint; nothing where a fit has none."""
+    """List the entries of a dictionary in a checkpoint; empty if a fit has none."""
     found = state.get(key, {})
     if not isinstance(found, dict):
         raise ValueError(f"{key} must hold tensors by name, and is {shortened(found)}")
@@ -208,10 +208,10 @@ def _named(state: dict[str, Any], key: str) -> list[tuple[str, Any]]:
 
 
 def check_tensor(value: Any, name: str) -> None:
-    """Refuse what is no plain tensor whose numbers are all there.
+    """Refuse anything but a plain tensor that is stored completely.
 
     Raises:
-        ValueError: If it is another kind, or says more numbers than the file holds.
+        ValueError: If it is of another kind, or claims more numbers than the file holds.
     """
     if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_quantized:
         raise ValueError(f"{name} must be a tensor, and is {shortened(value)}")
@@ -220,10 +220,10 @@ def check_tensor(value: Any, name: str) -> None:
 
 
 def take_up(task: nn.Module, state: Mapping[str, Any], path: Path) -> None:
-    """Give a task the weights of a checkpoint.
+    """Load the weights of a checkpoint into a task.
 
     Raises:
-        SelfsightError: If they are those of another task or encoder.
+        SelfsightError: If they belong to another task or encoder.
     """
     try:
         compare(task.state_dict(), state["task"])
@@ -237,10 +237,10 @@ def take_up(task: nn.Module, state: Mapping[str, Any], path: Path) -> None:
 def take_up_optimizer(
     optimizer: torch.optim.Optimizer, state: Mapping[str, Any], path: Path
 ) -> None:
-    """Give an optimiser how its weights moved.
+    """Load the state of a checkpoint into an optimiser.
 
     Raises:
-        SelfsightError: If it is that of another plan, or of other weights.
+        SelfsightError: If the state belongs to another plan, or to other weights.
     """
     try:
         _check_optimizer(optimizer, state.get("optimizer"))
@@ -252,10 +252,10 @@ def take_up_optimizer(
 
 
 def _check_optimizer(optimizer: torch.optim.Optimizer, found: Any) -> None:
-    """Compare an optimiser's state with the one that is to take it.
+    """Compare an optimiser's state with the optimiser that will load it.
 
-    What a group says but its rate follows from the plan, and what is kept of a weight is of the
-    weight's shape, or a single number.
+    A group's values, except its rate, must follow from the plan, and a weight's state must have the
+    weight's shape or be a single number.
     """
     check_value(found, dict, "optimizer")
     check_value(found.get("state"), dict, "the optimiser's state")
@@ -274,7 +274,9 @@ def _check_optimizer(optimizer: torch.optim.Optimizer, found: Any) -> None:
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     for number, kept in found["state"].items():
         if type(number) is not int or not 0 <= number < len(weights) or not isinstance(kept, dict):
-            raise ValueError(f"the optimiser's state has {shortened(number)}, which is no weight")
+            raise ValueError(
+                f"the optimiser's state has {shortened(number)}, which is not a weight"
+            )
         for name, value in cast(dict[str, Any], kept).items():
             if value is None:
                 continue
@@ -287,7 +289,7 @@ def _check_optimizer(optimizer: torch.optim.Optimizer, found: Any) -> None:
 
 
 def tensors_of(optimizer: Mapping[str, Any]) -> dict[str, Tensor]:
-    """List the tensors of an optimiser's state dict, each by a name."""
+    """List the tensors of an optimiser's state dict by name."""
     return {
         f"{name} of weight {number}": value
         for number, kept in optimizer["state"].items()
@@ -297,12 +299,12 @@ def tensors_of(optimizer: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def _plain(value: Any) -> Any:
-    """Let tuples and lists of the same be the same."""
+    """Convert tuples to lists, so that equal ones compare equal."""
     return list(cast(tuple[Any], value)) if isinstance(value, tuple) else value
 
 
 def check_generators(states: Any, own: Tensor, count: int, path: Path) -> None:
-    """Refuse states of random generators that are not one for each process.
+    """Refuse states of random generators if there is not one for each process.
 
     Args:
         states: As the checkpoint has them.
@@ -322,10 +324,10 @@ def check_generators(states: Any, own: Tensor, count: int, path: Path) -> None:
 
 
 def check_sums(sums: Mapping[str, Tensor], count: int, path: Path) -> None:
-    """Refuse sums that are not one number for each process, or one for all.
+    """Refuse sums that are neither one number for each process nor one for all.
 
     Raises:
-        SelfsightError: With the first of them.
+        SelfsightError: Names the first one.
     """
     for name, value in sums.items():
         if value.ndim > 1 or value.numel() not in (1, count):
@@ -333,7 +335,7 @@ def check_sums(sums: Mapping[str, Tensor], count: int, path: Path) -> None:
 
 
 def other(path: Path, error: Exception) -> Damaged:
-    """Build the error of a checkpoint that is of another run."""
+    """Build the error for a checkpoint of another run."""
     return Damaged(
         path,
         f"it must be of this run, and is not: {in_a_line(error)}",

@@ -1,6 +1,6 @@
-"""Draft: a plan as far as it follows from what was asked, what was read and the machine's kind.
+"""Draft: the plan as far as it follows from the settings, the data and the device.
 
-What is left is what only a step tells: precision, compiling and, where the length is a time, steps.
+Trying a step completes it: precision, compiling and, if the length is a time, the number of steps.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from selfsight.training.optimizer import optimization
 from selfsight.training.plan import Plan
 from selfsight.training.run import run_of
 
-LEAST_SAMPLES = 2  # of one alone nothing can be learned
+LEAST_SAMPLES = 2  # a single sample teaches nothing
 FITTED_AT_ONCE = 256  # samples
 
 
@@ -31,11 +31,11 @@ class Basis:
     """What a plan is made from.
 
     Attributes:
-        settings: What was asked.
-        chosen: The settings that were asked for, by their task or "mix".
-        needs: What all tasks together ask of the data.
-        modality: What is learned from.
-        samples: What was read.
+        settings: The verb's settings.
+        chosen: The tasks' settings that were given, by task or "mix".
+        needs: What all tasks together need of the data.
+        modality: The modality of the samples.
+        samples: The samples.
         sample: The modality's own part of the plan.
         start: The encoder of the run that weights are taken from, if there is one.
         device: "cpu" or "cuda".
@@ -54,7 +54,7 @@ class Basis:
 
     @property
     def facts(self) -> Facts:
-        """What tasks may derive their settings from, but for the batch."""
+        """What tasks may derive their settings from, except for the batch."""
         return Facts(
             samples=len(self.samples),
             classes=len(self.samples.classes),
@@ -65,12 +65,12 @@ class Basis:
 
 
 def is_fitted(tasks: tuple[str, ...]) -> bool:
-    """Tell whether tasks are fitted rather than trained; several that differ are neither."""
+    """Tell whether tasks are fitted rather than trained; a mixture of both is refused elsewhere."""
     return any(row_of(name).way == "fitted" for name in tasks)
 
 
 def drafted(basis: Basis) -> Plan:
-    """Plan all but precision, compiling and steps."""
+    """Plan everything except precision, compiling and steps."""
     return (_fitted if is_fitted(basis.settings.task) else _trained)(basis)
 
 
@@ -128,7 +128,7 @@ def _trained(basis: Basis) -> Plan:
 
 
 def _fitted(basis: Basis) -> Plan:
-    """Plan a fit in closed form: in equal parts, each looked at once."""
+    """Plan a fit in closed form, in equal parts that are each read once."""
     settings, (name,) = basis.settings, basis.settings.task
     most = basis.needs.samples or len(basis.samples)
     looked = min(settings.samples or most, len(basis.samples))
@@ -165,7 +165,7 @@ def _fitted(basis: Basis) -> Plan:
 def _plan(
     basis: Basis, asked: dict[str, dict[str, Any]], encoder: BaseEncoder, **further: Any
 ) -> Plan:
-    """Put a plan together: what trainings and fits have in common, and what they have not."""
+    """Make a plan from what trainings and fits have in common and what differs."""
     settings, samples = basis.settings, basis.samples
     return Plan(
         data=cast(str, settings.data),
@@ -191,7 +191,7 @@ def _plan(
 
 
 def _settled(basis: Basis, batch: int) -> dict[str, dict[str, Any]]:
-    """Let every task derive what was not chosen: -> settings by task."""
+    """Let every task derive the settings that were not given: -> settings by task."""
     facts = dataclasses.replace(basis.facts, batch=batch)
     return {name: settled(name, facts, basis.chosen[name]) for name in basis.settings.task}
 
@@ -207,26 +207,26 @@ def settled(task: str, facts: Facts, chosen: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fewest(asked: dict[str, dict[str, Any]]) -> int | None:
-    """Tell how few samples a task learns from, which no batch may exceed; None for all.
+    """Give the fewest samples that a task learns from, which limits the batch; None for all.
 
-    Fewer than two are no task, and left to it to refuse.
+    Fewer than two are left to the task to refuse.
     """
     wanted = [load_task(name).needs_with(of).samples for name, of in asked.items()]
     return min((most for most in wanted if most and most >= LEAST_SAMPLES), default=None)
 
 
 def _told_of_length(settings: Pretrain) -> tuple[str, ...]:
-    """Say that a length in time, or in times through the data, is not one of a fit."""
+    """Note that a fit has no length in minutes or epochs, if one was given."""
     asked = [f"--{word}" for word in ("minutes", "epochs") if getattr(settings, word) is not None]
     return (f"{asked[0]} has no meaning for a fit and is left out",) if asked else ()
 
 
 def needs_of(tasks: tuple[str, ...], settings: dict[str, dict[str, Any]] | None = None) -> Needs:
-    """Ask tasks what they need of the data, all of them together.
+    """Combine what several tasks need of the data.
 
     Args:
         tasks: Their names.
-        settings: All settings of each, by its name; None for what they need with any.
+        settings: All settings of each, by its name; None for what they need with any settings.
     """
     asked = [
         load_task(name).needs if settings is None else load_task(name).needs_with(settings[name])
@@ -244,15 +244,15 @@ def needs_of(tasks: tuple[str, ...], settings: dict[str, dict[str, Any]] | None 
 
 
 def asker(tasks: tuple[str, ...], need: str) -> str:
-    """Name the task that asks most of the data, by the name of a field of `Needs`."""
+    """Name the task that needs most of the data, for a field of `Needs`."""
     return max(tasks, key=lambda name: getattr(load_task(name).needs, need))
 
 
 def taught_by_labels(of: Plan) -> bool:
-    """Tell whether labels may have taught a run, or what it started from, by its plan alone.
+    """Tell by its plan alone whether labels may have been used for a run or for its start.
 
-    The run that it started from is not asked: its path stands in a file that may be anybody's. Only
-    a plan of an older selfsight leaves it open, and then they may have.
+    The run that it started from is not opened, since its path comes from a file that anybody may
+    have written. Only plans of older versions leave it open; then labels count as used.
     """
     if of.labels is not None:
         return of.labels
@@ -260,10 +260,10 @@ def taught_by_labels(of: Plan) -> bool:
 
 
 def _start_knows_labels(start: str | None) -> bool:
-    """Tell whether labels may have taught the weights that a run is asked to start from."""
+    """Tell whether labels may have been used for the weights that a run starts from."""
     if start is None or start.startswith(TIMM):
         return False
     try:
         return taught_by_labels(Plan.of(run_of(start)[0]))
     except SelfsightError:
-        return True  # its weights were sound, and its settings are not
+        return True  # its weights can be read, but not its settings

@@ -1,8 +1,8 @@
-"""Fitting: tasks that find their weights in closed form, in the place of a training.
+"""Fitting: runs tasks that compute their weights in closed form instead of being trained.
 
-What has no gradient has no steps, rate or precision to choose; what is left to plan is how many
-samples are looked at. The run is like any other: settings, a row of metrics, a checkpoint, the
-encoder. A fit that was interrupted begins anew, with the same result.
+Without gradients there are no steps, rate or precision to choose; the plan only says how many
+samples are read. The run is like any other: settings, a row of metrics, a checkpoint, the encoder.
+An interrupted fit starts again, with the same result.
 """
 
 import math
@@ -24,7 +24,7 @@ from selfsight.training.loop import Batches, EncoderProbe, Listener
 from selfsight.training.plan import Plan
 from selfsight.training.run import Run
 
-# What a fit cannot be asked, as flags, and the values that ask nothing.
+# Flags that have no meaning for a fit, and their default values.
 _OF_TRAINING = {
     "mix": None, "start": None, "batch": None, "optimizer": None, "rate": None, "decay": None,
     "schedule": "cosine", "clip": None, "precision": "auto", "devices": 1, "nodes": 1,
@@ -33,10 +33,10 @@ _OF_TRAINING = {
 
 
 def refuse(settings: Pretrain) -> None:
-    """Refuse what has no meaning where a task is fitted.
+    """Refuse flags that have no meaning for a fitted task.
 
     Raises:
-        UsageError: If it was asked.
+        UsageError: If one was given.
     """
     fitted = [name for name in settings.task if row_of(name).way == "fitted"]
     if not fitted:
@@ -71,10 +71,10 @@ class Fitting:
 
     Args:
         task: Its `fit` finds the weights of its encoder.
-        batches: Gives the samples to look at, part by part.
-        plan: How many parts there are.
-        run: Where everything is kept.
-        listener: Is told the row of metrics.csv.
+        batches: Gives the samples, part by part.
+        plan: The plan, with the number of parts.
+        run: Where everything is saved.
+        listener: Called with the row of metrics.csv.
     """
 
     probe: EncoderProbe | None = None
@@ -96,7 +96,7 @@ class Fitting:
         self.rows: list[dict[str, float]] = []
 
     def resume(self) -> None:
-        """Take up the run's fit, if it was finished."""
+        """Load the run's fit, if it was finished."""
         state = self.run.load_checkpoint()
         if state is not None:
             checkpoint.take_up(self.task, state, self.run.path / checkpoint.LAST)
@@ -124,7 +124,7 @@ class Fitting:
         self.run.save_checkpoint(state | {"task": self.task.state_dict()})
 
     def go(self) -> None:
-        """Fit, score what was found, and write everything."""
+        """Fit, score the result, and write everything."""
         if self.step >= self.plan.steps:
             return
         begun = time.perf_counter()
@@ -141,8 +141,8 @@ class Fitting:
             score = self.task(self._part(0))
         if not math.isfinite(float(score.loss)):
             raise SelfsightError(
-                f"{self.plan.task} was fitted, and its loss is {float(score.loss)}, which is no "
-                "number; give other data, or other settings of the task"
+                f"{self.plan.task} was fitted, and its loss is {float(score.loss)}, which is not "
+                "finite; give other data, or other settings of the task"
             )
         self.step = self.plan.steps
         self.seconds = time.perf_counter() - begun

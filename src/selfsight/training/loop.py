@@ -1,9 +1,9 @@
-"""Train: the one loop, for pretext tasks and for transfer.
+"""Loop: the only training loop.
 
-A step fetches a batch, scores it, and goes down the gradient. What happened so far is in the
-checkpoint: weights, optimiser, step, torch's generator (only dropout uses it) and the sums of the
-metrics not yet logged. All other randomness follows from the step, so a resumed run goes on to the
-same bits.
+A step fetches a batch, computes the loss, and takes an optimiser step. The checkpoint holds the
+whole state: weights, optimiser, step, torch's generator (used only by dropout) and the sums of
+metrics not yet logged. All other randomness follows from the step's number, so a resumed run gives
+the same bits.
 """
 
 import math
@@ -40,10 +40,10 @@ class Tally:
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, int] = {}  # tasks that take turns do not score in every step
+        self.counts: dict[str, int] = {}  # tasks that take turns have no metrics in some steps
 
     def add(self, score: Score, more: dict[str, Tensor]) -> None:
-        """Count one step in, with metrics that only some steps have."""
+        """Count one step, with metrics that only some steps have."""
         values = {"loss": score.loss, **score.metrics, **more}
         for name, value in values.items():
             old = self.sums.get(name)
@@ -62,9 +62,9 @@ class Tally:
         return joint
 
     def gathered(self, processes: Processes) -> dict[str, Tensor]:
-        """Keep the sums of every process apart, each (processes,), so that each goes on with its.
+        """Give the sums of all processes, each (processes,), so that each can resume its own.
 
-        Sums of the mean would round otherwise than the mean of the sums.
+        The sums of means would be rounded differently from the means of sums.
         """
         if not self.sums:
             return {}
@@ -72,7 +72,7 @@ class Tally:
         return dict(zip(self.sums, every.unbind(dim=1), strict=True))
 
     def means(self) -> dict[str, float]:
-        """Average what was counted in."""
+        """Average the counted metrics."""
         return {name: float(value) / self.counts[name] for name, value in self.sums.items()}
 
 
@@ -81,13 +81,13 @@ class Training:
 
     Args:
         task: Its encoder and head are trained.
-        batches: Gives the batch of a step, the same one whenever it is asked.
-        plan: How.
-        run: Where everything is kept.
-        processes: Those that train together; the first one writes.
-        probe: Looks at the encoder at the plan's `probe_steps`, changing nothing of it.
-        listener: Is told every row of metrics.csv as it comes.
-        features_of: Encodes every sample, for tasks that look at all of them before an epoch.
+        batches: Gives the batch of a step, always the same one.
+        plan: The plan.
+        run: Where everything is saved.
+        processes: The processes that train together; the first one writes.
+        probe: Called with the encoder at the plan's `probe_steps`; it must not change it.
+        listener: Called with every new row of metrics.csv.
+        features_of: Encodes every sample, for tasks that need all features before an epoch.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class Training:
         self._asked = (0, 0.0)  # the step and the seconds of training when they last did
 
     def resume(self) -> None:
-        """Take up the run's last checkpoint, if there is one."""
+        """Load the run's last checkpoint, if there is one."""
         state = self.run.load_checkpoint()
         if state is None:
             return
@@ -149,7 +149,7 @@ class Training:
         self.rows = [row for row in self.run.metrics() if row["step"] <= self.step]
 
     def _own(self, states: Any, now: Tensor) -> Tensor:
-        """Find this process's state among those of all; a run of one process has kept only its.
+        """Find this process's state among those of all; a run of one process has only one.
 
         Args:
             states: As the checkpoint has them.
@@ -160,17 +160,17 @@ class Training:
         return states.reshape(self.processes.count, -1)[self.processes.rank].clone()
 
     def _own_sum(self, values: Tensor) -> Tensor:
-        """Find this process's sum among those of all; an older run has kept only their mean."""
+        """Find this process's sum among those of all; older runs saved only their mean."""
         return values.expand(self.processes.count)[self.processes.rank].clone()
 
     def save(self) -> None:
-        """Write the encoder, the metrics and then the checkpoint, if the training is sound.
+        """Write the encoder, the metrics and then the checkpoint, if all numbers are finite.
 
         The checkpoint comes last: a kill between the three leaves an older checkpoint, from which
         the others are written again.
 
         Raises:
-            SelfsightError: If a loss, a weight or the optimiser's state is no longer a number;
+            SelfsightError: If a loss, a weight or the optimiser's state is no longer finite;
                 nothing is written then.
         """
         self._check_sound()
@@ -193,10 +193,10 @@ class Training:
         }
         if every.leads:
             self._write(state)
-        every.wait()  # nobody goes before everything is written
+        every.wait()  # no process continues before everything is written
 
     def _write(self, state: dict[str, Any]) -> None:
-        """Write what is kept of the training."""
+        """Write encoder, metrics and checkpoint."""
         self.run.check_ours()
         for stem, encoder in encoders_of(self.task).items():
             self.run.save_encoder(encoder, stem)
@@ -207,9 +207,8 @@ class Training:
         """Train to the plan's last step.
 
         Raises:
-            Stopped: If Ctrl-C, a polite kill or a closed terminal asked for it; everything is
-                saved.
-            SelfsightError: If the loss is no longer a number, or the disk is full.
+            Stopped: On Ctrl-C, SIGTERM or a closed terminal; everything is saved.
+            SelfsightError: If the loss is no longer finite, or the disk is full.
         """
         saved = time.monotonic()
         self.task.train()
@@ -240,8 +239,8 @@ class Training:
     def _agreed(self, saved: float, interruption: Interruption) -> tuple[bool, bool]:
         """Decide with the other processes whether to save and whether to stop.
 
-        One process decides after every step; several ask each other about once a second, or as
-        often as they save, by the pace of the slowest since they last did.
+        A single process decides after every step; several communicate about once a second, or as
+        often as they save, according to the recent speed of the slowest.
         """
         due = self.processes.leads and time.monotonic() - saved >= self.plan.save_every
         if self.processes.count == 1:
@@ -257,7 +256,7 @@ class Training:
         return bool(due), bool(asked)
 
     def _looked(self) -> dict[str, float]:
-        """Probe the encoder, in the first process; the others meet it at the next step."""
+        """Probe the encoder, in the first process; the others wait for it in the next step."""
         if self.probe is None or not self.processes.leads:
             return {}
         return self.probe(self.task.encoder)
@@ -304,9 +303,9 @@ class Training:
         )
 
     def _log(self) -> None:
-        """Add a row of metrics, and keep what is shown of it."""
+        """Add a row of metrics, and update the text beside the bar."""
         begun = time.perf_counter()
-        self.engine.wait()  # a GPU may still be at work on the steps that are counted
+        self.engine.wait()  # a GPU may still be computing the counted steps
         self.seconds += time.perf_counter() - begun
         self._check_sound()
         plan, means = self.plan, self.tally.over(self.processes).means()
@@ -330,7 +329,7 @@ class Training:
         self._tell(row | self._looked() if self.step in plan.probe_steps else row)
 
     def _shown(self, means: dict[str, float], row: dict[str, float]) -> str:
-        """Say how each task stands beside a blind guess, and how fast it goes."""
+        """Describe each task's loss beside a blind guess, and the speed."""
         told = [
             _standing(task, means, "" if self.plan.mix is None else f"{name}.")
             for name, task in self.task.tasks_by_name(self.plan.task).items()
@@ -341,10 +340,10 @@ class Training:
 
 
 def begin_epoch(task: Task, epoch: Epoch, optimizer: torch.optim.Optimizer) -> None:
-    """Let a task look at all samples, and forget how those of its parameters moved that it resets.
+    """Run a task's `before_epoch`, and reset the optimiser's state of the parameters it resets.
 
-    A state of zeros is that of a parameter which never moved, for SGD as for AdamW; without a state
-    torch's fused optimisers would not take a group.
+    A state of zeros is that of a new parameter, for SGD and for AdamW; torch's fused optimisers do
+    not accept a group without a state.
     """
     for parameter in task.before_epoch(epoch):
         for value in optimizer.state[parameter].values():
@@ -353,7 +352,7 @@ def begin_epoch(task: Task, epoch: Epoch, optimizer: torch.optim.Optimizer) -> N
 
 
 def _standing(task: Task, means: dict[str, float], prefix: str) -> str:
-    """Say a task's means beside what guessing gives; nothing if it had no turn."""
+    """Describe a task's mean metrics beside a blind guess; nothing if it had no turn."""
     guesses = {"loss": ("blind", task.blind), "accuracy": ("guess", task.chance)}
     own = {k.removeprefix(prefix): v for k, v in means.items() if k.startswith(prefix)}
     parts: list[str] = []
@@ -365,10 +364,10 @@ def _standing(task: Task, means: dict[str, float], prefix: str) -> str:
 
 
 def encoders_of(task: Task) -> dict[str, BaseEncoder]:
-    """Name what is to be saved of a task: its encoder, and those that differ from it.
+    """Name the encoders of a task to be saved: its first one, and those that differ from it.
 
-    Tasks that share a network may feed or normalise it in ways of their own; `encoder-NAME` is the
-    network as the task of that name has it.
+    Tasks that share a network may have different feeds or batch statistics; `encoder-NAME` is the
+    network with those of the task NAME.
     """
     first = task.encoder
     found = {"encoder": first}

@@ -1,4 +1,4 @@
-"""Optimizer: by what weights are moved, how fast, and which of them decay."""
+"""Optimizer: choice of optimiser, learning rate and schedule, and which weights decay."""
 
 import math
 from typing import Any
@@ -17,14 +17,14 @@ from selfsight.training.plan import Plan
 def optimization(
     settings: Pretrain, encoder: nn.Module, batch: int, usual: Usual
 ) -> dict[str, Any]:
-    """Choose optimiser, rate, decay and clipping, where they were not asked for.
+    """Choose optimiser, rate, decay and clipping where they were not given.
 
-    SGD bears the scale-free gradients that batch normalisation gives; networks without it need
+    SGD works with the scale-free gradients of batch normalisation; networks without it need
     AdamW. Rates grow linearly with the batch up to a ceiling (Goyal et al., "Accurate, Large
     Minibatch SGD", 2017, https://arxiv.org/abs/1706.02677, section 2.1).
 
     Raises:
-        UsageError: If the modality is not trained by the optimiser that was asked for.
+        UsageError: If the given optimiser is not available for the modality.
     """
     if settings.optimizer not in (None, *usual.optimizers):
         raise UsageError(
@@ -67,9 +67,9 @@ def rate_factor(step: int, steps: int, warmup: int, schedule: str) -> float:
 
 
 def parameter_groups(task: Task, decay: float) -> list[dict[str, Any]]:
-    """Part the parameters: weights with decay; biases and normalisation without.
+    """Group the parameters: weights with decay; biases and normalisation without.
 
-    Those that the task itself names get the factor of the rate that it wants for them.
+    Parameters that the task names get its factor of the rate.
     """
     own = task.parameter_groups()
     factors = {id(p): float(group["rate"]) for group in own for p in group["params"]}
@@ -87,8 +87,8 @@ def parameter_groups(task: Task, decay: float) -> list[dict[str, Any]]:
 def make_optimizer(task: Task, of: Plan) -> torch.optim.Optimizer:
     """Make the optimiser, its steps fused into one pass over the weights.
 
-    torch's fused SGD takes momentum of all weights of a group, or of none; where some rest, those
-    that have not moved yet have none.
+    torch's fused SGD needs momentum for all weights of a group or for none, but unused parameters
+    have none yet.
     """
     groups = parameter_groups(task, of.decay)
     if of.optimizer == "sgd":

@@ -1,7 +1,7 @@
-"""Origin: the data that a run was trained on, found from any folder and told from other data.
+"""Origin: finds the data that a run was trained on, and tells it from other data.
 
-A run knows its data as it was asked for, where that lay, and its imprint. So `probe runs/a` finds
-the data from wherever it is called, and refuses pictures that have taken the place of its own.
+A run records its data's name as given, its place, and its imprint. So `probe runs/a` finds the data
+from any folder, and refuses other pictures that lie in its place.
 """
 
 from pathlib import Path
@@ -15,15 +15,15 @@ from selfsight.training.plan import Plan
 
 
 def opened_origin(of: Plan, run: Path, remedy: str = "name it as DATA") -> Parts[Any]:
-    """Open what a run was trained on.
+    """Open the data that a run was trained on.
 
     Args:
         of: The run's plan.
         run: Its directory, for messages.
-        remedy: What to do where the data lies elsewhere now, as a sentence ends.
+        remedy: What to do if the data lies elsewhere now, as the end of a sentence.
 
     Raises:
-        SelfsightError: If it is not there, cannot be read, or other pictures are in its place.
+        SelfsightError: If it is missing, cannot be read, or other data is in its place.
     """
     parts = parts_of(of, run, remedy)
     if of.imprint is not None and imprint_of(parts.train) != of.imprint:
@@ -37,7 +37,7 @@ def opened_origin(of: Plan, run: Path, remedy: str = "name it as DATA") -> Parts
 
 
 def parts_of(of: Plan, run: Path, remedy: str) -> Parts[Any]:
-    """Open what lies where a run's data lay, whatever it is.
+    """Open the data at the place of a run's data, without comparing it.
 
     Raises:
         SelfsightError: If nothing is there, or it cannot be read.

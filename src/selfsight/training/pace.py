@@ -1,8 +1,8 @@
-"""Pace: how a step is computed, by rule; and how long it takes, where the length is a time.
+"""Pace: precision and compiling by rule, and the number of steps if the length is a time.
 
-Precision, threads and compiling follow from the machine and from what was asked, never from a
-stopwatch: the same command with the same seed gives the same weights, however busy the machine is.
-Only `--minutes` needs to know how many steps there is room for; nothing else is measured.
+Precision, threads and compiling follow from the machine and the settings, never from a measured
+time: the same command with the same seed gives the same weights, however busy the machine is. Only
+`--minutes` measures a step, to choose the number of steps.
 """
 
 import copy
@@ -32,7 +32,7 @@ from selfsight.training.optimizer import make_optimizer
 from selfsight.training.plan import Plan
 
 MEASURED_STEPS, MEASURED_SECONDS = 7, 3.0
-# Compiling takes about a minute: it is left to trainings of at least so many minutes, or steps.
+# Compiling takes about a minute, so it is used only in trainings of at least this length.
 LONG_MINUTES, LONG_STEPS = 5.0, 5000
 
 
@@ -45,15 +45,15 @@ def completed(
     *,
     processes: Processes = ALONE,
 ) -> Plan:
-    """Choose precision and compiling by rule, and count the steps: -> the plan, in all processes.
+    """Choose precision, compiling and the number of steps: -> the plan, in all processes.
 
     Args:
-        settings: What was asked.
-        draft: All but precision, compiling and steps.
-        task: What is trained; no weight, statistic or draw of it is touched.
+        settings: The verb's settings.
+        draft: The plan without precision, compiling and steps.
+        task: The task to be trained; its weights, statistics and draws are not changed.
         batches: Gives the batch of a step.
-        features_of: Encodes every sample, for tasks that look at all of them before an epoch.
-        processes: Those that train together.
+        features_of: Encodes every sample, for tasks that need all features before an epoch.
+        processes: The processes that train together.
     """
     precision, notes = _precision(settings, draft, task, batches)
     chosen = dataclasses.replace(draft, precision=precision)
@@ -87,7 +87,7 @@ def completed(
 def _precision(
     settings: Pretrain, draft: Plan, task: Task, batches: Batches
 ) -> tuple[Precision, tuple[str, ...]]:
-    """Choose bf16 where the device multiplies it and its gradients are sound: -> it, notes."""
+    """Choose bf16 if the device multiplies it and its gradients are right: -> precision, notes."""
     asked = settings.precision
     if "bf16" not in draft.modality.usual.precisions:
         if asked == "bf16":
@@ -101,7 +101,7 @@ def _precision(
 
 
 def _is_to_be_compiled(settings: Pretrain, device: str, minutes: float | None, steps: int) -> bool:
-    """Decide whether compiling is tried: if asked for, else on a GPU in a long training."""
+    """Decide whether to try compiling: if asked for, else on a GPU in a long training."""
     if settings.compile != "auto":
         return settings.compile == "on"
     long = steps >= LONG_STEPS if minutes is None else minutes >= LONG_MINUTES
@@ -109,7 +109,7 @@ def _is_to_be_compiled(settings: Pretrain, device: str, minutes: float | None, s
 
 
 def _fault(of: Plan, task: Task, batches: Batches, processes: Processes) -> tuple[str, ...]:
-    """Try to compile: -> a note if that fails in any process, so that all of them leave it."""
+    """Try to compile: -> a note if it fails in any process, so that none compiles."""
     fault = fault_of_compiling(task, batches(0), processes.placed(of.device), of.precision)
     (failed,) = processes.largest(float(fault is not None))
     if not failed:
@@ -120,7 +120,7 @@ def _fault(of: Plan, task: Task, batches: Batches, processes: Processes) -> tupl
 def as_compiled(
     of: Plan, task: Task, batches: Batches, *, processes: Processes = ALONE
 ) -> tuple[Plan, tuple[str, ...]]:
-    """Check that a run that was compiled can be here too: -> how to go on, what to say."""
+    """Check that a compiled run can be compiled here too: -> the plan to resume by, notes."""
     notes = _fault(of, task, batches, processes) if of.compiled else ()
     return (dataclasses.replace(of, compiled=False), notes) if notes else (of, ())
 
@@ -134,17 +134,17 @@ def measured_step(
 ) -> float:
     """Time a training step on a copy of the task.
 
-    No weight, statistic or draw of the run is touched.
+    No weight, statistic or draw of the run is changed.
 
     Args:
-        task: What would be trained.
+        task: The task to be trained.
         batches: Gives the batch of a step.
-        of: How; if compiled, that must be known to work.
-        processes: Those that would train together; they measure together.
+        of: The plan; if it says compiled, compiling must be known to work.
+        processes: The processes that train together, which measure together.
 
     Returns:
-        Seconds, the median of a few steps, averaged over tasks that take turns; of several
-        processes the slowest's, in all of them.
+        Seconds: the median of a few steps, averaged over tasks that take turns; with several
+        processes, the slowest one's value in all of them.
     """
     shares, cycle = task.shares, len(task.turns)
     engine = Engine(
@@ -170,16 +170,16 @@ def measured_step(
                 twin.after_step(step, of.steps)
                 engine.wait()
                 taken += processes.largest(time.perf_counter() - begun)
-    # The first step of each kind sets things up.
+    # The first step of each kind includes one-time work.
     return sum(share * statistics.median(times[first][1:]) for first, share in shares.items())
 
 
 def measured_epoch(
     task: Task, features_of: FeaturesOf, of: Plan, *, processes: Processes = ALONE
 ) -> float:
-    """Time what a task does before an epoch, on a copy of it: -> seconds a step, on the average."""
+    """Time a task's work before an epoch on a copy: -> seconds, averaged over the epoch's steps."""
     if not task.epochs_between:
-        return 0.0  # what is done once belongs to no step
+        return 0.0  # work that is done only once is not counted
     twin = copy.deepcopy(task).to(processes.placed(of.device))
     begun = time.perf_counter()
     with torch.random.fork_rng(), threads(of.threads):

@@ -1,6 +1,6 @@
-"""Plan: what will be done, derived from the data and the machine, and printed before it is done.
+"""Plan: all settings of a training, derived from data and machine, and printed before it starts.
 
-A plan is all that a resume needs besides the data and the checkpoint; it stands in settings.json.
+Together with the data and the checkpoint, a plan suffices to resume; settings.json holds it.
 """
 
 import dataclasses
@@ -33,8 +33,8 @@ PROCESSOR_MINUTES = 10.0
 GPU_EPOCHS = 100
 CLOSED_FORM = "closed form"  # the optimiser's name of what is fitted
 ROWS_LOGGED = 200
-# What a plan's numbers may be, both ends included. Whole numbers without an end of their own have
-# one far beyond any machine: a greater one is damage.
+# Ranges of a plan's numbers, including both ends. Whole numbers without a natural limit have one
+# far beyond any machine; a greater number means damage.
 _ANY = (0, math.inf)
 _RANGES: dict[str, tuple[float, float]] = {
     "limit": (1, validation.MOST), "samples": (1, validation.MOST), "batch": (1, 2**31),
@@ -53,50 +53,51 @@ TOLD_OF_MIX = {"alternate": "the tasks take turns", "sum": "the tasks' losses ar
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be done.
+    """All settings of a training.
 
     Attributes:
-        data: What the samples were asked as.
-        limit: How many of them at most, None for all.
-        fingerprint: Of the samples as read.
-        samples: How many there are.
+        data: The data, as the user named it.
+        limit: Greatest number of samples, None for all.
+        fingerprint: Hash of the samples as read.
+        samples: Number of samples.
         classes: Names of their classes, if any.
-        sample: What is planned for each of them, by their modality.
+        sample: The modality's part of the plan.
         tasks: The pretext tasks, which share the encoder.
         task_settings: All settings of each by its name, so that other defaults change nothing; of
             several tasks, under "mix", also those of sharing. Older runs have kept some of them.
         mix: How several tasks share the steps, None for one alone.
         encoder: The encoder's recipe.
-        start: Where its first weights come from, None for random ones.
+        start: The run or network that its first weights come from, None for random ones.
         batch: Samples a step.
         steps: Optimiser steps in all.
-        seed: Of everything random.
+        seed: Seed of everything random.
         optimizer: "sgd" or "adamw".
         rate: Peak learning rate.
         decay: Weight decay.
         schedule: "cosine" or "step".
         warmup: Steps over which the rate rises.
-        clip: Longest gradient, None for any.
+        clip: Greatest norm of the gradient, None for no limit.
         device: "cpu" or "cuda".
         precision: "f32" or "bf16".
-        memory_format: How batches lie in memory.
-        threads: Processor threads a tensor operation uses.
-        seconds_a_step: As measured before the start, where the length was a time; else None.
+        memory_format: Memory format of batches.
+        threads: Processor threads of a tensor operation.
+        seconds_a_step: Measured before the start if the length was a time; else None.
         save_every: Seconds between two checkpoints.
-        notes: What the user should know of the choices.
-        storage: Where the samples that were read are kept.
+        notes: What the user should know about the choices.
+        storage: Where the read samples are stored.
         devices: Processes on each node.
         nodes: Machines.
         compiled: Whether the encoder is compiled.
         probe_every: Factor by which the steps grow at which the encoder is probed; None for never.
-        track: Names of what else is told the metrics.
-        resting: Whether some parameters have no part in some steps, or in none.
-        learned: How many of the samples are learned from, None for all.
-        labels: Whether labels teach it, or have taught what it starts from; None if not known.
-        data_place: Where the data lies, as `paths.place_of` tells it; None of older runs.
-        imprint: Of the data, as `data.imprint` takes it; None of older runs.
-        start_place: The absolute path of the run that the first weights come from, if they do;
-            None also of older runs.
+        track: Names of the trackers that get the metrics.
+        resting: Whether some parameters are unused in some or all steps.
+        learned: Number of samples that are learned from, None for all.
+        labels: Whether labels are used, or were used for the weights it starts from; None if
+            unknown.
+        data_place: Where the data lies, see `paths.place_of`; None in older runs.
+        imprint: Imprint of the data, see `data.imprint`; None in older runs.
+        start_place: Absolute path of the run that the first weights come from; None if there is
+            none, and in older runs.
     """
 
     data: str
@@ -146,17 +147,17 @@ class Plan:
 
     @property
     def data_found(self) -> str:
-        """Its data as it is found from the folder we are in."""
+        """Its data, as found from the current folder."""
         return found_at(self.data, self.data_place)
 
     @property
     def start_found(self) -> str | None:
-        """Where its first weights come from, as that is found from the folder we are in."""
+        """Where its first weights come from, as found from the current folder."""
         return self.start_place or self.start
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps in which the samples are gone through once."""
+        """Steps in one pass over the samples."""
         return (self.learned or self.samples) // self.batch
 
     @property
@@ -176,7 +177,7 @@ class Plan:
 
     @property
     def probe_steps(self) -> frozenset[int]:
-        """Steps at which the encoder is probed: none, the first row's, ever rarer, the last."""
+        """Steps at which the encoder is probed: from 0 on at growing intervals, and the last."""
         if self.probe_every is None:
             return frozenset()
         steps, at = {0, self.steps}, float(self.log_every)
@@ -196,7 +197,7 @@ class Plan:
         """Read the plan of a run.
 
         Raises:
-            SelfsightError: If the run's settings are damaged, or of another program.
+            SelfsightError: If the run's settings are damaged, or were not written by selfsight.
         """
         try:
             return cls.from_json(run.settings["plan"])
@@ -210,8 +211,8 @@ class Plan:
         """Read back what `to_json` gave, of this version or an earlier one.
 
         Raises:
-            ValueError: With the first value that no plan has: of another kind, outside its range,
-                a name that is unknown, or a key that this version does not know.
+            ValueError: Names the first invalid value: of another kind, outside its range, an
+                unknown name, or a key that this version does not know.
         """
         if "task" in values:  # of a run that was begun when a run had one task
             name, settings = values["task"], values.get("task_settings")
@@ -228,10 +229,10 @@ class Plan:
         return plan
 
     def _check(self) -> None:
-        """Refuse values that no plan has.
+        """Refuse invalid values.
 
         Raises:
-            ValueError: With the first of them.
+            ValueError: Names the first invalid value.
         """
         for name, (least, most) in _RANGES.items():
             validation.check_within(name, getattr(self, name), least, most)
@@ -261,7 +262,7 @@ class Plan:
         recipe_of(self.encoder)
 
     def lines(self, task: Task) -> list[str]:
-        """Say the plan, a line an aspect."""
+        """Describe the plan, one line for each aspect."""
         weights = sum(p.numel() for p in task.encoder.parameters())
         start = f", weights from {self.start}" if self.start else ""
         told = self.modality.told(self.sample, samples=self.samples, storage=self.storage)
@@ -276,7 +277,7 @@ class Plan:
         return lines + [f"note      {note}" for note in self.notes]
 
     def _lines_of_fit(self) -> list[str]:
-        """Say how a task is fitted."""
+        """Describe how a task is fitted."""
         return [
             "fit       in closed form, without steps, from "
             f"{self.steps * self.batch:,} of the {self.modality.unit}, each looked at once",
@@ -284,7 +285,7 @@ class Plan:
         ]
 
     def _lines_of_steps(self) -> list[str]:
-        """Say how a task is trained."""
+        """Describe how a task is trained."""
         epochs = self.steps * self.batch / (self.learned or self.samples)
         learned = "data" if self.learned is None else f"{self.learned:,} that are learned from"
         return [
@@ -300,13 +301,13 @@ class Plan:
         ]
 
     def _told_of_time(self) -> str:
-        """Say how long the steps take, if that was measured."""
+        """Describe how long the steps take, if that was measured."""
         if self.seconds_a_step is None:
             return "; how long that takes shows from the first steps on"
         return f", about {duration(self.steps * self.seconds_a_step)}"
 
     def _lines_of_statistics(self, task: Task) -> list[str]:
-        """Say over which pictures several processes normalise."""
+        """Describe over which samples several processes normalise."""
         norms, own = batch_norms(task), own_statistics(task)
         if self.processes == 1 or not norms:
             return []
@@ -319,7 +320,7 @@ class Plan:
         return [f"note      batch statistics are {joint}{some}"]
 
     def _lines_of_tasks(self) -> list[str]:
-        """Say each task and its settings, and how several share the encoder."""
+        """List each task with its settings, and how several tasks share the encoder."""
 
         def told(owner: str) -> str:
             settings = unusual_settings(owner, self.task_settings[owner])
@@ -334,7 +335,7 @@ class Plan:
 
 
 def _modality(values: dict[str, Any]) -> Modality[Any, Any, Any, Any]:
-    """Tell what a plan's samples are by its tasks.
+    """Find the modality of a plan by its tasks.
 
     Raises:
         ValueError: If there are none, or they are unknown.
@@ -348,7 +349,7 @@ def _modality(values: dict[str, Any]) -> Modality[Any, Any, Any, Any]:
 
 
 def _spelt(value: Any) -> str:
-    """Write a setting; of several numbers their range."""
+    """Write a setting as text; several numbers are written as their range."""
     if isinstance(value, list | tuple):
         numbers = cast(list[float], value)
         return f"{min(numbers):.3g} to {max(numbers):.3g}"
@@ -364,7 +365,7 @@ def batch_size(
     usual: int | None = None,
     unit: str = "pictures",
 ) -> tuple[int, tuple[str, ...]]:
-    """Choose the batch, at least what a task wants and never over the data's size: -> it, notes."""
+    """Choose the batch, at least a task's wish and at most the data's size: -> batch, notes."""
     wanted = asked or max(usual or (64 if device == "cpu" else 256), least)
     if wanted <= samples:
         return wanted, ()
@@ -376,7 +377,7 @@ def shared_batch(batch: int, processes: int) -> tuple[int, tuple[str, ...]]:
     """Lower a batch to a multiple of the processes that share it: -> batch, notes.
 
     Raises:
-        UsageError: If there is not a sample for each.
+        UsageError: If there is not a sample for each process.
     """
     if batch < processes:
         raise UsageError(f"--batch must give each of {processes} processes a sample, got {batch}")
@@ -386,7 +387,7 @@ def shared_batch(batch: int, processes: int) -> tuple[int, tuple[str, ...]]:
 
 
 def minutes_of(settings: Pretrain, device: str, usual: Usual) -> float | None:
-    """Give the length of the training if it is a time, in minutes; None if it is samples."""
+    """Give the length of the training in minutes, None if it is given in samples."""
     if settings.samples is not None or settings.epochs is not None:
         return None
     if settings.minutes is None and usual.epochs is not None:
@@ -395,22 +396,22 @@ def minutes_of(settings: Pretrain, device: str, usual: Usual) -> float | None:
 
 
 def step_count(settings: Pretrain, samples: int, batch: int, usual: Usual) -> int:
-    """Turn a length in samples, or in times through the data, into steps, at least one."""
+    """Convert a length in samples or epochs into steps, at least one."""
     if settings.samples is not None:
         return max(1, math.ceil(settings.samples / batch))
     return max(1, (settings.epochs or usual.epochs or GPU_EPOCHS) * (samples // batch))
 
 
 def steps_within(minutes: float, seconds_a_step: float) -> int:
-    """Count the steps that a time has room for, at least one."""
+    """Give the number of steps that fit into a time, at least one."""
     return max(1, round(minutes * 60 / seconds_a_step))
 
 
 def thread_count(asked: int | None, devices: int) -> int:
-    """Choose the processor threads of each process: the processors there are for it.
+    """Choose the processor threads of each process: its share of the processors.
 
-    Fewer, if the caller allowed fewer by OMP_NUM_THREADS or `torch.set_num_threads`. Nothing else
-    decides: with another number of threads sums are added up in another order, so that the weights
-    of a busy machine would be others than those of an idle one.
+    It is fewer if OMP_NUM_THREADS or `torch.set_num_threads` allows fewer. Nothing else matters:
+    another number of threads changes the order of sums, so a busy machine would get other weights
+    than an idle one.
     """
     return asked or max(1, min(torch.get_num_threads(), processors() // devices))

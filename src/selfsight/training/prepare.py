@@ -1,4 +1,4 @@
-"""Prepare: from what was asked to a training that is ready: data, networks, plan."""
+"""Prepare: turns settings into a training that is ready to start: data, networks, plan."""
 
 import copy
 import dataclasses
@@ -37,7 +37,7 @@ ENCODED_AT_ONCE = 256  # samples
 
 @dataclass
 class Prepared:
-    """A training that is ready to go."""
+    """A training that is ready to start."""
 
     plan: Plan
     task: Task
@@ -79,7 +79,7 @@ def prepared(
 def _basis(
     settings: Pretrain, chosen: dict[str, dict[str, Any]], source: Source, device: str
 ) -> Basis:
-    """Look at the data, plan what is of its modality, and read it."""
+    """Survey the data, make the modality's part of the plan, and read the samples."""
     tasks, modality = settings.task, modality_of(settings.task)
     needs = needs_of(tasks, {name: {**settings_of(name), **chosen[name]} for name in tasks})
     if needs.labels:
@@ -105,7 +105,7 @@ def _basis(
 
 
 def _completed(basis: Basis, draft: Plan, task: Task, processes: Processes) -> tuple[Plan, Batches]:
-    """Complete the plan of a training by what a step tells: -> it, the batches."""
+    """Complete the plan of a training by trying a step: -> the plan, the batches."""
     samples = basis.samples
     rows = task.rows(len(samples))
     draft = dataclasses.replace(
@@ -127,7 +127,7 @@ def _completed(basis: Basis, draft: Plan, task: Task, processes: Processes) -> t
 
 
 def acquaint(task: Task, samples: Samples, of: Plan) -> None:
-    """Let encoder and task know the data before the first step, if they want to."""
+    """Show the data to encoder and task before the first step, if they need it."""
     of.modality.acquaint(task.encoder, samples)
     if not task.looks:
         return
@@ -138,10 +138,10 @@ def acquaint(task: Task, samples: Samples, of: Plan) -> None:
 
 
 def tried(task: Task, batches: Batches, of: Plan, *, processes: Processes = ALONE) -> Plan:
-    """Try a step of each kind on a copy: -> the plan, with what no step reaches of the encoder.
+    """Try a step of each kind on a copy: -> the plan, noting encoder parameters no step reaches.
 
     Raises:
-        UsageError: If the encoder has nothing to train, or cannot take what the task shows it, as
+        UsageError: If the encoder has nothing to train, or cannot take the task's input, such as
             tiles of too few pixels.
     """
     if not any(weight.requires_grad for weight in task.encoder.parameters()):
@@ -158,7 +158,7 @@ def tried(task: Task, batches: Batches, of: Plan, *, processes: Processes = ALON
                 twin(batches(0)).loss.backward()
     except (UsageError, SelfsightError):
         raise
-    except Exception as error:  # networks refuse in many ways
+    except Exception as error:  # networks raise many kinds
         if out_of_memory(error) or not is_of_encoder(error):
             raise
         raise UsageError(
@@ -177,14 +177,14 @@ def tried(task: Task, batches: Batches, of: Plan, *, processes: Processes = ALON
 
 
 def source_of(parts: Parts[Any], tasks: tuple[str, ...], by: Pretrain | SamplePlan) -> Source:
-    """Take what is trained on: the training part, cut as was asked.
+    """Choose the samples to train on: the training part, cut as asked.
 
-    A task that learns from labels leaves out what a probe of the same data would be tested on.
+    A task that uses labels leaves out the samples on which a probe of the same data would test.
 
     Args:
         parts: The data.
-        tasks: Those that learn from it.
-        by: What says how it is cut: what was asked, or the modality's part of a plan.
+        tasks: The tasks that learn from it.
+        by: Says how it is cut: the settings, or the modality's part of a plan.
     """
     source = parts.train
     if needs_of(tasks).labels and parts.test is None and source.labels is not None:
@@ -193,9 +193,9 @@ def source_of(parts: Parts[Any], tasks: tuple[str, ...], by: Pretrain | SamplePl
 
 
 def told_of_company(company: machine.OtherPrograms, of: Plan) -> list[str]:
-    """Say so where other programs are at work and threads will wait for each other.
+    """Warn if other programs are running, so that threads will wait for each other.
 
-    The number of threads is left as it is: the weights may not depend on what else is at work.
+    The number of threads stays the same: the weights must not depend on other programs.
     """
     busy, cores = company.busy(), machine.processors()
     if of.device != "cpu" or of.threads == 1 or busy is None or cores - busy > of.threads - 0.5:
@@ -209,7 +209,7 @@ def told_of_company(company: machine.OtherPrograms, of: Plan) -> list[str]:
 def batches_of(
     samples: Samples, of: Plan, needs: Needs, task: Task, *, processes: Processes = ALONE
 ) -> Batches:
-    """Give the function from a step to its batch: of several processes, to this one's share."""
+    """Make the function from a step to its batch, or to this process's share of it."""
     chosen = task.rows(len(samples))
     order = Order(len(samples) if chosen is None else len(chosen), of.batch, of.seed)
     device = processes.placed(of.device)
@@ -224,10 +224,10 @@ def batches_of(
 
 
 def features_of(samples: Samples, of: Plan, processes: Processes = ALONE) -> FeaturesOf:
-    """Give the function that encodes every sample, see `Epoch`: each process its share."""
+    """Make the function that encodes every sample, see `Epoch`; each process encodes a share."""
     device = torch.device(processes.placed(of.device))
     each = -(-len(samples) // processes.count)
-    # The last share is filled up with samples that are cut off again.
+    # The last share is padded with samples that are removed again.
     mine = torch.arange(each * processes.rank, each * (processes.rank + 1)) % len(samples)
 
     @torch.no_grad()

@@ -1,7 +1,7 @@
-"""Run: the directory in which a training keeps all there is to keep.
+"""Run: the directory in which a training saves everything.
 
-    settings.json         asked and derived, versions, fingerprint of the data
-    metrics.csv           a row a logged step
+    settings.json         settings given and derived, versions, fingerprint of the data
+    metrics.csv           a row for each logged step
     checkpoint.pt         everything for an exact resume, readable with weights_only=True;
                           checkpoint-before.pt is the one before it
     encoder.safetensors   the encoder alone; encoder.json says how to build it
@@ -32,7 +32,7 @@ from selfsight.training import checkpoint
 METRICS, CHECKPOINT, LOCK = "metrics.csv", checkpoint.LAST, ".lock"
 RESULTS, PICTURES = "results", "pictures"
 OUT = "or name another place with --out"
-# What settings.json holds; the plan is checked by those who know what a plan is.
+# The keys of settings.json; the plan itself is checked in `plan.py`.
 _SETTINGS: dict[str, Any] = {
     "plan": dict,
     "asked": dict,
@@ -57,10 +57,10 @@ class Run:
 
     @classmethod
     def create(cls, path: str | Path) -> "Run":
-        """Take a directory that is new or empty.
+        """Make a new run in a directory that is new or empty.
 
         Raises:
-            SelfsightError: If something is there already, or it cannot be made or written.
+            SelfsightError: If the directory is not empty, or cannot be made or written.
         """
         run = cls(path)
         run._check_free()
@@ -70,13 +70,13 @@ class Run:
     @classmethod
     @contextlib.contextmanager
     def begun(cls, path: str | Path) -> Generator["Run"]:
-        """Take a directory that is new or empty, and own it for the length of a block.
+        """Make a new run, and own it for the length of a block.
 
-        Who is asked to end before anything was learned leaves it as it was.
+        If the training is stopped before anything was learned, the directory is emptied again.
 
         Raises:
-            SelfsightError: As `create` and `owned` say.
-            KeyboardInterrupt: In place of `Stopped`, if nothing is left to go on with.
+            SelfsightError: As for `create` and `owned`.
+            KeyboardInterrupt: Instead of `Stopped`, if nothing is left to resume.
         """
         new = not Path(path).exists()
         try:
@@ -99,9 +99,9 @@ class Run:
             raise
 
     def _emptied(self) -> bool:
-        """Take settings away that nothing was learned by yet: -> whether nothing is left.
+        """Remove the settings of a run that has learned nothing: -> whether nothing is left.
 
-        Where anything else lies beside them, a checkpoint or what a tracker wrote, it all stays.
+        If anything else lies there, a checkpoint or a tracker's files, everything stays.
         """
         if self._lock is not None and not self._lock.hold():
             return False  # another's
@@ -115,7 +115,7 @@ class Run:
         return False
 
     def _check_free(self) -> None:
-        """Refuse a directory that holds something already."""
+        """Refuse a directory that is not empty."""
         if not self.path.is_dir():
             return
         with atomic.blamed(self.path, OUT, what="cannot be made a run's directory"):
@@ -130,16 +130,16 @@ class Run:
 
     @contextlib.contextmanager
     def owned(self, *, otherwise: str = "or stop it, and go on from there") -> Generator[None]:
-        """Own the run for the length of a block: no other process trains here.
+        """Own the run for the length of a block, so that no other process trains here.
 
-        What processes left here that died while they wrote is taken away.
+        Parts left by processes that died while writing are removed.
 
         Args:
-            otherwise: What to do, after waiting, if another owns it.
+            otherwise: What to do instead of waiting, if another process owns it.
 
         Raises:
-            SelfsightError: If another process owns it, by naming that one, or nothing can be
-                written here.
+            SelfsightError: If another process owns it, which is named, or nothing can be written
+                here.
         """
         another = "or begin a new run from its weights, elsewhere, with --from"
         for name in (RESULTS, PICTURES):
@@ -156,12 +156,12 @@ class Run:
                 self._lock, self._another = None, OUT
 
     def check_ours(self) -> None:
-        """Refuse to write here once the directory is no longer the one that was owned.
+        """Refuse to write if the directory is no longer the one that this process owns.
 
-        A lock that was lost, as by who copies the directory, is taken anew.
+        A lost lock, for instance after the directory was copied, is taken again.
 
         Raises:
-            SelfsightError: If it was taken away meanwhile, or another process owns it.
+            SelfsightError: If the directory was removed meanwhile, or another process owns it.
         """
         if self._lock is not None and not self._lock.hold():
             raise SelfsightError(
@@ -172,7 +172,7 @@ class Run:
 
     @classmethod
     def open(cls, path: str | Path) -> "Run":
-        """Open a run that is there.
+        """Open an existing run.
 
         Raises:
             SelfsightError: If there is none.
@@ -182,10 +182,10 @@ class Run:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What was asked and derived.
+        """Settings given and derived.
 
         Raises:
-            SelfsightError: If the file is damaged, or of another program.
+            SelfsightError: If the file is damaged, or was not written by selfsight.
         """
         path = self.path / SETTINGS
         found = validation.read_record(path, remedy=self.without_settings)
@@ -199,14 +199,14 @@ class Run:
 
     @property
     def without_settings(self) -> str:
-        """Say what helps where the settings are damaged."""
+        """What to do if the settings are damaged."""
         return (
-            "copy it anew from where the run came from, or take the run's weights without it: "
+            "copy it again from where the run came from, or take the run's weights without it: "
             f"selfsight.load, or pretrain --from {shell_quoted(self.path)}"
         )
 
     def write_settings(self, content: dict[str, Any]) -> None:
-        """Keep what was asked and derived."""
+        """Write settings.json."""
         path = self.path / SETTINGS
         atomic.write_json(path, content, another=self._another if path.exists() else OUT)
 
@@ -218,11 +218,11 @@ class Run:
         return encoders.load(self.path, stem=stem, remedy=how_to_restore(self.path, stem))
 
     def save_encoder(self, encoder: BaseEncoder, stem: str = "encoder") -> None:
-        """Keep an encoder alone, ready to be loaded."""
+        """Save an encoder by itself, ready to be loaded."""
         encoders.save(encoder, self.path, stem=stem, another=self._another)
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
-        """Keep everything for an exact resume, and what was kept so before; see `checkpoint`."""
+        """Save everything for an exact resume, and keep the former checkpoint; see `checkpoint`."""
         checkpoint.save(self.path, state, another=self._another)
 
     def load_checkpoint(self) -> dict[str, Any] | None:
@@ -235,7 +235,7 @@ class Run:
         return checkpoint.load(self.path, steps=steps if isinstance(steps, int) else None)
 
     def metrics(self) -> list[dict[str, float]]:
-        """Read the logged steps, oldest first; a row has only the columns that it was given.
+        """Read the logged steps, oldest first; a row lacks the columns that it was not given.
 
         Raises:
             SelfsightError: If the file is damaged.
@@ -247,7 +247,7 @@ class Run:
         return validation.read_rows(path, whole=("step", "samples"), remedy=remedy)
 
     def write_metrics(self, rows: list[dict[str, float]]) -> None:
-        """Keep the logged steps; what a row lacks is left empty, and probes' columns come last."""
+        """Write the logged steps; missing values are empty, and probes' columns come last."""
         if not rows:
             return
         buffer = io.StringIO()
@@ -270,27 +270,27 @@ class Run:
         return validation.read_record(path, remedy=self._without_result(name))
 
     def damaged_result(self, name: str, fault: str) -> validation.Damaged:
-        """Build the error of a result that does not say what it must."""
+        """Build the error for a result that does not hold what it must."""
         return validation.Damaged(self._place_of_result(name), fault, self._without_result(name))
 
     def _place_of_result(self, name: str) -> Path:
         return self.path / RESULTS / f"{name}.json"
 
     def _without_result(self, name: str) -> str:
-        """Say what helps where a result is damaged."""
+        """Say what to do if a result is damaged."""
         anew = "measure anew"
         if name == "pretrain":
             anew = f"let selfsight pretrain --resume {shell_quoted(self.path)} write it again"
         return f"remove it (rm {shell_quoted(self._place_of_result(name))}) and {anew}"
 
     def write_result(self, name: str, record: dict[str, Any]) -> Path:
-        """Keep a measured result: -> where."""
+        """Write a measured result: -> its path."""
         path = atomic.subfolder(self.path, RESULTS, another=self._another) / f"{name}.json"
         atomic.write_json(path, record, another=self._another)
         return path
 
     def picture(self, name: str) -> Path:
-        """Name the place of a picture to be drawn."""
+        """Give the path of a picture to be drawn."""
         return atomic.subfolder(self.path, PICTURES, another=OUT) / f"{name}.png"
 
 
@@ -316,7 +316,7 @@ def load(path: str | Path) -> BaseEncoder:
 
 
 def run_of(path: str | Path) -> tuple[Run, str | None]:
-    """Tell a run's path from that of an encoder in it: -> the run, the encoder's name if any.
+    """Split the path of a run or of an encoder in it: -> the run, the encoder's name if any.
 
     Raises:
         SelfsightError: If there is no run.

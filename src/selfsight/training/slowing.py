@@ -1,4 +1,4 @@
-"""Slowing: notices when a training falls far behind its pace, and says once what helps."""
+"""Slowing: notices when a training becomes much slower than expected, and says once what helps."""
 
 from selfsight.training.plan import Plan
 
@@ -8,14 +8,14 @@ LEAST_STEPS = 5  # and steps
 
 
 class Slowing:
-    """Compares the pace of the last steps with the planned one, else with the best of this run.
+    """Compares the speed of the last steps with the planned one, else with the best of this run.
 
-    Threads wait for each other many times in a step: where other programs take their processors,
-    two can be many times slower than one. Waiting for data has words of
-    its own and does not count.
+    Threads wait for each other many times in a step: if other programs take their processors, two
+    threads can be many times slower than one. Waiting for data is reported separately and does not
+    count.
 
     Args:
-        of: How the run is trained; its length in a time was planned from a measured pace.
+        of: The run's plan, which holds a measured speed if the length was a time.
         cycle: Steps in which every task has its turn.
     """
 
@@ -29,12 +29,12 @@ class Slowing:
         self._news: str | None = None
 
     def news(self) -> str | None:
-        """Give what is to be said, once."""
+        """Give the warning, once; None if there is none."""
         news, self._news = self._news, None
         return news
 
     def after(self, seconds: float) -> None:
-        """Count a step that took so many seconds."""
+        """Count a step that took `seconds`."""
         self._seconds += seconds
         self._steps += 1
         whole = self._steps % self._cycle == 0 and self._steps >= LEAST_STEPS

@@ -1,8 +1,8 @@
-"""Tracking: the rows of metrics.csv told to TensorBoard, Weights & Biases or MLflow as they come.
+"""Tracking: sends the rows of metrics.csv to TensorBoard, Weights & Biases or MLflow.
 
 A tracker gets the settings at the start, every row, and the record at the end. It never stops a
-training: one that fails is said once and left out from then on. Each loads its package on use, and
-keeps in RUN/tracks.json under which name a resumed run goes on.
+training: if one fails, that is reported once and the tracker is not used any more. Each loads its
+package on use, and saves in RUN/tracks.json the name under which a resumed run continues.
 """
 
 import importlib.util
@@ -25,10 +25,10 @@ LONGEST = 500  # characters of a setting; MLflow takes no more
 
 
 class Tracker(Protocol):
-    """What is told of a training."""
+    """What a tracker must offer."""
 
     def begin(self, settings: Mapping[str, Any], step: int) -> None:
-        """Take the settings, flat; what was told of later steps than `step` is void."""
+        """Take the flat settings; rows of steps after `step` that were sent before are void."""
         ...
 
     def row(self, row: Mapping[str, float]) -> None:
@@ -36,7 +36,7 @@ class Tracker(Protocol):
         ...
 
     def end(self, record: Mapping[str, Any] | None) -> None:
-        """Take the record of what came out; None if the training was stopped."""
+        """Take the record of the result; None if the training was stopped."""
         ...
 
 
@@ -92,7 +92,7 @@ class WeightsAndBiases:
         self.place = run
 
     def begin(self, settings: Mapping[str, Any], step: int) -> None:
-        """Begin a run, or go on with that of an earlier start."""
+        """Begin a run, or continue that of an earlier start."""
         import wandb
 
         atomic.subfolder(self.place, "wandb")
@@ -108,7 +108,7 @@ class WeightsAndBiases:
             mode=None if known else "offline",
             settings=wandb.Settings(silent=True, console="off"),
         )
-        self._run.define_metric("*", step_metric="step")  # a resume tells some steps again
+        self._run.define_metric("*", step_metric="step")  # a resumed run sends some steps again
         _keep(self.place, "wandb", self._run.id)
 
     def row(self, row: Mapping[str, float]) -> None:
@@ -133,7 +133,7 @@ class MLflow:
         self.place = run
 
     def begin(self, settings: Mapping[str, Any], step: int) -> None:
-        """Begin a run, or go on with that of an earlier start."""
+        """Begin a run, or continue that of an earlier start."""
         from mlflow.tracking import MlflowClient
 
         place = os.environ.get("MLFLOW_TRACKING_URI")
@@ -174,7 +174,7 @@ KINDS = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases, "mlflow": MLflow
 
 
 def check_installed(names: Sequence[str]) -> None:
-    """Ask for trackers' packages before anything is done.
+    """Check that trackers' packages are installed, before anything else is done.
 
     Raises:
         SelfsightError: If one is missing.
@@ -205,16 +205,16 @@ class Trackers:
         return tuple(self._working)
 
     def begin(self, settings: Mapping[str, Any], step: int) -> None:
-        """Tell the settings, nested or flat, and the step gone on from."""
+        """Send the settings, nested or flat, and the step from which the run continues."""
         flat = flattened(settings)
         self._tell("begin", flat, step)
 
     def row(self, row: Mapping[str, float]) -> None:
-        """Tell a row of metrics.csv."""
+        """Send a row of metrics.csv."""
         self._tell("row", row)
 
     def end(self, record: Mapping[str, Any] | None) -> None:
-        """Tell the record, None if the training was stopped."""
+        """Send the record, None if the training was stopped."""
         self._tell("end", record)
 
     def _tell(self, what: str, *told: Any) -> None:
@@ -229,7 +229,7 @@ class Trackers:
 
 
 def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Lay nested settings out flat; texts as `printable` writes them.
+    """Flatten nested settings; texts are made printable.
 
     >>> flattened({"rate": 0.1, "encoder": {"name": "small", "size": None}})
     {'rate': 0.1, 'encoder.name': 'small', 'encoder.size': 'None'}
@@ -244,12 +244,12 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _kept(run: Path, name: str) -> str | None:
-    """Find under which name a tracker knows the run; None if it does not."""
+    """Find the name under which a tracker knows the run; None if it does not."""
     return _known(run).get(name)
 
 
 def _known(run: Path) -> dict[str, str]:
-    """Read under which names trackers know the run; none where the file is damaged or not there."""
+    """Read the names under which trackers know the run; empty if the file is damaged or missing."""
     with suppress(SelfsightError):
         found = validation.read_record(
             run / TRACKS, remedy=f"remove it; {run} is then told as a new run"
@@ -259,5 +259,5 @@ def _known(run: Path) -> dict[str, str]:
 
 
 def _keep(run: Path, name: str, identity: str) -> None:
-    """Keep under which name a tracker knows the run."""
+    """Save the name under which a tracker knows the run."""
     atomic.write_json(run / TRACKS, _known(run) | {name: identity})

@@ -1,7 +1,7 @@
-"""Weights: the encoder a run begins with: fresh, timm's, or another run's.
+"""Weights: the encoder a run begins with: with random, timm's, or another run's weights.
 
-Everything random about them comes from the seed, so the network before its training can be built
-again: that is the untrained network every probe compares with.
+Random weights follow from the seed, so the network before its training can be built again: it is
+the untrained network that every probe compares with.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ from selfsight.training.run import SETTINGS, Run, load
 
 
 def start_of(settings: Pretrain) -> BaseEncoder | None:
-    """Load the encoder of the run that a training is asked to start from; None for no run.
+    """Load the encoder of the run that a training starts from; None if it starts from no run.
 
     Raises:
         SelfsightError: If it is missing or damaged.
@@ -38,15 +38,15 @@ def start_of(settings: Pretrain) -> BaseEncoder | None:
 
 
 def built(of: Plan, state: dict[str, Any] | None = None) -> tuple[Task, BaseRecipe[Any]]:
-    """Build encoder and task with the seed's weights, or those of the run's start.
+    """Build encoder and task with weights from the seed or from the run's start.
 
     Args:
-        of: How.
-        state: The checkpoint that they are to take, which bounds how large they may be.
+        of: The plan.
+        state: The checkpoint that will be loaded into them, which limits their size.
 
     Raises:
-        UsageError: If a task or encoder cannot be built so.
-        SelfsightError: If they would be far larger than the checkpoint, or the start is not there.
+        UsageError: If a task or encoder cannot be built with these settings.
+        SelfsightError: If they would be far larger than the checkpoint, or the start is missing.
     """
     if state is None:
         return _built(of)
@@ -87,7 +87,7 @@ def _built(of: Plan) -> tuple[Task, BaseRecipe[Any]]:
 
 
 def trained_tasks(run: Run, *, device: str = "cpu") -> dict[str, Task]:
-    """Build a run's tasks, encoder and heads, as its last checkpoint has them: by name.
+    """Load a run's tasks, encoder and heads from its last checkpoint: -> by name.
 
     Raises:
         SelfsightError: If the run has no checkpoint, or it is damaged.
@@ -95,7 +95,7 @@ def trained_tasks(run: Run, *, device: str = "cpu") -> dict[str, Task]:
     state = run.load_checkpoint()
     if state is None:
         raise SelfsightError(
-            f"{run.path} holds no checkpoint, so its task's head is not there; go on with "
+            f"{run.path} holds no checkpoint, so its task's head is missing; continue it with "
             f"selfsight pretrain --resume {shell_quoted(run.path)}"
         )
     of = Plan.of(run)

@@ -1,4 +1,4 @@
-"""Batch: pictures wrapped for a test fill their canvas and are numbered from nought."""
+"""Batch: pictures wrapped for a test fill their canvas and are numbered from 0."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Decoding: in order, and nothing more is begun once the caller has gone."""
+"""Decoding: results come in order, and nothing more is started once the caller has stopped."""
 
 import time
 from pathlib import Path

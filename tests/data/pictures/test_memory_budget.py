@@ -1,4 +1,4 @@
-"""MemoryBudget: what pictures take while they are decoded, one by one and all at once."""
+"""Memory budget: the memory of pictures being decoded, one by one and all at once."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +17,7 @@ MIB = 1 << 20
 
 
 def taken_at_once(room: MemoryBudget, needed: int, packed: int, count: int = 8) -> int:
-    """Let threads take room for a picture each: -> how many had it at once."""
+    """Let each thread take room for a picture: -> how many held it at the same time."""
     there, most, lock = 0, 0, threading.Lock()
 
     def decode(_: int) -> None:

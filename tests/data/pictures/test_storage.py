@@ -1,4 +1,4 @@
-"""Storage: memory, map and stream give a step the same pictures, and maps survive what happens."""
+"""Storage: memory, map and stream give the same pictures, and maps survive crashes and damage."""
 
 import os
 import shutil
@@ -270,7 +270,7 @@ def test_a_flipped_bit_in_a_map_is_found_and_the_map_written_anew(
 
 
 def steps_of(folder: Path, side: int = 32) -> tuple[Pictures, int]:
-    """Read into a map: -> it, and how many pictures were decoded for it."""
+    """Read pictures into a map: -> the map, and how many pictures were decoded for it."""
     seen: list[int] = []
     found = read(
         open_data(folder).train,

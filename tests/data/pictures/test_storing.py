@@ -1,4 +1,4 @@
-"""Reading: what is stored where, what is skipped, and when reading refuses."""
+"""Storing: where pictures are stored, which are skipped, and when reading fails."""
 
 from pathlib import Path
 
@@ -130,7 +130,7 @@ def test_pictures_that_are_all_too_small_say_so(tmp_path: Path) -> None:
     for i in range(3):
         grey(tmp_path / f"{i}.png", i, width=7, height=30)
 
-    with pytest.raises(SelfsightError, match="all 3 looked at have a side under 8"):
+    with pytest.raises(SelfsightError, match="all 3 examined have a side under 8"):
         read(open_data(tmp_path).train, side=16)
 
 

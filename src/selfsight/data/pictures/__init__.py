@@ -1,4 +1,4 @@
-"""Pictures: files become batches.
+"""Pictures: turns picture files into batches.
 
 `open_data` lists the pictures of a folder, table or array; `read` decodes them once.
 """

@@ -26,7 +26,7 @@ class Images(NamedTuple):
 
     images: Tensor
     extent: Tensor
-    index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride] -- nobody searches a batch
+    index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride] -- tuple.index is not used
     draws: Draws
 
     @classmethod

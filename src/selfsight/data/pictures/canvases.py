@@ -1,8 +1,8 @@
-"""Canvases: pictures on squares of one side, wherever they are kept.
+"""Canvases: pictures on squares of one size, wherever they are stored.
 
-In memory they are a plain tensor. What does not fit lies on a memory map in the cache folder, or is
-decoded again whenever it is needed; both of these are `Canvases`, which are indexed like a tensor,
-by a tensor of rows.
+In memory they are a plain tensor. What does not fit is in a map in the cache folder, or is decoded
+again whenever it is needed; both of these are `Canvases`, which are indexed like a tensor, by a
+tensor of rows.
 """
 
 from abc import ABC, abstractmethod
@@ -24,7 +24,7 @@ class Taken(NamedTuple):
     Attributes:
         images: (B, C, S, S) uint8 or uint16; a picture lies top left, black beyond it.
         extent: (B, 2) int64, height and width of the picture on its canvas, in pixels.
-        rows: (B,) int64, which ones they are: a picture that broke has another in its place.
+        rows: (B,) int64, their true rows: a broken picture is replaced by another.
     """
 
     images: Tensor
@@ -33,11 +33,11 @@ class Taken(NamedTuple):
 
 
 class Form(NamedTuple):
-    """What all pictures of a data set are brought to.
+    """The form that all pictures of a data set are converted to.
 
     Attributes:
-        channels: C of each.
-        bits: 8 or 16, of a sample.
+        channels: Channels C of each.
+        bits: Bits of a sample, 8 or 16.
     """
 
     channels: int
@@ -45,14 +45,14 @@ class Form(NamedTuple):
 
     @classmethod
     def of(cls, pixels: Tensor) -> "Form":
-        """Tell the form of a picture (C, H, W)."""
+        """Give the form of a picture (C, H, W)."""
         return cls(len(pixels), 8 if pixels.dtype == torch.uint8 else 16)
 
     def joined(self, other: "Form") -> "Form":
         """Find the form that holds both without loss: grey becomes colour, 8 bits 16.
 
         Raises:
-            Unreadable: If there is none.
+            Unreadable: If there is no such form.
         """
         if not convertible(self.channels, other.channels):
             raise Unreadable(
@@ -61,16 +61,16 @@ class Form(NamedTuple):
         return Form(max(self.channels, other.channels), max(self.bits, other.bits))
 
     def brought(self, pixels: Tensor) -> Tensor:
-        """Bring a picture to this form: (C, H, W) -> (channels, H, W)."""
+        """Convert a picture to this form: (C, H, W) -> (channels, H, W)."""
         return with_bits(with_channels(pixels, self.channels), self.bits)
 
     def bytes_each(self, side: int) -> int:
-        """Count the bytes of a canvas of this side."""
+        """Give the bytes of a canvas of this side."""
         return self.channels * side * side * self.bits // 8
 
 
 class Canvases(ABC):
-    """Pictures that are fetched when they are asked for.
+    """Pictures that are fetched when they are needed.
 
     Attributes:
         shape: (N, C, S, S).

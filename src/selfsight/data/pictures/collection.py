@@ -13,7 +13,7 @@ from selfsight.data.pictures.scaling import WHITE, as_float
 from selfsight.data.samples import Samples, Skipped, Storage
 
 HASHED_AT_ONCE, MEASURED_AT_ONCE = 512, 16  # pictures
-LEAST_DEVIATION = 1e-4  # a channel that is the same everywhere must not be divided by 0
+LEAST_DEVIATION = 1e-4  # so that a constant channel is not divided by 0
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class Pictures(Samples):
         titles: N names for messages.
         skipped: The pictures that could not be read; these are not among the N.
         name: Where the pictures come from.
-        fingerprint: Hexadecimal hash of images, extents and labels: another one, other data. Of
-            streamed pictures it is that of their files.
-        storage: Where they are kept.
+        fingerprint: Hexadecimal hash of images, extents and labels, which identifies the data; for
+            streamed pictures, the hash of their files.
+        storage: Where they are stored.
         origins: (N,) int64, each picture's row in the source it was read from.
-        notes: What a user should know of them, a sentence each: their source's notes, and what
-            their files hold besides.
+        notes: Sentences that a user should know: the source's notes, and what their files hold that
+            is not read.
     """
 
     images: Tensor | Canvases
@@ -54,12 +54,12 @@ class Pictures(Samples):
 
     @property
     def bits(self) -> int:
-        """Depth of a sample, 8 or 16."""
+        """Bits of a sample, 8 or 16."""
         return 8 if self.images.dtype == torch.uint8 else 16
 
     @property
     def tensor(self) -> Tensor:
-        """All images as one tensor (N, C, S, S), fetched where they are not in memory."""
+        """All images as one tensor (N, C, S, S), fetched if they are not in memory."""
         return (
             self.images[torch.arange(len(self))]
             if isinstance(self.images, Canvases)
@@ -67,7 +67,7 @@ class Pictures(Samples):
         )
 
     def taken(self, rows: Tensor) -> Taken:
-        """Fetch the pictures of `rows` (B,) int64, in that order, to where the images are."""
+        """Fetch the pictures of `rows` (B,) int64, in that order, on the images' device."""
         if isinstance(self.images, Canvases):
             return self.images.taken(rows)
         rows = rows.to(self.images.device, non_blocking=True)
@@ -117,7 +117,7 @@ class Pictures(Samples):
         for some in rows.split(MEASURED_AT_ONCE):
             images, extent, _ = self.taken(some)
             values = images.double() / WHITE[images.dtype]
-            area = area + extent.prod(dim=1).sum()  # beyond it a canvas is black: adds nothing
+            area = area + extent.prod(dim=1).sum()  # canvases are black beyond it and add nothing
             total = total + values.sum(dim=(0, 2, 3))
             square = square + values.square().sum(dim=(0, 2, 3))
         mean = torch.as_tensor(total / area)
@@ -126,7 +126,7 @@ class Pictures(Samples):
 
 
 class Digest:
-    """A hash of what a task can see of the data, taken piece by piece.
+    """A hash of all data that a task can see, computed piece by piece.
 
     Args:
         shape: (N, C, S, S) of all images.
@@ -136,11 +136,11 @@ class Digest:
         self._hash = hashlib.sha256(repr(tuple(shape)).encode())
 
     def add(self, part: np.ndarray) -> None:
-        """Go on with the next images."""
+        """Add the next images to the hash."""
         self._hash.update(np.ascontiguousarray(part).data)
 
     def finished(self, extent: Tensor, labels: Tensor | None) -> str:
-        """End with extents and labels: -> 32 hexadecimal digits."""
+        """Finish the hash with extents and labels: -> 32 hexadecimal digits."""
         self.add(extent.cpu().numpy())
         if labels is not None:
             self.add(labels.cpu().numpy())
@@ -148,7 +148,7 @@ class Digest:
 
 
 def fingerprint_of(images: Tensor | Canvases, extent: Tensor, labels: Tensor | None) -> str:
-    """Hash what a task can see of the data: -> 32 hexadecimal digits."""
+    """Hash all data that a task can see: -> 32 hexadecimal digits."""
     digest = Digest(tuple(images.shape))
     for part in _pieces(images):
         digest.add(part)
@@ -156,7 +156,7 @@ def fingerprint_of(images: Tensor | Canvases, extent: Tensor, labels: Tensor | N
 
 
 def _pieces(images: Tensor | Canvases) -> Iterator[np.ndarray]:
-    """Go through all images in order, some at a time where they are not in memory."""
+    """Iterate over all images in order, some at a time if they are not in memory."""
     if isinstance(images, Tensor):
         yield images.cpu().numpy()
     else:

@@ -1,4 +1,4 @@
-"""Decoding in parallel: threads decode and scale, the caller gets the results in order."""
+"""Decoding in parallel: threads decode and scale pictures; the caller gets them in order."""
 
 from collections import deque
 from collections.abc import Generator
@@ -17,23 +17,23 @@ from selfsight.data.pictures.source import PictureSource
 from selfsight.data.source import Unreadable
 from selfsight.system import machine
 
-AT_ONCE = 8  # pictures a thread takes at a time, so that handing over costs little
-AHEAD = 4  # bundles a thread may be ahead of the caller, which bounds what is in flight
+AT_ONCE = 8  # pictures a thread takes at a time, so that passing them on costs little
+AHEAD = 4  # bundles for each thread that may be in flight before the caller takes them
 
-Decoded = Tensor | Unreadable  # a picture (C, h, w), or why there is none
+Decoded = Tensor | Unreadable  # a picture (C, h, w), or why it could not be decoded
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be decoded, and how it is to be stored.
+    """Which pictures are to be decoded, and in what form they are stored.
 
     Attributes:
         source: The pictures.
         rows: Which of them.
         side: Side of the square canvas, in pixels.
         fit: How a picture is scaled to it.
-        channels: What all are turned to, None to keep what they have.
-        form: What they are brought to, as far as is known beforehand; a picture may widen it.
+        channels: Channels that all are converted to; None keeps their own.
+        form: The form that they are expected to have; a picture may require a wider one.
     """
 
     source: PictureSource
@@ -49,7 +49,7 @@ class Wanted:
         return len(self.rows) * self.form.bytes_each(self.side)
 
     def decoded_one(self, row: int) -> Decoded:
-        """Decode and scale a picture: -> (C, h, w) uint8 or uint16, or why not."""
+        """Decode and scale a picture: -> (C, h, w) uint8 or uint16, or why it is unreadable."""
         try:
             with BUDGET.turn():
                 pixels = self.source.scaled(row, self.side, self.fit)
@@ -58,7 +58,7 @@ class Wanted:
             return error
 
     def decoded(self, rows: list[int], pool: ThreadPoolExecutor) -> Generator[tuple[int, Decoded]]:
-        """Decode in threads: -> (row, picture), in order, a bounded number in flight."""
+        """Decode in threads: -> (row, picture) in order, with a bounded number in flight."""
         bundles = (rows[k : k + AT_ONCE] for k in range(0, len(rows), AT_ONCE))
         at_most = machine.processors() * AHEAD
 
@@ -70,17 +70,17 @@ class Wanted:
             while waiting:
                 yield from waiting.popleft().result()
                 waiting.extend(pool.submit(worked, bundle) for bundle in islice(bundles, 1))
-        finally:  # of what nobody asks for any more nothing is begun
+        finally:  # do not start what is no longer needed
             for future in waiting:
                 future.cancel()
 
     def failure(self, row: int, reason: Unreadable) -> Failure:
-        """Note that a picture could not be read."""
+        """Make the record of a picture that could not be read."""
         return Failure(self.source.title(row), reason)
 
 
 class _Workers(ThreadPoolExecutor):
-    """Threads that begin nothing more once their block is left by an error, or by Ctrl-C."""
+    """Threads that start nothing more once their block is left by an error or Ctrl-C."""
 
     def __exit__(
         self,
@@ -92,5 +92,5 @@ class _Workers(ThreadPoolExecutor):
 
 
 def workers() -> ThreadPoolExecutor:
-    """Start threads that decode, one a core."""
+    """Start decoding threads, one for each core."""
     return _Workers(machine.processors(), thread_name_prefix="decode")

@@ -1,11 +1,11 @@
-"""Mapping: pictures decoded once onto the disk, for data that does not fit into memory.
+"""Mapping: decodes pictures onto the disk once, for data that does not fit into memory.
 
-A map is a folder of the cache, as `maps` has it. Its name is a hash of all that its content depends
-on: the files' paths, sizes and times, and how pictures are scaled. It is written beside its place
-and renamed, under a lock that ends with its process: a crash leaves nothing that is ever read, and
-a second run that needs the same map waits for the first. A link in its place is none of ours: it is
-taken away, and what it leads to stays. What could not be read is tried again whenever a map is
-opened, for a fault may pass (a permission, a missing package); then the map is written anew.
+A map is a folder in the cache; `maps` defines its format. Its name is a hash of all that its
+content depends on: the files' paths, sizes and times, and how pictures are scaled. It is written
+beside its place and renamed, under a lock that ends with the process: a crash leaves nothing that
+is ever read, and a second run that needs the same map waits for the first. A link in its place is
+removed, and its target stays. Pictures that could not be read are tried again whenever a map is
+opened, since the cause may have gone (a permission, a missing package); then the map is rewritten.
 """
 
 import contextlib
@@ -33,8 +33,8 @@ from selfsight.system import atomic, machine
 from selfsight.system.escaping import escaped
 from selfsight.system.locks import alone, alone_if_free
 
-REVISION = 1  # of how a map is written: another one makes old maps useless
-UNUSED_DAYS = 30  # after which a map is taken away when another one is written
+REVISION = 1  # of the format: another number makes old maps invalid
+UNUSED_DAYS = 30  # after which a map is removed when another one is written
 ELSEWHERE = (
     "or name another folder with SELFSIGHT_CACHE; pretrain can decode as it goes with "
     "--storage stream"
@@ -44,11 +44,11 @@ DOING = "writes the memory map of the same pictures"
 
 @dataclass(frozen=True)
 class _Keeping:
-    """Blame the cache for what goes wrong in a block; pictures have faults of their own.
+    """Turn system errors in a block into errors about the cache, not about pictures.
 
     Attributes:
-        name: What the pictures come from.
-        folder: Where maps are kept.
+        name: Where the pictures come from.
+        folder: The folder of maps.
     """
 
     name: str
@@ -64,7 +64,7 @@ class _Keeping:
 
 
 def mapped(wanted: Wanted, progress: Callable[[int, int], None] | None) -> Map:
-    """Open the map of what is wanted, or write it first.
+    """Open the map of the wanted pictures; write it first if needed.
 
     Raises:
         SelfsightError: If the cache cannot be written, or too many pictures cannot be read.
@@ -79,7 +79,7 @@ def mapped(wanted: Wanted, progress: Callable[[int, int], None] | None) -> Map:
         except SelfsightError:
             if (found := _opened(place)) is None:
                 raise
-            return found  # of a cache that this user may read
+            return found  # from a cache that this user may only read
         found = _opened(place)
         if found is None or _heals(found, wanted):
             with keeping:
@@ -91,21 +91,21 @@ def mapped(wanted: Wanted, progress: Callable[[int, int], None] | None) -> Map:
                 atomic.settle(folder)
             found = _opened(place)
         with contextlib.suppress(OSError):
-            os.utime(place)  # so that it counts as used
+            os.utime(place)  # mark it as used
     if found is None:
         raise SelfsightError(
-            f"the memory map {place} is damaged as soon as written; see to the disk, {ELSEWHERE}"
+            f"the memory map {place} is damaged right after writing; check the disk, {ELSEWHERE}"
         )
     return found
 
 
 def _opened(place: Path) -> Map | None:
-    """Open a map; None where there is none, it is damaged, or a link."""
+    """Open a map; None if there is none, it is damaged, or it is a link."""
     return None if place.is_symlink() else opened(place)
 
 
 def _put(part: Path, place: Path) -> None:
-    """Put a map into its place, unless another process has, as can be where there are no locks."""
+    """Move a map to its place, unless another process did, as is possible without locks."""
     try:
         part.rename(place)
     except OSError:
@@ -115,7 +115,7 @@ def _put(part: Path, place: Path) -> None:
 
 
 def _heals(found: Map, wanted: Wanted) -> bool:
-    """Try again what could not be read: -> whether some of it can be now."""
+    """Try unreadable pictures again: -> whether some of them can be read now."""
     kept = set(found.kept)
     rows = [row for row in wanted.rows if row not in kept]
     form = Form(found.canvases.shape[1], 8 if found.canvases.dtype == torch.uint8 else 16)
@@ -126,7 +126,7 @@ def _heals(found: Map, wanted: Wanted) -> bool:
 
 
 def _goes(result: Tensor | Unreadable, form: Form) -> bool:
-    """Tell whether this is a picture that goes together with those of a form."""
+    """Tell whether this is a picture that can be joined with those of a form."""
     try:
         return not isinstance(result, Unreadable) and bool(form.joined(Form.of(result)))
     except Unreadable:
@@ -146,7 +146,7 @@ def _key(wanted: Wanted) -> str:
 
 
 def _tidy(folder: Path, key: str) -> None:
-    """Take away what is under this key, maps that nobody used for long, and what crashes left."""
+    """Remove the map of this key, maps unused for long, and what crashes left."""
     _remove(folder / key)
     before = time.time() - UNUSED_DAYS * 24 * 3600
     parts: dict[str, list[Path]] = {key: []}
@@ -158,7 +158,7 @@ def _tidy(folder: Path, key: str) -> None:
     own = parts.pop(key)
     for other, places in parts.items():
         with alone_if_free(folder / f"{other}.lock") as free:
-            if free:  # nobody writes it
+            if free:  # no process is writing it
                 _remove_all(places)
                 if not (folder / other).exists():
                     (folder / f"{other}.lock").unlink(missing_ok=True)
@@ -166,7 +166,7 @@ def _tidy(folder: Path, key: str) -> None:
 
 
 def _remove_all(places: list[Path]) -> None:
-    """Remove the parts among what lies in the cache."""
+    """Remove the half-written maps among these paths."""
     for place in places:
         if place.suffix == ".part":
             _remove(place)
@@ -183,23 +183,23 @@ def _remove(place: Path) -> None:
 def _write(
     wanted: Wanted, part: Path, keeping: _Keeping, progress: Callable[[int, int], None] | None
 ) -> None:
-    """Write a map into a new folder, all of it or nothing."""
+    """Write a map into a new folder, completely or not at all."""
     with keeping:
         part.mkdir()
     try:
         form = wanted.form
         while (wider := _filled(wanted, form, part, keeping, progress)) is not None:
-            form = wider  # from the start: what is written already has the narrower form
+            form = wider  # start again: what is written has the narrower form
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
 
 
 def _check_room(wanted: Wanted, form: Form, folder: Path) -> None:
-    """Refuse a map that is larger than the free disk.
+    """Refuse a map that is larger than the free disk space.
 
     Raises:
-        SelfsightError: If it is.
+        SelfsightError: If it is larger.
     """
     needed = len(wanted.rows) * form.bytes_each(wanted.side)
     free = shutil.disk_usage(folder).free
@@ -212,7 +212,7 @@ def _check_room(wanted: Wanted, form: Form, folder: Path) -> None:
 
 @contextlib.contextmanager
 def _closing(file: BufferedWriter) -> Generator[None]:
-    """Close a file after a block, whatever it still holds: `Writer.finish` has written all."""
+    """Close a file after a block, ignoring errors: `Writer.finish` has flushed it before."""
     try:
         yield
     finally:

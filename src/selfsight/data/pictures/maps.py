@@ -1,8 +1,8 @@
-"""Maps: how decoded pictures lie on the disk, written once and read by position.
+"""Maps: the format of decoded pictures on the disk, written once and read by position.
 
-A map is a folder with two files: `images`, the canvases one after the other, and `about.npz`, which
-pictures these are. They are not mapped into memory, whose pages would be counted as this process's
-own.
+A map is a folder with two files: `images` holds the canvases one after the other, `about.npz`
+describes them. They are not mapped into memory, where their pages would count as memory of this
+process.
 """
 
 import os
@@ -29,14 +29,14 @@ IMAGES, ABOUT = "images", "about.npz"
 
 
 class Map(NamedTuple):
-    """A map that is there.
+    """An opened map.
 
     Attributes:
         canvases: The pictures.
         extent: (N, 2) int64, height and width on the canvas, in pixels.
         kept: Rows of the source that could be read.
-        failed: Those that could not, by title, with the reason.
-        fingerprint: Of images, extents and labels.
+        failed: Pictures that could not, by title, with the reason.
+        fingerprint: Hash of images, extents and labels.
     """
 
     canvases: "Mapped"
@@ -52,9 +52,9 @@ class Mapped(Canvases):
     Args:
         path: The file of canvases.
         shape: (N, C, S, S).
-        bits: 8 or 16, of a sample.
+        bits: Bits of a sample, 8 or 16.
         extent: (N, 2) int64.
-        sums: A checksum (CRC32) of every picture, as it was written.
+        sums: Checksum (CRC32) of every picture, computed when it was written.
     """
 
     def __init__(
@@ -75,8 +75,7 @@ class Mapped(Canvases):
         """Read the pictures of `rows` (B,).
 
         Raises:
-            SelfsightError: If the file can no longer be read, was cut short, or holds other bytes
-                than were written.
+            SelfsightError: If the file can no longer be read, was cut short, or has changed.
         """
         images = torch.empty((len(rows), *self.shape[1:]), dtype=self.dtype)
         raw = images.numpy().view(np.uint8).reshape(len(rows), self._each)
@@ -90,26 +89,26 @@ class Mapped(Canvases):
                 ) from error
             if not whole:
                 raise SelfsightError(
-                    f"{self.path} has been cut short. Start again, and it will be written anew."
+                    f"{self.path} has been cut short. Start again, and it will be rewritten."
                 )
             if zlib.crc32(raw[place].data) != self._sums[int(rows[place])]:
-                with suppress(OSError):  # without it this is no map
+                with suppress(OSError):  # without this file the map is not used again
                     self.path.with_name(ABOUT).unlink()
                 raise SelfsightError(
-                    f"{self.path} is damaged: a picture in it is no longer what was written. "
-                    "Start again, and it will be written anew; if that recurs, see to the disk."
+                    f"{self.path} is damaged: a picture in it differs from what was written. "
+                    "Start again, and it will be rewritten; if that recurs, check the disk."
                 )
         return Taken(images, self._extent.index_select(0, rows), rows)
 
 
 class Writer:
-    """Canvases written one after the other.
+    """Writes canvases one after the other.
 
     Args:
-        file: What they are written to.
-        form: What pictures have been brought to.
+        file: The file of canvases.
+        form: Form of the pictures.
         side: Side of the canvases, in pixels.
-        count: Most pictures there can be.
+        count: Greatest number of pictures.
     """
 
     def __init__(self, file: BufferedWriter, form: Form, side: int, count: int) -> None:
@@ -133,7 +132,7 @@ class Writer:
         self.extent.append((height, width))
 
     def finish(self, about: Path, failed: list[Failure], labels: Tensor | None) -> None:
-        """Write what the canvases are."""
+        """Write the file that describes the canvases."""
         self._file.flush()
         os.fsync(self._file.fileno())
         extent = torch.tensor(self.extent)
@@ -141,7 +140,7 @@ class Writer:
         shape = (len(self.kept), *self._most[1:])
         if shape == self._most:
             fingerprint = self._digest.finished(extent, chosen)
-        else:  # the count stands first in the hash, and is another one now
+        else:  # the hash begins with the count, which is smaller now
             canvases = Mapped(Path(self._file.name), shape, self.form.bits, extent, self.sums)
             fingerprint = fingerprint_of(canvases, extent, chosen)
         arrays: dict[str, Any] = {
@@ -161,16 +160,16 @@ class Writer:
 
 
 def opened(place: Path) -> Map | None:
-    """Open a map; None where there is none, or it is damaged."""
+    """Open a map; None if there is none or it is damaged."""
     try:
         with (place / ABOUT).open("rb") as file, np.load(file, allow_pickle=False) as about:
             return _described(place / IMAGES, about)
-    except Exception:  # zip, numpy and the fields each have their own errors for damaged bytes
+    except Exception:  # zip, numpy and the fields raise various errors for damaged bytes
         return None
 
 
 def _described(images: Path, about: Any) -> Map | None:
-    """Put together what a map says of itself; None where its canvases are not as many."""
+    """Make a map of its description; None if the size of its canvases does not match."""
     extent = torch.from_numpy(about["extent"])
     count, channels, side, _ = about["shape"].tolist()
     bits, kept, sums = int(about["bits"]), about["kept"].tolist(), about["sums"].tolist()

@@ -15,13 +15,13 @@ from selfsight.data.source import Unreadable
 from selfsight.errors import out_of_memory
 from selfsight.system import machine
 
-SHARE = 8  # of this machine's memory one part, unless that is less than is unremarkable
-SMALL = 4 << 20  # bytes that are not counted: of these every core may have some
-LARGE = 64 << 20  # bytes past which memory that runs out is the picture's fault
+SHARE = 8  # the budget is this part of the machine's memory, or what any picture may take
+SMALL = 4 << 20  # bytes up to which a picture is not counted
+LARGE = 64 << 20  # bytes past which a lack of memory is blamed on the picture
 
 
 class MemoryBudget:
-    """What pictures that are being decoded take together.
+    """The memory that pictures being decoded take together.
 
     Args:
         most: Bytes; by default a share of this machine's memory.
@@ -35,20 +35,20 @@ class MemoryBudget:
 
     @cached_property
     def most(self) -> int:
-        """Bytes that may be taken at once."""
+        """Bytes that may be in use at once."""
         if self._asked is not None:
             return self._asked
         return min(max(UNREMARKABLE, machine.memory() // SHARE), machine.memory() // 4)
 
     @contextmanager
     def turn(self) -> Generator[None]:
-        """Count what this thread takes in the block, and give it back at the end.
+        """Count what this thread takes within the block, and release it at the end.
 
         Raises:
             Unreadable: If memory runs out on a large picture.
         """
         if getattr(self._mine, "taken", None) is not None:
-            yield  # within a turn
+            yield  # within another turn of this thread
             return
         self._mine.taken = 0
         try:
@@ -65,11 +65,11 @@ class MemoryBudget:
                     self._free.notify_all()
 
     def take(self, needed: int, decoded: int, packed: int) -> None:
-        """Wait until there is room for a picture, if this is a thread's turn.
+        """Wait until there is room for a picture, within a `turn` of this thread.
 
         Args:
             needed: Bytes that it takes while it is decoded.
-            decoded: Bytes that it has afterwards.
+            decoded: Bytes that it takes afterwards.
             packed: Bytes of its file.
         """
         mine = getattr(self._mine, "taken", None)
@@ -78,7 +78,7 @@ class MemoryBudget:
         if is_bomb(needed, decoded, packed, LARGE - 1):
             needed = max(needed, self.most)
         with self._free:
-            # Who has some already does not wait: two who waited for each other would for ever.
+            # A thread that holds some already does not wait, which could be a deadlock.
             self._free.wait_for(
                 lambda: mine or not self._taken or self._taken + needed <= self.most
             )

@@ -9,7 +9,7 @@ from selfsight.data.samples import Storage
 from selfsight.system import machine
 from selfsight.system.progress import Bar
 
-MOST_WAITING = 0.05  # share of a training's time that waiting for data may take unremarked
+MOST_WAITING = 0.05  # greatest share of a training's time spent waiting for data without a remark
 
 
 def read_with_progress(
@@ -24,18 +24,18 @@ def read_with_progress(
     steady: bool = False,
     processes: int = 1,
 ) -> Pictures:
-    """Decode the pictures of a source, as `selfsight.data.read` does, and say how it goes.
+    """Decode the pictures of a source, as `selfsight.data.read` does, and show progress.
 
     Args:
         source: The pictures.
         side: Side of the square canvas, in pixels.
-        listed_in: Where the user finds all that was skipped.
+        listed_in: Where the user finds the list of all skipped pictures.
         fit: "canvas" or "square".
-        channels: 1, 3, or None for what the pictures have.
-        limit: How many at most.
-        storage: Where to keep them; None for the first place they fit.
+        channels: 1, 3, or None for the pictures' own.
+        limit: Greatest number of pictures.
+        storage: Where to store them; None for the first place where they fit.
         steady: Whether they must not be streamed, as `selfsight.data.read` explains.
-        processes: How many of this machine's processes keep the same pictures in memory.
+        processes: Number of this machine's processes that hold the same pictures in memory.
 
     Raises:
         SelfsightError: If the pictures do not fit into memory, or too many cannot be read.
@@ -62,11 +62,11 @@ def read_with_progress(
 
 
 def advice_on_waiting(pictures: Pictures, share: float) -> str | None:
-    """Say what held a training up, and what to change, if it waited for data.
+    """Say what slowed a training down, and what to change; None if it hardly waited for data.
 
     Args:
-        pictures: What it learned from.
-        share: Of its time spent waiting for them, in [0, 1].
+        pictures: The pictures it learned from.
+        share: Share of its time spent waiting for them, in [0, 1].
     """
     if share <= MOST_WAITING:
         return None

@@ -1,8 +1,8 @@
-"""Scaling: a decoded picture fitted to the square it will be stored in.
+"""Scaling: fits a decoded picture into the square in which it is stored.
 
-Both ways use torch's antialiased bilinear filter, on uint8 where pixels have 8 bits: its fast path
-wants them stored together (channels last), as decoders give them. Crops are copied by numpy: torch
-would start a team of threads for each copy, inside every thread that already decodes.
+Both fits use torch's antialiased bilinear filter, on uint8 for 8-bit pictures: its fast path needs
+channels last, as decoders give them. Crops are copied by numpy, because torch would start several
+threads for each copy within every decoding thread.
 """
 
 from typing import Literal
@@ -15,7 +15,7 @@ from torch import Tensor
 from selfsight.data.source import Unreadable
 
 Fit = Literal["canvas", "square"]
-# What is done to a picture that a network is asked about, for records.
+# How evaluation prepares a picture, for records.
 SQUARE_VIEW = "the largest centred square, scaled by torch's antialiased bilinear filter"
 
 WHITE = {torch.uint8: 255, torch.uint16: 65535}  # the brightest value of a sample
@@ -37,7 +37,7 @@ def fitted(pixels: Tensor, side: int, fit: Fit) -> Tensor:
             centred square, shrunk or enlarged to fill.
 
     Returns:
-        (C, h, w) as deep as before, h and w as `fitted_size` tells.
+        (C, h, w) of the same depth, h and w from `fitted_size`.
     """
     if fit == "square":
         pixels = _centred_square(pixels)
@@ -46,7 +46,7 @@ def fitted(pixels: Tensor, side: int, fit: Fit) -> Tensor:
 
 
 def fitted_size(height: int, width: int, side: int, fit: Fit) -> tuple[int, int]:
-    """Tell a picture's size on its canvas: height and width at most `side`, at least 1."""
+    """Give a picture's size on its canvas: height and width, at most `side`, at least 1."""
     if fit == "square":
         return side, side
     longer = max(height, width)
@@ -58,8 +58,8 @@ def fitted_size(height: int, width: int, side: int, fit: Fit) -> tuple[int, int]
 def _scaled(pixels: Tensor, height: int, width: int) -> Tensor:
     """Scale to (C, height, width).
 
-    Each new pixel is a mean weighted by a triangle: of a shrunk picture's, over twice the side of
-    the area that it covers; of an enlarged one's, over the nearest pixels.
+    Each new pixel is a mean with triangular weights: when shrinking, over twice the side of the
+    area that it covers; when enlarging, over the nearest pixels.
     """
     if pixels.shape[1:] == (height, width):
         return pixels
@@ -78,25 +78,25 @@ def _centred_square(pixels: Tensor) -> Tensor:
 
 
 def convertible(have: int, need: int) -> bool:
-    """Tell whether pictures of so many channels can be turned to so many others."""
+    """Tell whether pictures of `have` channels can be converted to `need` channels."""
     return have == need or {have, need} == {1, 3}
 
 
 def check_channels(have: int, need: int) -> None:
-    """Refuse numbers of channels between which there is no way, such as 13 and 3.
+    """Refuse numbers of channels between which there is no conversion, such as 13 and 3.
 
     Raises:
-        Unreadable: With both.
+        Unreadable: Names both.
     """
     if not convertible(have, need):
         raise Unreadable(f"{have} channels, and {need} are needed")
 
 
 def with_channels(pixels: Tensor, channels: int) -> Tensor:
-    """Turn colour to grey or repeat grey: (C, H, W) -> (channels, H, W), as deep as before.
+    """Convert colour to grey or repeat grey: (C, H, W) -> (channels, H, W) of the same depth.
 
     Raises:
-        Unreadable: If that is not what is asked: between other numbers of channels there is no way.
+        Unreadable: If other numbers of channels would have to be converted.
     """
     check_channels(len(pixels), channels)
     if len(pixels) == channels:
@@ -109,7 +109,7 @@ def with_channels(pixels: Tensor, channels: int) -> Tensor:
 
 
 def with_bits(pixels: Tensor, bits: int) -> Tensor:
-    """Spread samples of 8 bits over 16, black to black and white to white, where 16 are asked."""
+    """Convert 8-bit samples to 16 bits if asked; black stays black and white stays white."""
     if bits == 8 or pixels.dtype == torch.uint16:
         return pixels
     return (pixels.int() * (WHITE[torch.uint16] // WHITE[torch.uint8])).to(torch.uint16)

@@ -1,7 +1,7 @@
-"""Skipping: pictures that cannot be read are listed; when there are many, reading stops.
+"""Skipping: unreadable pictures are skipped and listed; if there are many, reading stops.
 
-Then the data is not what the user thinks it is, and a sentence with the first reasons says more
-than a run that learned from the rest.
+With many unreadable pictures the data is not what the user expects, and a message with the first
+reasons helps more than a run that learned from the rest.
 """
 
 from typing import NamedTuple
@@ -10,12 +10,12 @@ from selfsight.data.pictures.files.decode import LEAST_SIDE, TooSmall
 from selfsight.data.source import Unreadable
 from selfsight.errors import SelfsightError
 
-MOST_SKIPPED = 0.1  # share of unreadable pictures past which reading fails
-LISTED = 10  # unreadable pictures that a message names
+MOST_SKIPPED = 0.1  # greatest share of unreadable pictures; with more, reading fails
+LISTED = 10  # most unreadable pictures that a message names
 
 
 class Failure(NamedTuple):
-    """A picture that could not be read, by its title, and why."""
+    """The title of a picture that could not be read, and why."""
 
     title: str
     reason: Unreadable
@@ -37,10 +37,10 @@ def judge(name: str, failed: list[Failure], count: int) -> None:
 
 
 def none_readable(name: str, failed: list[Failure]) -> str:
-    """Say that nothing could be read, and why."""
+    """Word the error that nothing could be read, and why."""
     if all(isinstance(reason, TooSmall) for _, reason in failed):
         return (
-            f"no usable picture in {name}: all {len(failed)} looked at have a side under "
+            f"no usable picture in {name}: all {len(failed)} examined have a side under "
             f"{LEAST_SIDE} pixels. Give larger pictures."
         )
     return f"no readable picture in {name}: give other files, or repair these.\n{_listed(failed)}"

@@ -1,4 +1,4 @@
-"""Sources of pictures: listed, with a cheap header and pixels on demand, not yet decoded."""
+"""Picture sources: lists of pictures with a cheap header, whose pixels are decoded on demand."""
 
 from abc import abstractmethod
 from typing import BinaryIO
@@ -15,10 +15,10 @@ class PictureSource(Source):
 
     @abstractmethod
     def header(self, i: int) -> Header:
-        """Tell the size and channels of picture i without decoding it.
+        """Read the size and channels of picture i without decoding it.
 
         Raises:
-            Unreadable: If it is no picture, or too small or too large to be used.
+            Unreadable: If it is not a picture, or is too small or too large to be used.
         """
 
     @abstractmethod
@@ -38,7 +38,7 @@ class PictureSource(Source):
         return fitted(self.decode(i), side, fit)
 
     def content(self, i: int) -> bytes:
-        """Give its pixels; b"" where they cannot be decoded."""
+        """Give its pixels as bytes; b"" if it cannot be decoded."""
         try:
             return self.decode(i).numpy().tobytes()
         except Unreadable:
@@ -52,29 +52,29 @@ class PictureSource(Source):
     def viewed(
         self, rows: Tensor, classes: tuple[str, ...], labels: Tensor | None
     ) -> "PictureSource":
-        """Give some of the pictures, perhaps with their classes renumbered, or left out."""
+        """Select some of the pictures, perhaps with other class numbers, or none."""
         return PictureView(self, rows, classes, labels, unlabelled=self.unlabelled)
 
 
 class EncodedSource(PictureSource):
-    """Pictures stored as JPEG, PNG and their like."""
+    """Pictures encoded as JPEG, PNG or a similar format."""
 
     @abstractmethod
     def opened(self, i: int) -> BinaryIO:
         """Open the bytes of picture i for reading.
 
         Raises:
-            Unreadable: If there are none.
+            Unreadable: If there are no bytes.
             OSError: If the file cannot be opened.
         """
 
     def header(self, i: int) -> Header:
-        """Tell its size and channels."""
+        """Read its size and channels."""
         with reasons(), self.opened(i) as file:
             return header_of(file)
 
     def content(self, i: int) -> bytes:
-        """Give how many bytes it has, and the first of them."""
+        """Give its size in bytes and its first bytes."""
         try:
             with reasons(), self.opened(i) as file:
                 size = file.seek(0, 2)
@@ -84,22 +84,22 @@ class EncodedSource(PictureSource):
             return b""
 
     def decode(self, i: int) -> Tensor:
-        """Give its pixels: -> (C, H, W) uint8 or uint16."""
+        """Decode it: -> (C, H, W) uint8 or uint16."""
         with reasons(), self.opened(i) as file:
             return decoded(file)
 
 
 class PictureView(View, PictureSource):
-    """Some pictures of another source, perhaps with their classes renumbered, or left out."""
+    """A selection of another source's pictures, perhaps with other class numbers, or none."""
 
     base: PictureSource
 
     def header(self, i: int) -> Header:
-        """Tell its size and channels."""
+        """Read its size and channels."""
         return self.base.header(self.index[i])
 
     def decode(self, i: int) -> Tensor:
-        """Give its pixels: -> (C, H, W) uint8 or uint16."""
+        """Decode it: -> (C, H, W) uint8 or uint16."""
         return self.base.decode(self.index[i])
 
     def scaled(self, i: int, side: int, fit: Fit) -> Tensor:
@@ -107,7 +107,7 @@ class PictureView(View, PictureSource):
         return self.base.scaled(self.index[i], side, fit)
 
     def content(self, i: int) -> bytes:
-        """Give what tells picture i from another of its name."""
+        """Give bytes that identify the content of picture i."""
         return self.base.content(self.index[i])
 
 

@@ -1,9 +1,9 @@
-"""Reading: a source becomes pictures on canvases, in memory, on the disk, or decoded as needed.
+"""Storing: reads a source's pictures into memory, onto the disk, or as a stream.
 
 What fits into a quarter of memory is decoded once and kept there; what fits on half of the free
-disk becomes a memory map in the cache folder; the rest is streamed. All three give a step the same
-pictures, but for those whose header is sound and whose body is not: only a stream counts them as
-there until it meets them. Unreadable pictures are skipped and listed.
+disk becomes a map in the cache folder; the rest is streamed. All three give a step the same
+pictures, except those with a sound header and a damaged body, which only a stream keeps until it
+decodes them. Unreadable pictures are skipped and listed.
 """
 
 import contextlib
@@ -33,27 +33,27 @@ from selfsight.data.source import Unreadable
 from selfsight.errors import SelfsightError, UsageError
 from selfsight.system import machine
 
-SHARE_OF_MEMORY = 0.25  # of the machine's, unless the caller says otherwise
-SHARE_OF_DISK = 0.5  # of what is free where the cache folder is
+SHARE_OF_MEMORY = 0.25  # of the machine's memory, unless the caller says otherwise
+SHARE_OF_DISK = 0.5  # of the free space on the cache folder's disk
 HEADERS_SURVEYED = 1000  # evenly spaced
-HEADERS_FOR_FORM = 32  # a first guess only: pictures turn to colour, or deeper, when they must
+HEADERS_FOR_FORM = 32  # for a first guess only: the form is widened when a picture needs it
 
 Progress = Callable[[int, int], None] | None  # called with pictures done and pictures in all
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What the headers of a source tell.
+    """What the headers of a source show.
 
     Attributes:
         longer_side: Median of the pictures' longer sides, in pixels.
-        shortest: Least of them.
-        longest: Greatest of them.
-        channels: 1 if every picture looked at is grey, 3 with colour among them; else what most
-            of them have.
+        shortest: Least of the longer sides.
+        longest: Greatest of the longer sides.
+        channels: 1 if every examined picture is grey, 3 if some have colour; otherwise the
+            commonest number of channels.
         bits: Greatest depth of a sample, 8 or 16.
-        count: Pictures in the source.
-        looked: Headers that could be read.
+        count: Number of pictures in the source.
+        looked: Number of headers that could be read.
     """
 
     longer_side: int
@@ -70,7 +70,7 @@ def survey(source: PictureSource, at_most: int = HEADERS_SURVEYED) -> Survey:
 
     Args:
         source: The pictures.
-        at_most: Headers to read.
+        at_most: Greatest number of headers to read.
 
     Raises:
         SelfsightError: If none of them can be read.
@@ -100,20 +100,20 @@ def survey(source: PictureSource, at_most: int = HEADERS_SURVEYED) -> Survey:
 
 
 def _evenly(count: int, at_most: int) -> list[int]:
-    """Choose rows evenly spaced, the first and the last among them."""
+    """Choose evenly spaced rows, including the first and the last."""
     return np.unique(np.linspace(0, count - 1, min(at_most, count)).astype(int)).tolist()
 
 
 def unread_contents(source: PictureSource, rows: list[int]) -> tuple[str, ...]:
-    """Say what the files of these pictures hold besides, by their headers: -> a sentence a kind."""
+    """Describe what these pictures' files hold that is not read: -> a sentence for each kind."""
     looked = [rows[k] for k in _evenly(len(rows), HEADERS_SURVEYED)]
     found: dict[str, list[int]] = {}
     for row in looked:
-        with contextlib.suppress(Unreadable):  # of these reading tells
+        with contextlib.suppress(Unreadable):  # reading itself reports these
             for kind in source.header(row).besides:
                 found.setdefault(kind, []).append(row)
     return tuple(
-        f"of {len(looked):,} files of {source.name} that were looked at, {len(those):,} "
+        f"of {len(looked):,} files of {source.name} that were examined, {len(those):,} "
         f"{'hold' if len(those) > 1 else 'holds'} further {kind}, which are not read; the first: "
         f"{source.title(those[0])}"
         for kind, those in found.items()
@@ -121,7 +121,7 @@ def unread_contents(source: PictureSource, rows: list[int]) -> tuple[str, ...]:
 
 
 def _channels(forms: list[Form]) -> int:
-    """Choose the channels for all: grey becomes colour; other numbers have no way to each other."""
+    """Choose the channels for all: colour if grey and colour occur, else the commonest number."""
     counts = Counter(form.channels for form in forms)
     if counts.keys() <= {1, 3}:
         return max(counts)
@@ -147,13 +147,14 @@ def read(
         side: Side of the square canvas, in pixels.
         fit: "canvas" keeps the whole picture, shrunk to fit and never enlarged, top left;
             "square" the largest centred square, shrunk or enlarged to fill.
-        channels: 1 turns colour to grey, 3 repeats grey; None keeps what they have, with grey
-            turned to colour where both occur.
-        limit: Keep this many, drawn from all over the source and the same ones every time.
+        channels: 1 converts colour to grey, 3 repeats grey; None keeps the pictures' own channels,
+            and converts grey to colour if both occur.
+        limit: Keep this many, drawn from the whole source, the same ones every time.
         memory: Most bytes to keep in memory; by default a quarter of the machine's.
-        storage: Where to keep them; by default the first that they fit of memory, map and stream.
-        steady: Never stream them by default: of a stream another picture stands in for one that
-            proves broken late, with its own class and title.
+        storage: Where to store them; by default the first of memory, map and stream in which they
+            fit.
+        steady: Do not stream by default: a stream replaces a picture that proves broken late by
+            another one, with another class and title.
         progress: Called with pictures done and pictures in all.
 
     Raises:
@@ -177,24 +178,24 @@ def read(
         except Full:
             if storage == "memory":
                 raise
-            chosen = "map"  # they proved larger than the first headers promised
+            chosen = "map"  # they are larger than the first headers suggested
     return _from_map(wanted, progress) if chosen == "map" else _from_stream(wanted, progress)
 
 
 def memory_for_pictures() -> int:
-    """Tell the most bytes to keep in memory."""
+    """Give the most bytes of pictures to keep in memory."""
     return int(machine.memory() * SHARE_OF_MEMORY)
 
 
 def fitting(
     needed: int, memory: int | None = None, *, held: bool = False, steady: bool = False
 ) -> Storage:
-    """Choose where pictures are kept: the first place they fit.
+    """Choose where to store pictures: the first place where they fit.
 
     Args:
         needed: Bytes of all canvases.
         memory: Most bytes to keep in memory; by default a quarter of the machine's.
-        held: Whether they are cut from what is in memory already, so that storing wins nothing.
+        held: Whether they are cut from a photograph in memory, so that storing gains nothing.
         steady: Whether they must not be streamed.
     """
     if held and not steady:
@@ -205,7 +206,7 @@ def fitting(
 
 
 def _free_disk() -> int:
-    """Tell the bytes that are free where the cache folder is, or would be."""
+    """Give the free bytes on the disk of the cache folder, which need not exist yet."""
     place = machine.cache_folder().absolute()
     while not place.exists():
         place = place.parent
@@ -229,7 +230,7 @@ def _check(
 
 
 def _form(source: PictureSource, channels: int | None) -> Form:
-    """Guess from a few headers; any error is left for the reading to report."""
+    """Guess the form from a few headers; errors are reported later, on reading."""
     try:
         known = survey(source, HEADERS_FOR_FORM)
         return Form(channels or known.channels, known.bits)
@@ -261,7 +262,7 @@ def _in_memory(wanted: Wanted, memory: int, progress: Progress) -> Pictures:
 
 
 def _from_map(wanted: Wanted, progress: Progress) -> Pictures:
-    """Decode once, onto the disk, unless that was done before."""
+    """Decode once onto the disk, unless that was done before."""
     found = mapped(wanted, progress)
     plain = Pictures(
         found.canvases, found.extent, None, (), (), (), "", found.fingerprint, storage="map"
@@ -270,7 +271,7 @@ def _from_map(wanted: Wanted, progress: Progress) -> Pictures:
 
 
 def _from_stream(wanted: Wanted, progress: Progress) -> Pictures:
-    """Read the headers, and decode nothing yet."""
+    """Read only the headers; pictures are decoded later."""
     known = looked_at(wanted, progress)
     streamed = Streamed(replace(wanted, rows=known.kept, form=known.form), known.failed)
     plain = Pictures(
@@ -282,7 +283,7 @@ def _from_stream(wanted: Wanted, progress: Progress) -> Pictures:
 def _described(
     plain: Pictures, source: PictureSource, kept: list[int], failed: list[Failure]
 ) -> Pictures:
-    """Add what the source knows of the pictures that were kept, and those that were not."""
+    """Add labels, titles and notes of the source for kept and skipped pictures."""
     return replace(
         plain,
         labels=None if source.labels is None else source.labels[torch.tensor(kept)],
@@ -296,15 +297,15 @@ def _described(
 
 
 class Full(SelfsightError):
-    """More pictures than memory may hold."""
+    """The pictures do not fit into the memory they may take."""
 
 
 class _Store:
-    """One tensor filled from the front, widened when a picture needs it.
+    """One tensor filled picture by picture, and widened when one needs it.
 
     Args:
-        count: Most pictures there can be.
-        form: What they have, as far as is known.
+        count: Greatest number of pictures.
+        form: The form expected so far.
         side: Side of the canvas, in pixels.
         memory: Most bytes the tensor may take.
     """
@@ -319,7 +320,7 @@ class _Store:
         """Place a picture (C, h, w) top left on the next canvas.
 
         Raises:
-            Unreadable: If it has channels that do not go with those before it.
+            Unreadable: If its channels cannot be joined with those before it.
         """
         needed = self.form.joined(Form.of(pixels))
         if needed != self.form:
@@ -327,12 +328,12 @@ class _Store:
         pixels = self.form.brought(pixels)
         height, width = pixels.shape[1:]
         self.extent[self.filled, 0], self.extent[self.filled, 1] = height, width
-        # numpy, not torch: a copy this small is not worth waking a team of threads for
+        # numpy, not torch, which would start several threads for this small copy
         self.images.numpy()[self.filled, :, :height, :width] = pixels.numpy()
         self.filled += 1
 
     def _widen(self, form: Form) -> None:
-        """Bring the pictures so far to another form."""
+        """Convert the pictures so far to a wider form."""
         narrow, self.form = self.images, form
         self.images = self._allocated(len(narrow))
         for i in range(self.filled):
@@ -346,8 +347,8 @@ class _Store:
             raise Full(
                 f"{count} pictures of {channels} x {self.side} x {self.side} samples of {bits} "
                 f"bits need {machine.size_in_words(needed)}, and "
-                f"{machine.size_in_words(self.memory)} of memory may be used. Let them be kept on "
-                "the disk, as --storage auto or map does, or take fewer or smaller ones."
+                f"{machine.size_in_words(self.memory)} of memory may be used. Store them on the "
+                "disk with --storage auto or map, or take fewer or smaller ones."
             )
         shape = (count, channels, self.side, self.side)
         return torch.zeros(shape, dtype=DTYPES[bits])

@@ -1,10 +1,10 @@
 """Streaming: pictures decoded again whenever a step needs them, for data larger than the disk.
 
-All headers are read first: they tell the form, and which files are no pictures at all. A picture
-that turns out to be broken only when it is decoded has the next readable one in its place, always
-the same, so that a run still follows from its seed; it is counted and listed like any other. Where
-a file is lost, others are looked at again: if most of them are lost too it is their disk that has
-gone, or their folder, and nothing is put in place of all that.
+All headers are read first: they give the form, and show which files are not pictures. A picture
+that proves broken only when it is decoded is replaced by the next readable one, always the same, so
+that a run still follows from its seed; it is counted and listed like any other unreadable picture.
+When a file is lost, some others are checked: if most of them are lost too, their disk or folder has
+gone, and the run stops.
 """
 
 import time
@@ -27,19 +27,19 @@ from selfsight.data.samples import Skipped
 from selfsight.data.source import Lost, Unreadable
 from selfsight.errors import SelfsightError
 
-PACED = 64  # pictures decoded to tell what a core can do
+PACED = 64  # pictures decoded to measure the speed of a core
 AT_ONCE = 256  # headers a thread reads at a time
-LOOKED_AGAIN = 8  # pictures, evenly spaced, that tell a lost file from a lost disk
+LOOKED_AGAIN = 8  # pictures, evenly spaced, that are checked to tell a lost file from a lost disk
 
 
 class Looked(NamedTuple):
-    """What the headers of all pictures tell.
+    """What the headers of all pictures show.
 
     Attributes:
-        form: What holds them all.
-        kept: Rows that seem to be readable.
+        form: The form that holds all of them.
+        kept: Rows that seem readable.
         extent: (N, 2) int64, height and width of each of these on its canvas, in pixels.
-        failed: The others.
+        failed: The other rows.
     """
 
     form: Form
@@ -52,7 +52,7 @@ class Pace(NamedTuple):
     """How fast a core decodes.
 
     Attributes:
-        pictures: A second.
+        pictures: Pictures a second.
         waiting: Share of the time spent waiting for the disk rather than computing, in [0, 1].
     """
 
@@ -66,7 +66,7 @@ def looked_at(wanted: Wanted, progress: Callable[[int, int], None] | None) -> Lo
     Raises:
         SelfsightError: If too many cannot be read.
     """
-    form = wanted.form  # of most pictures: the first may be damaged and claim anything
+    form = wanted.form  # that of most pictures: a single damaged header may claim anything
     kept: list[int] = []
     sizes: list[tuple[int, int]] = []
     failed: list[Failure] = []
@@ -97,14 +97,14 @@ def _header(wanted: Wanted, row: int) -> tuple[int, Header | Unreadable]:
 
 
 class Streamed(Canvases):
-    """Pictures that are decoded when they are asked for.
+    """Pictures that are decoded whenever they are needed.
 
     Args:
-        wanted: The pictures, all of which seem to be readable.
-        before: Those that were seen not to be, which count when too many have failed.
+        wanted: The pictures, all of which seem readable.
+        before: Pictures known to be unreadable, which count towards the limit of failures.
 
     Attributes:
-        failed: Those that proved unreadable so far, by their place in `wanted.rows`.
+        failed: Pictures that proved unreadable since, by their place in `wanted.rows`.
     """
 
     def __init__(self, wanted: Wanted, before: Sequence[Failure] = ()) -> None:
@@ -117,9 +117,9 @@ class Streamed(Canvases):
 
     @property
     def fingerprint(self) -> str:
-        """Hash the files' names and lengths, some of what they hold, and which of them are here.
+        """Hash the files' names, sizes, part of their content, and which of them are kept.
 
-        Neither where they lie counts nor when they were copied there.
+        Their location and the time of copying do not matter.
         """
         source = self.wanted.source
         return self._hashed([imprint_of(source), *map(placeless, source.stamp())])
@@ -131,7 +131,7 @@ class Streamed(Canvases):
 
     @property
     def former_fingerprint(self) -> str:
-        """Hash the files' paths, lengths and times, as runs without an imprint have it."""
+        """Hash the files' paths, sizes and times, as in runs made before there was an imprint."""
         return self._hashed(self.wanted.source.stamp())
 
     def _hashed(self, words: Iterable[str]) -> str:
@@ -161,13 +161,13 @@ class Streamed(Canvases):
         return Taken(images, extent, actual)
 
     def _readable(self, place: int, result: Tensor | Unreadable) -> tuple[int, Tensor]:
-        """Find the first readable picture from this place on: -> its place and pixels."""
+        """Find the first readable picture at this place or after: -> its place and pixels."""
         while True:
             try:
                 if isinstance(result, Unreadable):
                     raise result
                 if self.wanted.form.joined(Form.of(result)) != self.wanted.form:
-                    raise Unreadable("its pixels are not what its header says")
+                    raise Unreadable("its pixels do not match its header")
                 return place, self.wanted.form.brought(result)
             except Unreadable as reason:
                 self._note(place, reason)
@@ -175,7 +175,7 @@ class Streamed(Canvases):
             result = self.wanted.decoded_one(self.wanted.rows[place])
 
     def _note(self, place: int, reason: Unreadable) -> None:
-        """Count a picture that failed; stop when too many have, by their headers or since."""
+        """Record a failed picture; stop if too many failed, by their headers or since."""
         new = place not in self.failed
         self.failed[place] = self.wanted.failure(self.wanted.rows[place], reason)
         count, failed = len(self._before) + len(self), len(self._before) + len(self.failed)
@@ -185,7 +185,7 @@ class Streamed(Canvases):
             self._look_again()
 
     def _look_again(self) -> None:
-        """Stop where most pictures are lost: it is no fault of single files.
+        """Stop if most of some sampled pictures are lost: then the disk or folder has gone.
 
         Raises:
             SelfsightError: With the reason of one of them.
@@ -201,12 +201,12 @@ class Streamed(Canvases):
             title, why = lost[0]
             raise SelfsightError(
                 f"the pictures of {self.wanted.source.name} are no longer there: {title}: {why}, "
-                f"and so are {len(lost)} of {len(rows)} that were looked at again. Bring them "
-                "back, such as by mounting their disk, and go on"
+                f"and so for {len(lost)} of {len(rows)} that were checked. Bring them back, "
+                "for instance by mounting their disk, and resume"
             )
 
     def pace(self) -> Pace:
-        """Decode some pictures, one after the other, to tell what the limit would be."""
+        """Measure the decoding speed on some pictures, one after the other."""
         step = max(1, len(self) // PACED)
         rows = self.wanted.rows[::step][:PACED]
         wall, computing = time.perf_counter(), time.thread_time()

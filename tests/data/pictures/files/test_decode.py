@@ -1,4 +1,4 @@
-"""Decode: every kind of file by a pixel or two, and every kind of fault by its reason."""
+"""Decode: every kind of file checked by a pixel or two, every kind of fault by its reason."""
 
 import contextlib
 import io
@@ -258,7 +258,7 @@ def test_what_inflates_beside_the_pixels_is_refused(kind: bytes) -> None:
     chunk = struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
     tracemalloc.start()
-    with contextlib.suppress(Unreadable):  # of a profile Pillow goes without
+    with contextlib.suppress(Unreadable):  # of a colour profile that Pillow ignores
         pixels(data[:33] + chunk + data[33:])
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

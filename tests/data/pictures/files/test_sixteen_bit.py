@@ -1,4 +1,4 @@
-"""Deep: PNG and PPM files of 16 bits, written here byte by byte, come back sample by sample."""
+"""Sixteen bits: PNG and PPM files, written here byte by byte, are decoded to the same samples."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""Arrays: every kind of number and every key, in .npz and .npy files; what is no picture is not."""
+"""Arrays: every kind of number and every key in .npz and .npy files; other arrays are refused."""
 
 import io
 import zipfile

@@ -1,4 +1,4 @@
-"""Classes: labels of every kind in every form are read, or keep a sentence for who needs them."""
+"""Classes: labels of every kind in every form are read, or the reason why not is kept."""
 
 import json
 import struct

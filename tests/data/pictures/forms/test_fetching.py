@@ -1,4 +1,4 @@
-"""Fetching: once for all who ask, and nothing that counts where it was interrupted."""
+"""Fetching: one download for all processes, and an interrupted one leaves no partial data."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +12,7 @@ LOG = "log"  # beside the data: a line a fetch
 
 
 class Pairs:
-    """A data set by torchvision's rules: a folder that exists counts as whole."""
+    """A data set by torchvision's rules: a folder that exists counts as complete."""
 
     breaks = False
 
@@ -35,7 +35,7 @@ class Pairs:
 
 
 class Interrupted(Pairs):
-    """The same, interrupted while it unpacks."""
+    """The same data set, interrupted while it unpacks."""
 
     breaks = True
 

@@ -1,4 +1,4 @@
-"""Folder: which folders are parts, which are classes, and what is said where that is in doubt."""
+"""Folder: which folders are parts, which are classes, and the notes in doubtful cases."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def made(root: Path, *names: str) -> Parts:
 
 
 def described(parts: Parts) -> tuple[tuple[str, ...], int, int]:
-    """Tell the classes, and how many pictures are learned from and tested on."""
+    """Give the classes, and the numbers of training and test pictures."""
     return parts.train.classes, len(parts.train), 0 if parts.test is None else len(parts.test)
 
 
@@ -56,7 +56,7 @@ def test_what_is_in_neither_part_is_counted(tmp_path: Path) -> None:
 
     assert described(parts) == ((), 1, 1)
     assert parts.train.notes == (
-        f"{tmp_path}: train is learned from and test tested on; of its pictures, 1 in extra and 2 "
+        f"{tmp_path}: training uses train and testing test; of its pictures, 1 in extra and 2 "
         "in val and 1 in no folder are not used",
     )
 
@@ -110,8 +110,7 @@ def test_many_pictures_beside_folders_are_kept_without_classes(tmp_path: Path) -
 
     assert described(parts) == ((), 4, 0)
     assert parts.train.notes == (
-        f"{tmp_path}: 2 of 4 pictures lie in no folder of their own, so cat, dog are not taken for "
-        "classes",
+        f"{tmp_path}: 2 of 4 pictures lie in no subfolder, so cat, dog are not taken for classes",
     )
 
 

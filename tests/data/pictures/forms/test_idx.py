@@ -76,7 +76,7 @@ def header(*shape: int) -> bytes:
         (images()[:-1], "cut short: its header promises 360 bytes"),
         (images()[:10], "must start with"),
         (b"", "must start with.*nothing"),
-        (header(0, 8, 8), "holds nothing"),
+        (header(0, 8, 8), "is empty"),
         (header(2**32 - 1, 2**32 - 1, 2**32 - 1) + bytes(99), "damaged or cut short"),
     ],
 )

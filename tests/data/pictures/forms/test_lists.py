@@ -1,4 +1,4 @@
-"""Lists: what each column means, and every way a list can be wrong, by its line."""
+"""Lists: what each column means, and every mistake in a list, reported with its line."""
 
 from pathlib import Path
 
@@ -65,9 +65,9 @@ def test_without_a_column_path_the_first_names_the_pictures(tmp_path: Path) -> N
 def test_a_lost_picture_is_unreadable_not_an_error_at_opening(tmp_path: Path) -> None:
     source = open_data(written(tmp_path, "path\nlost.png\n")).train
 
-    with pytest.raises(Unreadable, match="not there; relative paths start at"):
+    with pytest.raises(Unreadable, match="does not exist; relative paths start at"):
         source.decode(0)
-    with pytest.raises(Unreadable, match="not there; relative paths start at"):
+    with pytest.raises(Unreadable, match="does not exist; relative paths start at"):
         source.header(0)
 
 
@@ -114,7 +114,7 @@ def test_a_wrong_list_is_refused_by_its_line(tmp_path: Path, text: str, sentence
 def test_another_encoding_is_told_to_be_utf8(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_bytes("Jürgen.png".encode("latin-1"))
 
-    with pytest.raises(SelfsightError, match=r"another byte at place 1\. Save it as UTF-8"):
+    with pytest.raises(SelfsightError, match=r"an invalid byte at position 1\. Save it as UTF-8"):
         open_data(tmp_path / "list.txt")
 
 
@@ -197,7 +197,7 @@ def test_pictures_found_elsewhere_are_said_to_be(tmp_path: Path) -> None:
 
     assert titles(source) == ["images/000.png", "images/001.png", "lost"]
     assert source.notes == (
-        f"no picture of {path} is there as written; 2 of 3 were found by what their paths end in, "
+        f"no picture of {path} exists as written; 2 of 3 were found by the end of their paths, "
         "'000' as images/000.png",
     )
 
@@ -268,5 +268,5 @@ def test_validation_rows_beside_test_rows_are_said_to_be_unused(tmp_path: Path) 
     assert parts.test is not None
     assert (titles(parts.train), titles(parts.test)) == (["a.png"], ["c.png"])
     assert [note.partition(": ")[2] for note in parts.train.notes] == [
-        "the test part is tested on; the validation part, 2 rows, is not used"
+        "testing uses the test part; the validation part, 2 rows, is not used"
     ]

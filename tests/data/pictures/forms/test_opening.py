@@ -1,4 +1,4 @@
-"""Opening: every form of data by its count, classes and parts; every wrong turn by its sentence."""
+"""Opening: every form of data by its count, classes and parts; every mistake by its message."""
 
 import io
 import json
@@ -266,7 +266,7 @@ def test_pieces_with_other_columns_are_refused(tmp_path: Path) -> None:
     table(tmp_path / "0.parquet", [1])
     pq.write_table(pa.table({"picture": [png(7)]}), tmp_path / "1.parquet")
 
-    with pytest.raises(SelfsightError, match=r"1\.parquet has pictures in another one"):
+    with pytest.raises(SelfsightError, match=r"1\.parquet has pictures in another column"):
         open_data(tmp_path)
 
 
@@ -301,7 +301,7 @@ def test_several_files_of_one_part_are_joined_where_they_are_parquet(tmp_path: P
     for name in ("train-0.npz", "train-1.npz"):
         (tmp_path / name).write_bytes(b"")
 
-    with pytest.raises(SelfsightError, match=r"joined where they are Parquet.*train-0\.npz is not"):
+    with pytest.raises(SelfsightError, match=r"only Parquet files.*train-0\.npz is not"):
         open_data(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Parquet: tables whose metadata or labels are strange are read without these, or refused."""
+"""Parquet: tables with odd metadata or labels are read without these, or refused."""
 
 import json
 from collections.abc import Sequence

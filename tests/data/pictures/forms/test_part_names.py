@@ -55,8 +55,8 @@ def test_files_of_one_part_or_none_are_all_there_is() -> None:
     ("names", "sentence"),
     [
         (("train", "other"), r"train\.npz does and other\.npz does not"),
-        (("test", "val"), "must be to train"),
-        (("train-and-test", "x"), "tells test and train"),
+        (("test", "val"), "must be called train"),
+        (("train-and-test", "x"), "names test and train"),
     ],
 )
 def test_files_whose_parts_stay_open_are_refused(names: tuple[str, ...], sentence: str) -> None:

@@ -1,4 +1,4 @@
-"""Samples: every kind of number by a value worked by hand, and the kinds that are refused."""
+"""Sample values: every kind of number by a value worked out by hand, and refused kinds."""
 
 import numpy as np
 import pytest

@@ -122,8 +122,8 @@ def test_shards_are_named_by_braces(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("pattern", "sentence"),
     [
-        ("{0..2}.tar", "3 shards, of which 3 are not there"),
-        ("{5..2}.tar", "goes up"),
+        ("{0..2}.tar", "3 shards, of which 3 do not exist"),
+        ("{5..2}.tar", "must rise"),
         ("{0..99999999999}.tar", "at most 100000"),
         ("{0..999}{0..999}.tar", "names 1000000"),
         ("{0..2}.tar.gz", "uncompressed tar"),
@@ -192,9 +192,9 @@ def test_test_shards_are_preferred_to_validation_shards(tmp_path: Path) -> None:
     ("names", "sentence"),
     [
         (("train-0", "test-0", "extra-0"), r"test-0\.tar does and extra-0\.tar does not"),
-        (("train-0", "extra-0"), "must tell its part, or none"),
+        (("train-0", "extra-0"), "must name its part, or none"),
         (("val-0", "test-0"), "called test and val"),
-        (("train-0", "train-and-val-1"), "tells train and val"),
+        (("train-0", "train-and-val-1"), "names train and val"),
     ],
 )
 def test_names_that_leave_the_parts_open_are_refused(
@@ -292,7 +292,7 @@ def test_a_shard_cut_before_its_first_picture_ends_is_refused(tmp_path: Path) ->
     path = shard(tmp_path / "x.tar", labelled((1, "a")))
     path.write_bytes(path.read_bytes()[:530])
 
-    with pytest.raises(SelfsightError, match="no picture lies whole in it"):
+    with pytest.raises(SelfsightError, match="no picture in it is complete"):
         open_data(path)
 
 
@@ -381,7 +381,7 @@ def test_pictures_of_one_sample_stay_together_and_the_others_are_counted(
     assert values(source) == [1]
     assert classes_of(source) == ["cat"]
     assert source.notes == (
-        f"left out of {tmp_path / 'x.tar'}: 1 picture beside the first of their samples",
+        f"left out of {tmp_path / 'x.tar'}: 1 picture after the first of their samples",
     )
 
 
@@ -393,9 +393,7 @@ def test_of_two_members_of_one_name_the_last_counts_picture_and_class(tmp_path: 
 
     assert values(source) == [3, 2]
     assert classes_of(source) == ["blue", "red"]
-    assert source.notes == (
-        f"left out of {path}: 1 picture that another of the same name comes after",
-    )
+    assert source.notes == (f"left out of {path}: 1 picture followed by another of the same name",)
 
 
 @pytest.mark.parametrize(
@@ -416,7 +414,7 @@ def test_a_link_counts_as_what_it_leads_to_in_the_same_tar(
     assert values(source) == [7, 7]
     assert classes_of(source) == ["cat", "dog"]
     assert source.notes == (
-        f"left out of {path}: 1 link to nothing in the same tar, such as x.tar/b/3.png",
+        f"left out of {path}: 1 link without a target in the same tar, such as x.tar/b/3.png",
     )
 
 

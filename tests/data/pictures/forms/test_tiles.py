@@ -1,4 +1,4 @@
-"""Tiles: where each lies, that they cover everything, and that a large picture is decoded once."""
+"""Tiles: their places, that they cover everything, and that a large picture is decoded once."""
 
 import threading
 from collections import Counter
@@ -138,7 +138,7 @@ def test_only_the_last_large_pictures_are_held(monkeypatch: pytest.MonkeyPatch) 
     for i in (0, 1, 0, 1, 2, 1, 0):
         tiles.decode(i)
 
-    assert base.decodings == {0: 2, 1: 1, 2: 1}  # 2 drove out 0, which was used longest ago
+    assert base.decodings == {0: 2, 1: 1, 2: 1}  # 2 replaced 0, which was used longest ago
 
 
 def test_an_unreadable_picture_is_one_tile_that_says_so() -> None:

@@ -1,4 +1,4 @@
-"""Named: what lies in the cache is used, what does not is named, and the table fits torchvision."""
+"""torchvision's sets: cached data is used, missing data is named, the table fits torchvision."""
 
 import gzip
 import inspect
@@ -93,8 +93,8 @@ def test_without_a_network_the_sentence_says_what_to_do(tmp_path: Path) -> None:
     )
 
     for name, line in zip(("cifar10", "mnist"), done.stdout.splitlines(), strict=True):
-        assert line.startswith(f"{name} is not whole in {tmp_path}/downloads")
-        assert "could not be fetched" in line
+        assert line.startswith(f"{name} is missing or incomplete in {tmp_path}/downloads")
+        assert "could not be downloaded" in line
         assert "Connection refused" in line
         assert "give the path of data of your own" in line
 
@@ -109,12 +109,12 @@ def test_a_damaged_file_in_the_cache_is_named(
         for kind in ("images-idx3-ubyte", "labels-idx1-ubyte"):
             (folder / f"{part}-{kind}").write_bytes(b"short")
 
-    with pytest.raises(SelfsightError, match="mnist is not whole in"):
+    with pytest.raises(SelfsightError, match="mnist is missing or incomplete in"):
         open_named("mnist")
 
 
 def read_from(name: str) -> set[str]:
-    """Tell the attributes of torchvision's objects that a source is made of."""
+    """Give the attributes of torchvision's objects that a source is made of."""
     reader = NAMED[name].opened.__name__
     return {
         "_from_arrays": {"data"},
@@ -148,7 +148,7 @@ def test_the_module_lists_the_table() -> None:
 
 
 class Held:
-    """What torchvision's objects hold in memory, made here: the data itself cannot be fetched."""
+    """What torchvision's objects hold in memory, made here: the data cannot be downloaded."""
 
     def __init__(self, data: np.ndarray, **fields: object) -> None:
         self.data = data

@@ -1,4 +1,4 @@
-"""Walking: what lies among pictures and is none of them is left out, counted and said."""
+"""Walking: files among the data that are not data are left out, counted and reported."""
 
 import os
 import tempfile
@@ -159,7 +159,7 @@ def test_a_folder_that_may_not_be_opened_is_named() -> None:
 
     assert there.paths == ("cat/1.png", "dog/1.png")
     assert there.left_out.notes == (
-        f"left out of {root}: all that lies in owl, which cannot be opened: Permission denied",
+        f"left out of {root}: everything in owl, which cannot be opened: Permission denied",
     )
 
 

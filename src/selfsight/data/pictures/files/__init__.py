@@ -1,1 +1,1 @@
-"""Files: the bytes of one picture become pixels, or a reason why not."""
+"""Files: decodes the bytes of one picture, or says why that is not possible."""

@@ -1,14 +1,14 @@
-"""Decode: bytes become an upright picture of 8 or 16 bits, or a reason why not.
+"""Decode: turns a file's bytes into an upright picture of 8 or 16 bits, or says why not.
 
-Size, mode and orientation are read first, so a file that would unpack to gigabytes is refused
-before a pixel is decoded, and a large one that is no picture before it is read. Plain JPEGs are
-then decoded by torchvision, which is a quarter faster than Pillow and lets other threads run.
-Everything else is Pillow's, PNG included: a PNG with one damaged byte ends torchvision's decoder,
-and with it the process, in a segmentation fault. Where Pillow alone would lose depth or channels,
-`deep` and `tiff_pixels` see to it.
+Size, mode and orientation are read first, so that a file that would unpack to gigabytes is refused
+before a pixel is decoded, and a large file that is not a picture before it is read. Plain JPEGs are
+decoded by torchvision, which is a quarter faster than Pillow and lets other threads run. Pillow
+decodes everything else, including PNG: one damaged byte in a PNG makes torchvision's decoder end
+the process with a segmentation fault. `sixteen_bit` and `tiff_pixels` decode what would lose depth
+or channels in Pillow.
 
-torchvision 0.29 announces that its decoders will go. Its operator is called, not the function
-that warns at every picture; where there is no such operator Pillow decodes JPEGs too.
+torchvision 0.29 announces the removal of its decoders. We call its operator, not the function that
+warns at every picture; where the operator is missing, Pillow decodes JPEGs too.
 """
 
 import contextlib
@@ -62,27 +62,27 @@ from selfsight.errors import out_of_memory
 
 __all__ = ["LEAST_SIDE", "Header", "TooSmall", "Unreadable", "decoded", "header_of", "reasons"]
 
-HEADER_BYTES = 1 << 16  # enough for all that precedes the pixels of most JPEGs
-SMALL_FILE = 1 << 26  # bytes; up to here a file is read whole, which is quickest
-MOST_FILE = 2 * MOST_BYTES  # of a file that is no TIFF: what no format needs for a usable picture
+HEADER_BYTES = 1 << 16  # enough for everything before the pixels of most JPEGs
+SMALL_FILE = 1 << 26  # bytes; smaller files are read whole, which is fastest
+MOST_FILE = 2 * MOST_BYTES  # bytes of a file other than TIFF; no usable picture needs more
 GREY_MODES = ("1", "L", "LA", "La", "I", "F")
-PILLOWS_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2}  # of a pixel, by mode; of all others 4
+PILLOWS_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2}  # bytes a pixel by mode; 4 in all others
 TWELVE_BIT = 4095
 WHITE_BYTE = 255
-MOST_BYTES_EACH = 32  # of a pixel: more than its samples in digits, as plain PPM has them
+MOST_BYTES_EACH = 32  # bytes a pixel in a file: more than plain PPM needs for samples as digits
 UNCHANGED: int = ImageReadMode.UNCHANGED.value  # grey stays grey
 
 
 class _QuietJpeg(JpegImageFile):
-    """A JPEG whose EXIF Pillow leaves alone: it would warn on stderr where that is damaged."""
+    """A JPEG whose EXIF Pillow does not read, since it would warn on stderr if it is damaged."""
 
     def _read_dpi_from_exif(self) -> None:
-        """Leave the resolution in print unknown."""
+        """Do not read the printing resolution."""
 
 
 RIFF = b"RIFF"
-# Called by name, not through Image.open: that warns on stderr about pictures past half of our
-# limit, follows JPEGs into their second pictures, and knows formats that run other programs.
+# Pillow's classes are called directly, because Image.open warns on stderr about pictures past half
+# of our limit, follows JPEGs into their second pictures, and knows formats that run other programs.
 FORMATS: tuple[tuple[bytes, type[ImageFile.ImageFile]], ...] = (
     (b"\xff\xd8", _QuietJpeg),
     (b"\x89PNG\r\n\x1a\n", PngImageFile),
@@ -92,7 +92,7 @@ FORMATS: tuple[tuple[bytes, type[ImageFile.ImageFile]], ...] = (
     *((b"P%d" % kind, PpmImageFile) for kind in range(1, 7)),
 )
 
-# EXIF orientation -> what to do, in this order: swap axes, turn upside down, mirror.
+# EXIF orientation -> whether to swap axes, to flip upside down, to mirror, in this order.
 TURNS = {
     2: (False, False, True),
     3: (False, True, True),
@@ -109,7 +109,7 @@ def header_of(file: BinaryIO) -> Header:
     """Read a picture's header.
 
     Raises:
-        Unreadable: If it is no picture of a known format, or too small or too large.
+        Unreadable: If it is not a picture of a known format, or is too small or too large.
     """
     with reasons():
         size = _size(file)
@@ -133,10 +133,10 @@ def header_of(file: BinaryIO) -> Header:
 def decoded(file: BinaryIO) -> Tensor:
     """Decode a picture and turn it upright: -> (C, H, W) uint8 or uint16.
 
-    C is 1 or 3, but for TIFFs of other channels.
+    C is 1 or 3, except for TIFFs with other channels.
 
     Raises:
-        Unreadable: If it is no picture, damaged, too small or too large.
+        Unreadable: If it is not a picture, or is damaged, too small or too large.
     """
     with reasons():
         size = _size(file)
@@ -161,24 +161,24 @@ def decoded(file: BinaryIO) -> Tensor:
         usable(picture.height, picture.width, 1 if _is_grey(picture) else 3, bits)
         _weight_of(picture).take(size)
         if deep_channels(picture):
-            picture.load()  # checks the file, and finds the orientation behind the pixels
+            picture.load()  # checks the file, and finds an orientation after the pixels
             data = _whole(file, picture.height, picture.width)
             return _upright(as_picture(deep_png(data)), _orientation(picture))
         if greatest := deepest_value(picture):
             data = _whole(file, picture.height, picture.width)
             return as_picture(scaled_ppm(picture, data, greatest))
         picture.load()
-        # Only now is a PNG's EXIF, which may stand behind the pixels, known for certain.
+        # A PNG's EXIF may follow the pixels, so it is known only now.
         return _upright(_pixels(picture), _orientation(picture))
 
 
 class _Weight(NamedTuple):
-    """What a picture takes in memory.
+    """The memory that a picture takes.
 
     Attributes:
         decoding: Bytes while it is decoded.
         decoded: Bytes afterwards.
-        bits: 8 or 16, of a sample.
+        bits: Bits of a sample, 8 or 16.
         grey: Whether it has one channel.
     """
 
@@ -189,32 +189,32 @@ class _Weight(NamedTuple):
 
     @property
     def most(self) -> int:
-        """Bytes at most, also while it is scaled: copied, as floats, or grey as four channels."""
+        """Most bytes, including scaling: a copy, as floats, or grey as four channels."""
         copies = 3 if self.bits == 16 else 4 if self.grey else 1
         return max(self.decoding, self.decoded * (1 + copies))
 
     def check(self, packed: int) -> None:
-        """Refuse what takes too much, see `check_weight`."""
+        """Refuse a picture that takes too much, see `check_weight`."""
         check_weight(self.most, self.decoded, packed)
 
     def take(self, packed: int) -> None:
-        """Refuse what takes too much, and wait until there is room for the rest."""
+        """Refuse a picture that takes too much, and wait until there is room for it."""
         self.check(packed)
         BUDGET.take(self.most, self.decoded, packed)
 
 
 def _weight_of_jpeg(facts: JpegFacts) -> _Weight:
-    """Weigh what torchvision decodes; between passes two bytes a sample are kept."""
+    """Compute the memory for torchvision's decoder; several passes keep two bytes a sample."""
     decoded = facts.height * facts.width * facts.components
     return _Weight(decoded * (3 if facts.progressive else 1), decoded, 8, facts.components == 1)
 
 
 def _weight_of(picture: ImageFile.ImageFile, stored: int = 0) -> _Weight:
-    """Weigh what Pillow decodes: it holds a picture, from which strips are copied into another.
+    """Compute the memory for Pillow: it holds a picture, whose strips are copied into another.
 
     Args:
-        picture: Of which the header is read.
-        stored: Bytes a pixel that its decoder keeps besides.
+        picture: A picture whose header has been read.
+        stored: Further bytes a pixel that its decoder keeps.
     """
     area, bits = picture.height * picture.width, _bits(picture)
     held = PILLOWS_BYTES.get(picture.mode[:4], 4)
@@ -225,23 +225,23 @@ def _weight_of(picture: ImageFile.ImageFile, stored: int = 0) -> _Weight:
     elif picture.info.get("progressive"):
         stored += 2 * len(picture.getbands())
     elif not isinstance(picture, PngImageFile | JpegImageFile | TiffImageFile):
-        stored += 2 * held  # decoders of moving pictures keep a frame or two
+        stored += 2 * held  # decoders of animations keep a frame or two
     decoded = area * channels * bits // 8
     return _Weight(area * (held + stored) + decoded, decoded, bits, channels == 1)
 
 
 def _size(file: BinaryIO) -> int:
-    """Tell the bytes of a file, and go to its start."""
+    """Give the size of a file in bytes, and go to its start."""
     size = file.seek(0, 2)
     file.seek(0)
     return size
 
 
 def _whole(file: BinaryIO, height: int, width: int) -> bytes:
-    """Read all of a file, unless it is far larger than its picture can need.
+    """Read a whole file, unless it is far larger than its picture can need.
 
     Raises:
-        Unreadable: If it is.
+        Unreadable: If it is far larger.
     """
     size, most = _size(file), SMALL_FILE + height * width * MOST_BYTES_EACH
     if size > most:
@@ -257,25 +257,25 @@ def _header(
     orientation: int,
     besides: tuple[str, ...] = (),
 ) -> Header:
-    """Check a size, and turn it upright."""
+    """Make a header from a stored size: check it, and turn it upright."""
     usable(height, width, channels, bits)
     swap = TURNS.get(orientation, UPRIGHT)[0]
     return Header(*((width, height) if swap else (height, width)), channels, bits, besides)
 
 
 def _is_tiff(file: BinaryIO) -> bool:
-    """Look at the first bytes, and go back."""
+    """Tell by the first bytes whether a file is a TIFF, and go back to its start."""
     start = file.read(4)
     file.seek(0)
     return start in TIFF_SIGNATURES
 
 
 def _header_of_tiff(facts: TiffFacts, picture: TiffImageFile | None, size: int) -> Header:
-    """Check a TIFF's size, and turn it upright.
+    """Make a TIFF's header: check its size, and turn it upright.
 
     Args:
         facts: What its header says.
-        picture: As Pillow has read that, see `_begun_tiff`.
+        picture: The same as Pillow reads it, see `_begun_tiff`.
         size: Bytes of its file.
     """
     channels, bits = facts.channels, facts.decoded_bits
@@ -287,19 +287,19 @@ def _header_of_tiff(facts: TiffFacts, picture: TiffImageFile | None, size: int) 
 
 
 def _weight_of_tiff(facts: TiffFacts, picture: TiffImageFile | None) -> _Weight:
-    """Weigh what is decoded strip by strip, a strip being as much as all of the picture."""
+    """Compute the memory for a TIFF; a single strip may hold the whole picture."""
     stored = facts.samples * facts.pages * max(8, facts.bits) // 8  # bytes a pixel
     if picture is not None:
         return _weight_of(picture, stored)
     area = facts.height * facts.width
     decoded = area * facts.channels * facts.decoded_bits // 8
-    # Its pages, and all of them together, and what is not opacity of these.
+    # Its pages one by one, all of them joined, and the channels without opacity.
     grey = facts.channels == 1
     return _Weight(2 * area * stored + 2 * decoded, decoded, facts.decoded_bits, grey)
 
 
 class _StoredTiff(TiffImageFile):
-    """A TIFF as it is stored: Pillow turns those upright whose field it can read, others not."""
+    """A TIFF that Pillow does not turn upright, since it can read the field only in some files."""
 
     def load_end(self) -> None:
         """Leave the picture as it was decoded."""
@@ -307,7 +307,7 @@ class _StoredTiff(TiffImageFile):
 
 
 def _begun_tiff(facts: TiffFacts, file: BinaryIO) -> TiffImageFile | None:
-    """Let Pillow read the header, once; None where tifffile decodes the picture."""
+    """Let Pillow read the header; None if tifffile decodes the picture."""
     if for_tifffile(facts):
         return None
     silence_libtiff()
@@ -316,7 +316,7 @@ def _begun_tiff(facts: TiffFacts, file: BinaryIO) -> TiffImageFile | None:
 
 
 def _decoded_tiff(file: BinaryIO, size: int) -> Tensor:
-    """Decode a TIFF of so many bytes with the library that keeps it whole: -> (C, H, W)."""
+    """Decode a TIFF of `size` bytes by the library that keeps depth and channels: -> (C, H, W)."""
     facts = tiff_facts(file)
     picture = _begun_tiff(facts, file)
     _header_of_tiff(facts, picture, size)  # checks the size
@@ -329,33 +329,33 @@ def _decoded_tiff(file: BinaryIO, size: int) -> Tensor:
 
 
 def _pixels_of_tiff(picture: Image.Image, facts: TiffFacts) -> Tensor:
-    """Bring a loaded TIFF to grey or RGB: -> (C, H, W) uint8 or uint16."""
+    """Convert a loaded TIFF to grey or RGB: -> (C, H, W) uint8 or uint16."""
     pixels = _pixels(picture)
     if pixels.dtype == torch.uint16 and facts.kind != FLOAT:
         values = pixels.numpy()
         if facts.bits == 12:
             values = np.rint(values * (SIXTEEN_BIT / TWELVE_BIT)).astype(np.uint16)
-        if facts.photometric == WHITE_IS_ZERO:  # Pillow sees to this for 8 bits only
+        if facts.photometric == WHITE_IS_ZERO:  # Pillow inverts only 8 bits
             values = SIXTEEN_BIT - values
         return torch.from_numpy(values)
     return pixels
 
 
 class reasons:
-    """Turn whatever a decoder raises on damaged bytes into `Unreadable`."""
+    """Turn any error of a decoder on damaged bytes into `Unreadable`, as a context."""
 
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
         if isinstance(error, Exception) and not isinstance(error, Unreadable):
-            if out_of_memory(error):  # the picture may be sound
+            if out_of_memory(error):  # not the picture's fault
                 return
             kind = Lost if isinstance(error, OSError) and error.strerror else Unreadable
             raise kind(_in_words(error)) from error
 
 
 def _in_words(error: Exception) -> str:
-    """Say what a decoder's error means."""
+    """Explain a decoder's error."""
     text = str(error)
     if isinstance(error, EOFError) or "truncated" in text.lower():
         return "the file is cut short"
@@ -368,7 +368,7 @@ def _in_words(error: Exception) -> str:
 
 
 def _plain_jpeg(data: bytes) -> JpegFacts | None:
-    """Read a JPEG's header if torchvision decodes its kind: 8 bits, grey or colour."""
+    """Read a JPEG's header if torchvision can decode it: 8 bits, grey or colour."""
     if not hasattr(torch.ops.image, "decode_jpeg"):
         return None
     facts = jpeg_facts(data)
@@ -376,7 +376,7 @@ def _plain_jpeg(data: bytes) -> JpegFacts | None:
 
 
 def _begun(file: BinaryIO) -> ImageFile.ImageFile:
-    """Let Pillow read the header."""
+    """Let Pillow read the header of a file of a known format."""
     size = _size(file)
     start = file.read(START_BYTES)
     file.seek(0)
@@ -391,9 +391,9 @@ def _begun(file: BinaryIO) -> ImageFile.ImageFile:
 
 
 def _check_webp(start: bytes) -> None:
-    """Check the size of a WebP by its first bytes, since Pillow makes room for it on opening it.
+    """Check the size of a WebP by its first bytes, since Pillow allocates it on opening.
 
-    They are those of a picture as such, of one without loss, or of a canvas (RFC 9649).
+    They describe a lossy picture, a lossless picture, or a canvas (RFC 9649).
     """
     kind, body = start[12:16], start[20:]
     if kind == b"VP8 ":
@@ -409,7 +409,7 @@ def _check_webp(start: bytes) -> None:
 def _opener(start: bytes) -> type[ImageFile.ImageFile]:
     """Find Pillow's class for a file that begins like this."""
     for signature, opener in FORMATS:
-        # Films and sounds are RIFF too, and Pillow reads all of one before it says so.
+        # Films and sounds are RIFF files too, which Pillow reads completely before it refuses.
         if start.startswith(signature) and (signature != RIFF or start[8:12] == b"WEBP"):
             return opener
     plugin = plugin_of_start(start)
@@ -417,24 +417,25 @@ def _opener(start: bytes) -> type[ImageFile.ImageFile]:
         raise Unreadable("not a picture in JPEG, PNG, GIF, WebP, BMP, TIFF or PPM format")
     opener = opener_of(plugin)
     if opener is None:
-        raise Unreadable(f"{plugin.suffixes[0]} is not read here: {plugin.remedy}")
+        raise Unreadable(f"{plugin.suffixes[0]} cannot be read here: {plugin.remedy}")
     return opener
 
 
 def _bits(picture: ImageFile.ImageFile) -> int:
-    """Tell the depth that a picture will be decoded to: 8 or 16."""
+    """Give the depth that a picture will be decoded to: 8 or 16 bits."""
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16") or deep_channels(picture):
         return 16
     return 16 if (deepest_value(picture) or 0) > 255 else 8
 
 
 def _orientation(picture: ImageFile.ImageFile) -> int:
-    """Look up the orientation, 1 (upright) to 8; of a PNG it may stand behind the pixels.
+    """Find the orientation, 1 (upright) to 8; in a PNG it may follow the pixels.
 
-    By hand, since Pillow warns on stderr of damaged EXIF, and decodes a PNG to look for it.
+    It is parsed directly, since Pillow warns on stderr of damaged EXIF and decodes a PNG to find
+    it.
     """
     exif, text = picture.info.get("exif"), picture.info.get("Raw profile type exif")
-    if exif is None and isinstance(text, str):  # as old programs wrote it into PNG: hexadecimal
+    if exif is None and isinstance(text, str):  # old programs wrote it into PNG in hexadecimal
         with contextlib.suppress(ValueError):
             exif = bytes.fromhex("".join(text.split("\n")[3:]))
     xmp = picture.info.get("xmp")
@@ -443,7 +444,7 @@ def _orientation(picture: ImageFile.ImageFile) -> int:
 
 
 def _upright(pixels: Tensor, orientation: int) -> Tensor:
-    """Swap axes, turn upside down and mirror: (C, H, W) or (C, W, H) -> (C, H, W)."""
+    """Turn a picture upright: (C, H, W) or (C, W, H) -> (C, H, W)."""
     swap, upside_down, mirror = TURNS.get(orientation, UPRIGHT)
     pixels = pixels.transpose(1, 2) if swap else pixels
     axes = [axis for axis, asked in ((1, upside_down), (2, mirror)) if asked]
@@ -456,7 +457,7 @@ def _is_grey(picture: ImageFile.ImageFile) -> bool:
 
 
 def _pixels(picture: Image.Image) -> Tensor:
-    """Bring a loaded picture of any mode to grey or RGB: -> (C, H, W) uint8 or uint16."""
+    """Convert a loaded picture of any mode to grey or RGB: -> (C, H, W) uint8 or uint16."""
     if picture.mode == "F" or picture.mode.startswith("I"):
         return as_picture(_deep_grey(picture))
     if picture.mode == "1":
@@ -469,15 +470,15 @@ def _pixels(picture: Image.Image) -> Tensor:
 
 
 def _one_bit(picture: Image.Image) -> np.ndarray:
-    """Take black and white, and white for the one that is transparent: -> (H, W) uint8."""
+    """Convert a one-bit picture, with white for a transparent value: -> (H, W) uint8."""
     values = pixels_of(picture) * np.uint8(WHITE_BYTE)
     key = picture.info.get("transparency")
-    # By hand: whether Pillow tells 1 or 255 of white, and heeds it, depends on its version.
+    # Done here, since Pillow's versions differ in how they report and use a transparent white.
     return np.full_like(values, WHITE_BYTE) if key == 0 else values
 
 
 def _over_white(picture: Image.Image) -> Image.Image:
-    """Lay a picture with transparent parts on white paper; grey stays grey."""
+    """Lay a picture with transparent parts over white; grey stays grey."""
     mode = "L" if picture.mode in GREY_MODES else "RGB"
     if picture.mode in ("La", "RGBa"):
         picture = picture.convert(picture.mode.upper())
@@ -487,12 +488,12 @@ def _over_white(picture: Image.Image) -> Image.Image:
 
 
 def _deep_grey(picture: Image.Image) -> np.ndarray:
-    """Take the samples of a grey picture of more than 8 bits: -> (H, W) uint16."""
+    """Convert a grey picture of more than 8 bits: -> (H, W) uint16."""
     kind = np.asarray(picture.crop((0, 0, 1, 1))).dtype
     values = pixels_of(picture, kind)
-    if values.dtype.kind == "i":  # also how Pillow holds 16 bits of some files
+    if values.dtype.kind == "i":  # Pillow also holds 16 bits of some files so
         if values.min() < 0 or values.max() > SIXTEEN_BIT:
-            raise Unreadable(f"negative pixels, or of 32 bits, whose range is unknown; {REMEDY}")
+            raise Unreadable(f"negative or 32-bit pixels, whose range is unknown; {REMEDY}")
         values = values.astype(np.uint16)
     values = as_samples(values)
     key = picture.info.get("transparency")

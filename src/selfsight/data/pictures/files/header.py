@@ -1,7 +1,7 @@
-"""Header: what is known of a picture before it is decoded, and why one is not decoded at all.
+"""Header: what is known of a picture before it is decoded, and limits on its size.
 
-The limits hold for every form of data: a size read from a header is checked before pixels are
-decoded, so a small file cannot fill the memory.
+The limits hold for every form of data: the size in a header is checked before pixels are decoded,
+so that a small file cannot fill the memory.
 """
 
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ from selfsight.data.source import Unreadable
 from selfsight.errors import SelfsightError
 from selfsight.system import machine
 
-LEAST_SIDE = 8  # pixels; no task has a crop smaller than this
-MOST_PIXELS = 178_000_000  # half a gigabyte in colour; Pillow's own limit for a certain bomb
+LEAST_SIDE = 8  # pixels; no task uses smaller crops
+MOST_PIXELS = 178_000_000  # half a gigabyte in colour; Pillow's limit for a decompression bomb
 MOST_BYTES = 3 * MOST_PIXELS  # of a decoded picture, whatever its channels and depth
 
 UNREMARKABLE = 512 << 20  # bytes that any picture may take while it is decoded
-LEAST_BOMB = 1 << 30  # bytes up to which nothing is a bomb: scanned plans take that, and masks
-MOST_UNPACKING = 100  # times its bytes in the file that something may take past that
+LEAST_BOMB = 1 << 30  # bytes up to which nothing is a bomb: scanned plans and masks take that much
+MOST_UNPACKING = 100  # greatest ratio of unpacked to packed bytes past that size
 
 
 class TooSmall(Unreadable):
-    """A picture with a side too short for any task."""
+    """A picture's side is too short for any task."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Header:
     Attributes:
         height: In pixels, upright.
         width: In pixels, upright.
-        channels: 1 for grey, 3 for colour, else as many as the picture has.
-        bits: 8 or 16, of a sample as it will be decoded.
-        besides: What the file holds besides that is not read, in the plural, such as "pages".
+        channels: 1 for grey, 3 for colour, else the picture's number.
+        bits: Bits of a decoded sample, 8 or 16.
+        besides: What else the file holds that is not read, in the plural, such as "pages".
     """
 
     height: int
@@ -46,8 +46,8 @@ def usable(height: int, width: int, channels: int = 3, bits: int = 8) -> None:
     """Refuse sizes that no task can use, or that would fill the memory.
 
     Raises:
-        Unreadable: If a side is under `LEAST_SIDE`, or there are more than `MOST_PIXELS` or
-            `MOST_BYTES`.
+        Unreadable: If a side is under `LEAST_SIDE`, or there are more than `MOST_PIXELS` pixels or
+            `MOST_BYTES` bytes.
     """
     if min(height, width) < LEAST_SIDE:
         raise TooSmall(f"{width} x {height} pixels: a side is under {LEAST_SIDE}")
@@ -63,16 +63,16 @@ def usable(height: int, width: int, channels: int = 3, bits: int = 8) -> None:
 
 
 def check_weight(needed: int, decoded: int, packed: int) -> None:
-    """Refuse a picture that takes too much memory while it is decoded, before it is.
+    """Refuse, before decoding, a picture that would take too much memory while it is decoded.
 
     Args:
-        needed: Bytes that it takes then.
-        decoded: Bytes that it has afterwards.
+        needed: Bytes that it takes while it is decoded.
+        decoded: Bytes that it takes afterwards.
         packed: Bytes of its file.
 
     Raises:
-        Unreadable: If a small file unpacks to what fills the memory, or a large one takes more than
-            half of this machine's.
+        Unreadable: If it is a decompression bomb, or would take more than half of this machine's
+            memory.
     """
     if needed <= UNREMARKABLE:
         return
@@ -83,19 +83,18 @@ def check_weight(needed: int, decoded: int, packed: int) -> None:
         )
     if needed > machine.memory() // 2:
         raise Unreadable(
-            f"would take {machine.size_in_words(needed)} of memory, more than half of what there "
-            "is, not decoded"
+            f"would take {machine.size_in_words(needed)}, more than half of the memory, not decoded"
         )
 
 
 def is_bomb(needed: int, unpacked: int, packed: int, least: int = LEAST_BOMB) -> bool:
-    """Tell a small file that unpacks to what fills the memory from a large one that does.
+    """Tell whether a file is a decompression bomb: small, but unpacks to what fills the memory.
 
     Args:
         needed: Bytes of memory that it takes.
-        unpacked: Bytes that it has unpacked.
-        packed: Bytes that it has in its file.
-        least: Bytes of memory up to which nothing is one.
+        unpacked: Its unpacked bytes.
+        packed: Its bytes in the file.
+        least: Bytes of memory up to which nothing is a bomb.
     """
     return needed > least and unpacked > MOST_UNPACKING * packed
 
@@ -106,24 +105,24 @@ def check_memory(
     """Refuse, before memory is taken, what would take more than half of it, and bombs.
 
     Args:
-        what: What would be held in memory, as a sentence begins.
-        needed: Bytes that it takes, by its header.
-        remedy: What to do instead, as a sentence ends.
-        memory: Bytes there are; by default this machine's.
-        packed: Bytes that it has in its file, where it is unpacked from one.
+        what: What would be held in memory, as the start of a sentence.
+        needed: Bytes that it takes according to its header.
+        remedy: What to do instead, as the end of a sentence.
+        memory: Bytes of memory; by default this machine's.
+        packed: Its bytes in the file, if it is unpacked from one.
 
     Raises:
-        SelfsightError: If it would, or is a bomb by `is_bomb`.
+        SelfsightError: If it would take too much, or is a bomb by `is_bomb`.
     """
     if packed is not None and is_bomb(needed, needed, packed):
         raise SelfsightError(
-            f"{what} takes {machine.size_in_words(needed)} in memory, out of "
-            f"{machine.size_in_words(packed)} in the file: over {MOST_UNPACKING} times as much is "
-            f"not unpacked; {remedy}."
+            f"{what} would unpack from {machine.size_in_words(packed)} in the file to "
+            f"{machine.size_in_words(needed)} in memory, over {MOST_UNPACKING} times as much, and "
+            f"is not read; {remedy}."
         )
     most = (machine.memory() if memory is None else memory) // 2
     if needed > most:
         raise SelfsightError(
-            f"{what} takes {machine.size_in_words(needed)} in memory, and at most "
-            f"{machine.size_in_words(most)}, half of it, may be taken; {remedy}."
+            f"{what} takes {machine.size_in_words(needed)} in memory, and at most half of it, "
+            f"{machine.size_in_words(most)}, may be used; {remedy}."
         )

@@ -1,8 +1,8 @@
-"""JPEG headers, read by hand: most pictures are JPEGs, and this is the hot path.
+"""JPEG headers, parsed directly, because most pictures are JPEGs and this is the hot path.
 
-Pillow needs a tenth of the time of decoding to begin a small JPEG, holding Python's lock all the
-while, and prints a warning for damaged EXIF. Three facts are needed, and all stand in segments of
-known length before the compressed data (ITU-T T.81, annex B).
+Pillow takes a tenth of the decoding time to open a small JPEG, holds Python's lock meanwhile, and
+prints a warning for damaged EXIF. The few facts needed are in segments of known length before the
+compressed data (ITU-T T.81, annex B).
 """
 
 from typing import NamedTuple
@@ -11,22 +11,22 @@ from selfsight.data.pictures.files.orientation import EXIF, orientation_said
 
 START_OF_SCAN = 0xDA
 APP1 = 0xE1
-# C0 to CF start a frame, but for three that define tables or are reserved.
+# C0 to CF start a frame, except three that define tables or are reserved.
 START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 PROGRESSIVE = 0xC2  # the frame of a picture in several passes
 XMP = b"http://ns.adobe.com/xap/1.0/\0"  # how such a segment begins
 
 
 class JpegFacts(NamedTuple):
-    """What stands before the pixels.
+    """What a JPEG's header says.
 
     Attributes:
         height: In pixels, as stored.
         width: In pixels, as stored.
-        components: 1 grey, 3 colour, 4 inks.
-        bits: Of a sample; 8 in all but rare files.
-        orientation: EXIF's, 1 (upright) to 8.
-        progressive: Whether it comes in several passes, between which all of it is kept.
+        components: 1 for grey, 3 for colour, 4 for inks.
+        bits: Bits of a sample; 8 in all but rare files.
+        orientation: EXIF orientation, 1 (upright) to 8.
+        progressive: Whether it is stored in several passes, which the decoder holds in memory.
     """
 
     height: int
@@ -44,7 +44,7 @@ def jpeg_facts(data: bytes) -> JpegFacts | None:
         data: The file, or its beginning.
 
     Returns:
-        The facts, or None where this is no well-formed JPEG or its pixels start beyond `data`.
+        The facts, or None if this is not a well-formed JPEG or its pixels start beyond `data`.
     """
     if data[:2] != b"\xff\xd8":
         return None
@@ -60,7 +60,7 @@ def jpeg_facts(data: bytes) -> JpegFacts | None:
             frame = (height, width, data[body + 5], data[body])
             progressive = marker == PROGRESSIVE
         elif marker == APP1 and data.startswith(EXIF, body):
-            exif += data[body + len(EXIF) : end]  # long EXIF goes on in a second segment
+            exif += data[body + len(EXIF) : end]  # long EXIF continues in a second segment
         elif marker == APP1 and data.startswith(XMP, body):
             xmp = data[body + len(XMP) : end]
         at = end

@@ -1,8 +1,8 @@
-"""Orientation: which way up a picture is, by its EXIF or else its XMP, read by hand.
+"""Orientation: which way up a picture is, from its EXIF or else its XMP, parsed directly.
 
-Pillow warns on stderr of damaged EXIF, and holds Python's lock while it reads. One number is
-needed, in whichever of TIFF's field types a camera wrote it: SHORT says the standard, and phones
-write LONG and BYTE too (EXIF 2.3, section 4.6; TIFF 6.0, section 2).
+Pillow warns on stderr of damaged EXIF, and holds Python's lock while it reads. Only one number is
+needed, in any of TIFF's field types: the standard says SHORT, and phones write LONG and BYTE too
+(EXIF 2.3, section 4.6; TIFF 6.0, section 2).
 """
 
 import re
@@ -10,9 +10,10 @@ import struct
 
 ORIENTATION = 0x0112  # the tag
 WAYS, UPRIGHT = range(1, 9), 1
-EXIF = b"Exif\0\0"  # how EXIF begins in a JPEG, and often elsewhere
+EXIF = b"Exif\0\0"  # prefix of EXIF in a JPEG, and often elsewhere
 XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=\"|>)([0-9])")
-# Field type -> how numbers of it are read; a rational is two, text and bytes unexplained are none.
+# Field type -> struct's code for its numbers; a rational is two numbers; text and raw bytes have no
+# code.
 NUMBERS = {
     1: "B",
     3: "H",
@@ -28,21 +29,21 @@ NUMBERS = {
     16: "Q",
     17: "q",
 }
-INLINE = 4  # bytes of an entry that hold a value, or the place of a longer one
+INLINE = 4  # bytes of an entry that hold a value, or the position of a longer one
 
 
 def orientation_said(exif: bytes, xmp: bytes = b"") -> int:
     """Find the orientation: 1 (upright) to 8.
 
     Args:
-        exif: A TIFF structure, with or without `Exif` before it; b"" where there is none.
-        xmp: A packet of XMP; b"" where there is none.
+        exif: A TIFF structure, with or without `Exif` before it; b"" if there is none.
+        xmp: A packet of XMP; b"" if there is none.
     """
     return orientation_of(_in_exif(exif), xmp)
 
 
 def orientation_of(said: float | None, xmp: bytes = b"") -> int:
-    """Decide: what EXIF says, else what XMP says, else, or where that is no way up, upright."""
+    """Choose the orientation: by EXIF, else by XMP; upright if both are missing or invalid."""
     if said is None and (found := XMP_ORIENTATION.search(xmp)):
         said = int(found[1])
     return next((way for way in WAYS if way == said), UPRIGHT)
@@ -57,7 +58,7 @@ def first_number(kind: int, byte_order: str, data: bytes) -> float | None:
         data: The field's values, perhaps more.
 
     Returns:
-        The number; None where the type holds no numbers, or the data is cut short.
+        The number; None if the type holds no numbers or the data is cut short.
     """
     code = NUMBERS.get(kind)
     if code is None or struct.calcsize(byte_order + code) > len(data):
@@ -69,9 +70,9 @@ def first_number(kind: int, byte_order: str, data: bytes) -> float | None:
 
 
 def _in_exif(tiff: bytes) -> float | None:
-    """Read the tag in the first directory of a TIFF structure; None where it is not there.
+    """Read the orientation in the first directory of a TIFF structure; None if it is missing.
 
-    A slice past the end is empty and reads as 0, so damaged EXIF needs little care.
+    Slices past the end are empty and read as 0, so damaged EXIF needs no further checks.
     """
     while tiff.startswith(EXIF):  # some programs write it twice
         tiff = tiff[len(EXIF) :]

@@ -1,6 +1,6 @@
-"""Plugins: formats that Pillow reads where somebody has installed what it takes.
+"""Plugins: formats that Pillow reads only with a further package installed.
 
-They are called by name and by the file's first bytes, like the formats of `decode`.
+They are chosen by the file's first bytes, like the formats of `decode`, and called by name.
 """
 
 from functools import cache
@@ -14,10 +14,10 @@ class Plugin(NamedTuple):
     """A format that needs a package.
 
     Attributes:
-        suffixes: Of its files.
-        module: Where Pillow's class for it is.
-        opener: That class.
-        remedy: What to do where it is not there.
+        suffixes: Suffixes of its files.
+        module: The module with Pillow's class for it.
+        opener: Name of that class.
+        remedy: What to do if the package is missing.
     """
 
     suffixes: tuple[str, ...]
@@ -37,28 +37,28 @@ JXL = Plugin(
     (".jxl",), "pillow_jxl.JpegXLImagePlugin", "JXLImageFile", "pip install pillow-jxl-plugin"
 )
 PLUGINS = (AVIF, HEIF, JXL)
-BRANDS = {  # of the box `ftyp` that begins AVIF and HEIF; the first that is there decides
+BRANDS = {  # in the `ftyp` box at the start of AVIF and HEIF files; the first match decides
     **dict.fromkeys((b"avif", b"avis"), AVIF),
     **dict.fromkeys((b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"), HEIF),
 }
 JXL_STARTS = (b"\xff\x0a", b"\x00\x00\x00\x0cJXL \r\n\x87\n")
-START_BYTES = 40  # that hold the brands
+START_BYTES = 40  # of a file, which hold the brands
 
 
 @cache
 def opener_of(plugin: Plugin) -> type[ImageFile.ImageFile] | None:
-    """Load Pillow's class for a format; None where it is not installed."""
+    """Load Pillow's class for a format; None if it is not installed."""
     try:
         module = import_module(plugin.module)
     except ImportError:
         return None
-    if not getattr(module, "SUPPORTED", True):  # Pillow without this library
+    if not getattr(module, "SUPPORTED", True):  # Pillow was built without the library
         return None
     return cast("type[ImageFile.ImageFile] | None", getattr(module, plugin.opener, None))
 
 
 def plugin_of_suffix(suffix: str) -> Plugin | None:
-    """Find the format of files of this suffix, in lower case."""
+    """Find the format of files with this suffix, in lower case."""
     return next((plugin for plugin in PLUGINS if suffix in plugin.suffixes), None)
 
 

@@ -1,16 +1,16 @@
-"""Signature: the mark in every picture that selfsight makes, so that it is never learned from."""
+"""Signature: the mark in every picture that selfsight makes, by which it is kept out of data."""
 
 import os
 
 from selfsight.data.source import Unreadable, open_regular
 
-SIGNED = {"Software": "selfsight"}  # a text of the PNG file
+SIGNED = {"Software": "selfsight"}  # a text entry of the PNG file
 MARK = b"tEXtSoftware\0selfsight"
-START_BYTES = 512  # of a file, in which the mark stands: it comes before the pixels
+START_BYTES = 512  # at the start of a file, which hold the mark: it comes before the pixels
 
 
 def is_signed(path: str | os.PathLike[str]) -> bool:
-    """Tell whether selfsight made a PNG file; of one that cannot be read, no."""
+    """Tell whether selfsight made a PNG file; False if it cannot be read."""
     try:
         with open_regular(path) as file:
             return MARK in file.read(START_BYTES)

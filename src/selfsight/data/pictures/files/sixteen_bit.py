@@ -1,9 +1,9 @@
-"""Deep: PNG and PPM files with 16 bits a sample, which Pillow alone would cut to eight.
+"""Sixteen-bit PNG and PPM files, which Pillow alone would reduce to 8 bits a sample.
 
-Pillow decodes the deflated rows of a 16-bit PNG whole and only its last step, which copies them
-into a picture, keeps one byte of two. Told once that the bytes stand in the file's order and once
-that they stand in the other, it gives the high and then the low bytes. So everything is decoded by
-the one decoder that survives damaged files, at twice the time.
+Pillow inflates the rows of a 16-bit PNG completely, and only its last step, which copies them into
+a picture, keeps one byte of two. Decoded once with the file's byte order and once with the opposite
+order, it gives the high and then the low bytes. So the decoder that survives damaged files does all
+the work, at twice the time.
 """
 
 from collections.abc import Callable
@@ -18,12 +18,12 @@ from PIL.PpmImagePlugin import PpmImageFile
 
 from selfsight.data.pictures.forms.sample_values import SIXTEEN_BIT, over_white, strips
 
-# Pillow's name of the rows' layout -> channels, with opacity.
+# Pillow's name of the rows' layout -> channels, including opacity.
 DEEP_LAYOUTS = {"LA;16B": 2, "RGB;16B": 3, "RGBA;16B": 4}
 
 
 def deep_channels(picture: ImageFile) -> int | None:
-    """Tell the channels, opacity included, of an undecoded PNG whose 16 bits Pillow would cut."""
+    """Give the channels, including opacity, of an undecoded 16-bit PNG that Pillow would reduce."""
     if not isinstance(picture, PngImageFile) or not picture.tile:
         return None
     layout = picture.tile[0].args
@@ -31,7 +31,7 @@ def deep_channels(picture: ImageFile) -> int | None:
 
 
 def deep_png(data: bytes) -> np.ndarray:
-    """Decode a PNG that `deep_channels` knows: -> (H, W, C) uint16, laid over white, C 1 or 3."""
+    """Decode a PNG that `deep_channels` finds: -> (H, W, C) uint16, laid over white, C 1 or 3."""
     picture = PngImageFile(BytesIO(data))
     channels = deep_channels(picture)
     if channels == 2:  # four bytes a pixel, as if they were four channels of 8 bits
@@ -49,7 +49,7 @@ def deep_png(data: bytes) -> np.ndarray:
 
 
 def _read_as(data: bytes, layout: str) -> PngImageFile:
-    """Let Pillow decode the rows as if they were laid out so."""
+    """Let Pillow decode the rows as if they had this layout."""
     picture = PngImageFile(BytesIO(data))
     picture.tile = [tile._replace(args=layout) for tile in picture.tile]
     picture.load()
@@ -59,14 +59,14 @@ def _read_as(data: bytes, layout: str) -> PngImageFile:
 def pixels_of(
     picture: Image, kind: DTypeLike = np.uint8, change: Callable[[Image], Image] = lambda part: part
 ) -> np.ndarray:
-    """Take the samples of a loaded picture strip by strip: -> (H, W) or (H, W, C).
+    """Copy the samples of a loaded picture strip by strip: -> (H, W) or (H, W, C).
 
-    Pillow would copy all of it several times on the way.
+    Pillow would copy the whole picture several times.
 
     Args:
         picture: The picture.
-        kind: Of the samples.
-        change: What is done to each strip.
+        kind: Type of the samples.
+        change: Applied to each strip.
     """
     shape = (picture.height, picture.width)
     several = (len(change(picture.crop((0, 0, 1, 1))).getbands()),)
@@ -82,12 +82,12 @@ def cut_of(picture: Image, rows: slice) -> Image:
 
 
 def strip_of(picture: Image, rows: slice) -> np.ndarray:
-    """Take the samples of a strip of rows: -> (h, W) or (h, W, C)."""
+    """Give the samples of a strip of rows: -> (h, W) or (h, W, C)."""
     return np.asarray(cut_of(picture, rows))
 
 
 def _without_key(values: np.ndarray, key: object) -> np.ndarray:
-    """Turn pixels of the one colour that is transparent to white: (H, W, 3) -> the same."""
+    """Make pixels of the colour that is declared transparent white: (H, W, 3) -> the same."""
     if isinstance(key, tuple):
         for rows in strips(values.shape):
             part = values[rows]
@@ -96,7 +96,7 @@ def _without_key(values: np.ndarray, key: object) -> np.ndarray:
 
 
 def deepest_value(picture: ImageFile) -> int | None:
-    """Tell the greatest value of a binary PGM or PPM whose samples must be scaled, else None."""
+    """Give the greatest value of a binary PGM or PPM whose samples must be scaled, else None."""
     if not isinstance(picture, PpmImageFile) or picture.tile[0].codec_name != "ppm":
         return None
     args = picture.tile[0].args
@@ -106,7 +106,7 @@ def deepest_value(picture: ImageFile) -> int | None:
 def scaled_ppm(picture: ImageFile, data: bytes, greatest: int) -> np.ndarray:
     """Read the samples of a PGM or PPM and scale `greatest` to 255 or 65535.
 
-    Pillow does this sample by sample, in Python, and gives colour 8 bits.
+    Pillow does this sample by sample in Python, and reduces colour to 8 bits.
 
     Returns:
         (H, W) or (H, W, 3), uint8 where `greatest` is under 256, else uint16.

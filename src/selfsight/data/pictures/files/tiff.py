@@ -1,8 +1,8 @@
-"""TIFF headers, read by hand: what a picture is, before anything trusts the file.
+"""TIFF headers, parsed directly: size and kind of a picture before any library reads the file.
 
-The first directory tells whether Pillow keeps a picture whole or `tiff_pixels` must decode it, and
-its sizes are checked before either does. It is read here for another reason too: Pillow warns on
-stderr of damaged ones (TIFF 6.0, section 2; BigTIFF has longer numbers in the same places).
+The first directory shows whether Pillow can decode a picture without loss or `tiff_pixels` must,
+and its sizes are checked before either does. Pillow also warns on stderr of damaged directories
+(TIFF 6.0, section 2; BigTIFF has longer numbers in the same places).
 """
 
 import re
@@ -22,12 +22,12 @@ SIGNATURES = {
     b"II+\0": ("<", True),
     b"MM\0+": (">", True),
 }
-# Field type -> bytes of a value, and how to read it where it is a whole number or text.
+# Field type -> bytes of a value.
 FIELD_SIZES = dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4), start=1)) | dict.fromkeys(
     (16, 17, 18), 8
 )
-TEXTS = (1, 2, 7)  # bytes, text and bytes unexplained: many make one value
-WHOLE_NUMBERS = {1: "B", 3: "H", 4: "L", 16: "Q"}
+TEXTS = (1, 2, 7)  # bytes, text and raw bytes, of which many form one value
+WHOLE_NUMBERS = {1: "B", 3: "H", 4: "L", 16: "Q"}  # field type -> struct's code
 
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, DESCRIPTION = 256, 257, 258, 259, 262, 270
 SUBFILE, SAMPLES, PLANAR, EXTRA, KIND, XMP = 254, 277, 284, 338, 339, 700
@@ -35,13 +35,13 @@ UNSIGNED, SIGNED, FLOAT, UNDEFINED = 1, 2, 3, 4
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2
 COLOURS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3}
 PALETTE, INKS, YCBCR, CIELAB = 3, 5, 6, 8
-# Colours of whose further samples Pillow keeps none but opacity.
+# Colour spaces in which Pillow keeps no further samples except opacity -> number of samples.
 PILLOWS_COLOURS = {PALETTE: 1, INKS: 4, YCBCR: 3, CIELAB: 3}
-REDUCED, MASK = 1, 4  # bits of SUBFILE: a smaller copy of a page, and what of it is transparent
-MOST_PAGES = 64  # that are looked at, to tell whether there are more
-PREMULTIPLIED, OPACITY = 1, 2  # of extra samples; 0 is unspecified
-MOST_VALUES = 4096  # of a field that are looked at, so that no channel count is lost
-MOST_TEXT = 1 << 20  # bytes of a description
+REDUCED, MASK = 1, 4  # bits of SUBFILE: a smaller copy of a page, and a transparency mask
+MOST_PAGES = 64  # examined to see whether there are further pictures
+PREMULTIPLIED, OPACITY = 1, 2  # kinds of extra samples; 0 is unspecified
+MOST_VALUES = 4096  # read of a field, enough for any number of channels
+MOST_TEXT = 1 << 20  # bytes read of a description
 
 
 class TiffFacts(NamedTuple):
@@ -50,16 +50,16 @@ class TiffFacts(NamedTuple):
     Attributes:
         height: In pixels, as stored.
         width: In pixels, as stored.
-        samples: Of a pixel, opacity included.
-        bits: Of a sample.
+        samples: Samples of a pixel, including opacity.
+        bits: Bits of a sample.
         kind: UNSIGNED, SIGNED, FLOAT or UNDEFINED.
-        photometric: What the samples mean.
-        extras: What the samples past grey or colour mean: PREMULTIPLIED, OPACITY, or something.
-        compression: Its number.
-        orientation: EXIF's, 1 (upright) to 8.
-        pages: Directories that are the channels of one picture.
+        photometric: Number of the colour space.
+        extras: Kinds of the samples past grey or colour: PREMULTIPLIED, OPACITY, or another.
+        compression: Number of the compression.
+        orientation: EXIF orientation, 1 (upright) to 8.
+        pages: Number of directories that are channels of one picture.
         big: Whether it is a BigTIFF.
-        besides: What the file holds besides that is not read, in the plural.
+        besides: What else the file holds that is not read, in the plural.
     """
 
     height: int
@@ -77,7 +77,7 @@ class TiffFacts(NamedTuple):
 
     @property
     def opacity(self) -> int | None:
-        """The place of the sample that is opacity, if there is one."""
+        """The number of the sample that is opacity, if there is one."""
         first = self.samples - len(self.extras)
         marked = [first + k for k, e in enumerate(self.extras) if e in (PREMULTIPLIED, OPACITY)]
         return marked[0] if marked and self.pages == 1 else None
@@ -89,7 +89,7 @@ class TiffFacts(NamedTuple):
 
     @property
     def decoded_bits(self) -> int:
-        """Depth of the decoded picture: 8 or 16."""
+        """Bits of a sample of the decoded picture: 8 or 16."""
         return 8 if self.bits <= 8 else 16
 
 
@@ -109,14 +109,14 @@ def tiff_facts(file: BinaryIO) -> TiffFacts:
     _refuse_unknown_ranges(facts)
     if for_tifffile(facts) and (facts.photometric not in COLOURS or facts.bits % 8):
         raise Unreadable(
-            f"{facts.samples} channels of {facts.bits} bits in colours of kind "
-            f"{facts.photometric}, which are not read; save it as grey or RGB with 8 or 16 bits"
+            f"{facts.samples} channels of {facts.bits} bits in colour space "
+            f"{facts.photometric} are not read; save it as grey or RGB with 8 or 16 bits"
         )
     return facts
 
 
 def for_tifffile(facts: TiffFacts) -> bool:
-    """Tell the kinds that Pillow would cut or not read."""
+    """Tell whether Pillow would lose bits or channels or could not read the picture."""
     if facts.big or facts.pages > 1 or (facts.bits in (32, 64) and facts.samples > 1):
         return True
     if facts.kind == FLOAT:
@@ -133,10 +133,10 @@ _Fields = dict[int, tuple[int, ...] | bytes]
 def _directory(
     file: BinaryIO, order: str, big: bool, at: int, *, strict: bool = True
 ) -> tuple[_Fields, int]:
-    """Read a directory: -> the fields that hold whole numbers or text, and the next one's place.
+    """Read a directory: -> its fields of whole numbers and text, and the next one's position.
 
     Raises:
-        Unreadable: If it, or what it points at, does not lie in the file.
+        Unreadable: If it, or a value that it points to, lies beyond the end of the file.
     """
     entry, inline = (20, 8) if big else (12, 4)
     size = file.seek(0, 2)
@@ -154,9 +154,9 @@ def _directory(
         if place is not None and place + length > size:
             raise Unreadable("the file is cut short")
         if strict and values != 1 and kind not in TEXTS and TiffTags.lookup(tag).length == 1:
-            raise Unreadable(f"damaged: {values} values of field {tag}, which has one")
+            raise Unreadable(f"damaged: {values} values in field {tag}, which holds one")
         if tag not in fields and values:
-            if tag == ORIENTATION:  # which cameras and phones write in any type
+            if tag == ORIENTATION:  # cameras and phones write it in any type
                 data = raw if place is None else _read(file, place, length)
                 said = first_number(kind, order, data[:length])
                 fields[tag] = () if said is None or said % 1 else (int(said),)
@@ -170,7 +170,7 @@ def _directory(
 def _values(
     file: BinaryIO, order: str, kind: int, count: int, raw: bytes, place: int | None
 ) -> tuple[int, ...] | bytes:
-    """Read a field's values, from the entry itself where they are few."""
+    """Read a field's values, from the entry itself if they fit into it."""
     if kind == 2:
         return raw[:count] if place is None else _read(file, place, min(count, MOST_TEXT))
     count = min(count, MOST_VALUES)
@@ -189,7 +189,7 @@ def _read(file: BinaryIO, at: int, count: int) -> bytes:
 
 
 def _number(order: str, data: bytes) -> int:
-    """Read an unsigned number of as many bytes as there are."""
+    """Read an unsigned number from all bytes of `data`."""
     return int.from_bytes(data, "little" if order == "<" else "big")
 
 
@@ -214,7 +214,7 @@ def _orientation(fields: _Fields) -> int:
 
 
 def _facts(fields: _Fields, pages: int, big: bool) -> TiffFacts:
-    """Put together what the fields say, with TIFF's own defaults.
+    """Collect the facts from the fields, with TIFF's defaults.
 
     Raises:
         Unreadable: If there are no channels, or they differ in depth.
@@ -222,7 +222,7 @@ def _facts(fields: _Fields, pages: int, big: bool) -> TiffFacts:
     bits = _several(fields, BITS) or (1,)
     samples = _whole(fields, SAMPLES, 1)
     if samples == 0:
-        raise Unreadable("damaged: pixels of no samples")
+        raise Unreadable("damaged: pixels without samples")
     if len(set(bits)) > 1:
         raise Unreadable(f"channels of {min(bits)} and {max(bits)} bits; {REMEDY}")
     photometric = _whole(fields, PHOTOMETRIC, BLACK_IS_ZERO)
@@ -246,7 +246,7 @@ def _facts(fields: _Fields, pages: int, big: bool) -> TiffFacts:
 def _besides(
     file: BinaryIO, order: str, big: bool, facts: TiffFacts, following: int
 ) -> tuple[str, ...]:
-    """Tell what of a file is not read: pages past the first picture, samples past its colours."""
+    """Name what of a file is not read: pages after the first picture, samples after its colours."""
     found: list[str] = []
     if facts.pages == 1 and _has_pages(file, order, big, following):
         found.append("pages")
@@ -257,7 +257,7 @@ def _besides(
 
 
 def _has_pages(file: BinaryIO, order: str, big: bool, following: int) -> bool:
-    """Tell whether a further page is one of its own, no reduced copy and no mask of another."""
+    """Tell whether a further page is a picture, not a reduced copy or a mask of another."""
     seen: set[int] = set()
     while following and following not in seen and len(seen) < MOST_PAGES:
         seen.add(following)
@@ -271,9 +271,9 @@ def _has_pages(file: BinaryIO, order: str, big: bool, following: int) -> bool:
 
 
 def _refuse_unknown_ranges(facts: TiffFacts) -> None:
-    """Refuse samples whose least and greatest value are not known from their kind.
+    """Refuse samples whose least and greatest values do not follow from their kind.
 
-    Signed 16 bits are left to the decoder: many programs write them for values that have no sign.
+    Signed 16 bits are left to the decoder: many programs write them for values without a sign.
     """
     if facts.kind == FLOAT and facts.bits in (16, 32, 64):
         return
@@ -284,10 +284,10 @@ def _refuse_unknown_ranges(facts: TiffFacts) -> None:
 
 
 def _planes(description: str) -> int:
-    """Count the pages that are channels of one picture, as ImageJ and OME say; 1 if unsaid.
+    """Count the pages that are channels of one picture, as ImageJ and OME describe; 1 otherwise.
 
-    A stack in depth or time is not one picture: of it the first page is taken, as of any other
-    file of several pages.
+    A stack in depth or time is not one picture: only its first page is read, as in any other file
+    of several pages.
     """
     if description.startswith("ImageJ="):
         said = dict(re.findall(r"^(images|channels|slices|frames)=(\d{1,4})$", description, re.M))
@@ -303,7 +303,7 @@ def _planes(description: str) -> int:
 def _are_alike(
     file: BinaryIO, order: str, big: bool, first: _Fields, following: int, pages: int
 ) -> bool:
-    """Tell whether there are so many pages, all of the first one's form and grey."""
+    """Tell whether there are `pages` grey pages, all of the first one's form."""
     same = (WIDTH, HEIGHT, BITS, KIND, SAMPLES)
     if pages < 2 or _whole(first, SAMPLES, 1) != 1:
         return False

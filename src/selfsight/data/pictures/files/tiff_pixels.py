@@ -1,9 +1,8 @@
-"""TIFF pixels of the kinds that Pillow does not keep whole.
+"""TIFF pixels of kinds that Pillow would lose: many channels, 16-bit colour, most floats.
 
-Pillow decodes what pictures usually are: 8-bit grey and colour, 16-bit grey. Several channels,
-16-bit colour and most floating-point kinds go to tifffile, which trusts the file more; so they go
-there only after the sizes have been checked, and only in compressions whose decoders know where
-their output ends.
+Pillow decodes the usual kinds: 8-bit grey and colour, and 16-bit grey. The others go to tifffile,
+which trusts the file more, so only after their sizes have been checked, and only with compressions
+whose decoders bound their output.
 """
 
 import contextlib
@@ -38,18 +37,18 @@ ROOM = 1 << 25  # bytes that the tiles of a small picture may take
 
 
 def decode_tiff(file: BinaryIO, facts: TiffFacts) -> np.ndarray:
-    """Decode what `for_tifffile` tells: -> (H, W, C) uint8 or uint16, as stored, over white.
+    """Decode a kind that `for_tifffile` accepts: -> (H, W, C) uint8 or uint16, laid over white.
 
     Args:
-        file: The TIFF, of which only what the picture needs is read.
-        facts: What its header says.
+        file: The TIFF; only the bytes of the picture are read.
+        facts: Its header.
 
     Raises:
         Unreadable: If tifffile cannot decode it, or floats lie outside [0, 1].
     """
     if facts.compression not in COMPRESSIONS:
         raise Unreadable(
-            f"compressed in a way ({facts.compression}) that is not read with these channels; "
+            f"compression {facts.compression} is not read with these channels; "
             "save it with deflate or without compression"
         )
     usable(facts.height, facts.width, facts.samples * facts.pages, max(8, facts.bits))
@@ -66,10 +65,10 @@ def decode_tiff(file: BinaryIO, facts: TiffFacts) -> np.ndarray:
 def _white_is_most(
     values: np.ndarray, facts: TiffFacts, opacity: np.ndarray | None = None
 ) -> np.ndarray:
-    """Turn grey round where white is 0, and no sample beside it: (H, W, C) -> (H, W, C).
+    """Invert grey where white is stored as 0, but not the other samples: (H, W, C) -> (H, W, C).
 
-    Of premultiplied grey w, opacity a and most m, the stored (m - w) a / m becomes w a / m, which
-    is a less what is stored.
+    With premultiplied grey w, opacity a and greatest value m, the stored (m - w) a / m must become
+    w a / m, which is a minus the stored value.
     """
     if facts.photometric != WHITE_IS_ZERO:
         return values
@@ -82,9 +81,9 @@ def _white_is_most(
 
 @cache
 def silence_libtiff() -> None:
-    """Keep libtiff, which Pillow decodes with, from printing each fault that it also returns.
+    """Stop libtiff, which Pillow uses, from printing errors that it also returns.
 
-    Pillow offers no way to say so; where its libtiff cannot be reached, faults are printed.
+    Pillow has no setting for that; where its libtiff cannot be reached, errors are printed.
     """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
@@ -92,17 +91,17 @@ def silence_libtiff() -> None:
 
 @cache
 def _silence_tifffile() -> None:
-    """Keep tifffile's complaints off stderr; programs that set up logging still get them."""
+    """Keep tifffile's warnings off stderr; programs that set up logging still get them."""
     logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 def _planes_of(file: BinaryIO, facts: TiffFacts) -> list[np.ndarray]:
-    """Let tifffile decode the pages that are one picture: -> each (H, W, C)."""
-    from tifffile import TiffFile, TiffFileError  # takes a while to import, and few need it
+    """Let tifffile decode the pages that form one picture: -> each (H, W, C)."""
+    from tifffile import TiffFile, TiffFileError  # slow to import, and seldom needed
 
     _silence_tifffile()
     try:
-        # No other files, and none of the microscope formats that read the file their own way.
+        # Read no other files, and no microscope formats, which tifffile reads differently.
         with TiffFile(
             file, _multifile=False, is_lsm=False, is_scanimage=False, is_ndpi=False
         ) as tiff:
@@ -114,21 +113,21 @@ def _planes_of(file: BinaryIO, facts: TiffFacts) -> list[np.ndarray]:
         if "imagecodecs" not in str(error):
             raise
         raise Unreadable(
-            f"compressed in a way ({facts.compression}) that needs the package imagecodecs; "
+            f"compression {facts.compression} needs the package imagecodecs; "
             "install it (pip install imagecodecs), or save it without compression"
         ) from error
 
 
 def check_inflated(file: BinaryIO, page: "TiffPage", piece: int) -> None:
-    """Refuse a strip or a tile that inflates to more than it holds of the picture.
+    """Refuse a strip or a tile that inflates to more bytes than its pixels have.
 
     Args:
         file: The TIFF.
         page: One of its pages.
-        piece: Bytes that a strip or a tile of it holds.
+        piece: Bytes of the pixels of a strip or a tile.
 
     Raises:
-        Unreadable: If one of them does.
+        Unreadable: If one inflates to more.
     """
     begin = INFLATERS.get(int(page.compression))
     for at, count in zip(page.dataoffsets, page.databytecounts, strict=True):
@@ -136,7 +135,7 @@ def check_inflated(file: BinaryIO, page: "TiffPage", piece: int) -> None:
             continue
         file.seek(at)
         if len(begin().decompress(file.read(count), piece + 1)) > piece:
-            raise Unreadable("damaged: a piece inflates to more than it holds of the picture")
+            raise Unreadable("damaged: a piece inflates to more than its pixels")
 
 
 def _page(file: BinaryIO, page: object, facts: TiffFacts) -> np.ndarray:
@@ -152,13 +151,13 @@ def _page(file: BinaryIO, page: object, facts: TiffFacts) -> np.ndarray:
     }
     if expected.get(page.axes) != page.shape:
         raise Unreadable(f"damaged: a page of shape {page.shape}")
-    # Tiles far larger than the picture, or more compressed bytes than pixels, are no picture's.
+    # No sound file has tiles far larger than the picture, or more compressed bytes than pixels.
     piece = math.prod(page.chunks) * facts.bits // 8
     if piece > 4 * page.nbytes + ROOM or sum(page.databytecounts) > 2 * page.nbytes + ROOM:
         raise Unreadable("damaged: its pieces are larger than the picture")
-    if find_spec("imagecodecs") is None:  # whose decoders end where the piece does
+    if find_spec("imagecodecs") is None:  # its decoders bound their output themselves
         check_inflated(file, page, piece)
     values = page.asarray(maxworkers=1)
-    if values.shape != page.shape:  # JPEG-like data may bring its own size
+    if values.shape != page.shape:  # JPEG-like data states a size of its own
         raise Unreadable(f"damaged: a page of shape {values.shape}")
     return np.moveaxis(values, 0, 2) if page.axes == "SYX" else np.atleast_3d(values)

@@ -1,1 +1,1 @@
-"""Forms: what DATA may be: folders, lists, tables, arrays, archives, names."""
+"""Forms: everything that DATA may be: folders, lists, tables, arrays, archives, names."""

@@ -1,9 +1,9 @@
 """Arrays: decoded pictures in .npz and .npy files, plain or with MedMNIST's keys.
 
 Plain: `images` and perhaps `labels`, or `x` and `y`. MedMNIST: `train_images`, `train_labels`, and
-the same for `val` and `test`, in any of the words of `part_names`; the validation part stands in
-only where there is no test part. The keys are names inside an .npz file, or of .npy files in a
-folder. An .npy file is not loaded: a picture is read when it is asked for.
+the same for `val` and `test`, in any of the words of `part_names`; the validation part is used only
+if there is no test part. The keys are names inside an .npz file, or of .npy files in a folder. An
+.npy file is not loaded: a picture is read when it is needed.
 """
 
 import hashlib
@@ -43,18 +43,18 @@ from selfsight.data.pictures.source import PictureParts, PictureSource
 from selfsight.data.source import Unreadable, open_regular, same_classes, stamp_of
 from selfsight.errors import SelfsightError, in_a_line
 
-MOST_CHANNELS = 64  # past this, a last axis is taken for one of space
-FEW_CHANNELS = 32  # up to this, a second axis before two of space is taken for channels
+MOST_CHANNELS = 64  # a longer last axis is taken for one of space
+FEW_CHANNELS = 32  # a second axis up to this length, before two of space, is taken for channels
 AS_NPY = "save its arrays as .npy files in a folder, which are read row by row"
 HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
-HEADER_LENGTHS = {(1, 0): 2, (2, 0): 4}  # bytes in which the length of a header stands
-MOST_HEADER = 10_000  # bytes; past this numpy does not trust one
-ROWS_CHECKED = 16  # of floats, at opening; each picture is checked again when it is decoded
+HEADER_LENGTHS = {(1, 0): 2, (2, 0): 4}  # bytes that hold the length of a header
+MOST_HEADER = 10_000  # bytes; numpy does not trust longer headers
+ROWS_CHECKED = 16  # rows of floats checked at opening; decoding checks every picture again
 IMAGES, LABELS = "images", "labels"
-KINDS = {  # what a word in a key says is there
+KINDS = {  # what a word in a key means
     **dict.fromkeys(("images", "image", "imgs", "pictures", "x"), IMAGES),
     **dict.fromkeys(("labels", "label", "targets", "target", "y"), LABELS),
 }
@@ -62,14 +62,14 @@ WORDS = re.compile(r"[^\W_]+")
 
 
 class Arrays(PictureSource):
-    """Pictures held as one array, or lying in a file as one.
+    """Pictures in one array, in memory or in a file.
 
     Args:
         name: Where they come from.
         images: (N, H, W) or (N, H, W, C), any C: uint8, uint16, bool, or float in [0, 1].
-        labels: Of the pictures.
-        files: What they are read from, for the stamp; the pixels themselves where there is none.
-        key: Which of the arrays in these files they are, for the stamp.
+        labels: The pictures' labels.
+        files: The files they are read from, for the stamp; without files, pixels are hashed.
+        key: Name of the array in these files, for the stamp.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Arrays(PictureSource):
         return f"row {i}"
 
     def header(self, i: int) -> Header:
-        """Tell its size, channels and depth."""
+        """Give its size, channels and depth."""
         height, width, channels = (*self._images.shape[1:], 1)[:3]
         bits = 16 if self._images.dtype.kind == "f" or self._images.dtype.itemsize == 2 else 8
         usable(height, width, channels, bits)
@@ -107,7 +107,7 @@ class Arrays(PictureSource):
         return as_picture(as_samples(np.array(self._images[i])))
 
     def stamp(self) -> Iterator[str]:
-        """Stamp the files, or the pixels themselves where there are none."""
+        """Give the files' stamps, or a hash of the pixels if there are no files."""
         yield from map(stamp_of, self._files)
         yield self._key
         if isinstance(self._images, np.ndarray) and not self._files:
@@ -119,11 +119,11 @@ def open_arrays(path: Path, memory: int | None = None) -> PictureParts:
 
     Args:
         path: The file.
-        memory: Bytes there are, of which its arrays may take half; by default this machine's.
+        memory: Bytes of memory, of which its arrays may take half; by default this machine's.
 
     Raises:
-        SelfsightError: If it is damaged, holds objects, arrays of another kind than named above,
-            or more than may be taken, which is told by their headers.
+        SelfsightError: If it is damaged, holds objects or arrays of another kind than named above,
+            or its headers promise more than may be taken.
     """
     taken, packed = 0, 0
     with _reading(path), _regular(path) as opened:
@@ -146,17 +146,17 @@ def open_arrays(path: Path, memory: int | None = None) -> PictureParts:
 
 
 def _promised(archive: zipfile.ZipFile, name: str) -> int:
-    """Tell the bytes of an array by its header, without unpacking it."""
+    """Give the bytes of an array according to its header, without unpacking it."""
     with archive.open(name) as file:
         shape, _, kind = _header(file)
-    return math.prod(shape) * kind.itemsize  # whole numbers of Python's, which do not overflow
+    return math.prod(shape) * kind.itemsize  # Python's whole numbers do not overflow
 
 
 def open_array(path: Path) -> PictureParts:
     """Open the pictures of one .npy file, unlabelled.
 
     Raises:
-        SelfsightError: If it is damaged or no array of pictures.
+        SelfsightError: If it is damaged or not an array of pictures.
     """
     images = _lying_in(path)
     _check(str(path), images)
@@ -164,7 +164,7 @@ def open_array(path: Path) -> PictureParts:
 
 
 def open_array_folder(root: Path) -> PictureParts | None:
-    """Open the .npy files of a folder, named by the keys above; None where there are none."""
+    """Open the .npy files of a folder, named by the keys above; None if there are none."""
     keys = [path.stem for path in sorted(root.glob("*.npy")) if not path.name.startswith(".")]
     if not any(kind == IMAGES for _, kind in _meant(keys)):
         return None
@@ -176,7 +176,7 @@ def open_array_folder(root: Path) -> PictureParts | None:
 
 
 class _reading:
-    """Turn what numpy raises on damaged files into a sentence."""
+    """Turn numpy's errors on damaged files into a sentence, as a context."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -212,7 +212,7 @@ def _lying_in(path: Path) -> FileArray:
     """Read the header of an .npy file.
 
     Raises:
-        SelfsightError: If it is damaged, cut short, or of objects, which are never unpickled.
+        SelfsightError: If it is damaged or cut short, or holds objects, which are never unpickled.
     """
     with _reading(path), _regular(path) as file:
         shape, fortran, kind = _header(file)
@@ -225,7 +225,7 @@ def _lying_in(path: Path) -> FileArray:
 
 
 def _regular(path: Path) -> BinaryIO:
-    """Open a file; what is none, such as a pipe, is refused in a sentence."""
+    """Open a regular file; anything else, such as a pipe, is refused in a sentence."""
     try:
         return open_regular(path)
     except Unreadable as reason:
@@ -233,10 +233,10 @@ def _regular(path: Path) -> BinaryIO:
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Read the header of an array: -> its shape, whether it lies as in Fortran, its kind.
+    """Read the header of an array: -> its shape, whether it is in Fortran order, its dtype.
 
     Raises:
-        ValueError: If it is damaged, or longer than numpy itself would trust.
+        ValueError: If it is damaged, or longer than numpy would trust.
     """
     version = np.lib.format.read_magic(file)
     if version not in HEADERS:
@@ -249,10 +249,10 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     header = io.BytesIO(length + file.read(said))
     try:
         shape, fortran, kind = HEADERS[version](header)
-    except Exception as error:  # it is read as Python's literals are, which go wrong in many ways
+    except Exception as error:  # it is parsed as a Python literal, which raises many errors
         raise ValueError("its header describes no array") from error
     if any(side < 0 for side in shape):
-        raise ValueError(f"an array of {shape}")
+        raise ValueError(f"an array of shape {shape}")
     return shape, fortran, kind
 
 
@@ -289,7 +289,7 @@ def _parts(
 
 
 def _meant(keys: Collection[str]) -> dict[tuple[str, str], str]:
-    """Tell what keys mean: -> from part, "" for none, and `IMAGES` or `LABELS` to the key."""
+    """Interpret keys: -> (part or "", `IMAGES` or `LABELS`) to the key."""
     meant: dict[tuple[str, str], str] = {}
     for key in keys:
         words = WORDS.findall(key.lower())
@@ -312,7 +312,7 @@ def _labels_in(values: np.ndarray | FileArray, count: int, what: str) -> Labels:
 
 
 def _check(what: str, images: np.ndarray | FileArray) -> None:
-    """Refuse arrays that are no pictures, with the line of numpy that makes them some."""
+    """Refuse arrays that are not pictures, and say how to convert them."""
     kind = images.dtype.kind
     if kind not in "bf" and not (kind == "u" and images.dtype.itemsize <= 2):
         raise SelfsightError(
@@ -336,10 +336,9 @@ def _check(what: str, images: np.ndarray | FileArray) -> None:
 
 
 def _is_channels_first(second: int, third: int, fourth: int) -> bool:
-    """Tell (N, C, H, W) from (N, H, W, C): few rows, and columns that could not be channels.
+    """Tell whether a shape is (N, C, H, W) rather than (N, H, W, C).
 
-    Either the rows are too few for a picture, or the channels would be as many as the columns
-    or more than there ever are.
+    It is if the second axis is short and cannot be rows, or the last axis cannot be channels.
     """
     if second > FEW_CHANNELS or min(third, fourth) < LEAST_SIDE:
         return False
@@ -347,14 +346,14 @@ def _is_channels_first(second: int, third: int, fourth: int) -> bool:
 
 
 def _check_range(what: str, images: np.ndarray | FileArray) -> None:
-    """Refuse floats outside [0, 1], by some pictures evenly spaced."""
+    """Refuse floats outside [0, 1], checked on some evenly spaced pictures."""
     rows = np.unique(np.linspace(0, len(images) - 1, ROWS_CHECKED).astype(int))
     for row in rows.tolist():
         try:
             picture = np.asarray(images[row])
         except Unreadable as reason:
             raise SelfsightError(f"{what} cannot be read: {reason}.") from reason
-        if not (picture.min() >= 0 and picture.max() <= 1):  # not "outside": NaN is refused too
+        if not (picture.min() >= 0 and picture.max() <= 1):  # written so that NaN is refused too
             raise SelfsightError(
                 f"floating-point pictures in arrays must lie in [0, 1]; {what} has "
                 f"{picture.min():g} to {picture.max():g} in row {row}. For each picture, {REMEDY}."
@@ -365,8 +364,8 @@ def array_labels(labels: np.ndarray, count: int, what: str) -> Labels:
     """Number the classes of labels (N,) or (N, 1): whole numbers, words, or few decimals.
 
     Args:
-        labels: As stored.
-        count: Pictures.
+        labels: The stored labels.
+        count: Number of pictures.
         what: What holds the labels, for the reason why they cannot be used.
     """
     if reason := several_a_picture(labels.shape, count, what):

@@ -1,8 +1,7 @@
-"""Classes: labels as they come become numbers, or a sentence on why they cannot be used.
+"""Classes: converts labels of any kind to class numbers, or says why they cannot be used.
 
-Labels are looked at where they are needed. A task that needs none learns from pictures whose
-labels nobody could read; so what is wrong with labels is kept as a reason, and whoever needs them
-asks `source.labels_of`, which raises it.
+A task without labels can learn from pictures whose labels are unusable. So what is wrong with them
+is kept as a reason, and `source.labels_of`, which tasks that need labels call, raises it.
 """
 
 import math
@@ -15,17 +14,17 @@ from torch import Tensor
 from selfsight.errors import SelfsightError
 from selfsight.system.escaping import escaped
 
-MOST_GRADES = 20  # different decimals that may still be classes; more are measurements
-SHOWN = 60  # letters of a value in a sentence
+MOST_GRADES = 20  # most different decimals that count as classes; more are measurements
+SHOWN = 60  # most characters of a value in a message
 
 
 class Labels(NamedTuple):
-    """Labels as far as they can be used.
+    """Labels, or why they cannot be used.
 
     Attributes:
         classes: K class names in the order of their numbers; () when unlabelled.
         numbers: (N,) int64 class numbers from 0, or None when unlabelled.
-        reason: Why there are labels and none can be used, in a sentence; else "".
+        reason: Why existing labels cannot be used, in a sentence; else "".
     """
 
     classes: tuple[str, ...]
@@ -37,12 +36,12 @@ NO_LABELS = Labels((), None)
 
 
 def unusable(reason: str) -> Labels:
-    """Keep why labels cannot be used."""
+    """Make `Labels` that cannot be used, for a reason."""
     return Labels((), None, reason)
 
 
 def labels_or_reason(read: Callable[[], Labels]) -> Labels:
-    """Read labels; what is wrong with them becomes the reason why they cannot be used."""
+    """Read labels; an error becomes the reason why they cannot be used."""
     try:
         return read()
     except SelfsightError as error:
@@ -53,13 +52,13 @@ def classes_of(values: Sequence[object], what: str) -> Labels:
     """Number the classes of values of any kind.
 
     Args:
-        values: (N,) one a picture: whole numbers, words, truth values, or decimals that are whole
-            or few. None and NaN stand for no label; where all are missing there are no labels.
+        values: (N,) one for each picture: whole numbers, words, truth values, or decimals that are
+            whole or few. None and NaN mean no label; if all are missing there are no labels.
         what: What holds them, for the reason: "`labels` of x.npz".
 
     Returns:
-        The classes, or the reason why these are none: a label missing, several labels a picture,
-        pictures, measurements, numbers among words.
+        The classes, or the reason why they cannot be used: a missing label, several labels for a
+        picture, pictures, measurements, numbers mixed with words.
 
     >>> classes_of([7, 3, 7], "x").classes
     ('3', '7')
@@ -92,12 +91,12 @@ def classes_of(values: Sequence[object], what: str) -> Labels:
 
 
 def several_a_picture(shape: Sequence[int], count: int, what: str) -> str:
-    """Say why an array of labels of this shape is not one label a picture; "" if it is.
+    """Say why an array of this shape does not hold one label for each picture; "" if it does.
 
     Args:
-        shape: Of the array.
-        count: Pictures.
-        what: What holds them.
+        shape: Shape of the array.
+        count: Number of pictures.
+        what: What holds the labels.
     """
     size = tuple(shape)
     if size in ((count,), (count, 1)):
@@ -120,10 +119,10 @@ def numbered_words(words: Sequence[str]) -> tuple[tuple[str, ...], Tensor]:
     """Number the classes that occur, sorted; words that are all whole numbers sort as numbers.
 
     Args:
-        words: (N,) a class name a picture.
+        words: (N,) the class name of each picture.
 
     Returns:
-        K names as they were written, but for what cannot be shown, and (N,) int64 numbers.
+        K names, escaped where they cannot be shown, and (N,) int64 numbers.
 
     >>> numbered_words(["10", "9", "10"])[0]
     ('9', '10')
@@ -147,12 +146,12 @@ def _is_missing(value: object) -> bool:
 
 
 def _written(value: object) -> str:
-    """Write a number without a needless point, as of tables that lack a value: 3.0 -> "3"."""
+    """Write a number without a needless point, as tables with missing values have: 3.0 -> "3"."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _number(word: str) -> float | None:
-    """Read a word that is a finite number; None where it is none."""
+    """Read a word that is a finite number; None for any other word."""
     try:
         value = float(word)
     except ValueError:
@@ -161,7 +160,7 @@ def _number(word: str) -> float | None:
 
 
 def _measured(numbers: Sequence[float], what: str) -> str:
-    """Say that numbers are measurements, if they are: decimals of too many different values."""
+    """Say why numbers are measurements, having too many different decimals; "" if they are not."""
     different = sorted(set(numbers))
     decimals = [number for number in different if not number.is_integer()]
     if not decimals or len(different) <= min(MOST_GRADES, len(numbers) // 2):
@@ -174,7 +173,7 @@ def _measured(numbers: Sequence[float], what: str) -> str:
 
 
 def _odd(values: Sequence[object], what: str) -> str:
-    """Say which value is neither number nor word, or else that the kinds are mixed."""
+    """Say which value is neither a number nor a word, or that kinds are mixed."""
     row = next((k for k, v in enumerate(values) if not isinstance(v, int | float | str)), None)
     if row is None:
         kinds = " and ".join(sorted({type(value).__name__ for value in values}))

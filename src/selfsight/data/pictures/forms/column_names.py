@@ -1,9 +1,9 @@
-"""Columns: what people call those of a table that name pictures, and their classes and parts."""
+"""Column names: the usual names of a table's columns of pictures, classes and parts."""
 
 import re
 from collections.abc import Sequence
 
-# In lower case, with _ for what parts words, the likeliest first.
+# In lower case, with _ between words, the likeliest first.
 PATHS = (
     "path", "file_path", "filepath", "image_path", "img_path", "filename", "file_name", "file",
     "image_filename", "image_file", "image_name", "image", "img", "image_id", "img_id", "imageid",
@@ -17,12 +17,12 @@ SPLITS = ("split",)
 
 
 def plain(name: str) -> str:
-    """Write a column's name as those above: "File Name" -> "file_name"."""
+    """Write a column's name in the form used above: "File Name" -> "file_name"."""
     return re.sub(r"[\s-]+", "_", name.strip().lower())
 
 
 def first_of(among: Sequence[str], names: Sequence[str]) -> str | None:
-    """Find the likeliest of several names among those that there are, which may be written freely.
+    """Find the likeliest of the names `among` in a table's `names`, however they are written.
 
     >>> first_of(LABELS, ["id", "Category", "Class"])
     'Class'

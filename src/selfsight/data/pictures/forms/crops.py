@@ -1,10 +1,9 @@
-"""Crops: a question that embedded photographs can answer without labels from anybody.
+"""Crops: a labelled data set made of the embedded photographs: which photograph is a crop from?
 
-Each photograph is cut into a grid of cells; some cells of every photograph are for training, the
-others, which share no pixel with them, for testing. The question is from which photograph a cell
-comes. Colour would give that away, so the cells are grey, and so would brightness and contrast, so
-both are changed at random, cell by cell. Cells without structure, of sky or night, are left out:
-nothing could tell them apart.
+Each photograph is cut into a grid of cells; some cells are for training, the others, which share no
+pixel with them, for testing. A cell's class is its photograph. Colour would give that away, so the
+cells are grey; brightness and contrast would too, so both are changed at random in every cell.
+Cells without structure, such as sky or night, are left out, since they cannot be told apart.
 """
 
 import torch
@@ -17,15 +16,15 @@ from selfsight.data.pictures.source import PictureParts, PictureSource
 from selfsight.draws import Draws
 
 SIDE = 48  # of a cell, in pixels
-LONGER_SIDE = 528  # photographs are shrunk to it first, so that a cell shows a thing or a texture
-TESTED = 0.3  # share of cells
+LONGER_SIDE = 528  # photographs are first shrunk to it, so that a cell shows an object or a texture
+TESTED = 0.3  # share of cells for testing
 LEAST_DEVIATION = 6.0  # of a cell's brightness, in 0..255
-CONTRAST = (0.4, 1.0)  # what is left of it
+CONTRAST = (0.4, 1.0)  # range of the factor of contrast
 SEED = 0
 
 
 def crops_of(photographs: PictureSource) -> PictureParts:
-    """Cut every photograph into grey cells, labelled by the photograph: -> training, test."""
+    """Cut every photograph into grey cells, labelled by the photograph: -> training and test."""
     titles = [photographs.title(i).rpartition(".")[0] for i in range(len(photographs))]
     cells = [_cells(photographs.decode(i)) for i in range(len(photographs))]
     labels = torch.arange(len(cells)).repeat_interleave(torch.tensor([len(c) for c in cells]))
@@ -50,6 +49,6 @@ def _dimmed(cells: Tensor, draws: Draws) -> Tensor:
     """Change contrast and brightness at random, within 0..255: (N, S, S) uint8 -> the same."""
     keep, shift = draws.uniform("dimmed", 2).unbind(dim=1)
     keep = CONTRAST[0] + (CONTRAST[1] - CONTRAST[0]) * keep
-    shift = (1 - keep) * 255 * shift  # so that nothing is cut off
+    shift = (1 - keep) * 255 * shift  # so that no value leaves 0..255
     changed = cells.float() * keep[:, None, None] + shift[:, None, None]
     return changed.round().to(torch.uint8)

@@ -1,4 +1,4 @@
-"""Embedded: sample pictures that come with scikit-image and scikit-learn. No network."""
+"""Embedded: sample pictures installed with scikit-image and scikit-learn; no network is needed."""
 
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -35,11 +35,11 @@ PHOTOGRAPHS = {
     ),
     "sklearn": ("datasets/images/china.jpg", "datasets/images/flower.jpg"),
 }
-BRIGHTEST_DIGIT = 16  # scikit-learn's digits count the inked ones of 4 x 4 cells
+BRIGHTEST_DIGIT = 16  # a pixel of scikit-learn's digits counts the inked ones of 4 x 4 cells
 
 
 class Photographs(EncodedSource):
-    """The photographs among the packages' sample pictures, unlabelled."""
+    """The photographs among the packages' sample pictures, without labels."""
 
     name = "photos"
     classes = ()

@@ -1,8 +1,8 @@
-"""Fetching: what torchvision unpacks lies there whole or not at all, and is fetched once.
+"""Fetching: torchvision's downloads are unpacked completely or not at all, and only once.
 
-For most data sets torchvision takes a folder that exists for one that is whole. So it unpacks into
-a folder aside, from which what it made is moved when it has ended; a fetch that is interrupted
-leaves nothing that counts. One process fetches, the others wait and then find it there.
+torchvision takes the existing folder of most data sets for a complete one. So it unpacks into a
+folder aside, whose content is moved when it has finished; an interrupted download leaves nothing
+that looks complete. One process downloads, and others wait and then find the data.
 """
 
 import os
@@ -15,17 +15,17 @@ from typing import Any
 
 from selfsight.system.locks import alone
 
-ARCHIVES = ("*.zip", "*.tgz", "*.gz", "*.mat")  # what torchvision fetches before it unpacks
-DOING = "fetches the same data"
-DEEPEST = 3  # folders down that it puts them, at most: `MNIST/raw/*.gz`
+ARCHIVES = ("*.zip", "*.tgz", "*.gz", "*.mat")  # what torchvision downloads before unpacking
+DOING = "downloads the same data"
+DEEPEST = 3  # greatest depth of folders in which it puts them: `MNIST/raw/*.gz`
 
 
 def fetched(make: Callable[..., Any], root: Path, kind: str) -> Any:
-    """Make a data set of torchvision's from the files in a folder, fetching them if needed.
+    """Make a data set of torchvision from the files in a folder; download them if needed.
 
     Args:
-        make: torchvision's class, with all its arguments but `root` and `download`.
-        root: The folder, which is there or can be made.
+        make: torchvision's class, with all its arguments except `root` and `download`.
+        root: The folder, which exists or can be made.
         kind: The data set's name, for the lock.
 
     Returns:
@@ -33,14 +33,14 @@ def fetched(make: Callable[..., Any], root: Path, kind: str) -> Any:
 
     Raises:
         OSError: If the folder cannot be written to.
-        Exception: Whatever torchvision raises of what is damaged, or out of reach.
+        Exception: What torchvision raises for damaged or unreachable data.
     """
     if (held := _held(make, root)) is not None:
         return held
     root.mkdir(parents=True, exist_ok=True)
     with alone(root / f".{kind}.lock", doing=DOING):
-        if (held := _held(make, root)) is None:  # else another process was fetching it
-            for left in root.glob(f".{kind}.*part"):  # by a process that died
+        if (held := _held(make, root)) is None:  # else another process has downloaded it
+            for left in root.glob(f".{kind}.*part"):  # left by a process that died
                 _take_away(left, root)
             _fetch(make, root, root / f".{kind}.{secrets.token_hex(8)}.part")
             held = make(root=str(root), download=False)
@@ -48,7 +48,7 @@ def fetched(make: Callable[..., Any], root: Path, kind: str) -> Any:
 
 
 def _held(make: Callable[..., Any], root: Path) -> Any:
-    """Make it of what is there; None where torchvision says that it is not."""
+    """Make the data set from existing files; None if torchvision does not find them."""
     try:
         return make(root=str(root), download=False)
     except RuntimeError as error:
@@ -58,7 +58,7 @@ def _held(make: Callable[..., Any], root: Path) -> Any:
 
 
 def _fetch(make: Callable[..., Any], root: Path, part: Path) -> None:
-    """Let torchvision fetch and unpack aside, then move all it made."""
+    """Let torchvision download and unpack into a folder aside, then move the content."""
     try:
         part.mkdir()
         _link_archives(root, part)
@@ -69,8 +69,8 @@ def _fetch(make: Callable[..., Any], root: Path, part: Path) -> None:
 
 
 def _take_away(part: Path, root: Path) -> None:
-    """Remove what was made aside, less the archives: torchvision checks these when it meets one."""
-    if part.is_symlink():  # none of ours
+    """Remove the folder aside but keep the archives, which torchvision checks before using them."""
+    if part.is_symlink():  # not made by us
         part.unlink()
         return
     _link_archives(part, root)
@@ -78,18 +78,18 @@ def _take_away(part: Path, root: Path) -> None:
 
 
 def _link_archives(source: Path, target: Path) -> None:
-    """Put archives into the same places of another folder, where torchvision will look for them."""
+    """Link archives into the same places of another folder, where torchvision looks for them."""
     for pattern in ("*/" * depth + archive for depth in range(DEEPEST) for archive in ARCHIVES):
         for path in source.glob(pattern):
             place = path.relative_to(source)
-            if path.is_file() and not place.parts[0].startswith("."):  # as others' parts do
+            if path.is_file() and not place.parts[0].startswith("."):  # other downloads' parts
                 (target / place).parent.mkdir(parents=True, exist_ok=True)
-                with suppress(OSError):  # there already, or no links here: it is fetched again
+                with suppress(OSError):  # exists already, or links are impossible: download again
                     os.link(path, target / place)
 
 
 def _move(source: Path, target: Path) -> None:
-    """Move what is in a folder, whole folders at once where the target has none of that name."""
+    """Move a folder's content; a subfolder that the target lacks is moved as a whole."""
     for path in sorted(source.iterdir()):
         place = target / path.name
         if path.is_dir() and place.is_dir():

@@ -1,9 +1,9 @@
 """Folder: pictures in a folder and its subfolders, whose names may be classes or parts.
 
-A folder around everything, as archives unpack to, says nothing. Below it the folders are parts
-where one is called train and another test or validation, and nothing else; else they are classes
-if there are several. A few pictures beside class folders are left out and named; of many it is
-said that there are no classes for them.
+A single folder around everything, as archives unpack to, is ignored. The folders below it are parts
+if one is called train and another test or validation; otherwise they are classes if there are
+several. A few pictures beside class folders are left out and named; if there are many, the folders
+are not taken for classes, and a note says so.
 """
 
 import os
@@ -22,9 +22,9 @@ from selfsight.data.pictures.source import EncodedSource, PictureParts
 from selfsight.data.source import open_regular, same_classes, stamp_of
 from selfsight.system.escaping import escaped
 
-MOST_STRAY = 0.1  # share of the pictures that may lie beside class folders without being many
-NAMED = 3  # pictures or folders that a sentence names
-FEW_CLASSES = 3  # up to which a class called train is remarkable; among many it is a vehicle
+MOST_STRAY = 0.1  # greatest share of pictures beside class folders that are just left out
+NAMED = 3  # most pictures or folders that a message names
+FEW_CLASSES = 3  # with more classes, one called train is a vehicle, not a part
 
 
 class Folder(EncodedSource):
@@ -33,7 +33,7 @@ class Folder(EncodedSource):
     Args:
         root: The folder.
         paths: Each picture's path relative to it, with forward slashes.
-        words: Each picture's class; None where there are none.
+        words: Each picture's class; None if there are no classes.
         notes: What a user should know of them.
     """
 
@@ -76,12 +76,12 @@ class Folder(EncodedSource):
 
 
 class _Tree(NamedTuple):
-    """Pictures by the folders in which they part.
+    """Pictures grouped by the first level of folders with several branches.
 
     Attributes:
         around: The folders around everything, relative, ending in a slash; "" for none.
-        folders: The pictures' paths by the name of the folder below it.
-        beside: The paths of pictures that lie in none.
+        folders: The pictures' paths by the name of the folder below `around`.
+        beside: The paths of pictures that lie directly in `around`.
     """
 
     around: str
@@ -90,7 +90,7 @@ class _Tree(NamedTuple):
 
 
 def open_pictures(root: Path, there: Walked, notes: tuple[str, ...] = ()) -> PictureParts:
-    """Open the pictures that were found under a folder.
+    """Open the pictures that were found below a folder.
 
     Args:
         root: The folder.
@@ -113,7 +113,7 @@ def open_pictures(root: Path, there: Walked, notes: tuple[str, ...] = ()) -> Pic
 
 
 def _tree(paths: Sequence[str]) -> _Tree:
-    """Find where pictures part into folders."""
+    """Group pictures by folders."""
     around = posixpath.commonpath({posixpath.dirname(path) for path in paths})
     around = f"{around}/" if around else ""
     folders: dict[str, list[str]] = {}
@@ -135,7 +135,7 @@ def _part(root: Path, tree: _Tree, name: str, notes: tuple[str, ...]) -> Folder:
 
 
 def _unused(root: Path, tree: _Tree, used: tuple[str, str]) -> tuple[str, ...]:
-    """Say which pictures are in neither part."""
+    """Say which pictures belong to neither part."""
     others = {name: found for name, found in tree.folders.items() if name not in used}
     told = [f"{len(found):,} in {escaped(name)}" for name, found in list(others.items())[:NAMED]]
     if more := sum(len(found) for found in list(others.values())[NAMED:]):
@@ -145,20 +145,20 @@ def _unused(root: Path, tree: _Tree, used: tuple[str, str]) -> tuple[str, ...]:
     if not told:
         return ()
     return (
-        f"{root}: {used[0]} is learned from and {used[1]} tested on; of its pictures, "
+        f"{root}: training uses {used[0]} and testing {used[1]}; of its pictures, "
         f"{' and '.join(told)} are not used",
     )
 
 
 def _labelled(root: Path, paths: Sequence[str], notes: tuple[str, ...]) -> Folder:
-    """Take folders for classes where there are several."""
+    """Take folders for classes if there are several."""
     tree = _tree(paths)
     if len(tree.folders) < 2:
         return Folder(root, paths, None, notes)
     if tree.beside and len(tree.beside) > MOST_STRAY * len(paths):
         told = (
-            f"{root}: {len(tree.beside):,} of {len(paths):,} pictures lie in no folder of their "
-            f"own, so {_few(tree.folders)} are not taken for classes"
+            f"{root}: {len(tree.beside):,} of {len(paths):,} pictures lie in no subfolder, "
+            f"so {_few(tree.folders)} are not taken for classes"
         )
         return Folder(root, paths, None, (*notes, told))
     if tree.beside:
@@ -180,7 +180,7 @@ def _few(names: Sequence[str] | dict[str, list[str]]) -> str:
 
 
 def _like_parts(root: Path, classes: tuple[str, ...]) -> tuple[str, ...]:
-    """Say that classes are called like parts; among many classes, train is a vehicle."""
+    """Say that classes are called like parts, except train among many classes, a vehicle."""
     parts = {name: part_of_folder(name) for name in classes}
     like = [name for name, part in parts.items() if part]
     if not like or (len(classes) > FEW_CLASSES and set(parts.values()) <= {"", TRAIN}):

@@ -1,10 +1,9 @@
 """IDX: the files of MNIST and its relatives, plain or compressed with gzip.
 
-An images file starts with a magic number, the count, height and width, four bytes each with the
-highest first, and goes on with uint8 pixels; a labels file has magic number, count and labels
-(LeCun, Cortes and Burges, http://yann.lecun.com/exdb/mnist/). Labels stand in a file of the same
-name with `labels` for `images` and `idx1` for `idx3`. No more is read than the header says and
-than the file can hold.
+An images file holds a magic number, the count, height and width as big-endian numbers of four
+bytes, then uint8 pixels; a labels file holds magic number, count and labels (LeCun, Cortes and
+Burges, http://yann.lecun.com/exdb/mnist/). The labels' file has the same name with `labels` for
+`images` and `idx1` for `idx3`. No more is read than the header says and the file can hold.
 """
 
 import gzip
@@ -30,19 +29,19 @@ from selfsight.data.pictures.source import PictureParts, PictureSource
 from selfsight.data.source import Unreadable, open_regular, same_classes
 from selfsight.errors import SelfsightError
 
-IMAGES, LABELS = 0x803, 0x801  # magic numbers: uint8 of three dimensions, and of one
+IMAGES, LABELS = 0x803, 0x801  # magic numbers: uint8 with three dimensions, and with one
 DIMENSIONS = {IMAGES: 3, LABELS: 1}
-MOST_DEFLATED = 1032  # bytes that a byte of a gzip file can become
+MOST_DEFLATED = 1032  # greatest compression ratio of gzip
 NAME = re.compile(r"(?P<part>.*?)[-._]?images[-._]idx3[-._]ubyte(\.gz)?", re.IGNORECASE)
 
 
 def is_idx(path: Path) -> bool:
-    """Tell by its name whether a file holds pictures in this format."""
+    """Tell by its name whether an existing file holds pictures in this format."""
     return is_idx_name(path.name) and path.is_file()
 
 
 def is_idx_name(name: str) -> bool:
-    """Tell whether a file of this name should hold pictures in this format."""
+    """Tell whether a file with this name should hold pictures in this format."""
     return NAME.fullmatch(name) is not None
 
 
@@ -56,7 +55,7 @@ def open_idx(path: Path) -> PictureParts:
 
 
 def open_idx_folder(root: Path) -> PictureParts | None:
-    """Read the files of a folder, `train-...` and `t10k-...`; None where there are none."""
+    """Read the files of a folder, `train-...` and `t10k-...`; None if there are none."""
     files = _by_part(root)
     if not files:
         return None
@@ -75,7 +74,7 @@ def open_idx_folder(root: Path) -> PictureParts | None:
 
 
 def _by_part(root: Path) -> dict[str, Path]:
-    """List a folder's files of pictures by what stands before `images`, uncompressed first."""
+    """List a folder's files of pictures by the name before `images`, preferring uncompressed."""
     found: dict[str, Path] = {}
     for path in sorted(root.iterdir()):  # a name comes before the same name with .gz
         if is_idx(path) and (match := NAME.fullmatch(path.name)):
@@ -117,7 +116,7 @@ def _labels_beside(path: Path) -> Path | None:
 
 
 def _read(path: Path, magic: int) -> np.ndarray | FileArray:
-    """Read a file: -> (N, H, W) or (N,) uint8; where it is not compressed, from it when needed."""
+    """Read a file: -> (N, H, W) or (N,) uint8; an uncompressed one is read when needed."""
     start = 4 + 4 * DIMENSIONS[magic]
     compressed = path.suffix.lower() == ".gz"
     try:
@@ -137,7 +136,7 @@ def _read(path: Path, magic: int) -> np.ndarray | FileArray:
 
 
 def _shape(path: Path, header: bytes, magic: int) -> tuple[int, ...]:
-    """Read what the header says: -> (N, H, W) or (N,)."""
+    """Read the shape in the header: -> (N, H, W) or (N,)."""
     dimensions = DIMENSIONS[magic]
     if len(header) < 4 + 4 * dimensions or header[:4] != magic.to_bytes(4, "big"):
         raise SelfsightError(
@@ -146,13 +145,13 @@ def _shape(path: Path, header: bytes, magic: int) -> tuple[int, ...]:
         )
     shape = struct.unpack(f">{dimensions}L", header[4:])
     if 0 in shape:
-        raise SelfsightError(f"{path} holds nothing; give a file with pictures in it.")
+        raise SelfsightError(f"{path} is empty; give a file with pictures in it.")
     return shape
 
 
 def _checked_count(path: Path, shape: tuple[int, ...]) -> int:
-    """Count the bytes that the header promises, if the file and the memory can hold them."""
-    count = math.prod(shape)  # whole numbers of Python's, which do not overflow
+    """Give the bytes that the header promises, after checking them against file and memory."""
+    count = math.prod(shape)  # Python's whole numbers do not overflow
     size = path.stat().st_size
     most = size * MOST_DEFLATED
     if count > most:

@@ -1,8 +1,8 @@
-"""Left out: what lies among the pictures and is none of them, told by its name, and counted.
+"""Left out: files among the data that have picture names but are not data, found and counted.
 
-Other programs keep reduced copies in folders of their own, and a copy of a test picture is the
-answer to it; archives of Macs hold a `._1.jpg` beside every `1.jpg`; runs and sheets of selfsight
-may lie in the folder that it learns from. All these end as pictures do.
+Other programs keep reduced copies in their own folders, and a copy of a test picture would give its
+answer away; archives from Macs hold a `._1.jpg` beside every `1.jpg`; runs and sheets of selfsight
+may lie in the folder of the data.
 """
 
 from collections import Counter
@@ -20,16 +20,16 @@ FOREIGN = {
     ".thumbnails", "thumbnails", ".thumbs", "thumbs", ".picasaoriginals", "lost+found",
     ".ipynb_checkpoints", "__pycache__",
 }  # fmt: skip
-NAMED = 3  # folders or files that a sentence names
+NAMED = 3  # most folders or files that a message names
 
 
 def is_foreign(folder: str) -> bool:
-    """Tell a folder that another program made by its name."""
+    """Tell by its name whether another program made a folder."""
     return folder.lower() in FOREIGN
 
 
 class LeftOut:
-    """Counts what is left out, by the reason.
+    """Counts what is left out, for each reason.
 
     Args:
         name: Where the pictures come from.
@@ -37,22 +37,22 @@ class LeftOut:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.foreign: Counter[str] = Counter()  # pictures, by the name of the folder
-        self.ours: Counter[str] = Counter()  # pictures, by the run or the file
-        self.unread: Counter[str] = Counter()  # files, by their suffix
+        self.foreign: Counter[str] = Counter()  # other programs' pictures, by the folder's name
+        self.ours: Counter[str] = Counter()  # selfsight's pictures, by run or file
+        self.unread: Counter[str] = Counter()  # files in unread formats, by suffix
         self.hidden: list[str] = []
-        self.closed: dict[str, str] = {}  # folders to reasons
-        self.links: list[str] = []  # that lead to nothing in their tar
-        self.further = 0  # pictures of samples that have several
-        self.twice = 0  # pictures that come again under the same name
-        self.cut: list[str] = []  # tar files that lack their end
+        self.closed: dict[str, str] = {}  # folders that cannot be opened -> reasons
+        self.links: list[str] = []  # links without a target in their tar
+        self.further = 0  # further pictures of samples with several
+        self.twice = 0  # pictures replaced by a later one with the same name
+        self.cut: list[str] = []  # tar files that are cut short
         self.more: list[str] = []  # further sentences
 
     def take(self, folders: Iterable[str], file: str) -> bool:
-        """Tell whether a file is left out by its name, and count it if it holds a picture.
+        """Tell whether a file is left out because of its name; count it if it holds a picture.
 
         Args:
-            folders: The names of the folders that it lies in.
+            folders: The names of the folders that contain it.
             file: Its own name.
         """
         folders = tuple(folders)
@@ -71,7 +71,7 @@ class LeftOut:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Say what was left out, a sentence a reason."""
+        """What was left out, a sentence for each reason."""
         said: list[str] = []
         if count := self.foreign.total():
             said.append(f"{_files(count)} in folders of other programs: {_listed(self.foreign)}")
@@ -88,22 +88,20 @@ class LeftOut:
         if self.closed:
             folder, reason = next(iter(self.closed.items()))
             more = f" and {len(self.closed) - 1} more" if len(self.closed) > 1 else ""
-            said.append(
-                f"all that lies in {escaped(folder)}{more}, which cannot be opened: {reason}"
-            )
+            said.append(f"everything in {escaped(folder)}{more}, which cannot be opened: {reason}")
         if self.links:
             said.append(
-                f"{_counted(len(self.links), 'link')} to nothing in the same tar, such as "
+                f"{_counted(len(self.links), 'link')} without a target in the same tar, such as "
                 f"{escaped(self.links[0])}"
             )
         if self.further:
-            said.append(f"{_files(self.further)} beside the first of their samples")
+            said.append(f"{_files(self.further)} after the first of their samples")
         if self.twice:
-            said.append(f"{_files(self.twice)} that another of the same name comes after")
+            said.append(f"{_files(self.twice)} followed by another of the same name")
         if self.cut:
             more = f" and {len(self.cut) - 1} more" if len(self.cut) > 1 else ""
             where = f"{escaped(self.cut[0])}{more} is damaged or cut short"
-            said.append(f"what lay behind the place where {where}")
+            said.append(f"everything after the place where {where}")
         return (*(f"left out of {self.name}: {what}" for what in said), *self.more)
 
 

@@ -1,13 +1,14 @@
 """Lists: a .csv, .tsv or .txt file that names pictures, and perhaps their classes and parts.
 
 A .csv or .tsv file has a header: a column such as `path`, `filename` or `image_id` names the
-pictures (else the first one that counts nothing up), one such as `label`, `class` or `category`
-their classes, and `split` their parts; commas, semicolons or tabs part the columns. A .txt file has
-a path a line, and perhaps a class behind it; blank lines and those that start with # are skipped.
+pictures (else the first column that does not number rows), one such as `label`, `class` or
+`category` their classes, and `split` their parts; columns are separated by commas, semicolons or
+tabs. A .txt file has one path in a line, perhaps followed by a class; blank lines and lines that
+start with # are skipped.
 
-Paths are relative to the list's folder. Where none of them is there as written, they are looked for
-as other systems write them: with back slashes, without a suffix, from another folder. A picture
-that is not there is unreadable like any other, so that one lost file does not stop a run.
+Paths are relative to the list's folder. If none of them exists as written, they are searched for as
+other systems write them: with backslashes, without a suffix, or from another folder. A missing
+picture counts as unreadable, so that one lost file does not stop a run.
 """
 
 import csv
@@ -35,12 +36,12 @@ from selfsight.data.source import Lost, Unreadable, open_regular, same_classes, 
 from selfsight.errors import SelfsightError
 from selfsight.system.escaping import escaped
 
-LIST_BYTES = 8  # that a byte of a list may take in memory, as text and in rows
-TABLES = (".csv", ".tsv")  # with a header; other lists have a path a line
+LIST_BYTES = 8  # bytes of memory that a byte of a list may take, as text and in rows
+TABLES = (".csv", ".tsv")  # with a header; other lists have one path in a line
 PARTINGS = ",;\t"
-NO_VALUE = {"", "nan", "<na>"}  # how pandas writes what is missing, in lower case
+NO_VALUE = {"", "nan", "<na>"}  # what pandas writes for missing values, in lower case
 COUNTING = re.compile(r"(unnamed:_\d+|index)?")  # pandas' column of row numbers
-# A picture's name and what stands behind it, as mmcls and many others write.
+# A picture's name followed by a label, as mmcls and many others write.
 BEHIND = re.compile(r"(?P<path>.*\.\w{2,5})(?:\s*[,;\t]\s*|\s+)(?P<label>\S.*)")
 
 
@@ -50,7 +51,7 @@ class ListRow(NamedTuple):
     Attributes:
         line: Its number, from 1.
         path: As written.
-        label: Class; "" where there is none.
+        label: Class; "" if there is none.
         part: "train", "val" or "test".
     """
 
@@ -67,8 +68,8 @@ class Listed(EncodedSource):
         name: Where their names come from.
         root: The folder that relative paths start from.
         paths: Each picture's path.
-        labels: Of the pictures.
-        files: What the names were read from, for the stamp.
+        labels: The pictures' labels.
+        files: The files that the names were read from, for the stamp.
     """
 
     by_file = True
@@ -104,10 +105,10 @@ class Listed(EncodedSource):
         try:
             return open_regular(self.root / self.paths[i])
         except FileNotFoundError:
-            raise Lost(f"not there; relative paths start at {self.root}") from None
+            raise Lost(f"does not exist; relative paths start at {self.root}") from None
 
     def stamp(self) -> Iterator[str]:
-        """Stamp the list, and every picture that is there."""
+        """Give the stamps of the list and of every picture."""
         yield from map(stamp_of, self._files)
         for path in self.paths:
             yield stamp_of(self.root / path)
@@ -117,17 +118,17 @@ def open_list(path: Path) -> PictureParts:
     """Read a .csv, .tsv or .txt list.
 
     Raises:
-        SelfsightError: If it is no text, names no picture, or leaves paths or parts out.
+        SelfsightError: If it is not text, names no picture, or lacks paths or parts.
     """
     text = _text(path)
     rows = _rows_of_csv(path, text) if path.suffix.lower() in TABLES else _rows_of_txt(text)
     if not rows:
-        raise SelfsightError(f"{path} names no picture; give a path a line.")
+        raise SelfsightError(f"{path} names no picture; give one path in each line.")
     rows, notes = _found(path.parent, str(path), rows)
     parts = {part: [row for row in rows if row.part == part] for part in {r.part for r in rows}}
     if TRAIN not in parts:
         raise SelfsightError(
-            f"column `split` of {path} gives no picture to train; write train in some rows."
+            f"column `split` of {path} assigns no picture to train; write train in some rows."
         )
     train = _source(path, parts[TRAIN])
     other = tested_part(parts)
@@ -139,11 +140,11 @@ def open_list(path: Path) -> PictureParts:
 
 
 def _text(path: Path) -> str:
-    """Read a list; where it is no UTF-8, as names that are none themselves, byte by byte."""
+    """Read a list; one that is not UTF-8 is accepted if it names files that are not UTF-8."""
     try:
         with open_regular(path) as file:
             size = file.seek(0, 2)
-            check_memory(f"the list {path}", LIST_BYTES * size, "part it into several lists")
+            check_memory(f"the list {path}", LIST_BYTES * size, "split it into several lists")
             file.seek(0)
             data = file.read()
     except Unreadable as reason:
@@ -157,19 +158,19 @@ def _text(path: Path) -> str:
         if "\0" not in text and _names_a_file(path.parent, text):
             return text
         raise SelfsightError(
-            f"a list of pictures must be text in UTF-8; {path} has another byte at place "
+            f"a list of pictures must be text in UTF-8; {path} has an invalid byte at position "
             f"{error.start}. Save it as UTF-8."
         ) from error
 
 
 def _names_a_file(root: Path, text: str) -> bool:
-    """Tell whether some word with bytes that are no UTF-8 is the name of a file."""
+    """Tell whether some word with bytes that are not UTF-8 is the name of a file."""
     words = (word.strip(' "') for word in re.split(r"[,;\t\r\n]", text))
     return any(escaped(word) != word and os.path.isfile(root / word) for word in words)
 
 
 def _rows_of_txt(text: str) -> list[ListRow]:
-    # Not by splitlines: it also parts at characters that may stand in a name.
+    # Not splitlines, which also splits at characters that a name may contain.
     lines = enumerate((line.strip() for line in io.StringIO(text, newline=None)), start=1)
     return [
         ListRow(number, *_path_and_label(line), TRAIN)
@@ -179,7 +180,7 @@ def _rows_of_txt(text: str) -> list[ListRow]:
 
 
 def _path_and_label(line: str) -> tuple[str, str]:
-    """Part a line at what stands behind a picture's name: -> path, label or ""."""
+    """Split a line after the picture's name: -> path, label or ""."""
     behind = BEHIND.fullmatch(line)
     if (
         behind
@@ -191,13 +192,13 @@ def _path_and_label(line: str) -> tuple[str, str]:
 
 
 class _Columns(NamedTuple):
-    """Where in a row stands what counts.
+    """The numbers of the columns that are used.
 
     Attributes:
-        cells: In the header.
+        cells: Number of cells in the header.
         path: Column of the pictures' names.
-        label: Column of the classes, None without.
-        split: Column of the parts, None without.
+        label: Column of the classes, or None.
+        split: Column of the parts, or None.
     """
 
     cells: int
@@ -207,7 +208,7 @@ class _Columns(NamedTuple):
 
 
 def _rows_of_csv(path: Path, text: str) -> list[ListRow]:
-    """Read the columns that count, by their names in the header."""
+    """Read the columns that are used, by their names in the header."""
     text, parting = _parting(text)
     reader = csv.reader(
         io.StringIO(text, newline=""), strict=True, delimiter=parting, skipinitialspace=True
@@ -221,34 +222,34 @@ def _rows_of_csv(path: Path, text: str) -> list[ListRow]:
         ]
     except csv.Error as error:
         raise SelfsightError(
-            f"{path} is not well-formed CSV at line {reader.line_num}: {error}. Mend that line."
+            f"{path} is not well-formed CSV at line {reader.line_num}: {error}. Correct that line."
         ) from error
 
 
 def _parting(text: str) -> tuple[str, str]:
-    """Find what parts the columns: -> the text from its header on, and "," or another character.
+    """Find the separator of columns: -> the text from its header on, and the separator.
 
-    Spreadsheets where a comma stands in decimals write semicolons, and may say so in a first line.
+    Spreadsheets in countries with decimal commas write semicolons, and may say so in a first line.
     """
     first, newline, rest = text.partition("\n")
     said = re.fullmatch(r'"?sep=(.)"?\s*', first)
     if said and newline:
         return rest, said[1]
-    names = re.sub(r'"[^"]*"', "", first)  # what is quoted parts nothing
+    names = re.sub(r'"[^"]*"', "", first)  # ignore separators in quotes
     return text, next((sign for sign in PARTINGS if sign in names), ",")
 
 
 def _columns(path: Path, header: list[str]) -> _Columns:
-    """Find the columns that count.
+    """Find the columns that are used.
 
     Raises:
-        SelfsightError: If the first line is no header, or has such a column twice.
+        SelfsightError: If the first line is not a header, or names such a column twice.
     """
     if header and is_picture_name(Path(_path_and_label(header[0].strip())[0]).name):
         raise SelfsightError(
             f"a .csv file needs a header, such as path,label; {path} starts with the picture "
-            f"{header[0]!r}. Add a first line with the columns' names, or call it .txt if it has a "
-            "path a line, and perhaps a class behind it."
+            f"{header[0]!r}. Add a first line with the columns' names, or call it .txt if it has "
+            "one path in a line, perhaps followed by a class."
         )
     names = [plain(name) for name in header]
     place, label, split = (_place(path, names, among) for among in (PATHS, LABELS, SPLITS))
@@ -262,24 +263,24 @@ def _columns(path: Path, header: list[str]) -> _Columns:
 
 
 def _place(path: Path, names: Sequence[str], among: Sequence[str]) -> int | None:
-    """Find the first of several names in a header: -> its place, None where there is none."""
+    """Find the first of several names in a header: -> its column, or None."""
     name = first_of(among, names)
     if name is None:
         return None
     if names.count(name) > 1:
         raise SelfsightError(
-            f"a column's name must stand once in the header; {path} has `{name}` "
-            f"{names.count(name)} times. Rename those that are not meant."
+            f"a column's name must occur once in the header; {path} has `{name}` "
+            f"{names.count(name)} times. Rename the others."
         )
     return names.index(name)
 
 
 def _row(path: Path, line: int, cells: list[str], columns: _Columns) -> ListRow:
-    """Read a row; a short one ends in empty cells."""
+    """Read a row; missing cells at its end count as empty."""
     if any(cell.strip() for cell in cells[columns.cells :]):
         raise SelfsightError(
             f"a row must have no more cells than the header, {columns.cells}; {path} has "
-            f"{len(cells)} in line {line}. Put what holds a comma into quotes."
+            f"{len(cells)} in line {line}. Put cells that contain a comma into quotes."
         )
 
     def cell(place: int | None) -> str:
@@ -295,13 +296,13 @@ def _part(path: Path, line: int, word: str) -> str:
     if not part:
         raise SelfsightError(
             f"column `split` must hold train, val or test in every row; {path} has {word!r} in "
-            f"line {line}. Correct it, or rename the column to go without parts."
+            f"line {line}. Correct it, or rename the column to use no parts."
         )
     return part
 
 
 def _found(root: Path, name: str, rows: list[ListRow]) -> tuple[list[ListRow], tuple[str, ...]]:
-    """Look for the pictures elsewhere where none is there as written: -> rows, notes.
+    """Search for the pictures elsewhere if none exists as written: -> rows, notes.
 
     Args:
         root: The list's folder.
@@ -323,15 +324,15 @@ def _found(root: Path, name: str, rows: list[ListRow]) -> tuple[list[ListRow], t
         return rows, ()
     first = next(k for k, path in enumerate(paths) if path)
     note = (
-        f"no picture of {name} is there as written; {count:,} of {len(rows):,} were found by what "
-        f"their paths end in, {rows[first].path!r} as {paths[first]}"
+        f"no picture of {name} exists as written; {count:,} of {len(rows):,} were found by the "
+        f"end of their paths, {rows[first].path!r} as {paths[first]}"
     )
     found = [row._replace(path=path or row.path) for row, path in zip(rows, paths, strict=True)]
     return found, (note,)
 
 
 def _by_tails(paths: Sequence[str]) -> dict[str, str | None]:
-    """Look pictures up by every end of their paths, with and without a suffix; None for several."""
+    """Index pictures by every end of their paths, with and without suffix; None if ambiguous."""
     known: dict[str, str | None] = {}
     for path in paths:
         for tail in _tails(path):
@@ -341,13 +342,13 @@ def _by_tails(paths: Sequence[str]) -> dict[str, str | None]:
 
 
 def _tails(path: str) -> Iterator[str]:
-    """Give a path, then without its first folder, and so on down to the file's name."""
+    """Give a path, the path without its first folder, and so on down to the file's name."""
     parts = path.split("/")
     return ("/".join(parts[k:]) for k in range(len(parts)))
 
 
 def _sought(written: str, known: dict[str, str | None]) -> str | None:
-    """Find the picture that a path means, by the longest end of it that one picture has."""
+    """Find the picture that a path means, by the longest end that matches one picture."""
     for tail in _tails(written.replace("\\", "/")):
         if (path := known.get(tail)) is not None:
             return path
@@ -361,13 +362,13 @@ def _source(path: Path, rows: list[ListRow]) -> Listed:
 
 
 def _labels(path: Path, rows: list[ListRow]) -> Labels:
-    """Number the classes of one part, where it has some."""
+    """Number the classes of one part, if it has any."""
     bare = [row for row in rows if not row.label]
     if len(bare) == len(rows):
         return NO_LABELS
     if bare:
         return unusable(
-            f"a class must stand in every row or in none; {path} has none in line {bare[0].line}. "
-            "Fill it in, or keep these rows in a list of their own"
+            f"every row must have a class, or none may; {path} has none in line {bare[0].line}. "
+            "Fill it in, or move these rows to another list"
         )
     return classes_of([row.label for row in rows], f"the column of classes of {path}")

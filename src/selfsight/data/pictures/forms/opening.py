@@ -1,6 +1,6 @@
-"""Opening: from what the user typed to a source of pictures, or a sentence why not.
+"""Opening: turns what the user typed into a source of pictures, or says why that is not possible.
 
-A path is looked at before any name, so a folder of one's own called `photos` or `cifar10` is found.
+Paths come before names, so a user's own folder called `photos` or `cifar10` is found.
 """
 
 import os
@@ -51,11 +51,11 @@ FORMS = {
     "train/ and test/ (or val/) are parts, also written Training, valid, test_set, ...",
     "FILE.csv, FILE.tsv": "a list with a header: a column such as path, filename or image_id, and "
     "perhaps label, class, target or category, and split",
-    "FILE.txt": "a list, a path a line, perhaps with a class behind it",
+    "FILE.txt": "a list with one path in a line, perhaps followed by a class",
     "FILE.parquet": "a column image with bytes (or a binary one), and perhaps label and class; or "
     "a folder of train-00000-of-00002.parquet, ..., as Hugging Face's hub has it",
     "FILE.npz": "arrays images and perhaps labels (or x and y), or train_images, test_images, ...",
-    "FILE.npy": "an array (N, H, W) or (N, H, W, C), read from the disk as it is needed",
+    "FILE.npy": "an array (N, H, W) or (N, H, W, C), read from the disk when needed",
     "*-idx3-ubyte[.gz]": "MNIST's files, or a folder of them",
     "FILE.tar": "WebDataset's shards, one, a folder of them, or NAME-{0000..0009}.tar",
     "photo:FILE": "crops of one photograph, always the same ones",
@@ -67,7 +67,7 @@ def open_data(where: str | Path) -> PictureParts:
 
     Args:
         where: A folder of pictures, perhaps with `train/` and `test/` (or `val/`) in it; a file of
-            a form in `SUPPORTED`, or a folder with one of these, or with `train` and `test` ones;
+            a form in `SUPPORTED`, or a folder with one of these or with `train` and `test` ones;
             several shards, `shards-{0000..0003}.tar`; `photo:FILE` for crops of one photograph; a
             name in `EMBEDDED` or `NAMED`.
 
@@ -75,7 +75,7 @@ def open_data(where: str | Path) -> PictureParts:
         The training part, and the test part if the data has one.
 
     Raises:
-        SelfsightError: If there is nothing of the kind.
+        SelfsightError: If it is none of these.
     """
     path, name = Path(where), str(where)
     if path.is_dir():
@@ -93,7 +93,7 @@ def open_called(name: str) -> PictureParts:
     """Open data by its name alone, whatever files there are of that name.
 
     Raises:
-        SelfsightError: If there is none of that name.
+        SelfsightError: If no data has that name.
     """
     if name in EMBEDDED:
         return EMBEDDED[name]()
@@ -111,27 +111,27 @@ def _open_folder(root: Path) -> PictureParts:
     if parts is None:
         why = "".join(f"\n  {note}" for note in there.left_out.notes)
         raise SelfsightError(
-            f"{root} holds no pictures, in it or in its subfolders. Give {SUPPORTED}.{why}"
+            f"{root} holds no pictures, nor do its subfolders. Give {SUPPORTED}.{why}"
         )
     return parts
 
 
 def _unread_beside(root: Path) -> tuple[str, ...]:
-    """Say which files of many pictures lie beside pictures, and are not read."""
+    """Name files of many pictures that are not read because they lie beside pictures."""
     files = [file for file in _files_of(root, (*TABLES, ".tar")) if part_in_name(file.stem)]
     if not files:
         return ()
     more = f" and {len(files) - 1} more" if len(files) > 1 else ""
     return (
-        f"{root} holds pictures, so {files[0].name}{more} beside them is not read; name that file, "
-        "or a folder of such files alone, to learn from what it holds",
+        f"{root} holds pictures, so {files[0].name}{more} beside them is not read; to learn from "
+        "it, give that file, or a folder with only such files",
     )
 
 
 def _open_files_of(root: Path) -> PictureParts | None:
     """Look for files that hold many pictures each, in a folder or in folders of parts below it.
 
-    Folders around everything are gone into, as `data` in what Hugging Face's hub downloads.
+    A single folder around everything is entered, such as `data` in downloads from Hugging Face.
     """
     if parts := _open_files_in(root):
         return parts
@@ -143,7 +143,7 @@ def _open_files_of(root: Path) -> PictureParts | None:
     other = tested_part(folders)
     if TRAIN in folders and other is not None:
         train, test = (_open_files_of(folders[part]) for part in (TRAIN, other))
-        assert train is not None  # as `_holds_files` has seen
+        assert train is not None  # `_holds_files` has checked this
         assert test is not None
         return PictureParts(train.train, same_classes(train.train, test.train))
     if len(below) > 1:
@@ -156,7 +156,7 @@ def _open_files_of(root: Path) -> PictureParts | None:
 
 
 def _open_files_in(root: Path) -> PictureParts | None:
-    """Open the files directly in a folder that hold many pictures each; None without any."""
+    """Open files of many pictures that lie directly in a folder; None if there are none."""
     for opener in FOLDER_OPENERS:
         if parts := opener(root):
             return parts
@@ -167,8 +167,8 @@ def _open_files_in(root: Path) -> PictureParts | None:
         return None
     if not any(part_in_name(file.stem) for file in files) and not _numbered(files):
         raise SelfsightError(
-            f"{root} holds no pictures but {len(files)} files of them "
-            f"({', '.join(file.name for file in files[:5])}); name one of these, "
+            f"{root} holds {len(files)} files of pictures "
+            f"({', '.join(file.name for file in files[:5])}); give one of these, "
             "or call them train and test."
         )
     parts = in_parts(str(root), files)
@@ -187,8 +187,8 @@ def _open_joined(name: str, files: list[Path]) -> PictureSource:
     other = next((file for file in files if file.suffix.lower() != ".parquet"), None)
     if other is not None:
         raise SelfsightError(
-            f"several files of one part are joined where they are Parquet; of those in {name}, "
-            f"{other.name} is not. Keep one file a part, or name one of them."
+            f"only Parquet files of the same part are joined; in {name}, {other.name} is not "
+            "Parquet. Keep one file for each part, or give one of them."
         )
     return ParquetTable(*files, name=name)
 
@@ -198,12 +198,12 @@ def _counted(files: list[Path]) -> str:
 
 
 def _numbered(files: list[Path]) -> bool:
-    """Tell whether names differ by their numbers alone, as those of one table in pieces do."""
+    """Tell whether names differ only in their numbers, as those of a table in pieces do."""
     return len({re.sub(r"\d+", "0", file.name) for file in files}) == 1
 
 
 def _folders_of(root: Path) -> list[Path]:
-    """List the visible folders in a folder that no other program made."""
+    """List the folders in a folder, except hidden ones and those made by other programs."""
     return sorted(
         path
         for path in root.iterdir()
@@ -212,7 +212,7 @@ def _folders_of(root: Path) -> list[Path]:
 
 
 def _holds_files(folder: Path) -> bool:
-    """Tell whether files that hold many pictures lie anywhere below a folder."""
+    """Tell whether files of many pictures lie anywhere below a folder."""
     suffixes = (*TABLES, ".tar", *COMPRESSED)
     return any(
         file.lower().endswith(suffixes) or is_idx_name(file)
@@ -223,7 +223,7 @@ def _holds_files(folder: Path) -> bool:
 
 
 def _files_of(root: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """List the visible files directly in a folder that have one of these suffixes."""
+    """List the files directly in a folder, except hidden ones, with one of these suffixes."""
     return sorted(
         path
         for path in root.iterdir()
@@ -243,7 +243,7 @@ def _open_file(path: Path) -> PictureParts:
         raise SelfsightError(
             f"{path} is a single picture; to learn, give the folder that holds the pictures."
         )
-    raise SelfsightError(f"{path} is no data that can be read here; give {SUPPORTED}.")
+    raise SelfsightError(f"{path} is not data that can be read here; give {SUPPORTED}.")
 
 
 def _open_table(path: Path) -> PictureParts:
@@ -259,7 +259,7 @@ OPENERS: dict[str, Callable[[Path], PictureParts]] = {
     ".txt": open_list,
     ".tar": open_shard,
 }
-TABLES = (".parquet", ".npz", ".npy")  # looked for in folders; lists there are often notes
+TABLES = (".parquet", ".npz", ".npy")  # searched for in folders; text files there are often notes
 FOLDER_OPENERS: tuple[Callable[[Path], PictureParts | None], ...] = (
     open_array_folder,
     open_idx_folder,

@@ -1,8 +1,8 @@
 """Parquet: a table with a column of encoded pictures and perhaps one of labels.
 
-The layout is that of Hugging Face: `image` is a struct with `bytes`, `label` a number whose name
-stands in the metadata, or (here) in `class`. A plain binary column does as well, and for labels one
-that is called `class`, `target` or `category`. A table may lie in several files.
+The layout is that of Hugging Face: `image` is a struct with `bytes`, `label` a number whose name is
+in the metadata, or (here) in `class`. A plain binary column is read as well, and for labels a
+column called `class`, `target` or `category`. A table may consist of several files.
 """
 
 import io
@@ -34,25 +34,25 @@ from selfsight.errors import SelfsightError, in_a_line
 from selfsight.system import machine
 from selfsight.system.escaping import escaped
 
-NAMES = "class"  # the column of the classes' names, beside one of their numbers
-NOBODY_KNOWS = -1  # how Hugging Face writes the labels of a contest's test part
+NAMES = "class"  # the column of class names, beside one of class numbers
+NOBODY_KNOWS = -1  # Hugging Face's label for the test part of a contest
 AT_ONCE = 4 << 20  # bytes of small row groups, by their metadata, whose labels are read together
-ROW_BYTES = 200  # that a row takes in lists of all, whatever it holds
+ROW_BYTES = 200  # bytes that any row takes in lists of all rows
 GROUPS_HELD = 2  # row groups kept in memory: the one being read, and its neighbour
-SMALL_FILE = 256 << 20  # bytes; only in a smaller one may few stand for more than there is
+SMALL_FILE = 256 << 20  # bytes; smaller files are guarded against values repeated very often
 
 
 class ParquetTable(EncodedSource):
-    """The pictures of a table; a row group is read when one of its rows is asked for.
+    """The pictures of a table; a row group is read when one of its rows is needed.
 
     Args:
         paths: The Parquet file, or several with the same columns, one after the other.
-        name: What they are called in messages; by default the first one's path.
-        memory: Bytes there are, of which row groups may take half; by default this machine's.
+        name: Their name in messages; by default the first one's path.
+        memory: Bytes of memory, of which row groups may take half; by default this machine's.
 
     Raises:
-        SelfsightError: If one is no Parquet file, has no column of pictures, or there are no rows,
-            or its row groups are too large to be read.
+        SelfsightError: If one is not a Parquet file or has no column of pictures, if there are no
+            rows, or if the row groups are too large to be read.
     """
 
     def __init__(self, *paths: Path, name: str = "", memory: int | None = None) -> None:
@@ -63,15 +63,15 @@ class ParquetTable(EncodedSource):
         for path, piece in zip(paths, self._pieces, strict=True):
             if _picture_column(piece.schema, str(path)) != (self._column, self._inner):
                 raise SelfsightError(
-                    f"files of one table have the same columns; {path} has pictures in another "
-                    f"one than {paths[0]}. Give one of them."
+                    f"files of one table must have the same columns; {path} has pictures in "
+                    f"another column than {paths[0]}. Give one of them."
                 )
         self._groups = [(k, g) for k, p in enumerate(self._pieces) for g in range(len(p.sizes))]
         sizes = [size for piece in self._pieces for size in piece.sizes]
         self._ends = np.cumsum([0, *sizes])  # (groups + 1,), where each row group starts and ends
         self._firsts = np.cumsum([0, *(sum(piece.sizes) for piece in self._pieces)])[:-1]
         if self._ends[-1] == 0:
-            raise SelfsightError(f"{self.name} holds no rows; give a file with pictures in it.")
+            raise SelfsightError(f"{self.name} has no rows; give a file with pictures in it.")
         packed = sum(piece.state[0] for piece in self._pieces)
         check_memory(
             f"the list of the {len(self):,} rows of {self.name}",
@@ -82,7 +82,7 @@ class ParquetTable(EncodedSource):
         )
         largest = sorted(size for p in self._pieces for size in _unpacked(p))
         check_memory(
-            f"what is read at once of {self.name}, {GROUPS_HELD} row groups,",
+            f"the data that is read at once from {self.name}, {GROUPS_HELD} row groups,",
             sum(largest[-GROUPS_HELD:]),
             "write it with smaller row groups, such as row_group_size=1000",
             memory,
@@ -120,11 +120,11 @@ class ParquetTable(EncodedSource):
         return map(stamp_of, self._paths)
 
     def _group_of(self, i: int) -> int:
-        """Tell which row group picture i is in."""
+        """Find the row group of picture i."""
         return int(np.searchsorted(self._ends, i, side="right")) - 1
 
     def _group(self, group: int) -> Any:
-        """Return a row group's column of pictures, from memory if it was used lately."""
+        """Give a row group's column of pictures, from memory if it was used recently."""
         with self._lock:
             if group not in self._held:
                 self._held[group] = self._read(*self._groups[group])
@@ -134,35 +134,35 @@ class ParquetTable(EncodedSource):
             return self._held[group]
 
     def _read(self, piece_number: int, group: int) -> Any:
-        """Read the column of pictures of one of the row groups of a file."""
+        """Read the column of pictures of a row group of a file."""
         path, piece = self._paths[piece_number], self._pieces[piece_number]
         with open_regular(path) as file:
             if state_of(file) != piece.state:
                 raise Lost(f"{path.name} has changed since it was opened")
         leaf = f"{self._column}.{self._inner}" if self._inner else self._column
         if piece.state[0] < SMALL_FILE:
-            # Values that stand once in the file, for the rows to name them, are kept once: one of
-            # a megabyte that a million rows name is no terabyte.
-            with suppress(pa.ArrowCapacityError):  # over 2 GiB cannot be kept so
+            # Values that the file stores once for many rows are kept once in memory too: a megabyte
+            # that a million rows refer to does not become a terabyte.
+            with suppress(pa.ArrowCapacityError):  # impossible for over 2 GiB
                 return self._pictures_of(path, piece, group, [leaf])
         return self._pictures_of(path, piece, group)
 
     def _pictures_of(
         self, path: Path, piece: "_Piece", group: int, apart: Sequence[str] = ()
     ) -> Any:
-        """Read the column of pictures of a row group, values of some columns kept apart."""
+        """Read the column of pictures of a row group, with some columns as dictionaries."""
         with _opened(path, piece.metadata, apart) as opened:
             return opened.read_row_group(group, columns=[self._column]).column(0)
 
 
 class _Piece(NamedTuple):
-    """What is known of one file of a table; it is opened again to be read, as there may be many.
+    """What is known of one file of a table, which is opened again whenever it is read.
 
     Attributes:
         schema: Its columns.
-        metadata: Where everything lies.
-        sizes: Rows of each row group.
-        state: Of the file, as `state_of` has it.
+        metadata: Positions and sizes of its parts.
+        sizes: Number of rows in each row group.
+        state: The file's state, see `state_of`.
     """
 
     schema: pa.Schema
@@ -181,10 +181,10 @@ def _piece(path: Path) -> _Piece:
 
 
 def _unpacked(piece: _Piece) -> list[int]:
-    """Tell the bytes that each row group takes unpacked, by its metadata.
+    """Give the unpacked bytes of each row group according to its metadata.
 
-    That of a column would tell more exactly what is read, but where it is damaged, asking pyarrow
-    for it ends the process.
+    The metadata of a column would be more exact, but if it is damaged, reading it by pyarrow ends
+    the process.
     """
     groups = range(piece.metadata.num_row_groups)
     return [piece.metadata.row_group(g).total_byte_size for g in groups]
@@ -197,15 +197,15 @@ def _opened(
 
     Args:
         path: The file.
-        metadata: Where everything lies, if that is known.
-        apart: Columns whose different values are kept once, apart from the rows.
+        metadata: Its metadata, if they are known.
+        apart: Columns to read as dictionaries, which keep equal values once.
 
     Raises:
-        SelfsightError: If it is no Parquet file.
+        SelfsightError: If it is not a Parquet file.
     """
     try:
-        open_regular(path).close()  # of a pipe pyarrow would wait for who writes into it
-        file = pa.OSFile(os.fsencode(path))  # as text it takes only UTF-8
+        open_regular(path).close()  # pyarrow would block on a pipe
+        file = pa.OSFile(os.fsencode(path))  # as text, only UTF-8 is possible
         return pq.ParquetFile(file, metadata=metadata, read_dictionary=list(apart) or None)
     except Unreadable as reason:
         raise SelfsightError(f"{path} cannot be read as Parquet: it is {reason}") from reason
@@ -218,7 +218,7 @@ def _is_binary(kind: pa.DataType) -> bool:
 
 
 def _picture_column(schema: pa.Schema, name: str) -> tuple[str, str | None]:
-    """Find the column of encoded pictures: -> its name, and the field inside it if a struct."""
+    """Find the column of encoded pictures: -> its name, and the field inside it for a struct."""
     for field in sorted(schema, key=lambda field: field.name != "image"):
         if _is_binary(field.type):
             return field.name, None
@@ -233,7 +233,7 @@ def _picture_column(schema: pa.Schema, name: str) -> tuple[str, str | None]:
 
 
 def _labels(paths: Sequence[Path], pieces: Sequence[_Piece], name: str) -> Labels:
-    """Read labels (N,), named by a column `class` beside them, or in the metadata."""
+    """Read labels (N,), with names from a column `class` beside them or from the metadata."""
     schema = pieces[0].schema
     column = first_of(LABELS, schema.names)
     if column is None:
@@ -280,7 +280,7 @@ def _columns(path: Path, piece: _Piece, *columns: str | None) -> dict[str, list[
 
 
 def _together(sizes: Sequence[int]) -> Iterator[list[int]]:
-    """Split row groups of some sizes, in bytes, into those to read together, in their order."""
+    """Bundle row groups, given their sizes in bytes, into those to read together, in order."""
     groups: list[int] = []
     together = 0
     for group, size in enumerate(sizes):
@@ -294,7 +294,7 @@ def _together(sizes: Sequence[int]) -> Iterator[list[int]]:
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:
-    """Give the values of a column (N,); of one that is said once, rows share the same word."""
+    """Give the values of a column (N,); rows share one object for a value that is stored once."""
     values: list[Any] = []
     for chunk in column.chunks:
         if isinstance(chunk, pa.DictionaryArray):
@@ -307,7 +307,7 @@ def _values(column: pa.ChunkedArray) -> list[Any]:
 
 
 def _names_in(schema: pa.Schema, column: str) -> list[str]:
-    """Find the names of classes that Hugging Face writes beside a table; else []."""
+    """Find the class names that Hugging Face writes into a table's metadata; else []."""
     try:
         about = json.loads((schema.metadata or {})[b"huggingface"])
         names = about["info"]["features"][column]["names"]
@@ -317,7 +317,7 @@ def _names_in(schema: pa.Schema, column: str) -> list[str]:
 
 
 def _named_by_metadata(found: Labels, names: list[str]) -> Labels:
-    """Name classes that are numbers by their places among names, where each has one of its own."""
+    """Name numbered classes by a list of names, if each class has a different name."""
     numbers = (word.isdecimal() and len(word) <= len(str(len(names))) for word in found.classes)
     places = [
         int(word) if is_place else len(names)
@@ -329,7 +329,7 @@ def _named_by_metadata(found: Labels, names: list[str]) -> Labels:
 
 
 def _named(found: Labels, words: list[object]) -> Labels:
-    """Name the classes by words (N,), where each class always has the same one of its own."""
+    """Name the classes by words (N,), if each class always has the same word, and only its own."""
     if found.numbers is None or not all(type(word) is str for word in words):
         return found
     names = dict(zip(found.numbers.tolist(), map(escaped, map(str, words)), strict=True))
@@ -339,7 +339,7 @@ def _named(found: Labels, words: list[object]) -> Labels:
 
 
 def _no_label(kind: pa.DataType, what: str) -> str:
-    """Say why a column of this kind holds no label a picture; "" if it may. Nothing is read."""
+    """Say, by its type alone, why a column cannot hold one label a picture; "" if it can."""
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         return (
             f"{what} holds lists: several labels a picture are not read; give one whole number or "

@@ -1,13 +1,13 @@
-"""Photo: one photograph as a whole data set: sample i is crop i.
+"""Photo: crops of one photograph as a data set: sample i is crop i.
 
-The photograph is held once, with copies of half, a quarter, ... its size; a crop is cut from the
-one that still has the detail, when it is asked for. Crop i is the same in every epoch.
+The photograph is held in memory with copies of half, a quarter, ... of its size; a crop is cut when
+it is needed, from the smallest copy with enough detail. Crop i is the same in every epoch.
 
 Crops are those of Asano, Rupprecht, Vedaldi, "A Critical Analysis of Self-supervision, or What We
 Can Learn from a Single Image", ICLR 2020, https://arxiv.org/abs/1904.13132, in the form of the
 released generator (github.com/yukimasano/single_img_pretraining, make_dataset_single.py): a square
-of half the shorter side anywhere, and in it a box of 1/500 to all of its area. Turning, shearing
-and recolouring them is the augmentation's part.
+of half the shorter side anywhere, and in it a box of 1/500 to all of its area. Rotation, shear and
+changes of colour are left to the augmentation.
 """
 
 import math
@@ -27,12 +27,12 @@ from selfsight.draws import Draws
 from selfsight.errors import SelfsightError
 
 CROPS = 100_000  # samples of one photograph; --limit takes fewer
-REGION = 0.5  # of the shorter side: the square that a crop is drawn in
+REGION = 0.5  # of the shorter side: side of the square in which a crop is drawn
 LEAST_SHARE = 1 / 500  # of that square's area
 RATIO = (3 / 4, 4 / 3)  # width over height
-# Most that are taken at once: as decoded, as floats to be halved, and the reduced copies.
+# Most memory at once: the decoded picture, floats while it is halved, and the reduced copies.
 BYTES_A_SAMPLE = 8
-LEAST = 8  # pixels, of a side of a crop
+LEAST = 8  # least side of a crop, in pixels
 SEED = 0
 
 
@@ -41,10 +41,10 @@ class Photo(PictureSource):
 
     Args:
         path: The photograph's file.
-        memory: Bytes there are, of which it may take half; by default this machine's.
+        memory: Bytes of memory, of which it may take half; by default this machine's.
 
     Raises:
-        SelfsightError: If it cannot be read, or would take more.
+        SelfsightError: If it cannot be read, or would take more than half.
     """
 
     classes = ()
@@ -77,7 +77,7 @@ class Photo(PictureSource):
         return f"crop {i}"
 
     def header(self, i: int) -> Header:
-        """Tell its size and channels."""
+        """Give its size and channels."""
         _, _, height, width = self._boxes[i].tolist()
         return Header(height, width, self._channels, self._bits)
 
@@ -86,10 +86,10 @@ class Photo(PictureSource):
         return self._cut(self._copies[0], self._boxes[i].tolist())
 
     def scaled(self, i: int, side: int, fit: Fit) -> Tensor:
-        """Cut crop i from a copy finer than what is asked, and scale it."""
+        """Cut crop i from a copy that is finer than `side`, and scale it."""
         box = self._boxes[i].tolist()
         kept = max(box[2:]) if fit == "canvas" else min(box[2:])
-        # At least twice as fine as asked: a box is cut at whole pixels of the copy.
+        # At least twice as fine as needed, since a box is cut at whole pixels of the copy.
         level = min(max(0, int(math.log2(kept / side)) - 1), len(self._copies) - 1)
         half = (1 << level) >> 1
         rounded = [(value + half) >> level for value in box]
@@ -101,17 +101,17 @@ class Photo(PictureSource):
         return copy[:, top : top + max(height, 1), left : left + max(width, 1)]
 
     def stamp(self) -> Iterator[str]:
-        """Stamp the file."""
+        """Give the file's stamp."""
         yield stamp_of(self._path)
 
 
 def _reduced(photograph: Tensor) -> list[Tensor]:
-    """Halve a photograph (C, H, W) until nothing could be cut: -> it and its reduced copies."""
+    """Halve a photograph (C, H, W) while it is large enough: -> it and its reduced copies."""
     copies = [photograph]
     while min(copies[-1].shape[1:]) >= 4 * LEAST:
         values = F.avg_pool2d(copies[-1].float(), 2)
         copies.append(values.round().to(photograph.dtype))
-    # channels together, as the fast path of scaling wants them
+    # channels last, which the fast path of scaling needs
     return [copy.permute(1, 2, 0).contiguous().permute(2, 0, 1) for copy in copies]
 
 
@@ -122,7 +122,7 @@ def _boxes(height: int, width: int) -> Tensor:
     share = LEAST_SHARE + (1 - LEAST_SHARE) * drawn[:, 0]
     low, high = math.log(RATIO[0]), math.log(RATIO[1])
     ratio = (low + (high - low) * drawn[:, 1]).exp()
-    # A box that sticks out of its square is cut to it; the generator draws another one instead.
+    # A box larger than its square is cut to it; the released generator draws another one instead.
     tall = (region * (share / ratio).sqrt()).clamp(max=region)
     wide = (region * (share * ratio).sqrt()).clamp(max=region)
     tall, wide = (side.round().clamp(min=LEAST) for side in (tall, wide))

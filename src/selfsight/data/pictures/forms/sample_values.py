@@ -1,7 +1,7 @@
-"""Samples: numbers of any kind become 8 or 16 bits, and opacity is laid over white.
+"""Sample values: converts numbers of any kind to 8 or 16 bits, and lays opacity over white.
 
-Sixteen bits are kept as they are. Floating-point pixels must lie in [0, 1], the one range that is
-the same everywhere, and become 16 bits; any other range would have to be guessed.
+Sixteen bits are kept. Floating-point pixels must lie in [0, 1], the only common range, and become
+16 bits; any other range would have to be guessed.
 """
 
 import math
@@ -14,26 +14,26 @@ from torch import Tensor
 from selfsight.data.source import Unreadable
 
 SIXTEEN_BIT = 65535
-STRIP = 1 << 20  # samples that are computed with at a time
+STRIP = 1 << 20  # samples computed at a time
 REMEDY = "save it with 8 or 16 bits, or scale it to [0, 1]"
 
 
 def as_samples(values: np.ndarray) -> np.ndarray:
-    """Turn pixels into 8 or 16 bits.
+    """Convert pixels to 8 or 16 bits.
 
     Args:
-        values: Of any shape: uint8, uint16, bool, or float in [0, 1].
+        values: Of any shape; uint8, uint16, bool, or float in [0, 1].
 
     Returns:
         uint8 (0 and 255 for bool) or uint16 (65535 times a float, rounded), in native byte order.
 
     Raises:
-        Unreadable: If the range of the values is not known to be one of these.
+        Unreadable: If the values are of another kind or range.
     """
     if values.dtype.kind == "b":
         return values.astype(np.uint8) * np.uint8(255)
     if values.dtype.kind == "f":
-        # `not (all within)` rather than `any outside`: so that NaN is refused too
+        # written as `not (all within)` so that NaN is refused too
         if not (values.min() >= 0 and values.max() <= 1):
             raise Unreadable(f"floating-point pixels outside [0, 1]; {REMEDY}")
         samples = np.empty(values.shape, np.uint16)
@@ -46,7 +46,7 @@ def as_samples(values: np.ndarray) -> np.ndarray:
 
 
 def strips(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Part a picture (H, ...) into strips of rows, so that what is computed of one stays small."""
+    """Split a picture (H, ...) into strips of rows, to save memory in computations."""
     rows = max(1, STRIP // max(1, math.prod(shape[1:])))
     return (slice(top, top + rows) for top in range(0, shape[0], rows))
 
@@ -60,15 +60,15 @@ def as_picture(values: np.ndarray) -> Tensor:
 def over_white(
     colour: np.ndarray, opacity: np.ndarray, *, premultiplied: bool = False
 ) -> np.ndarray:
-    """Lay a picture with transparent parts on white paper.
+    """Lay a picture with transparent parts over white.
 
     Args:
         colour: (H, W, C) uint8 or uint16.
-        opacity: (H, W, 1), of the same kind; its greatest value is opaque.
-        premultiplied: Whether the colour has been multiplied by the opacity already.
+        opacity: (H, W, 1) of the same type, whose greatest value is opaque.
+        premultiplied: Whether the colour is already multiplied by the opacity.
 
     Returns:
-        (H, W, C), of the same kind.
+        (H, W, C) of the same type.
     """
     whole = np.empty_like(colour)
     for rows in strips(colour.shape):

@@ -1,10 +1,10 @@
-"""Shards: tar files in the layout of WebDataset, read in place.
+"""Shards: tar files in the layout of WebDataset, read without unpacking.
 
-The members of a sample stand together and share a key, their path up to the first dot of the file
+The members of a sample are adjacent and share a key, their path up to the first dot of the file
 name: `0001.jpg`, `0001.cls`. The picture is the sample's first member with a picture's suffix; its
-class is in `.cls`, a number or a word, or in `.json` under `label` or `cls`. Each shard is gone
-through once, for the places of its members; after that any picture is one read at a known place,
-and nothing is ever unpacked to the disk.
+class is in `.cls`, a number or a word, or in `.json` under `label` or `cls`. Each shard is scanned
+once for the positions of its members; afterwards any picture is a single read, and nothing is ever
+unpacked to the disk.
 """
 
 import io
@@ -47,7 +47,7 @@ class Shards(EncodedSource):
         paths: The files.
 
     Raises:
-        SelfsightError: If there is no picture in them, or some have a class and some have none.
+        SelfsightError: If there is no picture in them.
     """
 
     def __init__(self, name: str, paths: list[Path]) -> None:
@@ -60,8 +60,9 @@ class Shards(EncodedSource):
         self.notes = left_out.notes
         if not samples:
             raise SelfsightError(
-                f"{name} holds no pictures; a sample's members share a name, such as 0001.jpg and "
-                "0001.cls. Give tar files like that." + "".join(f"\n  {n}" for n in self.notes)
+                f"{name} holds no pictures; the members of a sample must share a name, such as "
+                "0001.jpg and 0001.cls. Give tar files like that."
+                + "".join(f"\n  {n}" for n in self.notes)
             )
         self._titles = [sample.title for sample in samples]
         self._places = [sample.picture for sample in samples]
@@ -81,7 +82,7 @@ class Shards(EncodedSource):
         place = self._places[i]
         if place.size > MOST_BYTES:
             raise Unreadable(f"{place.size} bytes: more than {MOST_BYTES}, not read")
-        with open_regular(self.paths[place.shard]) as file:  # its own, so that threads may
+        with open_regular(self.paths[place.shard]) as file:  # separate for each thread
             if state_of(file) != self._states[place.shard]:
                 raise Lost("the shard has changed since it was listed")
             return io.BytesIO(read_member(file, place))
@@ -98,13 +99,13 @@ class Shards(EncodedSource):
             return classes_of(words, f"the classes in {self.name}")
         if any(word is not None for word in words):
             raise SelfsightError(
-                f"every sample must have a class or none; {self.name} has none for "
+                f"every sample must have a class, or none may; {self.name} has none for "
                 f"{samples[bare].title}. Add a .cls member to it, or remove the others."
             )
         return NO_LABELS
 
     def _words(self, samples: list[Sample]) -> Iterator[str | None]:
-        """Read the classes in words, opening each shard once; None where a sample has none."""
+        """Read the classes as words, opening each shard once; None for a sample without class."""
         for shard, some in itertools.groupby(samples, key=_shard_of):
             with _opened(self.paths[shard]) as file:
                 for sample in some:
@@ -126,7 +127,7 @@ class Shards(EncodedSource):
 
 
 def _opened(path: Path) -> BinaryIO:
-    """Open a shard; what cannot be opened is told in a sentence."""
+    """Open a shard, or explain in a sentence why it cannot be opened."""
     try:
         return open_regular(path)
     except OSError as error:
@@ -136,7 +137,7 @@ def _opened(path: Path) -> BinaryIO:
 
 
 def _state(path: Path) -> tuple[int, int]:
-    """Tell a shard from itself once it is changed."""
+    """Give what changes when a shard changes."""
     with _opened(path) as file:
         return state_of(file)
 
@@ -146,7 +147,7 @@ def _shard_of(sample: Sample) -> int:
 
 
 def _titles(paths: list[Path]) -> list[str]:
-    """Name shards by their paths from the folder that holds all of them."""
+    """Name shards by their paths relative to the folder that contains all of them."""
     places = [os.path.abspath(path) for path in paths]
     above = os.path.commonpath([os.path.dirname(place) for place in places])
     return [Path(place).relative_to(above).as_posix() for place in places]
@@ -172,7 +173,7 @@ def open_shard_folder(root: Path) -> PictureParts | None:
     """Open the tar files of a folder, in parts by their names; None where there are none.
 
     Raises:
-        SelfsightError: If some names tell a part and some do not, or none is to train.
+        SelfsightError: If only some names name a part, or none of several parts is for training.
     """
     paths = sorted(p for p in root.iterdir() if _is_shard(p))
     if not paths:
@@ -182,7 +183,7 @@ def open_shard_folder(root: Path) -> PictureParts | None:
 
 
 def _in_parts(name: str, paths: list[Path]) -> PictureParts:
-    """Open shards in parts by their names; where these tell one part or none, all as one."""
+    """Open shards in parts by their names; all as one if the names name one part or none."""
     parts = in_parts(name, paths)
     train: PictureSource = Shards(name, parts[TRAIN])
     other = tested_part(parts)
@@ -201,14 +202,14 @@ def open_braces(pattern: str) -> PictureParts:
     """Open the shards that a pattern such as `train-{0000..0146}.tar` names, in parts as well.
 
     Raises:
-        SelfsightError: If one of them is not there, or names tell parts as they may not.
+        SelfsightError: If one of them does not exist, or the names of parts are inconsistent.
     """
     paths = [Path(name) for name in expanded(pattern)]
     refuse_compressed(*paths)
     missing = [str(path) for path in paths if not path.is_file()]
     if missing:
         raise SelfsightError(
-            f"{pattern} names {len(paths)} shards, of which {len(missing)} are not there, such as "
+            f"{pattern} names {len(paths)} shards, of which {len(missing)} do not exist, such as "
             f"{missing[0]}. Correct the numbers, or fetch these."
         )
     return _in_parts(pattern, paths)
@@ -220,13 +221,13 @@ def has_braces(where: str) -> bool:
 
 
 def expanded(pattern: str) -> list[str]:
-    """Write out `{00..12}` and `{a,b}` in a pattern, in order.
+    """Expand `{00..12}` and `{a,b}` in a pattern, in order.
 
     >>> expanded("s-{08..10}.tar")
     ['s-08.tar', 's-09.tar', 's-10.tar']
 
     Raises:
-        SelfsightError: If there are more than `MOST_SHARDS`, or a range is no range.
+        SelfsightError: If there are more than `MOST_SHARDS`, or a range is invalid.
     """
     pieces = BRACES.split(pattern)  # text, braces, text, ...
     choices = [[piece] if k % 2 == 0 else _choices(piece) for k, piece in enumerate(pieces)]
@@ -241,20 +242,20 @@ def expanded(pattern: str) -> list[str]:
 
 
 def _choices(piece: str) -> list[str]:
-    """Write out what stands between braces."""
+    """Expand the text between braces."""
     match = re.fullmatch(r"(\d{1,18})\.\.(\d{1,18})", piece)
     if match is None:
         return piece.split(",")
     first, last = int(match[1]), int(match[2])
     if not 0 <= last - first < MOST_SHARDS:
         raise SelfsightError(
-            f"a range of shards goes up, by at most {MOST_SHARDS}; got {{{piece}}}."
+            f"a range of shards must rise, by at most {MOST_SHARDS}; got {{{piece}}}."
         )
     return [str(k).zfill(len(match[1])) for k in range(first, last + 1)]
 
 
 def refuse_compressed(*paths: Path) -> None:
-    """Say what to do with compressed tar files, in which nothing has a known place."""
+    """Refuse compressed tar files, whose members have no fixed position, and say what to do."""
     for path in paths:
         if path.name.lower().endswith(COMPRESSED):
             raise SelfsightError(

@@ -1,16 +1,16 @@
-"""Suffixes: which files are pictures by their names, and which hold pictures that are not read."""
+"""Suffixes: which file names belong to pictures, and which to pictures that cannot be read."""
 
 from pathlib import PurePosixPath
 
 from selfsight.data.pictures.files.plugins import opener_of, plugin_of_suffix
 
-# Of the formats that `decode` knows.
+# Suffixes of the formats that `decode` reads.
 SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp", ".mpo",
     ".png", ".apng", ".bmp", ".gif", ".webp", ".tif", ".tiff",
     ".ppm", ".pgm", ".pbm", ".pnm",
 )  # fmt: skip
-# Of pictures in formats that are not: drawings, raw photographs, scans, slides and volumes.
+# Suffixes of formats that are not read: drawings, raw photographs, scans, slides and volumes.
 UNREAD = {
     ".svg", ".eps", ".ai", ".psd", ".xcf", ".kra", ".ico", ".icns", ".tga", ".dib", ".pcx", ".sgi",
     ".dds", ".jp2", ".j2k", ".jpx", ".jxr", ".pfm", ".exr", ".hdr", ".qoi", ".fits", ".fit",
@@ -26,12 +26,12 @@ def suffix_of(name: str) -> str:
 
 
 def is_picture_name(name: str) -> bool:
-    """Tell by its suffix whether a visible file should be a picture that can be read here."""
+    """Tell by its suffix whether a file that is not hidden should be a readable picture."""
     return not name.startswith(".") and has_read_suffix(name)
 
 
 def has_read_suffix(name: str) -> bool:
-    """Tell whether a name, hidden or not, ends as those of pictures that can be read here."""
+    """Tell whether a name, hidden or not, has the suffix of pictures that can be read here."""
     lower = name.lower()
     if lower.endswith(SUFFIXES):
         return True
@@ -49,6 +49,6 @@ def unread_suffix(name: str) -> str:
 
 
 def remedy_for(suffix: str) -> str:
-    """Say how pictures of a suffix that is not read can be read all the same."""
+    """Say how pictures with an unread suffix can be made readable."""
     plugin = plugin_of_suffix(suffix)
     return plugin.remedy if plugin else "save them as .png or .tif"

@@ -1,10 +1,10 @@
-"""Members: the samples in a tar file, and where the bytes of each lie.
+"""Tar samples: the samples in a tar file, and the positions of their bytes.
 
 The members of a sample share a key, their path up to the first dot of the file name. Where names
-have a dot of their own (`22.05.png`, `22.10.png`), so that one key would be that of several
-pictures, it is their path up to the last dot. Of two members of one name the last one counts, as
-tar has it; a link counts as what it leads to in the same tar. A damaged or cut tar gives the
-samples that lie whole before the damage.
+themselves contain a dot (`22.05.png`, `22.10.png`), so that several pictures would share a key, the
+key is the path up to the last dot. Of two members with the same name the last one counts, as in
+tar; a link counts as its target in the same tar. From a damaged or cut tar the samples that are
+complete before the damage are read.
 """
 
 import posixpath
@@ -19,18 +19,18 @@ from selfsight.data.pictures.forms.suffixes import is_picture_name
 from selfsight.data.source import Lost, Unreadable, open_regular
 from selfsight.errors import SelfsightError
 
-# What tarfile raises of damaged headers.
+# Errors that tarfile raises for damaged headers.
 DAMAGE = (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError)
 LONG_HEADERS = (
     tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
 )  # fmt: skip
-MOST_HEADER = 1 << 20  # bytes of one of these
-LABELS = ("cls", "json")  # last suffixes of members that may hold a class, the preferred one first
+MOST_HEADER = 1 << 20  # bytes of a long header
+LABELS = ("cls", "json")  # suffixes of members that may hold a class, the preferred one first
 
 
 class Place(NamedTuple):
-    """Where a member's bytes are: which shard, from where, how many."""
+    """Where a member's bytes are: shard, position, number of bytes."""
 
     shard: int
     start: int
@@ -38,13 +38,13 @@ class Place(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """The members of one sample that count.
+    """The picture and the class of one sample.
 
     Attributes:
-        title: The picture's name: its shard's, and its own in there.
+        title: The picture's name: its shard's, and its own within it.
         picture: Where the picture is.
         label: Where its class is, if it has one.
-        is_json: Whether that is in a .json member.
+        is_json: Whether the class is in a .json member.
     """
 
     title: str
@@ -62,16 +62,16 @@ class _Group:
 
 
 def samples_in(path: Path, shard: int, title: str, left_out: LeftOut) -> list[Sample]:
-    """Group the members of a shard by their keys: -> those with a picture, in order.
+    """Group the members of a shard by their keys: -> samples with a picture, in order.
 
-    Where a shard is cut short or damaged, the sample that this befell is left out: it may lack its
-    class. So is the last one, where the next member's name cannot be read.
+    If a shard is cut short or damaged, the affected sample is left out, since it may lack its
+    class. So is the last sample if the next member's name cannot be read.
 
     Args:
         path: The shard.
         shard: Its number.
-        title: Its name in titles, as two shards may both hold a 0.jpg.
-        left_out: Where to count what is left out.
+        title: Its name in titles, since two shards may both hold a 0.jpg.
+        left_out: Counts what is left out.
     """
     groups: dict[str, _Group] = {}
     links: list[tuple[str, str]] = []
@@ -94,21 +94,21 @@ def samples_in(path: Path, shard: int, title: str, left_out: LeftOut) -> list[Sa
             _put(groups, name, place, left_out)
     found = [s for group in groups.values() for s in _samples(group, title, left_out)]
     if not whole and not found:
-        raise SelfsightError(f"{path} is damaged or cut short: no picture lies whole in it.")
+        raise SelfsightError(f"{path} is damaged or cut short: no picture in it is complete.")
     if not whole:
         left_out.cut.append(str(path))
     return found
 
 
 def _key(name: str) -> str:
-    """Give a member's path up to the first dot of its file name; "" where it has no such name."""
+    """Give a member's path up to the first dot of its file name; "" if the name has no dot."""
     folder, _, base = name.rpartition("/")
     stem, dot, _ = base.partition(".")
     return f"{folder}/{stem or base}" if dot else ""
 
 
 def _counts(name: str, left_out: LeftOut) -> bool:
-    """Tell whether a member may be a picture or a class; count what is left out by its name."""
+    """Tell whether a member may be a picture or a class; count it if it is left out."""
     *folders, file = name.split("/")
     if file.rpartition(".")[2].lower() in LABELS and not file.startswith("."):
         return True
@@ -116,8 +116,8 @@ def _counts(name: str, left_out: LeftOut) -> bool:
 
 
 def _put(groups: dict[str, _Group], name: str, place: Place | None, left_out: LeftOut) -> None:
-    """Note where a member lies; one of the same name before it no longer counts."""
-    assert place is not None  # that of a link has been found
+    """Record where a member is; it replaces an earlier one with the same name."""
+    assert place is not None  # links have been resolved
     group = groups.setdefault(_key(name), _Group())
     kind = group.pictures if is_picture_name(posixpath.basename(name)) else group.labels
     if name in kind:
@@ -126,13 +126,13 @@ def _put(groups: dict[str, _Group], name: str, place: Place | None, left_out: Le
 
 
 def _place_of(groups: dict[str, _Group], name: str) -> Place | None:
-    """Find a member that was noted."""
+    """Find a recorded member."""
     group = groups.get(_key(name), _Group())
     return group.pictures.get(name) or group.labels.get(name)
 
 
 def _samples(group: _Group, title: str, left_out: LeftOut) -> Iterator[Sample]:
-    """Make the sample of a group, or the samples where its names have dots of their own."""
+    """Make the sample of a group, or several samples if its names contain dots."""
     if not group.pictures:
         return
     stems = {name: _stem(name) for name in (*group.pictures, *group.labels)}
@@ -147,10 +147,10 @@ def _samples(group: _Group, title: str, left_out: LeftOut) -> Iterator[Sample]:
 
 
 def _have_dots(group: _Group, stems: dict[str, str]) -> bool:
-    """Tell names with a dot of their own from one sample's several pictures.
+    """Tell whether the names contain dots, rather than being several pictures of one sample.
 
-    Those of one sample (`1.png`, `1.seg.png`, `1.cls`; `1.rgb.png`, `1.depth.png`) are told by a
-    member that is called by the key alone, or by words behind the key; `22.05` has a digit there.
+    Pictures of one sample (`1.png`, `1.seg.png`, `1.cls`; `1.rgb.png`, `1.depth.png`) have a member
+    with only the key before its suffix, or words after the key; `22.05` has a digit there.
     """
     if any("." not in posixpath.basename(stem) for stem in stems.values()):
         return False
@@ -166,7 +166,7 @@ def _stem(name: str) -> str:
 
 
 def _sample(title: str, name: str, place: Place, labels: dict[str, Place]) -> Sample:
-    """Make a sample, with the class that is called like its picture, else the first there is."""
+    """Make a sample, with the class of the same name as its picture, else with the first one."""
     stem = _stem(name)
 
     def rank(label: str) -> tuple[bool, int]:
@@ -178,21 +178,21 @@ def _sample(title: str, name: str, place: Place, labels: dict[str, Place]) -> Sa
 
 
 class _Header(tarfile.TarInfo):
-    """A header in a tar, of which a long name or a long list of facts is not read into memory."""
+    """A tar header whose long names and attributes are not read into memory if they are huge."""
 
     def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
         if self.type in LONG_HEADERS and self.size > MOST_HEADER:
-            raise tarfile.ReadError("a header that is longer than any name")
+            raise tarfile.ReadError("a header longer than any name")
         return super()._proc_member(archive)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType] -- its stub lacks it
 
 
 class _Member(NamedTuple):
-    """What is known of a file in a tar.
+    """A file or a link in a tar.
 
     Attributes:
-        name: Its path; "" where it cannot be read.
-        place: Where its bytes are; None where they are cut short, and of links.
-        leads_to: The name that a link means.
+        name: Its path; "" if it cannot be read.
+        place: Where its bytes are; None if they are cut short, and for links.
+        leads_to: A link's target.
     """
 
     name: str
@@ -201,16 +201,16 @@ class _Member(NamedTuple):
 
 
 def _members(path: Path, shard: int, left_out: LeftOut) -> Iterator[_Member]:
-    """Go through the files of a tar, and the links to them, in their order.
+    """Iterate over the files of a tar, and the links to them, in order.
 
-    Where it is damaged the last one has no place, nor a name if that cannot be read either. One
-    that lacks the zeros at its end, as if it were cut between two of its files, is noted.
+    In a damaged tar the last one has no place, and no name if that cannot be read. A tar without
+    the zeros at its end, as if it were cut between two files, is recorded in `left_out`.
     """
     size, end = path.stat().st_size, 0
     try:
         with open_regular(path) as file, open_tar(file) as tar:
             while (member := tar.next()) is not None:
-                # Else every header stays in memory.
+                # Otherwise every header would stay in memory.
                 tar.members.clear()  # pyright: ignore[reportAttributeAccessIssue] -- its stub lacks it
                 name, start = member.name.removeprefix("./"), member.offset_data
                 if member.size < 0 or start < end or start + member.size > size:
@@ -237,12 +237,12 @@ def _members(path: Path, shard: int, left_out: LeftOut) -> Iterator[_Member]:
 
 
 def open_tar(file: BinaryIO) -> tarfile.TarFile:
-    """Open a tar that is not compressed, so that what is read is bounded by the file."""
+    """Open an uncompressed tar, so that no more can be read than the file holds."""
     return tarfile.open(fileobj=file, mode="r:", errorlevel=2, tarinfo=_Header)
 
 
 def _has_more(path: Path, offset: int) -> bool:
-    """Tell a tar that stopped at a damaged header from one that ends in zeros, or just ends."""
+    """Tell whether a tar stopped at a damaged header, rather than at zeros or its end."""
     with open_regular(path) as file:
         file.seek(offset)
         return any(file.read(tarfile.BLOCKSIZE))

@@ -1,9 +1,9 @@
 """Tiles: large pictures cut into small ones, without decoding a large one for every tile.
 
-The tiles of a picture stand in rows, from the top left, and do not overlap; those at the right and
-bottom edge are moved inward where the picture ends, so that every tile is whole and every pixel is
-in one. Split pictures into training and test parts before cutting them: tiles of one picture are
-alike.
+The tiles of a picture form a grid from the top left and do not overlap, except that those at the
+right and bottom edges are moved inward, so that every tile is whole and every pixel is in one.
+Split pictures into training and test parts before cutting them, since tiles of one picture are
+similar.
 """
 
 from collections import OrderedDict
@@ -22,8 +22,8 @@ from selfsight.data.pictures.source import PictureSource
 from selfsight.data.source import Unreadable
 from selfsight.errors import UsageError
 
-LEAST_HELD = 2  # pictures: the one being read and its neighbour, however large
-HELD_BYTES = 256 << 20  # of decoded pictures, past that
+LEAST_HELD = 2  # decoded pictures kept however large they are: the current one and its neighbour
+HELD_BYTES = 256 << 20  # most bytes of decoded pictures kept beyond that
 
 
 class Tile(NamedTuple):
@@ -31,8 +31,8 @@ class Tile(NamedTuple):
 
     Attributes:
         picture: The number of its picture in the base source.
-        row: From the top, 0 first; -1 where the picture's header cannot be read.
-        column: From the left.
+        row: Row of the grid from 0; -1 if the picture's header cannot be read.
+        column: Column of the grid from 0.
         top: In pixels.
         left: In pixels.
         height: In pixels.
@@ -50,7 +50,7 @@ class Tile(NamedTuple):
 
 @dataclass
 class _Held:
-    """A large picture that is decoded, or being decoded by who has the lock."""
+    """A large picture that is decoded, or being decoded by the thread that holds the lock."""
 
     lock: Lock = field(default_factory=Lock)
     pixels: Tensor | Unreadable | None = None
@@ -64,8 +64,8 @@ class Tiles(PictureSource):
     """The tiles of every picture of another source.
 
     Args:
-        base: The large pictures. Their headers are read here.
-        side: Of a tile, in pixels, 8 or more; a picture smaller than that is one tile.
+        base: The large pictures; their headers are read at once.
+        side: Side of a tile, in pixels, 8 or more; a smaller picture is one tile.
 
     Raises:
         UsageError: If `side` is outside its range.
@@ -106,27 +106,27 @@ class Tiles(PictureSource):
         return Header(tile.height, tile.width, header.channels, header.bits)
 
     def decode(self, i: int) -> Tensor:
-        """Give its pixels: -> (C, h, w) uint8 or uint16, h and w `side` or the picture's own."""
+        """Decode it: -> (C, h, w) uint8 or uint16, h and w at most `side`."""
         tile = self._tiles[i]
         pixels = self._decoded(tile.picture)
         header = self._headers[tile.picture]
         if header is None or pixels.shape[1:] != (header.height, header.width):
-            raise Unreadable("its size is not what its header says")
+            raise Unreadable("its size does not match its header")
         bottom, right = tile.top + tile.height, tile.left + tile.width
-        return pixels[:, tile.top : bottom, tile.left : right].clone()  # lets go of the picture
+        return pixels[:, tile.top : bottom, tile.left : right].clone()  # frees the large picture
 
     def identities(self) -> list[str]:
-        """Tell the picture that each tile is of from all others."""
+        """Give the identity of each tile's picture."""
         known = self.base.identities()
         return [known[tile.picture] for tile in self._tiles]
 
     def stamp(self) -> Iterator[str]:
-        """Stamp the pictures, and the side."""
+        """Give the base's stamp and the side."""
         yield from self.base.stamp()
         yield f"tiles of {self.side}"
 
     def _decoded(self, picture: int) -> Tensor:
-        """Decode a large picture once, whoever asks first; the others wait for it."""
+        """Decode a large picture once, in the first thread that needs it; others wait for it."""
         with self._lock:
             held = self._held.setdefault(picture, _Held())
             self._held.move_to_end(picture)
@@ -145,7 +145,7 @@ class Tiles(PictureSource):
             return error
 
     def _forget(self) -> None:
-        """Let go of the pictures used longest ago, down to what may be held."""
+        """Drop the pictures used longest ago until the limit is kept."""
         with self._lock:
             total = sum(held.bytes for held in self._held.values())
             while len(self._held) > LEAST_HELD and total > HELD_BYTES:
@@ -154,7 +154,7 @@ class Tiles(PictureSource):
 
 
 def _headers(base: PictureSource) -> list[Header | None]:
-    """Read all headers with the threads that decode, some at a time each: -> in order."""
+    """Read all headers in decoding threads: -> in order, None for unreadable ones."""
     bundles = [range(len(base))[k : k + AT_ONCE] for k in range(0, len(base), AT_ONCE)]
     with workers() as pool:
         found = pool.map(lambda rows: [_header(base, i) for i in rows], bundles)
@@ -169,7 +169,7 @@ def _header(base: PictureSource, i: int) -> Header | None:
 
 
 def _tiles_of(picture: int, header: Header | None, side: int) -> Iterator[Tile]:
-    """Cut one picture; one that cannot be read gives one tile, to be counted and skipped."""
+    """Give the tiles of one picture; an unreadable one gives one tile, to be counted as skipped."""
     if header is None:
         yield Tile(picture, -1, 0, 0, 0, side, side)
         return

@@ -1,10 +1,9 @@
-"""Named: data sets that torchvision knows by name, fetched once and checked.
+"""torchvision's data sets, known by name, downloaded once and checked.
 
 `cifar10`, `cifar100`, `mnist`, `fashion-mnist`, `svhn`, `stl10` (its labelled pictures),
 `stl10-unlabelled` (the hundred thousand others), `flowers102`, `food101`, `pets` and `eurosat`.
-torchvision fetches them into the cache folder, under `downloads`, and compares checksums before
-anything is unpacked. What lies there already, put there by hand or fetched before, is used without
-a network.
+torchvision downloads them into `downloads` in the cache folder and checks them before unpacking.
+Files that are there already, downloaded before or put there by hand, are used without a network.
 """
 
 import socket
@@ -29,18 +28,18 @@ from selfsight.data.pictures.source import PictureParts, PictureSource
 from selfsight.errors import SelfsightError
 from selfsight.system import atomic, machine
 
-PATIENCE = 30  # seconds without an answer after which a server counts as out of reach
+PATIENCE = 30  # seconds without an answer after which a server counts as unreachable
 
 
 @dataclass(frozen=True)
 class Named:
-    """How torchvision gives a data set.
+    """How to get a data set from torchvision.
 
     Attributes:
-        kind: torchvision's class, in `torchvision.datasets`.
-        opened: Makes a source of one of its objects: takes name and object.
-        train: Arguments of the training part.
-        test: Arguments of the test part; None where there is none.
+        kind: Name of the class in `torchvision.datasets`.
+        opened: Makes a source from a name and an object of that class.
+        train: The class's arguments for the training part.
+        test: The class's arguments for the test part; None if there is none.
     """
 
     kind: str
@@ -53,7 +52,7 @@ def open_named(name: str) -> PictureParts:
     """Open a data set of the table below, fetching it first where needed.
 
     Raises:
-        SelfsightError: If it is not in the cache folder and cannot be fetched.
+        SelfsightError: If it is not in the cache folder and cannot be downloaded.
     """
     entry = NAMED[name]
     train = entry.opened(name, _fetched(name, entry.kind, entry.train))
@@ -63,12 +62,12 @@ def open_named(name: str) -> PictureParts:
 
 
 def downloads() -> Path:
-    """Name the folder that data sets are fetched into."""
+    """Name the folder that data sets are downloaded into."""
     return machine.cache_folder() / "downloads"
 
 
 def _fetched(name: str, kind: str, arguments: dict[str, Any]) -> Any:
-    """Let torchvision fetch and check one part."""
+    """Let torchvision download and check one part."""
     from torchvision import datasets  # takes a second to import
 
     root = downloads()
@@ -80,27 +79,27 @@ def _fetched(name: str, kind: str, arguments: dict[str, Any]) -> Any:
             raise _not_fetched(name, kind, error) from error
         with atomic.blamed(root, machine.CACHE, what=f"cannot keep {name}"):
             raise
-    except Exception as error:  # of damaged files torchvision raises whatever its readers do
+    except Exception as error:  # torchvision's readers raise many kinds of errors for damage
         raise _not_fetched(name, kind, error) from error
 
 
 def _not_fetched(name: str, kind: str, error: Exception) -> SelfsightError:
     return SelfsightError(
-        f"{name} is not whole in {downloads()} and could not be fetched ({_reason(error)}). Put "
-        f"torchvision's files of {kind} there, connect this machine, or give the path of data "
-        "of your own."
+        f"{name} is missing or incomplete in {downloads()} and could not be downloaded "
+        f"({_reason(error)}). Put torchvision's files of {kind} there, connect this machine, or "
+        "give the path of your own data."
     )
 
 
 def _reason(error: BaseException) -> str:
-    """Say in a line what went wrong."""
+    """Give the last line of an error's message, or its kind."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1].rstrip(".") if lines else type(error).__name__
 
 
 @contextmanager
 def _patience() -> Generator[None]:
-    """Give up on silent servers: torchvision itself waits for ever."""
+    """Set a timeout for servers within a block: torchvision itself waits for ever."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(PATIENCE)
     try:
@@ -115,13 +114,13 @@ def _from_arrays(name: str, held: Any) -> PictureSource:
     if images.shape[1] == 3:  # channels first: (N, 3, H, W)
         images = images.transpose(0, 2, 3, 1)
     numbers = torch.as_tensor(np.asarray(getattr(held, "targets", None) or held.labels)).long()
-    if (numbers < 0).any():  # how STL-10 marks what nobody labelled
+    if (numbers < 0).any():  # STL-10 marks unlabelled pictures so
         return Arrays(name, images)
     return Arrays(name, images, Labels(_names(held, int(numbers.max()) + 1), numbers))
 
 
 def _from_idx(name: str, held: Any) -> PictureSource:
-    """Read the pictures of MNIST and its relatives from the files that were fetched."""
+    """Read the pictures of MNIST and its relatives from the downloaded files."""
     parts = open_idx_folder(Path(held.raw_folder))
     assert parts is not None  # torchvision has just read these files
     assert parts.test is not None
@@ -139,13 +138,13 @@ def _from_files(name: str, held: Any) -> PictureSource:
 
 
 def _from_folder(name: str, held: Any) -> PictureSource:
-    """Read a folder with a subfolder a class."""
+    """Read a folder with a subfolder for each class."""
     root = Path(held.root) / "eurosat" / "2750"
     return open_pictures(root, walked(root)).train
 
 
 def _names(held: Any, count: int) -> tuple[str, ...]:
-    """Name the classes, by their numbers where torchvision has no names."""
+    """Name the classes, by their numbers if torchvision has no names."""
     names = tuple(getattr(held, "classes", None) or ())
     return names if len(names) >= count else tuple(str(k) for k in range(count))
 

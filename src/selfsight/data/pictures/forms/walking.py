@@ -1,6 +1,6 @@
-"""Walking: the pictures under a folder, and what lies among them that is none.
+"""Walking: finds the pictures below a folder, and counts what is left out.
 
-Links to folders are followed, each folder once.
+Links to folders are followed; each folder is visited once.
 """
 
 import os
@@ -12,17 +12,17 @@ from selfsight.data.pictures.files.signature import is_signed
 from selfsight.data.pictures.forms.left_out import LeftOut, is_foreign
 from selfsight.data.pictures.forms.suffixes import is_picture_name
 
-RUN_FILE = "settings.json"  # of a run, beside one of these
+RUN_FILE = "settings.json"  # together with one of these, it marks a run
 RUN_FILES = {"encoder.json", "encoder.safetensors", "checkpoint.pt", "metrics.csv"}
-RECORD = ".json"  # ends what selfsight writes beside the sheets that it draws
-SHEETS = ("-sheet.png", "filters.png")  # end those that it draws without
+RECORD = ".json"  # suffix of the records that selfsight writes beside most sheets
+SHEETS = ("-sheet.png", "filters.png")  # ends of the names of sheets without a record
 
 
 class Walked(NamedTuple):
-    """What was found under a folder.
+    """What was found below a folder.
 
     Attributes:
-        paths: Of its pictures, relative to it, with forward slashes, sorted.
+        paths: Paths of its pictures, relative to it, with forward slashes, sorted.
         left_out: What was left out.
     """
 
@@ -31,14 +31,14 @@ class Walked(NamedTuple):
 
 
 def walked(root: Path) -> Walked:
-    """List the pictures under a folder by suffix.
+    """List the pictures below a folder by suffix.
 
-    Hidden ones and those in folders of other programs are left out and counted, and those in
-    selfsight's own runs and sheets, unless there are no others.
+    Hidden pictures and those in folders of other programs are left out and counted; so are
+    selfsight's own, in runs and sheets, unless there are no others.
     """
     left_out = LeftOut(str(root))
     mine: list[str] = []
-    ours: dict[str, str] = {}  # pictures of selfsight's to the run or file they are counted by
+    ours: dict[str, str] = {}  # selfsight's pictures -> the run or file they are counted under
     seen: set[str] = set()
     runs: list[str] = []  # folders, relative
 
@@ -76,15 +76,15 @@ def walked(root: Path) -> Walked:
 
 
 def is_run(files: Sequence[str]) -> bool:
-    """Tell the folder of a run by the names of its files."""
+    """Tell by the names of its files whether a folder is a run."""
     return RUN_FILE in files and not RUN_FILES.isdisjoint(files)
 
 
 def _drawn(place: str, files: Sequence[str]) -> set[str]:
     """Find the pictures in a folder that selfsight made, by the mark in them.
 
-    To look into every file would take long where there are many on a slow disk, so it is done only
-    where a name tells that selfsight may have written there.
+    Opening every file could take long on a slow disk, so it is done only if a name suggests that
+    selfsight wrote into the folder.
     """
     if not any(file.endswith((RECORD, *SHEETS)) for file in files):
         return set()
