@@ -38,9 +38,9 @@ def _scrambled(bits: Tensor) -> Tensor:
 
 
 def derived_seed(seed: int, name: str, number: int) -> int:
-    """Derive a seed of torch's own generator for what no sample owns, as dropout: -> 63 bits.
+    """Derive a seed of torch's generator for randomness without a sample, such as dropout: 63 bits.
 
-    A sum of a run's seed and a number would be that of another run and another number.
+    The sum of a run's seed and a number would equal that of another run and another number.
     """
     return _hashed(f"{seed}/{name}/{number}") >> 1
 
@@ -51,11 +51,11 @@ def _hashed(text: str) -> int:
 
 
 class Draws:
-    """Random numbers for one batch, a row a sample.
+    """Random numbers for one batch, one row for each sample.
 
     Args:
         seed: The run's seed.
-        epoch: How often the data has been gone through; a fixed number repeats the same draws.
+        epoch: Number of the pass over the data; a fixed number repeats the same draws.
         index: (B,) int64, each sample's place in the data.
     """
 
@@ -72,7 +72,7 @@ class Draws:
         return _scrambled(row[:, None] + column * _signed(_GOLDEN))
 
     def uniform(self, name: str, columns: int) -> Tensor:
-        """Draw evenly from [0, 1): -> (B, columns) float32, multiples of 2^-24.
+        """Draw uniformly from [0, 1): -> (B, columns) float32, multiples of 2^-24.
 
         Args:
             name: What the numbers are for. Another name gives independent numbers.

@@ -88,7 +88,7 @@ def sample(images: Tensor, extent: Tensor, matrix: Tensor, size: int) -> Tensor:
     Returns:
         (B, C, S, S) float32 in [0, 1].
     """
-    points = points_to_look_at(extent, matrix, images.shape[-1], size)
+    points = sampling_points(extent, matrix, images.shape[-1], size)
     if at_a_time(images) >= len(images):
         return sampled(images, points)
     crops = torch.empty(*images.shape[:2], size, size, device=images.device)
@@ -197,7 +197,7 @@ def _reduced(images: Tensor, by: int) -> Tensor:
     return F.avg_pool2d(images, by, ceil_mode=True) if by > 1 else images
 
 
-def points_to_look_at(extent: Tensor, matrix: Tensor, canvas: int, size: int) -> Points:
+def sampling_points(extent: Tensor, matrix: Tensor, canvas: int, size: int) -> Points:
     """Choose for every picture of a batch which reduced copy to sample, and where.
 
     Points are clamped to the centres of the outermost whole pixels of the picture's copy.

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from selfsight.augment.affine import Points, at_a_time, parts, points_to_look_at, sampled
+from selfsight.augment.affine import Points, at_a_time, parts, sampled, sampling_points
 from selfsight.augment.blur import blur_where_wide_, drawn_widths
 from selfsight.augment.color import (
     THRESHOLD,
@@ -180,7 +180,7 @@ def _decided(
     changes = jitter.share or jitter.grey
     share = augmentation.blurred_share(size)
     return _Decisions(
-        points_to_look_at(batch.extent.float(), matrix, side, size),
+        sampling_points(batch.extent.float(), matrix, side, size),
         drawn_colors(batch, channels, jitter, name) if changes else None,
         drawn_widths(batch, share, augmentation.sigma, name),
         drawn_bright(batch, augmentation.solarise, THRESHOLD, name),

@@ -103,7 +103,7 @@ def _done(out: Path) -> dict[str, Any]:
 
 
 def _trained(out: Path) -> Run:
-    """Pretrain in OUT/run: anew, or on from where an interrupted demo stopped."""
+    """Pretrain in OUT/run, or continue from where an interrupted demo stopped."""
     place = out / "run"
     atomic.refuse_link(place, another=OUT)
     mark = out / MARK

@@ -40,7 +40,7 @@ def embed(
         run: A run, its path, or "timm:NAME".
         data: The pictures; by default what the run was trained on.
         out: The file, .parquet or .npz; one that is there is replaced.
-        **options: The verb's flags by name, `layer` and `limit` for two.
+        **options: The verb's flags by name, such as `layer` and `limit`.
 
     Returns:
         The record: how many rows of how many features, the file, and what was skipped.

@@ -43,7 +43,7 @@ def look(
         data: Pictures to ask about; by default what the run was trained on. Of data with a test
             part that part is taken.
         at: "filters" or "pretext", or several; by default "pretext".
-        **options: The verb's flags by name, `count` and `out` for two.
+        **options: The verb's flags by name, such as `count` and `out`.
 
     Returns:
         The record: the files, and of a pretext task what was measured.

@@ -52,7 +52,7 @@ def neighbours(run: str | Path | Run, data: str | None = None, **options: Any) -
     Args:
         run: A run, its path, or "timm:NAME".
         data: Pictures to search among; by default what the run was trained on.
-        **options: The verb's flags by name, `patches` and `against` for two.
+        **options: The verb's flags by name, such as `patches` and `against`.
 
     Returns:
         The record, with the place of the sheet.

@@ -60,7 +60,7 @@ def pretrain(data: str | None = None, task: str | Sequence[str] = (), **options:
     Args:
         data: Pictures in any of the forms that `selfsight datasets` lists; text for tasks on words.
         task: The pretext task's name; `selfsight.settings.Pretrain` lists the other options.
-        **options: The verb's flags by name, `out` and `minutes` for two; `--from` is `start`, and
+        **options: The verb's flags by name, such as `out` and `minutes`; `--from` is `start`, and
             `--data`, where a resumed run's data lies now, is `place`.
 
     Returns:

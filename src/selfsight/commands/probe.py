@@ -30,7 +30,7 @@ def probe(
         run: A run, its path, or "timm:NAME".
         data: Labelled pictures; by default what the run was trained on.
         probe: "linear" or "knn", or several; by default "linear".
-        **options: The verb's flags by name, `test` and `labels` for two.
+        **options: The verb's flags by name, such as `test` and `labels`.
 
     Returns:
         The record, or a list of them where several probes were asked.

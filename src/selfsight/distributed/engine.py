@@ -169,7 +169,7 @@ def compile_encoders(task: nn.Module) -> None:
 
 
 def uncompile_encoders(task: nn.Module) -> None:
-    """Take `compile_encoders` back: pictures of another shape would be compiled for anew."""
+    """Undo `compile_encoders`: pictures of another shape would be compiled for again."""
     for part in task.modules():
         if isinstance(part, Encoder):
             part._compiled_call_impl = None  # pyright: ignore[reportPrivateUsage] -- no public way

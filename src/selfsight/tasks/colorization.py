@@ -8,11 +8,11 @@ Zhang, Isola, Efros, "Colorful Image Colorization", ECCV 2016, https://arxiv.org
 section 2.
 
 The truth is the a and b of the picture reduced to the answer's grid. Pictures without colour are
-left out of the loss: they are divided by their share in the data, not in the batch, so that the
-loss of two processes is that of one. `objective="regression"` asks for a and b themselves, which
-the paper compares with: the squared error, over the variance of the data's colours, is least at the
-mean of all likely colours, which is close to grey. The network, a decoder on the maps of several
-layers, is ours.
+left out of the loss, which is divided by the share of coloured pictures in the data, not in the
+batch, so that the loss of two processes is that of one. `objective="regression"` predicts a and b
+themselves, as in the paper's comparison: the squared error, over the variance of the data's
+colours, is least at the mean of all likely colours, which is close to grey. The network, a decoder
+on the maps of several layers, is ours.
 """
 
 from typing import Literal, cast
@@ -51,11 +51,11 @@ class Colorization(Cropping):
         dim: Width of its pooled features, which are not used: the answer is read from its maps.
         size: Side S of the crop that is coloured, in pixels.
         objective: "classes", or "regression" to predict a and b as two numbers.
-        neighbours: Of classes: bins that a true colour is spread over, at least 1.
-        rebalanced: Of classes: how far rare colours are made up for, at least 0 (all pixels count
-            alike) and below 1.
-        temperature: Of classes: how answers are decoded, at least 0.001. 1 gives the mean of the
-            distribution, which is greyish, less gives more saturated colours.
+        neighbours: For classes: bins that a true colour is spread over, at least 1.
+        rebalanced: For classes: how much more rare colours weigh, at least 0 (all pixels weigh the
+            same) and below 1.
+        temperature: For classes: temperature of decoding, at least 0.001. 1 gives the mean of the
+            distribution, which is greyish; lower values give more saturated colours.
         least_scale: Least share of the picture's area that a crop keeps, in (0, 1].
         width: Channels of the decoder, at least 1.
     """
@@ -87,7 +87,7 @@ class Colorization(Cropping):
 
     @property
     def blind(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride] -- it follows the data
-        """Cost of the best constant guess on the pictures that were looked at."""
+        """Cost of the best constant guess on the pictures that `look_at` has seen."""
         return self.colors.blind
 
     @torch.no_grad()
@@ -130,10 +130,10 @@ class Colorization(Cropping):
 
     @torch.inference_mode()
     def colours(self, pictures: Tensor, *, temperature: float | None = None) -> Tensor:
-        """Colour pictures of any size, keeping their own lightness, with all in evaluation mode.
+        """Colour pictures of any size in evaluation mode, keeping their lightness.
 
         Args:
-            pictures: (B, 3 or 1, H, W) sRGB in [0, 1]; what colours they have is not looked at.
+            pictures: (B, 3 or 1, H, W) sRGB in [0, 1]; their own colours are ignored.
             temperature: Of decoding classes, at least 0.001; None for the task's own.
 
         Returns:
@@ -149,7 +149,7 @@ class Colorization(Cropping):
             )
 
     def _decoded(self, predicted: Tensor, temperature: float | None = None) -> Tensor:
-        """Decide on colours: (B, channels, s, s) -> a and b (B, 2, s, s)."""
+        """Decode answers: (B, channels, s, s) -> a and b (B, 2, s, s)."""
         answer = predicted.permute(0, 2, 3, 1)
         if isinstance(self.colors, ColorBins):
             return self.colors.decoded(answer, temperature).permute(0, 3, 1, 2)

@@ -9,27 +9,29 @@ Scored:     squared error of the colours through their own code, through the clo
 Deshpande, Lu, Yeh, Chong, Forsyth, "Learning Diverse Image Colorization", CVPR 2017,
 https://arxiv.org/abs/1612.01958, sections 3 and 4.
 
-A variational autoencoder codes the field of colours; a mixture density network predicts codes from
-the grey picture, and is drawn to the code by its closest component alone, so that components may
-differ. The divergence's weight rises from 0, lest the code be given up before it is of use.
+A variational autoencoder encodes the field of colours; a mixture density network predicts codes
+from the grey picture, and only its closest component is trained towards the code, so that
+components may differ. The divergence's weight rises from 0, so that the code is not abandoned
+before it becomes useful.
 
-Where this departs: the paper trains the two networks one after the other, the second on features of
-the grey picture that Zhang's colorization had learned and that do not move for it. Here all is
-trained at once, and so that the encoder must see:
+Departures: the paper trains the two networks one after the other, the second on fixed features of
+the grey picture from Zhang's colorization. Here everything is trained at once, in such a way that
+the encoder has to learn:
 
-- Colours are asked for without a code too, the zero that codes are drawn about. The code of the
-  true colours tells so much that little is left to be seen. (That a conditional autoencoder be
-  trained without its code beside with it is the hybrid objective of Sohn, Lee, Yan, "Learning
-  Structured Output Representation using Deep Conditional Generative Models", NeurIPS 2015, section
-  4.2.) What the closest component paints is asked for as well: the mixture paints in the end.
-- The mixture is drawn to codes that do not move for it, as in the paper, and reads features that
-  do not move for it either. Its pull, towards whichever component was the closest, was so fitful
-  that the encoder learned less the stronger it was.
-- Rare colours weigh no more than others, unless `rebalanced` says so: with their weights the
-  encoder learned nothing in the first few hundred steps, and less in the first thousand.
+- Colours are also predicted without a code, from the zero around which codes are distributed,
+  because the code of the true colours says so much that little is left to learn. (Training a
+  conditional autoencoder with and without its code is the hybrid objective of Sohn, Lee, Yan,
+  "Learning Structured Output Representation using Deep Conditional Generative Models", NeurIPS
+  2015, section 4.2.) The colours from the closest component's code are trained as well, since the
+  mixture provides the codes in the end.
+- The mixture gets no gradient into its target codes, as in the paper, and none into the features it
+  reads. Its gradient, towards whichever component was the closest, varied so much that the encoder
+  learned less the stronger it was.
+- Rare colours weigh no more than others, unless `rebalanced` says so: with such weights the encoder
+  learned nothing in the first few hundred steps, and less in the first thousand.
 
-The field is as coarse as colorization's, a squared error without gradient term or principal
-components is taken, and the components are wider.
+The field is as coarse as colorization's, the loss is a squared error without gradient term or
+principal components, and the components are wider.
 """
 
 import math
@@ -99,12 +101,12 @@ class ColorizationVAE(Cropping):
         size: Side S of the crop that is coloured, in pixels.
         latent: Numbers Z of a code, at least 1.
         components: Codes M that are guessed for a picture, at least 1.
-        deviation: Of every component, above 0. Codes that are worth keeping are about 1 from each
-            other.
-        divergence: Weight of a nat of divergence, at least 0, once it has risen. The squared error
-            that it stands beside is in units of the colours' variance.
-        rebalanced: How far rare colours are made up for, at least 0 (all pixels count alike) and
-            below 1. The paper's do weigh more: ways are more saturated then, and less is learned.
+        deviation: Standard deviation of every component, above 0. Useful codes are about 1 apart.
+        divergence: Final weight of a nat of divergence, at least 0. The squared error is in units
+            of the colours' variance.
+        rebalanced: How much more rare colours weigh, at least 0 (all pixels weigh the same) and
+            below 1. In the paper they weigh more: colours are more saturated then, and less is
+            learned.
         least_scale: Least share of the picture's area that a crop keeps, in (0, 1].
         width: Channels of the decoder and of the network that codes colours, at least 2.
     """
@@ -161,12 +163,12 @@ class ColorizationVAE(Cropping):
         self.scale.look_at(ab)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Train what has no batch normalisation behind it at a lower rate."""
+        """Train the parts without batch normalisation at a lower rate."""
         parts = (self.coder.code, self.painter, self.decoder.answer, self.mixture)
         return [{"params": [p for part in parts for p in part.parameters()], "rate": RATE}]
 
     def before_step(self, step: int, steps: int) -> None:
-        """Let the divergence's weight rise over the first half of the training."""
+        """Raise the divergence's weight over the first half of the training."""
         self.risen.fill_(self.divergence * min(1.0, step / (RAMP * steps)))
 
     def hide(self, batch: Images) -> tuple[Tensor, Withheld]:

@@ -8,20 +8,20 @@ Scored:     cross-entropy, rare clusters weighing more; a blind guess costs the 
 Caron, Bojanowski, Joulin, Douze, "Deep Clustering for Unsupervised Learning of Visual Features",
 ECCV 2018, https://arxiv.org/abs/1807.05520, section 3.
 
-Before an epoch all pictures are encoded, and their features whitened, brought to length 1 and
-grouped. What the old head knew of the old clusters is of no use for the new ones, whose numbers
-mean other things: there is a new head each time. Two ways lead to a trivial answer. Empty clusters
-are filled by sharing large ones (`parts/kmeans.py`). And were nearly all pictures in one cluster,
-one answer would be right for nearly all: so clusters count alike, whatever their size. The paper
-samples pictures evenly over clusters, and says that this is to weight the loss of each by the
-inverse of its cluster's size, which is done here; but clusters below a quarter of the mean size
-weigh as if they had that, since one picture alone would else outweigh the rest of its batch.
+Before an epoch all pictures are encoded, and their features are whitened, scaled to length 1 and
+clustered. The numbers of new clusters have new meanings, so each clustering gets a new head. Two
+trivial solutions are prevented. Empty clusters are filled by splitting large ones
+(`layers/kmeans.py`). And if nearly all pictures were in one cluster, one answer would be right for
+nearly all, so all clusters have the same weight, whatever their size. The paper samples pictures
+evenly over clusters, and says that this equals weighting each picture's loss by the inverse of its
+cluster's size, which is done here; but clusters below a quarter of the mean size are weighted as if
+they had that size, since otherwise a single picture could outweigh the rest of its batch.
 
 We depart from the paper in sizes: a cluster for every 128 pictures, as there, but at least ten, and
-fewer directions of narrower features, since the directions that vary least are mostly noise. On
-CIFAR-10, clusters in half of the 128 directions agreed better with classes than in all of them.
-Networks are fed colours, which change from crop to crop; the paper's Sobel filters are a setting.
-The clusters of the last tenth of a run stay, since rates end near 0 here.
+fewer directions of narrower features, since the directions of least variance are mostly noise. On
+CIFAR-10, clusters in half of the 128 directions agreed better with classes than in all of them. The
+network's input has colours, which change from crop to crop; the paper's Sobel filters are a
+setting. The clusters do not change in the last tenth of a run, since rates end near 0 here.
 """
 
 import math
@@ -66,10 +66,10 @@ class DeepCluster(Cropping):
         samples: How many pictures there are, N, at least 2; None takes the data's.
         clusters: How many clusters K, from 2 to N. Derived: N / 128 and at least 10, but at most
             N / 4.
-        every: How many epochs lie between two clusterings, at least 1. Derived: so many that
-            a head has at least 100 steps.
-        balanced: Whether clusters count alike, whatever their size.
-        sobel: Whether the network is fed gradients of grey instead of colours, for good.
+        every: Epochs from one clustering to the next, at least 1. Derived: enough for a head to
+            have at least 100 steps.
+        balanced: Whether all clusters have the same weight, whatever their size.
+        sobel: Whether the network's input is gradients of grey instead of colours, for good.
         least_scale: Least share of the picture's area that a crop keeps, in (0, 1].
         strength: How strongly colours change, from 0, as in the paper, to 1, for photographs. On
             CIFAR-10 0.5 taught as much in two thirds of the steps.
@@ -110,7 +110,7 @@ class DeepCluster(Cropping):
         self.augmentation = Augmentation(
             scale=(least_scale, 1.0), colors=_colors(strength), blur=0.0
         )
-        # Until pictures are sorted for the first time, they are dealt out.
+        # Before the first clustering, pictures are assigned to clusters in turn.
         self.register_buffer("assignments", torch.arange(samples) % clusters)
         self.register_buffer("weights", torch.ones(clusters))
         self.register_buffer("clustered", torch.tensor(False))
@@ -119,17 +119,17 @@ class DeepCluster(Cropping):
         self.register_load_state_dict_pre_hook(_of_an_older_run)
 
     def get_extra_state(self) -> Tensor:
-        """Give the news that are not told yet, in the order of `NEWS`: (2,), -1 for none."""
+        """Give the metrics not reported yet, in the order of `NEWS`: (2,), -1 for none."""
         return torch.tensor([float(self.news.get(name, -1)) for name in NEWS])
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Take up the news that are not told yet: tasks that take turns wait for theirs."""
+        """Restore the metrics not reported yet: a task that takes turns reports in its own turn."""
         told = zip(NEWS, state, strict=True)
         self.news = {name: value for name, value in told if value != -1}
 
     @property
     def blind(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride] -- it follows the clusters
-        """Cost of the best guess without looking, in nats: it knows what each cluster weighs."""
+        """Cost of the best blind guess, in nats, which knows the weight of each cluster."""
         return entropy(self.weights * self._sizes())
 
     @property
@@ -153,7 +153,7 @@ class DeepCluster(Cropping):
         }
 
     def notes(self) -> tuple[str, ...]:
-        """Say what a clustering costs: it grows with the data."""
+        """Describe the cost of a clustering, which grows with the data."""
         count = len(self.assignments)
         often = "every epoch" if self.epochs_between == 1 else f"every {self.epochs_between} epochs"
         kept = machine.size_in_words(4 * count * (self.head.in_features + self.directions))
@@ -163,12 +163,12 @@ class DeepCluster(Cropping):
         )
 
     def before_epoch(self, epoch: Epoch) -> list[nn.Parameter]:
-        """Sort all pictures by their features, if it is time to, and begin a new head.
+        """Cluster all pictures by their features, if it is time to, and begin a new head.
 
-        Near the end of a run, where the rate is low, a new head would learn nothing any more.
+        Near the end of a run, at a low rate, a new head could not learn any more.
 
         Returns:
-            The head's parameters, or nothing where the clusters stay.
+            The head's parameters, or nothing if the clusters stay.
         """
         if epoch.number % self.epochs_between or (self.clustered and self.ending):
             return []
@@ -201,7 +201,7 @@ class DeepCluster(Cropping):
         self.head.bias.zero_()
 
     def after_step(self, step: int, steps: int) -> dict[str, Tensor]:
-        """Note whether the run is about to end; tell of the clustering before this step, if any.
+        """Note whether the run is about to end, and report the clustering before this step, if any.
 
         Returns:
             `nmi`, mutual information with the last clusters, normalised, in [0, 1], from the second
@@ -212,7 +212,7 @@ class DeepCluster(Cropping):
         return news
 
     def hide(self, batch: Images) -> tuple[Tensor, Tensor]:
-        """Crop and flip, and look the clusters up: -> crops (B, C, S, S), clusters (B,)."""
+        """Crop and flip, and look up the clusters: -> crops (B, C, S, S), clusters (B,)."""
         return augmented(batch, self.size, self.augmentation), self.assignments[batch.index]
 
     def predict(self, crops: Tensor) -> Tensor:
@@ -220,7 +220,7 @@ class DeepCluster(Cropping):
         return self.head(self.encoder(crops))
 
     def clusters_of(self, pictures: Tensor) -> Tensor:
-        """Sort any pictures (B, C, S, S) in [0, 1] as the head does: -> (B,) int64."""
+        """Predict clusters of pictures (B, C, S, S) in [0, 1] by the head: -> (B,) int64."""
         return self.predict(pictures).argmax(dim=1)
 
     def score(self, logits: Tensor, clusters: Tensor) -> Score:
@@ -230,7 +230,7 @@ class DeepCluster(Cropping):
         processes give the loss of one.
 
         Returns:
-            Loss in nats, and accuracy in [0, 1] of all pictures alike.
+            Loss in nats, and unweighted accuracy in [0, 1].
         """
         costs = F.cross_entropy(logits.float(), clusters, reduction="none")
         accuracy = (logits.argmax(dim=1) == clusters).float().mean()
@@ -242,7 +242,7 @@ class DeepCluster(Cropping):
 
 
 def _of_an_older_run(task: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Let a state be loaded that was saved before news were part of it: as if all were told."""
+    """Load states saved before reports were part of them, as if all had been reported."""
     state.setdefault(f"{prefix}_extra_state", torch.full((len(NEWS),), -1.0))
 
 
@@ -275,15 +275,15 @@ def _usual_clusters(samples: int) -> int:
 
 
 def _directions(dim: int, samples: int) -> int:
-    """Choose how many directions of the features are kept: half of them at most, of few two.
+    """Choose how many directions of the features to keep: at most half, at least two.
 
-    Of one direction only the sign would be left once rows have length 1.
+    With a single direction, rows of length 1 would keep only its sign.
     """
     return min(dim, max(2, min(MOST_DIRECTIONS, dim // 2, samples // PICTURES_A_DIRECTION)))
 
 
 def _colors(strength: float) -> ColorJitter:
-    """Say how colours change; with strength 0 not at all, and none are lost."""
+    """Choose the colour jitter; with strength 0 no colour changes, and none becomes grey."""
     return ColorJitter.of_strength(strength) if strength else ColorJitter.only_grey(0.0)
 
 

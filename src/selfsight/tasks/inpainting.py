@@ -7,19 +7,20 @@ Scored:     error in the hole, over that of the data's mean colour; a blind gues
 Pathak, Krahenbuhl, Donahue, Darrell, Efros, "Context Encoders: Feature Learning by Inpainting",
 CVPR 2016, https://arxiv.org/abs/1604.07379, section 3.
 
-The paper takes its error as it is. Divided by what the data's mean colour costs, which one look at
-the data tells, it has one size on dark and bright, flat and contrasty pictures, squared or not. The
-encoder's maps are read by a decoder of ours, not through a layer of thousands of numbers.
+The paper does not scale its error. Here it is divided by the cost of the data's mean colour, which
+is measured on some pictures, so that it has the same size on dark and bright, flat and contrasty
+pictures, squared or not. The encoder's maps are read by a decoder of ours, not through a layer of
+thousands of numbers.
 
-With `overlap`, the hole is asked for together with a rim of visible pixels around it, which weighs
-ten times as much: what is painted then goes on from what is there. In the paper the rim is the
-outermost of a square that is hidden but for it; around the hole it can be had for every shape.
+With `overlap`, a rim of visible pixels around the hole is predicted too, with ten times the weight,
+so that the painting continues its surroundings. In the paper the rim is the visible edge of the
+hidden square; around the hole it is possible for every shape.
 
-With `adversarial`, a critic that is shown the insides of holes alone learns to tell painted ones
-from true ones, and the decoder to paint what it takes for true. It is not shown what is around
-them, as in the paper: the seam would tell it all. A rim's weights are divided out of the error, so
-that it keeps its size, and out of the adversarial loss with it: the hole's error counts as much
-beside the critic's word with a rim as without one.
+With `adversarial`, a critic that sees only the insides of holes learns to tell painted from true
+ones, and the decoder learns to deceive it. As in the paper, it does not see the surroundings: the
+seam would give everything away. The error is normalised by the rim's weights, so that it keeps its
+size, and so is the adversarial loss: the balance between the hole's error and the critic is the
+same with a rim as without one.
 """
 
 import math
@@ -75,9 +76,9 @@ class Inpainting(Cropping):
         blocks: How many blocks a hole of that kind has, at least 1. In short trainings on CIFAR-10,
             one of a quarter of the area learned more than four of as much together, six of half of
             it, or the central square: far from what is visible, neighbours tell less.
-        overlap: Width of the visible rim that is asked for too, in pixels, from 0 for none.
-        norm: "l2" or "l1" error. The paper has the first; asked what features were learned with,
-            its author has named either.
+        overlap: Width of the visible rim that is predicted too, in pixels, from 0 for none.
+        norm: "l2" or "l1" error. The paper has the first; asked which one features were learned
+            with, its author has named either.
         adversarial: Weight of the adversarial loss, in [0, 1); the error gets the rest. 0 leaves
             the critic out, as the paper does to learn features; it has 0.001 to paint.
         least_scale: Least share of the picture's area that a crop keeps, in (0, 1]. In one
@@ -130,9 +131,9 @@ class Inpainting(Cropping):
 
     @property
     def blind(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride] -- holes are drawn for it
-        """Tell what the mean colour costs, and a critic that tells nothing of it.
+        """Cost of the mean colour and of an undecided critic.
 
-        With a rim beside a critic, what holes weigh is averaged over holes drawn for the purpose.
+        With a rim and a critic, the weight of holes is averaged over holes drawn for this purpose.
         """
         if not self.adversarial:
             return 1.0
@@ -144,7 +145,7 @@ class Inpainting(Cropping):
 
     @torch.no_grad()
     def look_at(self, batch: Images) -> None:
-        """Learn from some pictures which colours holes hide: their mean, how far from it they are.
+        """Measure on some pictures the mean and the spread of the colours that holes hide.
 
         Holes seldom reach a picture's border, where more pictures are all white or all black, so
         the colours of whole pictures would spread more.
@@ -164,7 +165,7 @@ class Inpainting(Cropping):
         self.cost.copy_(cost.mean().clamp(min=LEAST_COST))
 
     def _in_parts(self, batch: Images) -> Iterator[tuple[int, Withheld]]:
-        """Hide some pictures after the others: -> how many, and what is hidden of them."""
+        """Cut holes into pictures, some at a time: -> how many, and what is hidden of them."""
         for rows in torch.arange(len(batch.images)).split(AT_A_TIME):
             part = slice(int(rows[0]), int(rows[-1]) + 1)
             draws = Draws(batch.draws.seed, batch.draws.epoch, batch.draws.index[part])
@@ -172,7 +173,7 @@ class Inpainting(Cropping):
             yield len(rows), self.hide(few)[1]
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Let the critic learn more slowly than what it judges."""
+        """Train the critic at a lower rate than the decoder."""
         if self.critic is None:
             return []
         return [{"params": list(self.critic.parameters()), "rate": CRITIC_RATE}]
@@ -266,7 +267,7 @@ class Inpainting(Cropping):
 
 
 def _hidden_share(hole: Tensor, weight: Tensor) -> Tensor:
-    """Tell which share of the weights (B, 1, S, S) lies in the holes: -> (B,), 1 without a rim."""
+    """Give the share of the weights (B, 1, S, S) inside the holes: -> (B,), 1 without a rim."""
     return hole.sum(dim=(1, 2, 3)) / weight.sum(dim=(1, 2, 3))
 
 

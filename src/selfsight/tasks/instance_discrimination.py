@@ -9,16 +9,16 @@ Scored:     cross-entropy of the own entry among it and m others; a blind guess 
 Wu, Xiong, Yu, Lin, "Unsupervised Feature Learning via Non-Parametric Instance Discrimination", CVPR
 2018, https://arxiv.org/abs/1805.01978, section 3.
 
-The bank holds what the network made of every picture when it was last seen, and follows after each
-step. It grows with the data, as does the comparison with all of it: B N W multiplications for a
-step of B pictures. So in larger data a picture is compared with some entries, drawn anew in every
-step. The paper then scores by noise contrast; the softmax over those drawn, to which its authors'
-code went over, taught more here in short trainings.
+The bank holds the last embedding of every picture, and is updated after each step. It grows with
+the data, as does the comparison with all of it: B N W multiplications for a step of B pictures. So
+in larger data a picture is compared with some entries, which are drawn in every step. The paper
+then scores by noise contrast; the softmax over the drawn entries, which its authors' code uses
+later, taught more here in short trainings.
 
-We depart from the paper: the bank begins with what the untrained network makes of the pictures and
-not with random vectors, since short trainings cannot afford an epoch that overwrites these; a
-picture's own entry is never among the noise; and the proximal term, which holds embeddings to their
-entries, is off.
+We depart from the paper: the bank begins with the untrained network's embeddings and not with
+random vectors, since short trainings cannot spend an epoch on overwriting these; a picture's own
+entry is never among the noise; and the proximal term, which keeps embeddings near their entries, is
+off.
 """
 
 import math
@@ -45,7 +45,7 @@ ANOTHER_EPOCH = ("view", "other")  # names of the two views that two epochs show
 
 
 class Asked(NamedTuple):
-    """What is asked of a batch.
+    """What a batch has to be compared with.
 
     Attributes:
         places: (B,) int64, each picture's place in the data.
@@ -57,7 +57,7 @@ class Asked(NamedTuple):
 
 
 class InstanceDiscrimination(TwoViews):
-    """Tell each picture from all others by a memory of them.
+    """Tell each picture from all others by a memory bank of embeddings.
 
     Args:
         encoder: Maps pictures (B, C, S, S) in [0, 1] to features (B, D).
@@ -65,15 +65,15 @@ class InstanceDiscrimination(TwoViews):
         size: Side S of the crops, in pixels.
         samples: How many pictures there are, N, at least 2; None takes the data's.
         objective: "softmax" over the entries compared with, or "nce", noise contrast.
-        negatives: With how many entries of other pictures each is compared, m, at least 1. None is
-            all of them, N - 1, up to 8,192 pictures, and beyond 4,096 that are drawn.
+        negatives: Number of other pictures' entries that each is compared with, m, at least 1. None
+            is all of them, N - 1, up to 8,192 pictures, and 4,096 drawn ones beyond.
         temperature: Divides cosines, above 0.
         head: "none", "linear" as in the paper, or "mlp".
         width: Width W of the vectors that are compared, at least 1.
         momentum: Share of an entry that stays when its picture is seen again, from 0 to below 1.
         proximal: Weight of the squared distance between a vector and its entry, at least 0.
-        filled: Whether the bank begins with what the untrained network makes of the pictures, which
-            is one pass over them. The paper's begins with random vectors.
+        filled: Whether the bank begins with the untrained network's embeddings, which takes one
+            pass over the pictures. The paper's begins with random vectors.
         least_scale: Least share of the picture's area that a crop keeps, in (0, 1].
         without: What is left out of the augmentation: a comma list of crop, flip, jitter, grey.
     """
@@ -127,20 +127,20 @@ class InstanceDiscrimination(TwoViews):
         return {"samples": samples, "negatives": usual_negatives(samples, DRAWN)}
 
     def look_at(self, batch: Images) -> None:
-        """Set the statistics with which the untrained network sees the pictures."""
+        """Set the batch statistics of the untrained network from some pictures."""
         if self.filled:
             images, extent = batch.images[:CALIBRATING], batch.extent[:CALIBRATING]
             calibrate(self.encoder, [centre_view(images, extent, self.size)])
 
     def before_epoch(self, epoch: Epoch) -> list[nn.Parameter]:
-        """Fill the bank before the first epoch; no parameter begins anew."""
+        """Fill the bank before the first epoch; no parameter is reset."""
         if self.filled and epoch.number == 0:
             self.bank.fill(epoch.features_of(nn.Sequential(self.encoder, self.head)))
             self.contrast.estimate(self.bank)
         return []
 
     def hide(self, batch: Images) -> tuple[Tensor, Asked]:
-        """Make a view of every picture: -> views (B, C, S, S), what they are asked."""
+        """Make a view of every picture: -> views (B, C, S, S), what to compare them with."""
         views = augmented(batch, self.size, self.augmentation)
         return views, Asked(batch.index, self.contrast.draw(batch))
 
@@ -149,11 +149,11 @@ class InstanceDiscrimination(TwoViews):
         return of_length_1(self.head(self.encoder(pictures)))
 
     def predict(self, views: Tensor) -> Tensor:
-        """Say where each picture belongs: (B, C, S, S) -> (B, W), length 1."""
+        """Embed each view: (B, C, S, S) -> (B, W), length 1."""
         return self.embed(views)
 
     def score(self, embedded: Tensor, asked: Asked) -> Score:
-        """Compare with the bank; loss in nats, accuracy in [0, 1]: those nearest to their own."""
+        """Compare with the bank; loss in nats, accuracy in [0, 1]: share nearest to their own."""
         self.last = (asked.places, embedded.detach())
         contrasted = self.contrast(embedded, asked.places, asked.noise, self.bank)
         loss = contrasted.losses.mean()
@@ -167,7 +167,7 @@ class InstanceDiscrimination(TwoViews):
         return self.score(self.predict(views), asked)
 
     def after_step(self, step: int, steps: int) -> dict[str, Tensor]:
-        """Let the bank follow: -> how far the entries of the step's pictures kept their place."""
+        """Update the bank: -> the cosine between old and new entries of the step's pictures."""
         if self.last is None:
             return {}
         moved, self.last = self.bank.follow(*self.last), None

@@ -7,18 +7,18 @@ Scored:     cross-entropy of the key among K in a queue; a blind guess costs log
 He, Fan, Wu, Xie, Girshick, "Momentum Contrast for Unsupervised Visual Representation Learning",
 CVPR 2020, https://arxiv.org/abs/1911.05722, section 3.
 
-A queue of keys allows more negatives than a batch holds, and keys that were computed some steps ago
-are of use only if their encoder has hardly moved since. Queries and keys need a pass each: they are
-of different weights.
+A queue of keys allows more negatives than a batch holds, but keys computed some steps ago are
+useful only if their encoder has hardly moved since. Queries and keys need separate passes, through
+encoders with different weights.
 
-Batch statistics can tell which key is whose if both were normalised among the same pictures. So the
-batch is normalised in groups, and keys are shuffled over the groups; several processes shuffle
-theirs over all of them. Where groups are divided evenly over processes, their number changes
-nothing.
+Batch statistics can reveal which key belongs to which query if both were normalised with the same
+pictures. So the batch is normalised in groups, and keys are shuffled between the groups, also
+across processes. If groups are divided evenly over processes, the number of processes does not
+matter.
 
-We depart from the paper in the queue's length, which follows the data's size; in what the queue
-holds before the first step: keys of some pictures instead of noise; and a key of the query's own
-picture in the queue, frequent in small data, is not counted against it.
+We depart from the paper in the queue's length, which follows the data's size; in the queue's
+content before the first step, keys of some pictures instead of noise; and in not counting a key of
+the query's own picture in the queue, which is frequent in small data, as a negative.
 """
 
 import math
@@ -52,7 +52,7 @@ FIRST_KEYS = 256  # pictures whose keys are queued before the first step
 
 
 class Shuffled(NamedTuple):
-    """Whose the keys are.
+    """The pictures that the shuffled keys belong to.
 
     Attributes:
         pictures: (P B,) int64, the places in the data of all processes' pictures.
@@ -74,15 +74,15 @@ class MoCo(TwoViews):
             batches, from one batch up to 65,536 keys.
         momentum: Share of its weights that the keys' encoder keeps in a step, in [0, 1); 0 copies
             the queries'. Derived: 1 - 1 / max(100, 4 K / batch), so that it hardly moves while a
-            key is in the queue, and short trainings move it nevertheless.
-        temperature: What cosines are divided by, above 0. The paper has 0.07, and the authors'
-            demonstration on CIFAR-10 0.1.
+            key is in the queue, but still moves in short trainings.
+        temperature: Divides cosines, above 0. The paper has 0.07, and the authors' demonstration
+            on CIFAR-10 0.1.
         head: "none", "linear" or "mlp".
         width: Width of the head's output, at least 1.
-        groups: Into how many groups a batch is parted for batch statistics, over all processes, at
-            least 1; networks without batch statistics need none. Derived: of 64 pictures or more,
-            at most 8.
-        symmetric: Whether each view is a query once and a key once, which costs a step twice.
+        groups: Number of groups into which a batch is split for batch statistics, over all
+            processes, at least 1; networks without batch statistics need only 1. Derived: groups of
+            64 pictures or more, at most 8.
+        symmetric: Whether each view is a query once and a key once, which doubles a step's cost.
         least_scale: Least share of the picture's area that a crop keeps, in (0, 1].
         without: What is left out of the augmentation: a comma list of crop, flip, jitter, grey,
             blur.
@@ -156,7 +156,7 @@ class MoCo(TwoViews):
 
     @torch.no_grad()
     def look_at(self, batch: Images) -> None:
-        """Queue keys of some pictures, again and again: of noise the loss would tell nothing."""
+        """Fill the queue with keys of some pictures: over noise the loss would mean nothing."""
         index = batch.index[:FIRST_KEYS]
         draws = Draws(batch.draws.seed, batch.draws.epoch, index)
         some = Images(batch.images[:FIRST_KEYS], batch.extent[:FIRST_KEYS], index, draws)
@@ -165,7 +165,7 @@ class MoCo(TwoViews):
         self.queue.fill(in_groups(self.key, views, groups), index)
 
     def hide(self, batch: Images) -> tuple[Tensor, Shuffled]:
-        """Make two views of every picture, and shuffle those that are to be keys.
+        """Make two views of every picture, and shuffle those for keys.
 
         Returns:
             Views (2B, C, S, S), queries first; symmetric (4B, C, S, S), queries 2B, then keys of
@@ -181,7 +181,7 @@ class MoCo(TwoViews):
         return views, Shuffled(pictures, order)
 
     def _order(self, draws: Draws) -> Tensor:
-        """Order all processes' pictures anew, if there are groups to shuffle them over."""
+        """Shuffle the order of all processes' pictures, if there are several groups."""
         if self.has_statistics and max(self.groups, processes()) > 1:
             return draws.order("moco/shuffle")
         return torch.arange(len(draws.index), device=draws.index.device)
@@ -203,11 +203,11 @@ class MoCo(TwoViews):
 
         Args:
             predicted: Queries and shuffled keys, (V B, width) of length 1; V is 2 if symmetric.
-            shuffled: Whose the keys are.
+            shuffled: The pictures that the keys belong to.
 
         Returns:
-            InfoNCE in nats, and the share of queries to which no key of the queue is as similar as
-            their own, in [0, 1].
+            InfoNCE in nats, and the share of queries whose own key is more similar than all keys of
+            the queue, in [0, 1].
         """
         queries, keys = predicted
         pictures, order = shuffled

@@ -11,16 +11,16 @@ Scored:     cross-entropy of the own entry among it and m others, averaged over 
 Misra, van der Maaten, "Self-Supervised Learning of Pretext-Invariant Representations", CVPR 2020,
 https://arxiv.org/abs/1912.01991, section 2.
 
-Where `jigsaw` asks for the permutation, here it should not matter: nothing has to name it, so that
-all N! orders of N tiles are used, and the features may forget it. Picture and tiles are compared
-with the memory and not with each other; the bank follows the picture's vector.
+While `jigsaw` predicts the permutation, here it should not matter: nothing has to identify it, so
+all N! orders of N tiles are used, and features may forget it. Picture and tiles are compared with
+the memory and not with each other; the bank is updated with the picture's vector.
 
-We depart from the paper in sizes, in the softmax, where it contrasts with noise, in that tiles of a
-picture share its change of colours, and in that the bank begins with what the untrained network
-makes of the pictures. With `objective="nce"`, the contrast is that of the authors' code (VISSL's
+We depart from the paper in sizes; in the softmax, where it contrasts with noise; in that tiles of a
+picture share its change of colours; and in that the bank begins with the untrained network's
+embeddings. With `objective="nce"`, the contrast is that of the authors' code (VISSL's
 `nce_loss_with_memory`) and of Wu et al., h = P / (P + m / N) with a constant in P, see
-`parts/noise_contrast.py`. The paper prints another one, its equation 4: there h is the share that a
-picture's exp(s / T) has of the sum of it and those of the m others.
+`layers/noise_contrast.py`. The paper prints another one, its equation 4: there h is a picture's
+exp(s / T) over the sum of it and those of the m others.
 """
 
 from dataclasses import replace
@@ -48,7 +48,7 @@ PART_DRAWN = 40  # of much data one in 40 is drawn: 32,000 of ImageNet's 1.28 mi
 
 
 class Embedded(NamedTuple):
-    """What the network made of pictures.
+    """The embeddings of pictures.
 
     Attributes:
         whole: (B, W), length 1, from the picture.
@@ -69,9 +69,9 @@ class PIRL(TwoViews):
         samples: How many pictures there are, N, at least 2; None takes the data's.
         objective: "softmax" over the entries compared with, or "nce", noise contrast as in the
             authors' code.
-        negatives: With how many entries of other pictures each is compared, m, at least 1. None is
-            all of them, N - 1, up to 8,192 pictures; beyond, 4,096 are drawn, or one in 40 pictures
-            where that is more, up to the paper's 32,000.
+        negatives: Number of other pictures' entries that each is compared with, m, at least 1. None
+            is all of them, N - 1, up to 8,192 pictures; beyond, 4,096 are drawn, or one in 40
+            pictures if that is more, up to the paper's 32,000.
         temperature: Divides cosines, above 0.
         head: "none", "linear" or "mlp", from the picture's features to what is compared.
         width: Width W of the vectors that are compared, at least 1.
@@ -79,8 +79,8 @@ class PIRL(TwoViews):
         grid: Tiles a side, G, 2 or 3.
         puzzle_weight: Weight of the tiles' loss, lambda of the paper, from 0 to 1.
         momentum: Share of an entry that stays when its picture is seen again, from 0 to below 1.
-        filled: Whether the bank begins with what the untrained network makes of the pictures, which
-            is one pass over them. The paper's begins with random vectors.
+        filled: Whether the bank begins with the untrained network's embeddings, which takes one
+            pass over the pictures. The paper's begins with random vectors.
         least_scale: Least share of the picture's area that a crop of the whole keeps, in (0, 1].
         without: What is left out of the augmentation: a comma list of crop, flip, jitter, grey.
     """
@@ -138,13 +138,13 @@ class PIRL(TwoViews):
         return {"samples": samples, "negatives": _usual_negatives(samples)}
 
     def look_at(self, batch: Images) -> None:
-        """Set the statistics with which the untrained network sees the pictures."""
+        """Set the batch statistics of the untrained network from some pictures."""
         if self.filled:
             images, extent = batch.images[:CALIBRATING], batch.extent[:CALIBRATING]
             calibrate(self.encoder, [centre_view(images, extent, self.size)])
 
     def before_epoch(self, epoch: Epoch) -> list[nn.Parameter]:
-        """Fill the bank before the first epoch; no parameter begins anew."""
+        """Fill the bank before the first epoch; no parameter is reset."""
         if self.filled and epoch.number == 0:
             self.bank.fill(epoch.features_of(nn.Sequential(self.encoder, self.head)))
             self.contrast.estimate(self.bank)
@@ -154,7 +154,7 @@ class PIRL(TwoViews):
         """Make a view and a puzzle of every picture: -> (2B, C, S, S), what they are asked.
 
         First come the views, then the puzzles: tiles in a random order, side by side at the top
-        left; the rest is black, and is not looked at.
+        left; the rest is black and is not used.
         """
         views = augmented(batch, self.size, self.augmentation)
         pictures = torch.cat([views, self.puzzles(batch)])
@@ -210,7 +210,7 @@ class PIRL(TwoViews):
         return self.score(self.predict(pictures), asked)
 
     def after_step(self, step: int, steps: int) -> dict[str, Tensor]:
-        """Let the bank follow: -> how far the entries of the step's pictures kept their place."""
+        """Update the bank: -> the cosine between old and new entries of the step's pictures."""
         if self.last is None:
             return {}
         moved, self.last = self.bank.follow(*self.last), None
@@ -231,7 +231,7 @@ def _usual_negatives(samples: int) -> int:
 
 
 def _of_puzzles(augmentation: Augmentation) -> Augmentation:
-    """Crop less of what is cut into tiles, and change its colours as those of views."""
+    """Make the augmentation of puzzles: larger crops, with the views' changes of colour."""
     return replace(augmentation, scale=(max(LEAST_PUZZLE, augmentation.scale[0]), 1.0))
 
 

@@ -7,9 +7,9 @@ Scored:     cross-entropy of the partner among K other views; a blind guess cost
 Chen, Kornblith, Norouzi, Hinton, "A Simple Framework for Contrastive Learning of Visual
 Representations", ICML 2020, https://arxiv.org/abs/2002.05709, sections 2 and 4.
 
-The loss, NT-Xent, compares cosines over a temperature, each view being an anchor once. What tells
-views apart without looking at what they show must be taken away: crops of one picture share their
-colours, so colours are changed. Two processes compare with the views of both.
+The loss, NT-Xent, compares cosines over a temperature, with each view as an anchor once. Cues that
+identify a picture without its content must be removed: crops of one picture share their colours, so
+colours are changed. Several processes compare with the views of all of them.
 
 We depart from the paper in sizes: batches of some hundred pictures, changes of colour half as
 strong below 64 px (its appendix B.9), and no blur there.
@@ -37,7 +37,7 @@ PHOTOGRAPHS_FROM = 64  # pixels a side: below, colours are changed half as stron
 
 
 class Partners(NamedTuple):
-    """Who belongs to whom, among the views of all processes.
+    """Which views belong together, among the views of all processes.
 
     Attributes:
         itself: (2B,) int64, the row of each view of this process.
@@ -57,10 +57,10 @@ class SimCLR(TwoViews):
         encoder: Maps pictures (B, C, S, S) in [0, 1] to features (B, D).
         dim: Width D of those features.
         size: Side S of the views, in pixels.
-        temperature: What cosines are divided by, above 0. The paper has 0.5 for CIFAR-10; in one
-            short training on it, 0.2 found more partners and taught no less.
-        negatives: How many views of other pictures an anchor is compared with, an even number from
-            2 on since both views of a picture come together. Derived: all there are, 2 batch - 2.
+        temperature: Divides cosines, above 0. The paper has 0.5 for CIFAR-10; in one short training
+            on it, 0.2 found more partners and taught no less.
+        negatives: Number of other pictures' views that an anchor is compared with, an even number,
+            at least 2, since both views of a picture are used. Derived: all, 2 batch - 2.
         head: "none", "linear" or "mlp".
         width: Width of the head's output, at least 1.
         least_scale: Least share of the picture's area that a crop keeps, in (0, 1]. The paper's
@@ -120,7 +120,7 @@ class SimCLR(TwoViews):
         return {"negatives": most, "strength": _strength(facts.side)}
 
     def hide(self, batch: Images) -> tuple[Tensor, Partners]:
-        """Make two views of every picture: -> views (2B, C, S, S), who belongs to whom."""
+        """Make two views of every picture: -> views (2B, C, S, S), which belong together."""
         views = torch.cat(self.views(batch))
         mine, rows = own_rows(len(views)), torch.arange(len(views), device=views.device)
         partner = rows.roll(len(views) // 2) + mine.start
@@ -139,7 +139,7 @@ class SimCLR(TwoViews):
 
         Args:
             directions: (2B, width) of length 1.
-            partners: Who belongs to whom.
+            partners: Which views belong together.
 
         Returns:
             NT-Xent in nats, and the share of anchors whose partner is the most similar, in [0, 1].

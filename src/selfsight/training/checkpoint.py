@@ -76,7 +76,7 @@ def _put_aside(run: Path, another: str) -> None:
         return  # the next one could not be written; of two names of one file none is renamed
     part = run / f"{BEFORE}.{secrets.token_hex(8)}.part"  # as `atomic` names what it may tidy up
     with atomic.blamed(before, another=another), last.open("rb") as file:
-        is_taken(file.fileno(), wait=True)  # the second name's too: whoever tidies lets it be
+        is_taken(file.fileno(), wait=True)  # so that `tidy` leaves the second name alone
         try:
             os.link(last, part)
         except OSError:  # a file system without second names

@@ -299,7 +299,7 @@ class Training:
     def _unsound(self, what: str) -> SelfsightError:
         return SelfsightError(
             f"{what} stopped being a number near step {self.step:,}; the last checkpoint is "
-            f"intact. Start anew with a lower --rate (it was {self.plan.rate:g}) or with --clip 1"
+            f"intact. Start again with a lower --rate (it was {self.plan.rate:g}) or with --clip 1"
         )
 
     def _log(self) -> None:

@@ -63,7 +63,7 @@ class LabelledImages(NamedTuple):
 
     images: Tensor
     extent: Tensor
-    index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride] -- nobody searches a batch
+    index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride] -- tuple.index is not used
     draws: Draws
     labels: Tensor
 

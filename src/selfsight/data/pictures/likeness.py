@@ -19,6 +19,6 @@ def likeness_warning(pictures: Tensor, *, bits: int = 8) -> str | None:
     ranges = pictures.amax(dim=(0, 2, 3)) - pictures.amin(dim=(0, 2, 3))  # of each channel
     kind = "of one plain colour" if float(ranges.max()) < 1 / 255 else "copies of one"
     return (
-        f"The pictures are all alike ({kind}): the {len(pictures):,} looked at differ by "
+        f"The pictures are all alike ({kind}): the {len(pictures):,} examined differ by "
         f"{steps:.2f} of {2**bits - 1:,} steps of brightness, so no network can tell them apart."
     )

@@ -27,7 +27,7 @@ from selfsight.data.pictures.mapping import mapped
 from selfsight.data.pictures.scaling import Fit
 from selfsight.data.pictures.skipping import Failure, judge, none_readable
 from selfsight.data.pictures.source import PictureSource
-from selfsight.data.pictures.streaming import Streamed, looked_at
+from selfsight.data.pictures.streaming import Streamed, read_headers
 from selfsight.data.samples import Skipped, Storage
 from selfsight.data.source import Unreadable
 from selfsight.errors import SelfsightError, UsageError
@@ -272,7 +272,7 @@ def _from_map(wanted: Wanted, progress: Progress) -> Pictures:
 
 def _from_stream(wanted: Wanted, progress: Progress) -> Pictures:
     """Read only the headers; pictures are decoded later."""
-    known = looked_at(wanted, progress)
+    known = read_headers(wanted, progress)
     streamed = Streamed(replace(wanted, rows=known.kept, form=known.form), known.failed)
     plain = Pictures(
         streamed, known.extent, None, (), (), (), "", streamed.fingerprint, storage="stream"

@@ -60,7 +60,7 @@ class Pace(NamedTuple):
     waiting: float
 
 
-def looked_at(wanted: Wanted, progress: Callable[[int, int], None] | None) -> Looked:
+def read_headers(wanted: Wanted, progress: Callable[[int, int], None] | None) -> Looked:
     """Read all headers.
 
     Raises:
