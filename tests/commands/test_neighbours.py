@@ -12,6 +12,7 @@ from PIL import Image
 import selfsight
 from selfsight.cli import main
 from selfsight.commands.neighbours import tile_side
+from selfsight.modalities.pictures import PicturePlan
 from selfsight.training.plan import Plan
 from selfsight.training.run import Run
 
@@ -55,7 +56,7 @@ def test_the_record_tells_every_network_beside_the_trained_one(home: Path) -> No
     assert pixels["grey_kept"] < 1
     again = record["networks"][str(run.path)]
     assert again["grey_kept"] == record["networks"]["trained"]["grey_kept"]
-    assert "stay when the query turns grey" in record["verdict"]
+    assert "remain when the query turns grey" in record["verdict"]
     assert run.result("neighbours") == json.loads(json.dumps(record))
     assert len(record["drawn"]) == 4
     with Image.open(record["sheet"]) as sheet:
@@ -169,6 +170,7 @@ def test_a_run_was_trained_on_the_tiles_of_its_tasks(
     settings: dict[str, dict[str, Any]], task: str | None, side: int | None
 ) -> None:
     known: dict[str, Any] = {field.name: None for field in dataclasses.fields(Plan)}
-    known |= {"size": 96, "tasks": tuple(settings), "task_settings": settings}
+    sample = PicturePlan(channels=3, canvas=96, size=96)
+    known |= {"sample": sample, "tasks": tuple(settings), "task_settings": settings}
 
     assert tile_side(Plan(**known), task) == side

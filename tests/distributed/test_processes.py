@@ -76,7 +76,7 @@ def test_more_gpus_than_are_here_are_refused() -> None:
 
 @pytest.mark.parametrize("strategy", ["fsdp", "deepspeed"])
 def test_strategies_that_part_the_weights_are_refused_by_name(strategy: str) -> None:
-    with pytest.raises(UsageError, match=f"must be ddp, got {strategy}: .*resumes exactly"):
+    with pytest.raises(UsageError, match=f"must be ddp, got {strategy}: .*resumed exactly"):
         Pretrain(data="digits", task=("rotation",), strategy=strategy)
 
 

@@ -45,7 +45,7 @@ def test_a_list_names_pictures_and_none_of_them_leads_out_of_the_results(tmp_pat
     assert [one.name for one in found] == ["x", "y", "z"]
     assert Path(found[0].file).samefile(tmp_path / "far" / "x.png")
     assert read_photograph(found[0], 3).shape == (3, 9, 9)
-    with pytest.raises(Unreadable, match="not there"):
+    with pytest.raises(Unreadable, match="does not exist"):
         read_photograph(found[2], 3)
 
 

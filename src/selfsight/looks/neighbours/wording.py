@@ -61,7 +61,7 @@ def network_table(record: dict[str, Any]) -> Table:
         table.add_row(name, *colour, *classes, f"{one['cosine']:.2f}")
     chance = [_percent(record["chance"])] * len(among)
     blindly = _percent(record["blindly_kept"])
-    table.add_row("a blind draw", blindly, blindly, *chance, "", style="dim")
+    table.add_row("by chance", blindly, blindly, *chance, "", style="dim")
     return table
 
 
@@ -75,14 +75,14 @@ def short_names(names: Iterable[str]) -> dict[str, str]:
 def _of_colour(record: dict[str, Any]) -> str:
     trained = record["networks"]["trained"]
     if trained["colour_unknown"]:
-        return f"What colour does cannot be told: {trained['colour_unknown']}."
-    blindly = f"blindly {_percent(record['blindly_kept'])} %"
+        return f"The effect of colour cannot be measured: {trained['colour_unknown']}."
+    chance = f"by chance {_percent(record['blindly_kept'])} %"
     grey = _beside(record, lambda one: one["grey_kept"])
     hue = _beside(record, lambda one: one["hue_kept"])
     return (
         f"Of the {record['list']} nearest {record['neighbours']}, "
-        f"{_percent(trained['grey_kept'])} % stay when the query turns grey ({grey}; {blindly}), "
-        f"{_percent(trained['hue_kept'])} % when its hues turn ({hue})."
+        f"{_percent(trained['grey_kept'])} % remain when the query turns grey ({grey}; {chance}), "
+        f"{_percent(trained['hue_kept'])} % when its hues change ({hue})."
     )
 
 
@@ -96,7 +96,7 @@ def _of_classes(record: dict[str, Any]) -> str:
     nearest = f"the first {among} are" if among != "1" else "the nearest are"
     return (
         f"{_percent(shares[among])} % of {nearest} of the query's class "
-        f"({others}; blindly {_percent(record['chance'])} %)."
+        f"({others}; by chance {_percent(record['chance'])} %)."
     )
 
 
