@@ -97,7 +97,7 @@ def test_grey_pictures_have_no_colour_to_lose(tmp_path: Path) -> None:
     assert trained["grey_kept"] is None
     assert trained["hue_kept"] is None
     assert "one channel" in trained["colour_unknown"]
-    assert "cannot be told" in record["verdict"]
+    assert "cannot be measured" in record["verdict"]
 
 
 def test_files_are_asked_for_and_never_answer_themselves(home: Path, tmp_path: Path) -> None:
