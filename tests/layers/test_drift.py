@@ -111,6 +111,7 @@ def test_a_resumed_run_looks_where_an_unbroken_one_does() -> None:
     drift, network = Drift(), Turned()
     drift.begin(EVERY)
     drift.keep(torch.rand(2, 1, 2, 2), network, network)
+    assert drift.moved(network, network)
 
     resumed = Drift()
     resumed.load_state_dict(drift.state_dict())

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import selfsight
+from noise import noise_array
 from selfsight.cli import main
 from selfsight.data.pictures import open_data, read
 from selfsight.data.source import Parts
@@ -27,8 +28,8 @@ def save(pixels: np.ndarray, path: Path) -> None:
     Image.fromarray(pixels).save(path)
 
 
-def noise(seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+def noise_of(seed: int) -> np.ndarray:
+    return noise_array("u1", 16, 16, 3, seed=seed)
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +37,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders `all` of two classes, and `other` of pictures that are not among them."""
     home = tmp_path_factory.mktemp("over lap")
     for number in range(EACH):
-        save(noise(number), home / f"all/cat/{number}.png")
-        save(noise(100 + number) // 2, home / f"all/dog/{number}.png")
-        save(noise(200 + number), home / f"other/{number}.png")
+        save(noise_of(number), home / f"all/cat/{number}.png")
+        save(noise_of(100 + number) // 2, home / f"all/dog/{number}.png")
+        save(noise_of(200 + number), home / f"other/{number}.png")
     return home
 
 
@@ -61,7 +62,10 @@ def probed(run: Run, data: Path, **options: Any) -> dict[str, Any]:
 def test_pixels_in_both_parts_are_counted_whatever_their_names(tmp_path: Path) -> None:
     for part, seeds in {"train": range(6), "test": (3, 4, 11, 12)}.items():
         for place, seed in enumerate(seeds):
-            save(noise(seed), tmp_path / part / "ab"[place % 2] / f"{part}{place}.png")
+            save(
+                noise_of(seed),
+                tmp_path / part / "ab"[place % 2] / f"{part}{place}.png",
+            )
     parts: Parts = open_data(tmp_path)
     assert parts.test is not None
 
@@ -91,10 +95,13 @@ def test_pictures_of_the_runs_own_data_were_seen(run: Run, home: Path) -> None:
 @pytest.mark.slow
 def test_the_same_bytes_by_other_names_were_seen_and_other_files_not(run: Run, home: Path) -> None:
     for number in range(EACH):  # the same pixels by other names are other files, but in both parts
-        save(noise(number), home / f"labelled/train/a/{number}.png")
-        save(noise(300 + number), home / f"labelled/train/b/{number}.png")
-        save(noise(number if number < 5 else 400 + number), home / f"labelled/test/a/{number}.png")
-        save(noise(500 + number), home / f"labelled/test/b/{number}.png")
+        save(noise_of(number), home / f"labelled/train/a/{number}.png")
+        save(noise_of(300 + number), home / f"labelled/train/b/{number}.png")
+        save(
+            noise_of(number if number < 5 else 400 + number),
+            home / f"labelled/test/a/{number}.png",
+        )
+        save(noise_of(500 + number), home / f"labelled/test/b/{number}.png")
 
     record = probed(run, home / "labelled")
 
@@ -110,7 +117,7 @@ def test_copies_of_files_under_other_names_were_seen(run: Run, home: Path, tmp_p
             place = tmp_path / "copies" / name.upper() / f"copy-{number}.png"
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes((home / f"all/{name}/{number}.png").read_bytes())
-    save(noise(999), tmp_path / "copies/CAT/copy-0.png")
+    save(noise_of(999), tmp_path / "copies/CAT/copy-0.png")
 
     source = open_data(tmp_path / "copies").train
 

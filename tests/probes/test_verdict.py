@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from noise import noise
 from selfsight.data.pictures.likeness import likeness_warning
 from selfsight.errors import SelfsightError
 from selfsight.probes.verdict import (
@@ -242,12 +243,8 @@ def test_features_that_are_no_numbers_are_refused() -> None:
         Shape.of(torch.full((4, 4), float("nan")))
 
 
-def noise(count: int = 20, *, seed: int = 0) -> torch.Tensor:
-    return torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
-
-
 def test_black_pictures_and_copies_are_all_alike() -> None:
-    black, copies = torch.zeros(20, 3, 8, 8), noise(1).expand(20, 3, 8, 8)
+    black, copies = torch.zeros(20, 3, 8, 8), noise(1, 3, 8, 8).expand(20, 3, 8, 8)
 
     assert "all alike (of one plain colour): the 20 looked at" in str(likeness_warning(black))
     assert "all alike (copies of one): the 20 looked at" in str(likeness_warning(copies))
@@ -255,7 +252,7 @@ def test_black_pictures_and_copies_are_all_alike() -> None:
 
 @pytest.mark.parametrize(("steps", "are_alike"), [(0.5, True), (3.0, False)])
 def test_less_than_a_step_of_brightness_is_no_difference(steps: float, are_alike: bool) -> None:
-    copies = noise(1) + steps / 255 * (noise() - 0.5).sign()
+    copies = noise(1, 3, 8, 8) + steps / 255 * (noise(20, 3, 8, 8) - 0.5).sign()
 
     assert (likeness_warning(copies) is not None) == are_alike
     assert likeness_warning(copies, bits=16) is None  # there a step is a 257th of it

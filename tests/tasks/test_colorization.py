@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from noise import noise
 from selfsight.data.pictures.batch import Images
 from selfsight.encoders import Encoder, Feed, build
 from selfsight.encoders.cielab import lab, lightness, linear_rgb, rgb
@@ -29,10 +30,6 @@ def colorization(**settings: Any) -> Colorization:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return Colorization(network, network.dim, size=SIZE, **settings)
-
-
-def noise(count: int = 8, side: int = SIZE) -> Tensor:
-    return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(0))
 
 
 def patches(first: int, count: int, *, follows: bool) -> Images:
@@ -75,7 +72,7 @@ class Leaky(Colorization):
 
 
 def test_what_is_shown_is_the_grey_of_what_is_hidden() -> None:
-    greys, ab = colorization(least_scale=1.0).hide(Images.of(noise()))
+    greys, ab = colorization(least_scale=1.0).hide(Images.of(noise(8, 3, SIZE, SIZE)))
 
     assert greys.shape == (8, 3, SIZE, SIZE)
     assert ab.shape == (8, 2, 4, 4)
@@ -174,7 +171,7 @@ def test_regression_costs_the_squared_error_over_the_variance() -> None:
 def test_the_gradient_reaches_every_parameter() -> None:
     task = colorization()
 
-    task(Images.of(noise())).loss.backward()
+    task(Images.of(noise(8, 3, SIZE, SIZE))).loss.backward()
 
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in task.parameters())
 
@@ -223,7 +220,7 @@ def test_colours_that_leak_would_be_seen() -> None:
 def test_pictures_are_coloured_at_their_own_size_and_lightness(height: int, width: int) -> None:
     task = colorization().eval()
     task.look_at(patches(0, 20, follows=True))
-    picture = 0.3 + 0.4 * noise(2, 40)[..., :height, :width]
+    picture = 0.3 + 0.4 * noise(2, 3, 40, 40)[..., :height, :width]
 
     found = task.colours(picture)
 
@@ -236,7 +233,7 @@ def test_pictures_are_coloured_at_their_own_size_and_lightness(height: int, widt
 
 def test_what_colours_a_picture_has_makes_no_difference() -> None:
     task = colorization().eval()
-    picture = noise(2)
+    picture = noise(2, 3, SIZE, SIZE)
     turned = rgb(lab(picture) * torch.tensor([1.0, 0.2, -0.2]).view(1, 3, 1, 1))
 
     assert torch.allclose(task.colours(turned), task.colours(picture), atol=0.02)
@@ -252,7 +249,8 @@ def test_a_lower_temperature_gives_stronger_colours() -> None:
             bias[task.colors.numbers[task.colors.rows(torch.tensor(ab)), 0]] = logit + 20
 
     mean, sharp = (
-        lab(task.colours(0.3 + 0.4 * noise(2), temperature=t))[:, 1].mean() for t in (1.0, 0.1)
+        lab(task.colours(0.3 + 0.4 * noise(2, 3, SIZE, SIZE), temperature=t))[:, 1].mean()
+        for t in (1.0, 0.1)
     )
     assert sharp > mean + 10
 
@@ -261,9 +259,9 @@ def test_colouring_changes_neither_the_modes_nor_the_statistics() -> None:
     task = colorization()
     task.encoder.eval()  # as where it is kept as it is
     before = {key: value.clone() for key, value in task.state_dict().items()}
-    found = task.colours(noise())
+    found = task.colours(noise(8, 3, SIZE, SIZE))
 
     assert task.decoder.training
     assert not task.encoder.training
     assert all(torch.equal(value, before[key]) for key, value in task.state_dict().items())
-    assert torch.equal(task.eval().colours(noise()), found)
+    assert torch.equal(task.eval().colours(noise(8, 3, SIZE, SIZE)), found)

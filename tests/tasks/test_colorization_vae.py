@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from noise import noise
 from selfsight.data.pictures.batch import Images
 from selfsight.draws import Draws
 from selfsight.encoders import build
@@ -26,10 +27,6 @@ def task_of(*, channels: int = 3, **settings: Any) -> ColorizationVAE:
         return ColorizationVAE(encoder, encoder.dim, size=SIZE, **settings)
 
 
-def noise(count: int = 8, side: int = SIZE) -> Tensor:
-    return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(0))
-
-
 def tossed(first: int, count: int) -> Images:
     """Make pictures of random lightness, each all orange or all blue by a coin."""
     generator = torch.Generator().manual_seed(first)
@@ -44,7 +41,10 @@ def tossed(first: int, count: int) -> Images:
 
 def test_the_code_does_not_move_towards_the_mixture() -> None:
     task = task_of(divergence=0.0)
-    guess, withheld = task.predict(noise()), task.hide(Images.of(noise()))[1]
+    guess, withheld = (
+        task.predict(noise(8, 3, SIZE, SIZE)),
+        task.hide(Images.of(noise(8, 3, SIZE, SIZE)))[1],
+    )
     with torch.no_grad():  # colours that no code changes
         for parameter in task.painter.parameters():
             parameter.zero_()
@@ -80,7 +80,7 @@ def test_the_loss_is_the_sum_of_its_parts(rebalanced: float) -> None:
 
 def test_the_encoder_does_not_move_for_the_mixture_but_for_the_colours() -> None:
     task = task_of()
-    guess = task.predict(noise())
+    guess = task.predict(noise(8, 3, SIZE, SIZE))
 
     (guess.means.sum() + guess.likely.sum()).backward()
 
@@ -96,7 +96,10 @@ def test_colours_without_a_code_are_asked_of_the_encoder() -> None:
     with torch.no_grad():
         task.painter.seeds.weight.zero_()
         task.mixture.weight.zero_()
-    guess, withheld = task.predict(noise()), task.hide(Images.of(noise()))[1]
+    guess, withheld = (
+        task.predict(noise(8, 3, SIZE, SIZE)),
+        task.hide(Images.of(noise(8, 3, SIZE, SIZE)))[1],
+    )
 
     loss = task.score(guess, withheld).loss
 
@@ -119,7 +122,7 @@ def test_the_weight_of_the_divergence_rises_over_the_first_half() -> None:
 
 
 def test_greys_are_shown_and_noise_is_the_samples_own() -> None:
-    batch = Images.of(noise())
+    batch = Images.of(noise(8, 3, SIZE, SIZE))
     greys, withheld = task_of().hide(batch)
 
     assert lab(greys)[:, 1:].abs().max() < 0.02
@@ -131,7 +134,7 @@ def test_greys_are_shown_and_noise_is_the_samples_own() -> None:
 
 def test_pictures_without_colour_change_no_gradient() -> None:
     task = task_of()
-    ab = torch.cat([30 * noise(4)[:, :2, :4, :4], torch.full((4, 2, 4, 4), 4.0)])
+    ab = torch.cat([30 * noise(4, 3, SIZE, SIZE)[:, :2, :4, :4], torch.full((4, 2, 4, 4), 4.0)])
     features = torch.rand(8, 64, 4, 4, requires_grad=True)
     guess = Guess(features, torch.zeros(8, 8), torch.zeros(8, 8, 32))
 
@@ -145,7 +148,7 @@ def test_pictures_without_colour_change_no_gradient() -> None:
 def test_the_gradient_reaches_every_parameter() -> None:
     task = task_of()
 
-    task(Images.of(noise())).loss.backward()
+    task(Images.of(noise(8, 3, SIZE, SIZE))).loss.backward()
 
     assert [
         name for name, p in task.named_parameters() if p.grad is None or p.grad.abs().sum() == 0
@@ -154,7 +157,10 @@ def test_the_gradient_reaches_every_parameter() -> None:
 
 def test_measuring_changes_no_statistics() -> None:
     task = task_of()
-    guess, withheld = task.predict(noise()), task.hide(Images.of(noise()))[1]
+    guess, withheld = (
+        task.predict(noise(8, 3, SIZE, SIZE)),
+        task.hide(Images.of(noise(8, 3, SIZE, SIZE)))[1],
+    )
     before = {key: value.clone() for key, value in task.decoder.state_dict().items()}
 
     task.score(guess, withheld)
@@ -190,18 +196,21 @@ def test_colouring_changes_neither_the_modes_nor_the_statistics() -> None:
     task = task_of()
     task.encoder.eval()  # as where it is kept as it is
     before = {key: value.clone() for key, value in task.state_dict().items()}
-    ways, measured = task.ways(noise(), 2), task.diversity(Images.of(noise()), 2)
+    ways, measured = (
+        task.ways(noise(8, 3, SIZE, SIZE), 2),
+        task.diversity(Images.of(noise(8, 3, SIZE, SIZE)), 2),
+    )
 
     assert task.decoder.training
     assert not task.encoder.training
     assert all(torch.equal(value, before[key]) for key, value in task.state_dict().items())
-    assert torch.equal(task.eval().ways(noise(), 2), ways)
-    assert task.diversity(Images.of(noise()), 2) == measured
+    assert torch.equal(task.eval().ways(noise(8, 3, SIZE, SIZE), 2), ways)
+    assert task.diversity(Images.of(noise(8, 3, SIZE, SIZE)), 2) == measured
 
 
 def test_ways_keep_the_size_and_the_lightness_of_pictures() -> None:
     task = task_of().eval()
-    picture = 0.3 + 0.4 * noise(2, 24)[..., :20]
+    picture = 0.3 + 0.4 * noise(2, 3, 24, 24)[..., :20]
 
     found = task.ways(picture, 11)
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 import selfsight.tasks
+from contract import faults_of_scoring, faults_of_targets, faults_of_views
 from making import CANVAS, CLASSES, SAMPLES, batch_of, made, photographs, rows_of
-from selfsight.data.pictures.batch import Images
+from noise import noise_batch
 from selfsight.modalities.table import modality_called
 from selfsight.tasks.base import Needs, Score, Task
 from selfsight.tasks.cards import card, described_settings, kinds_of
@@ -74,6 +75,7 @@ def test_every_file_is_in_the_table() -> None:
         "cards",
         "mix",
         "cropping",
+        "two_views",
         "table",
         "windows",
     }
@@ -222,6 +224,21 @@ def test_a_state_comes_back(name: str) -> None:
     assert torch.equal(task(batch).loss, other(batch).loss)
 
 
+@every_task
+def test_scoring_changes_nothing_but_batch_statistics(name: str) -> None:
+    assert faults_of_scoring(made(name), batch_of(name, photographs(name, 8))) == []
+
+
+@every_trained_task
+def test_what_is_compared_with_gets_no_gradient_and_moves_after_a_step_alone(name: str) -> None:
+    assert faults_of_targets(made(name), batch_of(name, photographs(name, 8))) == []
+
+
+@every_task
+def test_views_differ_and_none_is_its_own_target(name: str) -> None:
+    assert faults_of_views(made(name), batch_of(name, photographs(name, 8))) == []
+
+
 @every_trained_task
 def test_eight_samples_are_learned_by_heart(name: str) -> None:
     task, batch = made(name), batch_of(name, photographs(name, 8))
@@ -268,17 +285,9 @@ def test_pictures_are_left_as_they_were(name: str) -> None:
 
 
 def test_rotation_on_noise_stays_at_chance() -> None:
-    generator = torch.Generator().manual_seed(0)
-
-    def noise(first: int, count: int) -> Images:
-        pixels = torch.randint(0, 256, (count, 3, CANVAS, CANVAS), generator=generator)
-        batch = Images.of(pixels.to(torch.uint8))
-        index = batch.index + first
-        return batch._replace(index=index, draws=type(batch.draws)(0, 0, index))
-
     task = made("rotation")
-    trained(task, [noise(64 * step, 64) for step in range(60)], rate=1e-3)
+    trained(task, [noise_batch(64 * step, 64, size=CANVAS) for step in range(60)], rate=1e-3)
 
     with torch.no_grad():
-        accuracy = task(noise(100_000, 500)).metrics["accuracy"].item()
+        accuracy = task(noise_batch(100_000, 500, size=CANVAS)).metrics["accuracy"].item()
     assert accuracy == pytest.approx(0.25, abs=0.08)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from noise import noise, numbered
 from selfsight.data.pictures.batch import Images
 from selfsight.encoders import build
 from selfsight.tasks.inpainting import RIM, Inpainting, Withheld
@@ -26,19 +27,11 @@ def inpainting(
         return Inpainting(encoder, encoder.dim, size=size, **settings)
 
 
-def numbered(images: Tensor, first: int) -> Images:
-    """Wrap pictures that are the data's from `first` on, so with draws of their own."""
-    batch = Images.of(images)
-    index = batch.index + first
-    return batch._replace(index=index, draws=type(batch.draws)(0, 0, index))
+def noisy(count: int, step: int, *, channels: int = 3) -> Images:
+    return numbered(noise(count, channels, SIZE, SIZE, seed=step), count * step)
 
 
-def noise(count: int, step: int, *, channels: int = 3) -> Images:
-    generator = torch.Generator().manual_seed(step)
-    return numbered(torch.rand(count, channels, SIZE, SIZE, generator=generator), count * step)
-
-
-def smooth(count: int, step: int) -> Images:
+def slow(count: int, step: int) -> Images:
     """Pictures whose colours change slowly, so that a hole's follow from those around it."""
     generator = torch.Generator().manual_seed(step)
     coarse = torch.rand(count, 3, 3, 3, generator=generator)
@@ -150,7 +143,7 @@ def test_the_mean_colour_costs_1(norm: str) -> None:
 def test_pictures_looked_at_in_parts_tell_what_they_tell_at_once(
     norm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tasks, batch = (inpainting(norm=norm), inpainting(norm=norm)), noise(11, 0)
+    tasks, batch = (inpainting(norm=norm), inpainting(norm=norm)), noisy(11, 0)
     tasks[0].look_at(batch)
     monkeypatch.setattr("selfsight.tasks.inpainting.AT_A_TIME", 4)
     tasks[1].look_at(batch)
@@ -166,7 +159,7 @@ def test_a_blind_guess_with_a_critic_costs_its_parts(holes: str, overlap: int) -
     assert task.critic is not None
     nn.init.zeros_(task.critic.answer.weight)
     nn.init.zeros_(task.critic.answer.bias)
-    batch = noise(400, 0)
+    batch = noisy(400, 0)
     task.look_at(batch)
     _, withheld = task.hide(batch)
 
@@ -197,7 +190,7 @@ def test_the_first_guess_is_nearly_the_mean_colour() -> None:
 @pytest.mark.parametrize("kind", ["centre", "blocks", "free"])
 def test_what_is_hidden_changes_nothing(kind: str) -> None:
     task = inpainting(holes=kind, least_scale=1.0, overlap=1)  # then a crop is the whole picture
-    batch = noise(8, 0)
+    batch = noisy(8, 0)
     pictures, withheld = task.hide(batch)
     mirrored = batch.draws.uniform("view/flip", 1)[:, 0] < 0.5
     in_place = torch.where(mirrored[:, None, None, None], withheld.hole.flip(3), withheld.hole)
@@ -218,7 +211,7 @@ def test_what_is_hidden_changes_nothing(kind: str) -> None:
 def test_the_rim_is_around_the_hole_and_visible() -> None:
     task = inpainting(holes="centre", share=0.25, overlap=2)
 
-    pictures, withheld = task.hide(noise(2, 0))
+    pictures, withheld = task.hide(noisy(2, 0))
 
     weight = torch.zeros(SIZE, SIZE)
     weight[2:14, 2:14] = RIM
@@ -231,7 +224,7 @@ def test_the_rim_is_around_the_hole_and_visible() -> None:
 @pytest.mark.parametrize(("adversarial", "overlap"), [(0.0, 0), (0.1, 0), (0.1, 2)])
 def test_every_sample_counts_alike(adversarial: float, overlap: int) -> None:
     task = inpainting(holes="free", adversarial=adversarial, overlap=overlap).eval()
-    pictures, withheld = task.hide(noise(4, 0))
+    pictures, withheld = task.hide(noisy(4, 0))
     painted = task.predict(pictures)
 
     together = task.score(painted, withheld).loss.item()
@@ -245,7 +238,7 @@ def test_every_sample_counts_alike(adversarial: float, overlap: int) -> None:
 
 def test_one_loss_has_the_gradients_of_two_optimisers() -> None:
     task = inpainting(adversarial=0.2)
-    pictures, withheld = task.hide(noise(6, 0))
+    pictures, withheld = task.hide(noisy(6, 0))
     pictures, task = pictures.double(), task.double()
     plain = copy.deepcopy(task)
 
@@ -297,7 +290,7 @@ def test_the_critic_learns_at_its_own_rate() -> None:
 def test_the_gradient_reaches_every_parameter(adversarial: float) -> None:
     task = inpainting(adversarial=adversarial)
 
-    task(noise(8, 0)).loss.backward()
+    task(noisy(8, 0)).loss.backward()
 
     unreached = [
         name for name, p in task.named_parameters() if p.grad is None or p.grad.abs().sum() == 0
@@ -385,16 +378,16 @@ def test_masks_that_do_not_fit_are_refused() -> None:
 @pytest.mark.slow
 def test_smooth_pictures_are_learned_and_filled() -> None:
     task = inpainting(share=0.25, blocks=1)
-    task.look_at(smooth(200, 1000))
+    task.look_at(slow(200, 1000))
 
-    trained(task, [smooth(32, step) for step in range(120)])
+    trained(task, [slow(32, step) for step in range(120)])
 
     task.eval()
-    fresh = smooth(16, 5000).images
+    fresh = slow(16, 5000).images
     hole = torch.zeros(16, 1, SIZE, SIZE, dtype=torch.bool)
     hole[..., 4:12, 4:12] = True
     with torch.no_grad():
-        assert task(smooth(100, 6000)).loss.item() < 0.5
+        assert task(slow(100, 6000)).loss.item() < 0.5
     error = (task.filled(fresh.masked_fill(hole, 0.0), hole) - fresh).square().mean()
     blind = torch.where(hole, fresh - task.mean, 0.0).square().mean()
     assert error.item() < 0.5 * blind.item()
@@ -404,9 +397,9 @@ def test_smooth_pictures_are_learned_and_filled() -> None:
 def test_on_noise_it_stays_blind_unless_it_sees_through_the_hole() -> None:
     settings: dict[str, Any] = {"channels": 1, "blocks": 1, "least_scale": 1.0}  # no resampling
     hidden, seen_through = inpainting(**settings), inpainting(**settings)
-    steps = [noise(32, step, channels=1) for step in range(80)]
+    steps = [noisy(32, step, channels=1) for step in range(80)]
     for task in (hidden, seen_through):
-        task.look_at(noise(200, 1000, channels=1))
+        task.look_at(noisy(200, 1000, channels=1))
 
     blind = trained(hidden, steps)
     seeing = trained(seen_through, steps, seen_through=True)

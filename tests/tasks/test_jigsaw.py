@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from noise import noise_fields, smooth_fields
 from selfsight.data.pictures.batch import Images
 from selfsight.draws import Draws
 from selfsight.encoders import Encoder, build
@@ -149,17 +151,6 @@ def test_logits_are_those_of_a_plain_loop_over_pictures_and_tiles() -> None:
     assert loss.item() == pytest.approx(torch.stack(costs).mean().item(), rel=1e-5)
 
 
-def noise(generator: torch.Generator, count: int) -> Tensor:
-    return torch.rand(count, 1, 32, 32, generator=generator)
-
-
-def smooth(generator: torch.Generator, count: int) -> Tensor:
-    """Make fields that go on across the borders of tiles; no place differs from another."""
-    coarse = torch.randn(count, 1, 12, 12, generator=generator)
-    fine = F.interpolate(coarse, scale_factor=4, mode="bicubic")
-    return (0.15 * fine[:, :, 8:40, 8:40] + 0.5).clamp(0, 1)
-
-
 def ramps(generator: torch.Generator, count: int) -> Tensor:
     """Make pictures that get brighter to the right and downward by the same amount everywhere."""
     line = torch.arange(32.0) / 64
@@ -195,7 +186,7 @@ def accuracy_after_training(
 
 
 def test_noise_is_solved_by_chance_only() -> None:
-    found = accuracy_after_training(noise, steps=60)
+    found = accuracy_after_training(partial(noise_fields, side=32), steps=60)
 
     assert found == pytest.approx(1 / 24, abs=0.025)
 
@@ -203,6 +194,7 @@ def test_noise_is_solved_by_chance_only() -> None:
 @pytest.mark.slow
 def test_lines_that_go_on_solve_puzzles_without_a_gap_and_none_with_it() -> None:
     # Two permutations: with all 24 a short training does not find how to use the edges.
+    smooth = partial(smooth_fields, side=32, cell=4)
     with_gap = accuracy_after_training(smooth, steps=250, permutations=2)
     without = accuracy_after_training(smooth, steps=250, permutations=2, tile=1.0)
 

@@ -5,9 +5,9 @@ from typing import Any, cast
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from noise import noise_batch, smooth_batch, told_apart
 from pair import Pair
 from selfsight.augment.color import ColorJitter
 from selfsight.data.pictures.batch import Images
@@ -28,22 +28,6 @@ def moco(of: type[MoCo] = MoCo, **settings: Any) -> MoCo:
     encoder = build("small", size=SIZE, channels=3, arguments={"stem": 8, "widths": (8, 16)})
     chosen: dict[str, Any] = {"queue": 16} | settings
     return of(encoder, encoder.dim, size=SIZE, **chosen)
-
-
-def noise(first: int, count: int) -> Images:
-    """Make pictures of noise, each another by its number."""
-    generator = torch.Generator().manual_seed(first)
-    pixels = torch.randint(0, 256, (count, 3, SIZE, SIZE), generator=generator)
-    batch = Images.of(pixels.to(torch.uint8))
-    index = batch.index + first
-    return batch._replace(index=index, draws=Draws(0, 0, index))
-
-
-def smooth(first: int, count: int) -> Images:
-    """Make pictures of smooth noise: a view of it shows whose it is."""
-    batch = noise(first, count)
-    coarse = batch.images[:, :, :3, :3].float() / 255
-    return batch._replace(images=F.interpolate(coarse, size=SIZE, mode="bilinear"))
 
 
 def in_order(pictures: int) -> Shuffled:
@@ -130,7 +114,7 @@ def test_a_queue_of_only_its_own_keys_costs_nothing_and_breaks_nothing() -> None
 
 
 def test_keys_are_shuffled_over_the_groups_and_found_again() -> None:
-    task, batch = moco(groups=2), noise(0, 8)
+    task, batch = moco(groups=2), noise_batch(0, 8, size=SIZE)
 
     views, shuffled = task.hide(batch)
 
@@ -148,7 +132,7 @@ def test_keys_are_shuffled_over_the_groups_and_found_again() -> None:
 
 
 def test_one_group_is_not_shuffled() -> None:
-    assert moco(groups=1).hide(noise(0, 8))[1].order.tolist() == list(range(8))
+    assert moco(groups=1).hide(noise_batch(0, 8, size=SIZE))[1].order.tolist() == list(range(8))
 
 
 def test_a_network_without_batch_statistics_needs_no_groups() -> None:
@@ -160,7 +144,7 @@ def test_a_network_without_batch_statistics_needs_no_groups() -> None:
 
 
 def test_a_query_is_normalised_among_its_group() -> None:
-    task, batch = moco(groups=2), noise(0, 8)
+    task, batch = moco(groups=2), noise_batch(0, 8, size=SIZE)
     views, _ = task.hide(batch)
 
     queries = task.predict(views)[0]
@@ -170,7 +154,7 @@ def test_a_query_is_normalised_among_its_group() -> None:
 
 
 def test_a_symmetric_step_asks_both_ways() -> None:
-    task, batch = moco(symmetric=True, groups=2), noise(0, 4)
+    task, batch = moco(symmetric=True, groups=2), noise_batch(0, 4, size=SIZE)
 
     views, shuffled = task.hide(batch)
 
@@ -180,7 +164,7 @@ def test_a_symmetric_step_asks_both_ways() -> None:
 
 
 def test_a_step_moves_the_keys_encoder_a_little_and_queues_its_keys() -> None:
-    task, batch = moco(momentum=0.9), noise(100, 8)
+    task, batch = moco(momentum=0.9), noise_batch(100, 8, size=SIZE)
     before = [p.clone() for p in task.key.parameters()]
 
     step(task, sgd(task, 0.1), 0, batch)
@@ -192,7 +176,7 @@ def test_a_step_moves_the_keys_encoder_a_little_and_queues_its_keys() -> None:
 
 
 def test_only_a_step_changes_the_state() -> None:
-    task, batch = moco(), noise(0, 8)
+    task, batch = moco(), noise_batch(0, 8, size=SIZE)
     kept = {k: v.clone() for k, v in task.state_dict().items() if "running" not in k}
 
     once = task(batch).loss
@@ -206,7 +190,7 @@ def test_only_a_step_changes_the_state() -> None:
 
 def test_how_far_the_target_moves_is_told_every_25_steps() -> None:
     task = moco(momentum=0.0)
-    told = [step(task, sgd(task, 0.5), n, noise(8 * n, 8)) for n in range(26)]
+    told = [step(task, sgd(task, 0.5), n, noise_batch(8 * n, 8, size=SIZE)) for n in range(26)]
 
     assert [number for number, metrics in enumerate(told) if metrics] == [0, 25]
     assert -1 <= told[0]["target_cosine"].item() < 0.9999
@@ -215,14 +199,14 @@ def test_how_far_the_target_moves_is_told_every_25_steps() -> None:
 def test_more_momentum_is_a_steadier_target() -> None:
     def moved(momentum: float) -> float:
         task = moco(momentum=momentum)
-        return step(task, sgd(task, 0.5), 0, noise(0, 8))["target_cosine"].item()
+        return step(task, sgd(task, 0.5), 0, noise_batch(0, 8, size=SIZE))["target_cosine"].item()
 
     assert moved(0.0) < moved(0.9) < moved(0.999) <= 1 + 1e-6
 
 
 def test_before_the_first_step_the_queue_holds_keys_of_the_data() -> None:
     task = moco()
-    task.look_at(noise(0, 6))
+    task.look_at(noise_batch(0, 6, size=SIZE))
 
     assert task.queue.owners.tolist() == [0, 1, 2, 3, 4, 5] * 2 + [0, 1, 2, 3]
     assert torch.allclose(task.queue.keys.norm(dim=1), torch.ones(16), atol=1e-6)
@@ -298,7 +282,7 @@ def test_both_encoders_are_offered_the_trained_one_first() -> None:
 def told_by_statistics(*, shuffled: bool) -> float:
     """Tell the mean cosine of queries and keys that differ in nothing but batch statistics."""
     task = moco(groups=2, without="crop,flip,jitter,grey")
-    batch = noise(0, 8)
+    batch = noise_batch(0, 8, size=SIZE)
     views, order = task.hide(batch)
     if not shuffled:
         views, order = torch.cat([views[:8], views[:8]]), in_order(8)
@@ -312,28 +296,18 @@ def test_unshuffled_a_query_and_its_key_share_their_statistics() -> None:
     assert told_by_statistics(shuffled=True) < 0.9999
 
 
-def apart(task: MoCo) -> float:
-    """Tell by how much a view is more like its partner than like others: 0 for a single point."""
-    batch = smooth(100_000, 64)
-    with torch.no_grad():
-        first, second = (task.embed(views) for views in task.views(batch))
-    alike = first @ second.T
-    others = alike[~torch.eye(64, dtype=torch.bool)]
-    return (alike.diagonal().mean() - others.mean()).item()
-
-
 def test_pictures_are_told_apart_and_do_not_collapse_to_a_point() -> None:
     torch.manual_seed(0)
     encoder = build("small", size=SIZE, channels=3, arguments={"stem": 16, "widths": (16, 32)})
     task = MoCoV2(encoder, encoder.dim, size=SIZE, queue=64, momentum=0.9)
-    task.look_at(smooth(50_000, 64))
+    task.look_at(smooth_batch(50_000, 64, size=SIZE))
     optimizer = torch.optim.Adam([p for p in task.parameters() if p.requires_grad], lr=3e-3)
-    before = apart(task)
+    before = told_apart(task, smooth_batch(100_000, 64, size=SIZE))
 
     for number in range(30):
-        step(task, optimizer, number, smooth(64 * number, 64))
+        step(task, optimizer, number, smooth_batch(64 * number, 64, size=SIZE))
 
-    assert apart(task) > before + 0.05
+    assert told_apart(task, smooth_batch(100_000, 64, size=SIZE)) > before + 0.05
 
 
 Told = tuple[float, dict[str, Tensor], dict[str, Tensor]]
@@ -342,10 +316,10 @@ Told = tuple[float, dict[str, Tensor], dict[str, Tensor]]
 def job_of_steps(symmetric: bool) -> Told:
     """Take two steps on this process's share of 16 pictures: -> loss, gradients, state."""
     task = moco(MoCoV2, groups=4, momentum=0.5, symmetric=symmetric)
-    task.look_at(noise(50_000, 8))
+    task.look_at(noise_batch(50_000, 8, size=SIZE))
     loss = torch.zeros(())
     for number in range(2):
-        whole = noise(16 * number, 16)
+        whole = noise_batch(16 * number, 16, size=SIZE)
         mine = own_rows(16 // processes())
         index = whole.index[mine]
         share = Images(whole.images[mine], whole.extent[mine], index, Draws(0, 0, index))

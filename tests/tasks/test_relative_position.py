@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from noise import noise_fields, smooth_fields
 from selfsight.augment.tile_grid import cut_tiles
 from selfsight.augment.views import random_view
 from selfsight.data.pictures.batch import Images
@@ -227,17 +228,6 @@ def test_logits_are_those_of_one_linear_layer_on_each_pair() -> None:
     assert task.score(logits, sides).loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def noise(generator: torch.Generator, count: int) -> Tensor:
-    return torch.rand(count, 1, 36, 36, generator=generator)
-
-
-def smooth(generator: torch.Generator, count: int) -> Tensor:
-    """Make fields that go on across the borders of patches; no place differs from another."""
-    coarse = torch.randn(count, 1, 16, 16, generator=generator)
-    fine = F.interpolate(coarse, scale_factor=3, mode="bicubic")
-    return (0.15 * fine[:, :, 6:42, 6:42] + 0.5).clamp(0, 1)
-
-
 def ramps(generator: torch.Generator, count: int) -> Tensor:
     """Make pictures that get brighter downward by the same amount everywhere."""
     ramp = (torch.arange(36.0) / 48)[:, None].expand(36, 36)
@@ -271,11 +261,13 @@ def accuracy_after_training(
 
 
 def test_noise_is_told_by_chance_only() -> None:
+    noise = partial(noise_fields, side=36)
     assert accuracy_after_training(noise, steps=50) == pytest.approx(1 / 8, abs=0.02)
 
 
 @pytest.mark.slow
 def test_lines_that_go_on_tell_the_side_without_a_gap_and_not_with_it() -> None:
+    smooth = partial(smooth_fields, side=36, cell=3)
     with_gap = accuracy_after_training(smooth, steps=200, gap=1.0)
     without = accuracy_after_training(smooth, steps=200, gap=0.0, jitter=0.0)
 

@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
 
+from noise import noise_batch, smooth_batch, told_apart
 from selfsight.data.pictures.batch import Images
-from selfsight.draws import Draws
 from selfsight.encoders import build
 from selfsight.errors import UsageError
 from selfsight.layers.heads import of_length_1
@@ -28,22 +27,6 @@ def partners(pictures: int) -> Partners:
     """Pair the views of some pictures, which come in their own order."""
     rows = torch.arange(2 * pictures)
     return Partners(rows, rows.roll(pictures), rows % pictures)
-
-
-def noise(first: int, count: int, *, size: int = 8) -> Images:
-    """Make pictures of noise, each another by its number."""
-    generator = torch.Generator().manual_seed(first)
-    pixels = torch.randint(0, 256, (count, 3, size, size), generator=generator)
-    batch = Images.of(pixels.to(torch.uint8))
-    index = batch.index + first
-    return batch._replace(index=index, draws=Draws(0, 0, index))
-
-
-def smooth(first: int, count: int) -> Images:
-    """Make pictures of smooth noise: a view of it shows whose it is."""
-    batch = noise(first, count)
-    coarse = batch.images[:, :, :3, :3].float() / 255
-    return batch._replace(images=F.interpolate(coarse, size=8, mode="bilinear"))
 
 
 def test_four_views_by_hand() -> None:
@@ -190,7 +173,7 @@ def step(task: SimCLR, optimizer: torch.optim.Optimizer, number: int, batch: Ima
 def test_how_far_the_target_moves_is_told_every_25_steps() -> None:
     task = simclr()
     optimizer = torch.optim.SGD(task.parameters(), lr=0.5)
-    told = [step(task, optimizer, number, noise(0, 8)) for number in range(26)]
+    told = [step(task, optimizer, number, noise_batch(0, 8, size=8)) for number in range(26)]
 
     assert [number for number, metrics in enumerate(told) if metrics] == [0, 25]
     assert -1 <= told[0]["target_cosine"].item() < 0.9999
@@ -199,26 +182,16 @@ def test_how_far_the_target_moves_is_told_every_25_steps() -> None:
 def test_a_rate_of_nothing_does_not_move_the_target() -> None:
     task = simclr()
 
-    told = step(task, torch.optim.SGD(task.parameters(), lr=0.0), 0, noise(0, 8))
+    told = step(task, torch.optim.SGD(task.parameters(), lr=0.0), 0, noise_batch(0, 8, size=8))
 
     assert told["target_cosine"].item() == pytest.approx(1, abs=1e-6)
 
 
 def test_scoring_twice_gives_the_same() -> None:
-    task, batch = simclr(), noise(0, 8)
+    task, batch = simclr(), noise_batch(0, 8, size=8)
     task.before_step(0, 100)
 
     assert torch.equal(task(batch).loss, task(batch).loss)
-
-
-def apart(task: SimCLR) -> float:
-    """Tell by how much a view is more like its partner than like others: 0 for a single point."""
-    batch = smooth(100_000, 64)
-    with torch.no_grad():
-        first, second = (task.embed(views) for views in task.views(batch))
-    alike = first @ second.T
-    others = alike[~torch.eye(64, dtype=torch.bool)]
-    return (alike.diagonal().mean() - others.mean()).item()
 
 
 def test_pictures_are_told_apart_and_do_not_collapse_to_a_point() -> None:
@@ -226,9 +199,9 @@ def test_pictures_are_told_apart_and_do_not_collapse_to_a_point() -> None:
     encoder = build("small", size=8, channels=3, arguments={"stem": 16, "widths": (16, 32)})
     task = SimCLR(encoder, encoder.dim, size=8)
     optimizer = torch.optim.Adam(task.parameters(), lr=3e-3)
-    before = apart(task)
+    before = told_apart(task, smooth_batch(100_000, 64, size=8))
 
     for number in range(30):
-        step(task, optimizer, number, smooth(64 * number, 64))
+        step(task, optimizer, number, smooth_batch(64 * number, 64, size=8))
 
-    assert apart(task) > before + 0.05
+    assert told_apart(task, smooth_batch(100_000, 64, size=8)) > before + 0.05

@@ -1,5 +1,6 @@
 """Preparing: every task meets every kind of encoder, and learns or is refused in a sentence."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from selfsight.data.pictures.storing import read
 from selfsight.distributed.processes import Processes
 from selfsight.errors import UsageError
 from selfsight.modalities.pictures import of_picture_plan
+from selfsight.tasks.cards import settings_of
 from selfsight.tasks.table import TASKS
 from selfsight.training import prepare
 from selfsight.training.loop import Training
@@ -149,3 +151,55 @@ def test_a_batch_is_no_larger_than_the_exemplars(pictures: Path, tmp_path: Path)
     of = run.settings["plan"]
     assert (of["batch"], of["learned"]) == (5, 5)
     assert "the batch of 12 is lowered to the 5 pictures that are learned from" in of["notes"]
+
+
+@pytest.mark.parametrize("task", list(TASKS))
+def test_a_run_keeps_all_settings_so_that_other_defaults_change_nothing(
+    task: str, pictures: Path, tmp_path: Path
+) -> None:
+    fitted = TASKS[task].way == "fitted"
+    if fitted:
+        run = selfsight.pretrain(str(pictures), task, out=str(tmp_path / "run"), size=32)
+    else:
+        run = begun(pictures, tmp_path, (task,), "small")
+
+    kept = run.settings["plan"]["task_settings"][task]
+    assert set(settings_of(task)) <= set(kept)
+    assert [key for key, value in kept.items() if value is None] == []
+
+
+def test_a_mix_keeps_all_settings_too(pictures: Path, tmp_path: Path) -> None:
+    run = begun(pictures, tmp_path, ("rotation", "jigsaw"), "small")
+
+    kept = run.settings["plan"]["task_settings"]
+    assert list(kept) == ["rotation", "jigsaw", "mix"]
+    assert kept["rotation"] == settings_of("rotation")
+    assert kept["mix"] == {"weights": None, "harmonised": False, "statistics": "separate"}
+
+
+def test_a_run_of_before_that_kept_few_settings_is_gone_on_with(
+    pictures: Path, tmp_path: Path
+) -> None:
+    whole, few = (begun(pictures, tmp_path / name, ("simclr",), "small") for name in ("one", "two"))
+    settings = few.settings
+    settings["plan"]["task_settings"] = {"simclr": {"negatives": 14, "strength": 0.5}}
+    few.write_settings(settings)
+    (few.path / "checkpoint.pt").unlink()
+    (few.path / "checkpoint-before.pt").unlink(missing_ok=True)
+    shutil.rmtree(few.path / "results")
+
+    selfsight.pretrain(resume=str(few.path))
+
+    first, second = (run.load_checkpoint() for run in (whole, Run(few.path)))
+    assert first is not None
+    assert second is not None
+    assert all(value.equal(second["task"][name]) for name, value in first["task"].items())
+
+
+def test_the_plan_tells_what_was_chosen_or_derived_and_not_what_is_usual(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun(pictures, tmp_path, ("simclr",), "small", set=("simclr.temperature=0.3",))
+
+    said = " ".join(capsys.readouterr().err.split())
+    assert "simclr on 32 px (temperature=0.3, negatives=14, strength=0.5)" in said

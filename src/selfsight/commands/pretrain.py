@@ -45,6 +45,7 @@ from selfsight.training.pace import as_compiled
 from selfsight.training.plan import Plan, thread_count
 from selfsight.training.prepare import Prepared, acquaint, batches_of, prepared, source_of
 from selfsight.training.run import SETTINGS, Run
+from selfsight.training.task_errors import errors_of_tasks_told
 from selfsight.training.tracking import Trackers, check_installed
 from selfsight.training.weights import built
 
@@ -98,7 +99,8 @@ def _pretrained(settings: Pretrain, processes: Processes) -> Run:
     if settings.resume is not None:
         run = Run.open(settings.resume)
         owned = run.owned() if processes.leads else contextlib.nullcontext()
-        with owned, _told_how_to_go_on(run):
+        tasks = Plan.of(run).tasks
+        with owned, _told_how_to_go_on(run), errors_of_tasks_told(tasks, run):
             return _resumed(run, processes, settings.place)
     chosen = parsed_settings(settings.task, settings.set)
     device = resolve_device(settings.device)
@@ -116,7 +118,7 @@ def _pretrained(settings: Pretrain, processes: Processes) -> Run:
         _labelled(parts)
     place = Path(settings.out or _free_place("+".join(settings.task), cast(str, settings.data)))
     taken = Run.begun(place) if processes.leads else contextlib.nullcontext(Run(place))
-    with taken as run, _told_how_to_go_on(run):
+    with taken as run, _told_how_to_go_on(run), errors_of_tasks_told(settings.task, run):
         run.path = processes.from_first(run.path)
         with threads(thread_count(settings.threads, settings.devices)):
             begun = prepared(settings, chosen, source, device, processes)

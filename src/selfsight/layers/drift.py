@@ -55,15 +55,16 @@ class Drift(nn.Module):
             embed: Maps them to keys (B, width) of length 1.
             network: The network that `embed` uses; it is in evaluation mode meanwhile.
         """
-        if self._period is not None and self._period > self._looked:
-            self._looked, self._period = self._period, None
+        first = self._pictures is None
+        if first and self._period is not None and self._period > self._looked:
             self._pictures = pictures[:PICTURES].detach().clone()
             self._keys = _embedded(self._pictures, embed, network)
 
     def moved(self, embed: Callable[[Tensor], Tensor], network: nn.Module) -> dict[str, Tensor]:
         """Compare with the keys as they are now: -> {"target_cosine": in [-1, 1]}, or nothing."""
-        if self._pictures is None or self._keys is None:
+        if self._pictures is None or self._keys is None or self._period is None:
             return {}
+        self._looked, self._period = self._period, None
         now = _embedded(self._pictures, embed, network)
         cosine = (self._keys * now).sum(dim=1).mean()
         self._pictures = self._keys = None

@@ -199,6 +199,13 @@ class Task(nn.Module, ABC):
         """Update what follows the weights after a step: -> scalar metrics, often none."""
         return {}
 
+    def targets(self) -> dict[str, Tensor]:
+        """Name what it compares with that follows the training, as a momentum encoder's weights.
+
+        They get no gradient: `after_step` moves them, and nothing else.
+        """
+        return {}
+
     # Instead of training.
 
     def fit(
@@ -222,6 +229,10 @@ class Task(nn.Module, ABC):
     def encoders(self) -> Mapping[str, BaseEncoder]:
         """Give the encoders to save by name, the default one first."""
         return {"encoder": self.encoder}
+
+    def views(self, batch: Any) -> tuple[Tensor, Tensor] | None:
+        """Make two views of every sample, (B, ...) each, where such are compared; else None."""
+        return None
 
     def embed(self, pictures: Tensor) -> Tensor:
         """Embed samples where the task compares: (N, C, S, S) in [0, 1] -> (N, W)."""

@@ -10,6 +10,7 @@ import math
 import re
 import types
 import typing
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
 from selfsight.errors import UsageError, unknown_name
@@ -65,8 +66,29 @@ def _words(paragraph: str) -> dict[str, str]:
 
 def settings_of(name: str) -> dict[str, Any]:
     """List a task's settings, or those of "mix", with their defaults; None is derived."""
-    parameters = inspect.signature(_owner(name)).parameters
+    parameters = _parameters(_owner(name).__mro__)
     return {key: p.default for key, p in parameters.items() if key not in GIVEN}
+
+
+def _parameters(kinds: Sequence[type]) -> dict[str, inspect.Parameter]:
+    """List what a constructor takes: with `**others` also what that of the class it refines does.
+
+    Args:
+        kinds: The class, and then those it refines, as in `__mro__`.
+    """
+    own = dict(inspect.signature(kinds[0].__init__).parameters)
+    further = [key for key, p in own.items() if p.kind is inspect.Parameter.VAR_KEYWORD]
+    if not further:
+        return own
+    return _parameters(kinds[1:]) | {key: p for key, p in own.items() if key not in further}
+
+
+def _hints(name: str) -> dict[str, Any]:
+    """List what each setting of a name may be, as its constructor says."""
+    found: dict[str, Any] = {}
+    for kind in reversed(_owner(name).__mro__):
+        found |= typing.get_type_hints(kind.__init__)
+    return {key: found[key] for key in _parameters(_owner(name).__mro__) if key in found}
 
 
 def described_settings(name: str) -> dict[str, dict[str, Any]]:
@@ -82,6 +104,19 @@ def described_settings(name: str) -> dict[str, dict[str, Any]]:
     return {
         key: {"default": None if key in derived else default, "meaning": meanings.get(key, "")}
         for key, default in settings_of(name).items()
+    }
+
+
+def unusual_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out of a task's settings, or of those of "mix", what nobody chose and no data decided.
+
+    What is derived from the data is always told, everything else where it is not its default.
+    """
+    derived, defaults = _owner(name).derive(SOME_FACTS), settings_of(name)
+    return {
+        key: value
+        for key, value in settings.items()
+        if key in derived or key not in defaults or value != defaults[key]
     }
 
 
@@ -137,7 +172,7 @@ def parsed_settings(tasks: tuple[str, ...], pairs: tuple[str, ...]) -> dict[str,
 
 def kinds_of(name: str) -> dict[str, tuple[Any, ...]]:
     """Give the allowed kinds of each setting of a task, or of "mix": plain types, and words."""
-    hints = typing.get_type_hints(_owner(name).__init__)
+    hints = _hints(name)
     return {key: _kinds(hints[key]) for key in settings_of(name)}
 
 
@@ -147,7 +182,7 @@ def check_settings(name: str, settings: Any) -> None:
     Raises:
         UsageError: If they are unknown, of another kind, or numbers beyond those of any network.
     """
-    hints = typing.get_type_hints(_owner(name).__init__)
+    hints = _hints(name)
     try:
         check_value(settings, dict, f"the settings of {name}")
         for key, value in cast(dict[str, Any], settings).items():

@@ -35,10 +35,13 @@ from selfsight.layers.heads import Head, HeadKind, of_length_1
 from selfsight.layers.memory_bank import MemoryBank, samples_of
 from selfsight.layers.noise_contrast import NoiseContrast, Objective, usual_negatives
 from selfsight.tasks.base import Epoch, Facts, Needs, Score
-from selfsight.tasks.cropping import Cropping
+from selfsight.tasks.two_views import TwoViews
 
 DRAWN = 4096  # negatives, where not all are compared with
 CALIBRATING = 128  # pictures
+# Of the paper's code for CIFAR-10, and flips.
+AUGMENTATION = Augmentation(colors=ColorJitter(0.4, 0.4, 0.4, 0.4, share=1.0, grey=0.2), blur=0.0)
+ANOTHER_EPOCH = ("view", "other")  # names of the two views that two epochs show of a picture
 
 
 class Asked(NamedTuple):
@@ -53,7 +56,7 @@ class Asked(NamedTuple):
     noise: Tensor | None
 
 
-class InstanceDiscrimination(Cropping):
+class InstanceDiscrimination(TwoViews):
     """Tell each picture from all others by a memory bank of embeddings.
 
     Args:
@@ -76,6 +79,7 @@ class InstanceDiscrimination(Cropping):
     """
 
     needs = Needs(batch=Images)
+    view_names = ANOTHER_EPOCH
 
     def __init__(
         self,
@@ -95,13 +99,14 @@ class InstanceDiscrimination(Cropping):
         least_scale: float = 0.2,
         without: str = "",
     ) -> None:
-        super().__init__(encoder, size=size, least_scale=least_scale)
+        super().__init__(
+            encoder, size=size, augmentation=AUGMENTATION, least_scale=least_scale, without=without
+        )
         if samples is None or samples < 2:
             raise ValueError(f"samples must be at least 2, as many as the data has, got {samples}")
         if not 0 <= proximal < math.inf:
             raise ValueError(f"proximal must be at least 0 and finite, got {proximal}")
         self.proximal = proximal
-        self.augmentation = augmentation_of(least_scale, without)
         self.head = Head(dim, width, head)
         self.bank = MemoryBank(samples, self.head.width, momentum)
         self.contrast = NoiseContrast(
@@ -139,11 +144,6 @@ class InstanceDiscrimination(Cropping):
         views = augmented(batch, self.size, self.augmentation)
         return views, Asked(batch.index, self.contrast.draw(batch))
 
-    def views(self, batch: Images) -> tuple[Tensor, Tensor]:
-        """Make two views of every picture, as two epochs show them: -> (B, C, S, S) each."""
-        first = augmented(batch, self.size, self.augmentation)
-        return first, augmented(batch, self.size, self.augmentation, name="other")
-
     def embed(self, pictures: Tensor) -> Tensor:
         """Embed pictures: (B, C, S, S) -> (B, W), length 1."""
         return of_length_1(self.head(self.encoder(pictures)))
@@ -173,13 +173,10 @@ class InstanceDiscrimination(Cropping):
         moved, self.last = self.bank.follow(*self.last), None
         return {"target_cosine": moved}
 
+    def targets(self) -> dict[str, Tensor]:
+        """Give the bank's entries."""
+        return {"bank": self.bank.entries}
+
     def notes(self) -> tuple[str, ...]:
         """Say what grows with the data."""
         return (self.bank.note(),)
-
-
-def augmentation_of(least_scale: float, without: str) -> Augmentation:
-    """Put the augmentation together, of the paper's code for CIFAR-10, and flips."""
-    colors = ColorJitter(0.4, 0.4, 0.4, 0.4, share=1.0, grey=0.2)
-    augmentation = Augmentation(scale=(least_scale, 1.0), colors=colors, blur=0.0)
-    return augmentation.without(without)

@@ -22,14 +22,13 @@ the query's own picture in the queue, which is frequent in small data, as a nega
 """
 
 import math
-from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from selfsight.augment.augmentation import Augmentation, augmented
+from selfsight.augment.augmentation import Augmentation
 from selfsight.augment.color import ColorJitter
 from selfsight.data.pictures.batch import Images
 from selfsight.distributed.gather import gathered, own_rows, processes
@@ -43,7 +42,7 @@ from selfsight.layers.heads import Head, HeadKind, of_length_1
 from selfsight.layers.momentum import MomentumEncoder
 from selfsight.layers.queue import Queue
 from selfsight.tasks.base import Facts, Needs, Score
-from selfsight.tasks.cropping import Cropping
+from selfsight.tasks.two_views import TwoViews
 
 MOST_KEYS = 65_536
 PICTURES_A_KEY = 12  # gives CIFAR-10 the 4,096 keys of the authors' demonstration
@@ -64,7 +63,7 @@ class Shuffled(NamedTuple):
     order: Tensor
 
 
-class MoCo(Cropping):
+class MoCo(TwoViews):
     """Find the key of the same picture among those of a queue.
 
     Args:
@@ -112,7 +111,13 @@ class MoCo(Cropping):
         least_scale: float = 0.2,
         without: str = "",
     ) -> None:
-        super().__init__(encoder, size=size, least_scale=least_scale)
+        super().__init__(
+            encoder,
+            size=size,
+            augmentation=self.usual_augmentation,
+            least_scale=least_scale,
+            without=without,
+        )
         _check(momentum, temperature, groups)
         self.head = Head(dim, width, head)
         self.key = MomentumEncoder(encoder, self.head)
@@ -121,9 +126,6 @@ class MoCo(Cropping):
         self.groups = groups if batch_norms(encoder) else 1
         self.has_statistics = bool(batch_norms(encoder))
         self.symmetric = symmetric
-        self.augmentation = replace(self.usual_augmentation, scale=(least_scale, 1.0)).without(
-            without
-        )
         self.blind = math.log(1 + queue)
         self.chance = 1 / (1 + queue)
         self.drift = Drift()
@@ -161,11 +163,6 @@ class MoCo(Cropping):
         _, views = self.views(some)
         groups = max(1, len(views) // PICTURES_A_GROUP)
         self.queue.fill(in_groups(self.key, views, groups), index)
-
-    def views(self, batch: Images) -> tuple[Tensor, Tensor]:
-        """Make two views of every picture: -> (B, C, S, S) twice."""
-        first = augmented(batch, self.size, self.augmentation, name="first view")
-        return first, augmented(batch, self.size, self.augmentation, name="second view")
 
     def hide(self, batch: Images) -> tuple[Tensor, Shuffled]:
         """Make two views of every picture, and shuffle those for keys.
@@ -255,6 +252,10 @@ class MoCo(Cropping):
         if groups == 1 or not self.has_statistics:
             return (held,)
         return (held, f"batch statistics are of {groups} groups a batch")
+
+    def targets(self) -> dict[str, Tensor]:
+        """Give the weights of the keys' encoder, and the queue."""
+        return {**dict(self.key.named_parameters(prefix="key")), "queue": self.queue.keys}
 
     def encoders(self) -> dict[str, Encoder]:
         """Give the queries' encoder, which is trained, and the keys', which follows it."""

@@ -11,7 +11,7 @@ What SimCLR added, in MoCo (`moco.py`, which see): a head of two layers, and blu
 nothing is blurred.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -33,28 +33,8 @@ class MoCoV2(MoCo):
         encoder: nn.Module,
         dim: int,
         *,
-        size: int,
-        queue: int = 4096,
-        momentum: float = 0.99,
         temperature: float = 0.2,
         head: HeadKind = "mlp",
-        width: int = 128,
-        groups: int = 1,
-        symmetric: bool = False,
-        least_scale: float = 0.2,
-        without: str = "",
+        **others: Any,
     ) -> None:
-        super().__init__(
-            encoder,
-            dim,
-            size=size,
-            queue=queue,
-            momentum=momentum,
-            temperature=temperature,
-            head=head,
-            width=width,
-            groups=groups,
-            symmetric=symmetric,
-            least_scale=least_scale,
-            without=without,
-        )
+        super().__init__(encoder, dim, temperature=temperature, head=head, **others)

@@ -38,8 +38,8 @@ from selfsight.layers.heads import Head, HeadKind, of_length_1
 from selfsight.layers.memory_bank import MemoryBank, samples_of
 from selfsight.layers.noise_contrast import NoiseContrast, Objective, usual_negatives
 from selfsight.tasks.base import Epoch, Facts, Needs, Score
-from selfsight.tasks.cropping import Cropping
-from selfsight.tasks.instance_discrimination import CALIBRATING, Asked, augmentation_of
+from selfsight.tasks.instance_discrimination import ANOTHER_EPOCH, AUGMENTATION, CALIBRATING, Asked
+from selfsight.tasks.two_views import TwoViews
 
 LEAST_PUZZLE = 0.6  # of the area is cut into tiles, as in the paper's code
 TILE = 0.75  # side of a tile as a share of its cell's: 64 of 85 pixels
@@ -59,7 +59,7 @@ class Embedded(NamedTuple):
     tiles: Tensor
 
 
-class PIRL(Cropping):
+class PIRL(TwoViews):
     """Tell each picture from all others, by itself and by its shuffled tiles.
 
     Args:
@@ -86,6 +86,7 @@ class PIRL(Cropping):
     """
 
     needs = Needs(batch=Images, least_side=24)
+    view_names = ANOTHER_EPOCH
 
     def __init__(
         self,
@@ -107,12 +108,13 @@ class PIRL(Cropping):
         least_scale: float = 0.2,
         without: str = "",
     ) -> None:
-        super().__init__(encoder, size=size, least_scale=least_scale)
+        super().__init__(
+            encoder, size=size, augmentation=AUGMENTATION, least_scale=least_scale, without=without
+        )
         samples = _check(samples, grid, puzzle_weight, tile_width)
         self.grid = grid
         self.puzzle_weight = puzzle_weight
         self.side = side_of_tiles(size, grid, TILE)
-        self.augmentation = augmentation_of(least_scale, without)
         self.puzzle_augmentation = _of_puzzles(self.augmentation)
         self.head = Head(dim, width, head)
         self.each = nn.Linear(dim, tile_width)
@@ -167,11 +169,6 @@ class PIRL(Cropping):
         edge = self.size - laid.shape[-1]
         return nn.functional.pad(laid, (0, edge, 0, edge))
 
-    def views(self, batch: Images) -> tuple[Tensor, Tensor]:
-        """Make two whole views of every picture, as two epochs show them: -> (B, C, S, S) each."""
-        first = augmented(batch, self.size, self.augmentation)
-        return first, augmented(batch, self.size, self.augmentation, name="other")
-
     def embed(self, pictures: Tensor) -> Tensor:
         """Embed whole pictures: (B, C, S, S) -> (B, W), length 1."""
         return of_length_1(self.head(self.encoder(pictures)))
@@ -218,6 +215,10 @@ class PIRL(Cropping):
             return {}
         moved, self.last = self.bank.follow(*self.last), None
         return {"target_cosine": moved}
+
+    def targets(self) -> dict[str, Tensor]:
+        """Give the bank's entries."""
+        return {"bank": self.bank.entries}
 
     def notes(self) -> tuple[str, ...]:
         """Say what grows with the data."""

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from selfsight.augment.augmentation import Augmentation, augmented
+from selfsight.augment.augmentation import Augmentation
 from selfsight.augment.color import ColorJitter
 from selfsight.data.pictures.batch import Images
 from selfsight.distributed.gather import gathered, own_rows
@@ -31,7 +31,7 @@ from selfsight.errors import UsageError
 from selfsight.layers.drift import Drift
 from selfsight.layers.heads import Head, HeadKind, of_length_1
 from selfsight.tasks.base import Facts, Needs, Score
-from selfsight.tasks.cropping import Cropping
+from selfsight.tasks.two_views import TwoViews
 
 PHOTOGRAPHS_FROM = 64  # pixels a side: below, colours are changed half as strongly
 
@@ -50,7 +50,7 @@ class Partners(NamedTuple):
     turn: Tensor
 
 
-class SimCLR(Cropping):
+class SimCLR(TwoViews):
     """Find the other view of the same picture.
 
     Args:
@@ -87,12 +87,17 @@ class SimCLR(Cropping):
         strength: float | None = None,
         without: str = "",
     ) -> None:
-        super().__init__(encoder, size=size, least_scale=least_scale)
         _check(temperature, negatives, strength)
+        colors = ColorJitter.of_strength(_strength(size) if strength is None else strength)
+        super().__init__(
+            encoder,
+            size=size,
+            augmentation=Augmentation(colors=colors),
+            least_scale=least_scale,
+            without=without,
+        )
         self.head = Head(dim, width, head, normalised=True)
         self.temperature, self.negatives = temperature, negatives
-        colors = ColorJitter.of_strength(_strength(size) if strength is None else strength)
-        self.augmentation = Augmentation(scale=(least_scale, 1.0), colors=colors).without(without)
         self.blind = None if negatives is None else math.log(1 + negatives)
         self.chance = None if negatives is None else 1 / (1 + negatives)
         self.drift = Drift()
@@ -113,11 +118,6 @@ class SimCLR(Cropping):
                 f"batch of {facts.batch}, got {facts.chosen['negatives']}; give a larger --batch"
             )
         return {"negatives": most, "strength": _strength(facts.side)}
-
-    def views(self, batch: Images) -> tuple[Tensor, Tensor]:
-        """Make two views of every picture: -> (B, C, S, S) twice."""
-        first = augmented(batch, self.size, self.augmentation, name="first view")
-        return first, augmented(batch, self.size, self.augmentation, name="second view")
 
     def hide(self, batch: Images) -> tuple[Tensor, Partners]:
         """Make two views of every picture: -> views (2B, C, S, S), which belong together."""

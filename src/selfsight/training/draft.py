@@ -104,7 +104,7 @@ def _trained(basis: Basis) -> Plan:
         notes += more
         asked = _settled(basis, batch)
     if len(settings.task) > 1:
-        asked[MIX] = basis.chosen[MIX]
+        asked[MIX] = settings_of(MIX) | basis.chosen[MIX]
     encoder, more = modality.encoder(
         settings, basis.sample, basis.samples, basis.start, basis.device
     )
@@ -197,9 +197,13 @@ def _settled(basis: Basis, batch: int) -> dict[str, dict[str, Any]]:
 
 
 def settled(task: str, facts: Facts, chosen: dict[str, Any]) -> dict[str, Any]:
-    """Let a task derive from the data the settings that were not given, or given as none."""
+    """Settle all settings of a task, as a run keeps them.
+
+    What was not chosen, or chosen to be none, is derived from the data, or else has its default.
+    """
     derived = load_task(task).derive(dataclasses.replace(facts, chosen=chosen))
-    return derived | {k: v for k, v in chosen.items() if v is not None or k not in derived}
+    wanted = {k: v for k, v in chosen.items() if v is not None or k not in derived}
+    return settings_of(task) | derived | wanted
 
 
 def _fewest(asked: dict[str, dict[str, Any]]) -> int | None:
@@ -207,8 +211,7 @@ def _fewest(asked: dict[str, dict[str, Any]]) -> int | None:
 
     Fewer than two are left to the task to refuse.
     """
-    needs = (load_task(name).needs_with({**settings_of(name), **of}) for name, of in asked.items())
-    wanted = [of.samples for of in needs]
+    wanted = [load_task(name).needs_with(of).samples for name, of in asked.items()]
     return min((most for most in wanted if most and most >= LEAST_SAMPLES), default=None)
 
 

@@ -24,6 +24,7 @@ from selfsight.system.machine import processors
 from selfsight.system.paths import found_at
 from selfsight.system.progress import duration
 from selfsight.tasks.base import Task
+from selfsight.tasks.cards import unusual_settings
 from selfsight.tasks.mix import Mix
 from selfsight.tasks.table import row_of
 from selfsight.training.run import SETTINGS, Run
@@ -62,8 +63,8 @@ class Plan:
         classes: Names of their classes, if any.
         sample: The modality's part of the plan.
         tasks: The pretext tasks, which share the encoder.
-        task_settings: The settings of each by its name, derived ones included; of several tasks,
-            under "mix", also those of sharing.
+        task_settings: All settings of each by its name, so that other defaults change nothing; of
+            several tasks, under "mix", also those of sharing. Older runs have kept some of them.
         mix: How several tasks share the steps, None for one alone.
         encoder: The encoder's recipe.
         start: The run or network that its first weights come from, None for random ones.
@@ -322,8 +323,9 @@ class Plan:
         """List each task with its settings, and how several tasks share the encoder."""
 
         def told(owner: str) -> str:
-            settings = ", ".join(f"{k}={_spelt(v)}" for k, v in self.task_settings[owner].items())
-            return f" ({settings})" if settings else ""
+            settings = unusual_settings(owner, self.task_settings[owner])
+            told = ", ".join(f"{key}={_spelt(value)}" for key, value in settings.items())
+            return f" ({told})" if told else ""
 
         seen = self.modality.told_of_task(self.sample)
         lines = [f"task      {name}{seen}{told(name)}" for name in self.tasks]

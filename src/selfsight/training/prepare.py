@@ -28,6 +28,7 @@ from selfsight.training.loop import Batches, FeaturesOf
 from selfsight.training.pace import completed
 from selfsight.training.plan import Plan
 from selfsight.training.run import SETTINGS
+from selfsight.training.task_errors import is_of_encoder
 from selfsight.training.weights import built, start_of
 
 SHOWN = 1000  # samples, to a task before its first step
@@ -157,8 +158,8 @@ def tried(task: Task, batches: Batches, of: Plan, *, processes: Processes = ALON
                 twin(batches(0)).loss.backward()
     except (UsageError, SelfsightError):
         raise
-    except (ValueError, AssertionError, RuntimeError) as error:  # networks raise all of these
-        if out_of_memory(error):
+    except Exception as error:  # networks raise many kinds
+        if out_of_memory(error) or not is_of_encoder(error):
             raise
         raise UsageError(
             f"{of.task}{of.modality.told_of_task(of.sample)} cannot be learned by encoder "

@@ -6,12 +6,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from noise import noise_array
 from selfsight.data.pictures.scaling import fitted, with_channels
 
 
-def noise(channels: int, height: int, width: int) -> Tensor:
-    values = np.random.default_rng(0).integers(0, 256, (height, width, channels), dtype=np.uint8)
-    return torch.from_numpy(values).permute(2, 0, 1)
+def noise_pixels(channels: int, height: int, width: int) -> Tensor:
+    return torch.from_numpy(noise_array("u1", height, width, channels)).permute(2, 0, 1)
 
 
 def by_pillow(pixels: Tensor, box: tuple[int, int, int, int], size: tuple[int, int]) -> Tensor:
@@ -32,11 +32,11 @@ def by_pillow(pixels: Tensor, box: tuple[int, int, int, int], size: tuple[int, i
     ],
 )
 def test_a_canvas_holds_the_whole_picture(size: tuple[int, int], expected: tuple[int, int]) -> None:
-    assert fitted(noise(3, *size), 32, "canvas").shape == (3, *expected)
+    assert fitted(noise_pixels(3, *size), 32, "canvas").shape == (3, *expected)
 
 
 def test_a_small_picture_keeps_its_pixels_on_a_canvas() -> None:
-    pixels = noise(3, 10, 12)
+    pixels = noise_pixels(3, 10, 12)
 
     assert torch.equal(fitted(pixels, 32, "canvas"), pixels)
 
@@ -44,7 +44,7 @@ def test_a_small_picture_keeps_its_pixels_on_a_canvas() -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("side", [20, 32, 57])
 def test_a_canvas_is_scaled_as_pillow_scales(channels: int, side: int) -> None:
-    pixels = noise(channels, 90, 120)
+    pixels = noise_pixels(channels, 90, 120)
 
     found = fitted(pixels, side, "canvas").int()
 
@@ -57,7 +57,7 @@ def test_a_canvas_is_scaled_as_pillow_scales(channels: int, side: int) -> None:
 def test_a_square_is_cut_from_the_middle_and_scaled_as_pillow_scales(
     channels: int, side: int
 ) -> None:
-    pixels = noise(channels, 90, 121)
+    pixels = noise_pixels(channels, 90, 121)
 
     found = fitted(pixels, side, "square").int()
 
@@ -73,6 +73,6 @@ def test_grey_weighs_green_most() -> None:
 
 
 def test_grey_is_repeated_for_colour() -> None:
-    grey = noise(1, 8, 8)
+    grey = noise_pixels(1, 8, 8)
 
     assert torch.equal(with_channels(grey, 3), torch.cat([grey, grey, grey]))

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from noise import noise_array
 from selfsight.data.pictures import open_data
 from selfsight.data.pictures.files.decode import Header, TooSmall, decoded, header_of
 from selfsight.data.source import Unreadable
@@ -38,9 +39,8 @@ def header(data: bytes) -> Header:
     return header_of(io.BytesIO(data))
 
 
-def noise(height: int, width: int, channels: int = 3) -> Image.Image:
-    values = np.random.default_rng(0).integers(0, 256, (height, width, channels), dtype=np.uint8)
-    return Image.fromarray(values.squeeze())
+def noise_picture(height: int, width: int, channels: int = 3) -> Image.Image:
+    return Image.fromarray(noise_array("u1", height, width, channels).squeeze())
 
 
 def with_corner(width: int, height: int) -> Image.Image:
@@ -52,7 +52,9 @@ def with_corner(width: int, height: int) -> Image.Image:
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM", "GIF", "WEBP"])
 def test_lossless_formats_give_the_pixels_they_were_given(kind: str) -> None:
-    picture = noise(9, 12) if kind != "GIF" else noise(9, 12).quantize(200).convert("RGB")
+    picture = (
+        noise_picture(9, 12) if kind != "GIF" else noise_picture(9, 12).quantize(200).convert("RGB")
+    )
     options = {"lossless": True} if kind == "WEBP" else {}
 
     found = pixels(encoded(picture, kind, **options))
@@ -63,7 +65,7 @@ def test_lossless_formats_give_the_pixels_they_were_given(kind: str) -> None:
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
 def test_a_jpeg_is_decoded_as_pillow_decodes_it(channels: int, mode: str) -> None:
-    smooth = noise(4, 5, channels).resize((50, 40), Image.Resampling.BICUBIC)
+    smooth = noise_picture(4, 5, channels).resize((50, 40), Image.Resampling.BICUBIC)
     data = encoded(smooth, "JPEG", quality=95)
 
     found = pixels(data).int()
@@ -194,7 +196,7 @@ def test_all_of_a_turned_picture_is_where_pillow_puts_it(orientation: int) -> No
 
     exif = Image.Exif()
     exif[0x0112] = orientation
-    data = encoded(noise(9, 12), "PNG", exif=exif)
+    data = encoded(noise_picture(9, 12), "PNG", exif=exif)
 
     plain = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
 
@@ -234,7 +236,7 @@ def test_a_small_file_that_fills_memory_is_refused_by_its_header(
 
 @pytest.mark.parametrize("options", [{"lossless": True}, {"quality": 1}, {"icc_profile": b"x"}])
 def test_a_webp_is_refused_before_pillow_makes_room_for_it(options: dict[str, Any]) -> None:
-    data = bytearray(encoded(noise(16, 24), "WEBP", **options))
+    data = bytearray(encoded(noise_picture(16, 24), "WEBP", **options))
     kind = bytes(data[12:16])
     place, size = {
         b"VP8 ": (26, struct.pack("<HH", 16_000, 16_000)),
@@ -250,7 +252,7 @@ def test_a_webp_is_refused_before_pillow_makes_room_for_it(options: dict[str, An
 
 @pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"iCCP"])
 def test_what_inflates_beside_the_pixels_is_refused(kind: bytes) -> None:
-    data = encoded(noise(16, 16), "PNG")
+    data = encoded(noise_picture(16, 16), "PNG")
     head = {b"zTXt": b"Comment\0\0", b"iTXt": b"Comment\0\1\0\0\0", b"iCCP": b"x\0\0"}[kind]
     body = head + zlib.compress(bytes(100 << 20))
     chunk = struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -265,21 +267,21 @@ def test_what_inflates_beside_the_pixels_is_refused(kind: bytes) -> None:
 
 
 def test_a_truncated_jpeg_is_cut_short() -> None:
-    data = encoded(noise(64, 64), "JPEG")
+    data = encoded(noise_picture(64, 64), "JPEG")
 
     with pytest.raises(Unreadable, match="cut short"):
         pixels(data[: len(data) // 2])
 
 
 def test_a_truncated_png_is_cut_short() -> None:
-    data = encoded(noise(64, 64), "PNG")
+    data = encoded(noise_picture(64, 64), "PNG")
 
     with pytest.raises(Unreadable, match="cut short"):
         pixels(data[: len(data) // 2])
 
 
 def test_a_damaged_png_is_refused_and_the_process_lives() -> None:
-    data = bytearray(encoded(noise(64, 64), "PNG"))
+    data = bytearray(encoded(noise_picture(64, 64), "PNG"))
     data[len(data) // 2] ^= 0xFF
 
     with pytest.raises(Unreadable, match=r"damaged|cut short"):
@@ -298,11 +300,11 @@ def test_what_is_no_picture_is_refused(
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_a_side_under_eight_pixels_is_refused(kind: str) -> None:
     with pytest.raises(TooSmall, match="7 pixels: a side is under 8"):
-        pixels(encoded(noise(7, 20), kind))
+        pixels(encoded(noise_picture(7, 20), kind))
 
 
 def test_a_jpeg_after_a_hundred_kilobytes_of_other_segments_still_has_a_header() -> None:
-    data = encoded(noise(16, 24), "JPEG")
+    data = encoded(noise_picture(16, 24), "JPEG")
     filler = b"\xff\xe2" + struct.pack(">H", 50_002) + bytes(50_000)
 
     long = data[:2] + filler * 2 + data[2:]
@@ -312,7 +314,7 @@ def test_a_jpeg_after_a_hundred_kilobytes_of_other_segments_still_has_a_header()
 
 
 def test_damaged_exif_costs_neither_the_picture_nor_a_warning() -> None:
-    data = encoded(noise(16, 24), "JPEG")
+    data = encoded(noise_picture(16, 24), "JPEG")
     damaged = b"Exif\0\0II*\0\xff\xff\0\0\x05\0"
     segment = b"\xff\xe1" + struct.pack(">H", len(damaged) + 2) + damaged
 
@@ -366,7 +368,7 @@ def test_of_a_large_file_that_is_no_picture_little_is_read(
 
 
 def test_a_small_jpeg_in_a_large_file_is_refused(tmp_path: Path) -> None:
-    path = lengthened(tmp_path / "x", encoded(noise(16, 24), "JPEG"), 1 << 27)
+    path = lengthened(tmp_path / "x", encoded(noise_picture(16, 24), "JPEG"), 1 << 27)
 
     with Watched(path) as file:
         with pytest.raises(Unreadable, match="134217728 bytes for 24 x 16 pixels"):
@@ -376,7 +378,7 @@ def test_a_small_jpeg_in_a_large_file_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["TIFF", "PNG", "BMP", "PPM"])
 def test_of_a_large_file_only_the_first_picture_is_read(tmp_path: Path, kind: str) -> None:
-    picture = noise(16, 24)
+    picture = noise_picture(16, 24)
 
     with Watched(lengthened(tmp_path / "x", encoded(picture, kind), 1 << 27)) as file:
         found = decoded(cast(BinaryIO, file))
@@ -401,7 +403,7 @@ def test_of_a_large_tiff_of_many_channels_only_the_first_page_is_read(tmp_path: 
 def test_a_list_may_name_pipes_devices_and_folders(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "folder.png").mkdir()
-    noise(16, 24).save(tmp_path / "good.png")
+    noise_picture(16, 24).save(tmp_path / "good.png")
     names = ("pipe.png", "/dev/zero", "folder.png", "nul\0.png", "good.png")
     (tmp_path / "list.txt").write_text("\n".join(names))
     source = open_data(tmp_path / "list.txt").train
@@ -422,7 +424,7 @@ def test_a_list_may_name_pipes_devices_and_folders(tmp_path: Path) -> None:
 
 def test_a_pipe_in_a_folder_is_no_picture(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.png")
-    noise(16, 24).save(tmp_path / "b.png")
+    noise_picture(16, 24).save(tmp_path / "b.png")
 
     with pytest.raises(Unreadable, match="a pipe or a device"):
         open_data(tmp_path).train.decode(0)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from noise import noise_array
 from selfsight.data.pictures.files.decode import Header, decoded, header_of
 from selfsight.data.source import Unreadable
 
@@ -23,11 +24,6 @@ ADAM7 = (
     (1, 0, 2, 2),
     (0, 1, 1, 2),
 )
-
-
-def noise(channels: int, height: int = 9, width: int = 12) -> np.ndarray:
-    draw = np.random.default_rng(channels)
-    return draw.integers(0, 65536, (height, width, channels), dtype=np.uint16)
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:
@@ -58,7 +54,7 @@ def read(data: bytes) -> tuple[Header, torch.Tensor]:
 @pytest.mark.parametrize("interlaced", [False, True])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_png_keeps_sixteen_bits(channels: int, interlaced: bool) -> None:
-    values = noise(channels)
+    values = noise_array("u2", 9, 12, channels)
 
     header, found = read(png(values, interlaced=interlaced))
 
@@ -68,7 +64,7 @@ def test_a_png_keeps_sixteen_bits(channels: int, interlaced: bool) -> None:
 
 @pytest.mark.parametrize("channels", [2, 4])
 def test_deep_opacity_is_laid_over_white(channels: int) -> None:
-    values = noise(channels)
+    values = noise_array("u2", 9, 12, channels)
     values[0, 0, -1], values[0, 1, -1] = 0, 65535
 
     header, found = read(png(values))
@@ -83,7 +79,7 @@ def test_deep_opacity_is_laid_over_white(channels: int) -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_one_transparent_colour_becomes_white(channels: int) -> None:
-    values = noise(channels)
+    values = noise_array("u2", 9, 12, channels)
     key = values[3, 4].astype(">u2").tobytes()
 
     _, found = read(png(values, extra=chunk(b"tRNS", key)))
@@ -93,7 +89,7 @@ def test_the_one_transparent_colour_becomes_white(channels: int) -> None:
 
 
 def test_a_deep_png_is_turned_upright_by_exif_behind_its_pixels() -> None:
-    values = noise(3)
+    values = noise_array("u2", 9, 12, 3)
     exif = Image.Exif()
     exif[0x0112] = 3
     data = png(values)[:-12] + chunk(b"eXIf", exif.tobytes()[6:]) + chunk(b"IEND", b"")
@@ -104,7 +100,7 @@ def test_a_deep_png_is_turned_upright_by_exif_behind_its_pixels() -> None:
 
 
 def test_a_deep_png_cut_short_says_so() -> None:
-    data = png(noise(3, 40, 40))
+    data = png(noise_array("u2", 40, 40, 3))
 
     with pytest.raises(Unreadable, match="cut short"):
         decoded(io.BytesIO(data[: len(data) // 2]))
@@ -124,7 +120,7 @@ def test_more_bytes_than_may_be_decoded_are_refused_by_the_header() -> None:
 )
 def test_a_ppm_is_scaled_from_its_own_greatest_value(kind: int, greatest: int, bits: int) -> None:
     channels = {5: 1, 6: 3}[kind]
-    values = noise(channels).astype(int) % (greatest + 1)
+    values = noise_array("u2", 9, 12, channels).astype(int) % (greatest + 1)
     raw = values.astype(">u2" if greatest > 255 else "u1").tobytes()
 
     header, found = read(b"P%d 12 9 %d\n" % (kind, greatest) + raw)

@@ -12,15 +12,9 @@ import tifffile
 import torch
 from PIL import Image
 
+from noise import noise_array
 from selfsight.data.pictures.files.decode import Header, decoded, header_of
 from selfsight.data.source import Unreadable
-
-
-def noise(kind: str, *shape: int) -> np.ndarray:
-    draw = np.random.default_rng(len(shape))
-    if kind.startswith("f"):
-        return draw.random(shape).astype(kind)
-    return draw.integers(0, np.iinfo(kind).max + 1, shape, dtype=kind)
 
 
 def tiff(values: np.ndarray, **options: object) -> bytes:
@@ -46,7 +40,7 @@ def refused(data: bytes, reason: str) -> None:
 @pytest.mark.parametrize("compression", [None, "lzw", "zlib", "packbits", "zstd", "lzma"])
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_deep_colour_is_kept_whatever_the_compression(compression: str | None, order: str) -> None:
-    values = noise("u2", 9, 12, 3)
+    values = noise_array("u2", 9, 12, 3)
 
     found = read(tiff(values, photometric="rgb", compression=compression, byteorder=order))
 
@@ -56,7 +50,7 @@ def test_deep_colour_is_kept_whatever_the_compression(compression: str | None, o
 @pytest.mark.parametrize("kind", ["u1", "u2"])
 @pytest.mark.parametrize("channels", [2, 4, 5, 8])
 def test_channels_are_kept_side_by_side_or_in_planes(channels: int, kind: str) -> None:
-    values = noise(kind, channels, 9, 12)
+    values = noise_array(kind, channels, 9, 12)
     options = {"photometric": "minisblack", "extrasamples": [0] * (channels - 1)}
 
     apart = tiff(values, planarconfig="separate", **options)
@@ -71,7 +65,7 @@ def test_channels_are_kept_side_by_side_or_in_planes(channels: int, kind: str) -
 @pytest.mark.parametrize("kind", ["u1", "u2"])
 @pytest.mark.parametrize("form", ["imagej", "ome"])
 def test_pages_that_are_said_to_be_channels_are(form: str, kind: str) -> None:
-    values = noise(kind, 4, 9, 12)
+    values = noise_array(kind, 4, 9, 12)
     data = tiff(values, photometric="minisblack", metadata={"axes": "CYX"}, **{form: True})
 
     assert np.array_equal(read(data), values)
@@ -80,21 +74,21 @@ def test_pages_that_are_said_to_be_channels_are(form: str, kind: str) -> None:
 @pytest.mark.parametrize("form", ["imagej", "ome"])
 @pytest.mark.parametrize("axes", ["ZYX", "TYX"])
 def test_of_a_stack_in_depth_or_time_the_first_page_is_taken(form: str, axes: str) -> None:
-    values = noise("u2", 4, 9, 12)
+    values = noise_array("u2", 4, 9, 12)
     data = tiff(values, photometric="minisblack", metadata={"axes": axes}, **{form: True})
 
     assert np.array_equal(read(data, besides=("pages",)), values[:1])
 
 
 def test_of_pages_without_a_word_the_first_is_taken() -> None:
-    values = noise("u1", 4, 9, 12)
+    values = noise_array("u1", 4, 9, 12)
     data = tiff(values, photometric="minisblack", metadata=None)
 
     assert np.array_equal(read(data, besides=("pages",)), values[:1])
 
 
 def test_smaller_copies_and_masks_of_a_page_are_no_pages_of_their_own() -> None:
-    values, file = noise("u1", 16, 24), io.BytesIO()
+    values, file = noise_array("u1", 16, 24), io.BytesIO()
     with tifffile.TiffWriter(file) as writer:
         for page, kind in ((values, 0), (values[::2, ::2], 1), (values > 99, 4)):
             writer.write(page, photometric="minisblack", subfiletype=kind, metadata=None)
@@ -105,9 +99,9 @@ def test_smaller_copies_and_masks_of_a_page_are_no_pages_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("values", "options"),
     [
-        (noise("u1", 9, 12, 5), {"photometric": "separated", "extrasamples": [0]}),
-        (noise("u1", 9, 12, 4), {"photometric": "rgb", "extrasamples": [0]}),
-        (noise("u1", 9, 12, 4), {"photometric": "rgb", "extrasamples": [2]}),
+        (noise_array("u1", 9, 12, 5), {"photometric": "separated", "extrasamples": [0]}),
+        (noise_array("u1", 9, 12, 4), {"photometric": "rgb", "extrasamples": [0]}),
+        (noise_array("u1", 9, 12, 4), {"photometric": "rgb", "extrasamples": [2]}),
     ],
 )
 def test_channels_that_are_not_read_are_told(
@@ -120,7 +114,7 @@ def test_channels_that_are_not_read_are_told(
 
 @pytest.mark.parametrize("kind", ["u1", "u2"])
 def test_marked_opacity_is_laid_over_white(kind: str) -> None:
-    values = noise(kind, 9, 12, 4)
+    values = noise_array(kind, 9, 12, 4)
     most = float(np.iinfo(kind).max)
 
     found = read(tiff(values, photometric="rgb", extrasamples=["unassalpha"]))
@@ -131,7 +125,7 @@ def test_marked_opacity_is_laid_over_white(kind: str) -> None:
 
 
 def test_a_fourth_channel_without_a_mark_is_a_channel() -> None:
-    values = noise("u1", 9, 12, 4)
+    values = noise_array("u1", 9, 12, 4)
 
     found = read(tiff(values, photometric="rgb", extrasamples=[0]))
 
@@ -140,7 +134,7 @@ def test_a_fourth_channel_without_a_mark_is_a_channel() -> None:
 
 @pytest.mark.parametrize("compression", [None, "lzw"])
 def test_where_white_is_zero_deep_grey_is_turned_round(compression: str | None) -> None:
-    values = noise("u2", 9, 12)
+    values = noise_array("u2", 9, 12)
 
     found = read(tiff(values, photometric="miniswhite", compression=compression))
 
@@ -168,7 +162,7 @@ def test_where_white_is_zero_only_the_colour_is_turned_round(extra: str) -> None
 @pytest.mark.parametrize("kind", ["f2", "f4", "f8"])
 @pytest.mark.parametrize("channels", [(), (3,)])
 def test_floats_from_zero_to_one_become_sixteen_bits(kind: str, channels: tuple[int, ...]) -> None:
-    values = noise(kind, 9, 12, *channels)
+    values = noise_array(kind, 9, 12, *channels)
 
     found = read(tiff(values, photometric="rgb" if channels else "minisblack"))
 
@@ -177,7 +171,7 @@ def test_floats_from_zero_to_one_become_sixteen_bits(kind: str, channels: tuple[
 
 
 def test_other_floats_are_refused() -> None:
-    refused(tiff(noise("f4", 9, 12) * 300), r"outside \[0, 1\]; save it with 8 or 16 bits")
+    refused(tiff(noise_array("f4", 9, 12) * 300), r"outside \[0, 1\]; save it with 8 or 16 bits")
 
 
 @pytest.mark.parametrize("kind", ["u4", "i4", "i1", "u8"])
@@ -190,7 +184,7 @@ def test_whole_numbers_of_unknown_range_are_refused(kind: str) -> None:
 
 
 def test_signed_sixteen_bits_are_taken_where_nothing_is_negative() -> None:
-    values = noise("u2", 9, 12) // 2
+    values = noise_array("u2", 9, 12) // 2
 
     assert np.array_equal(read(tiff(values.astype(np.int16)))[0], values)
     refused(tiff(-values.astype(np.int16) - 1), "negative or 32-bit pixels")
@@ -207,7 +201,7 @@ def test_twelve_bits_are_scaled_to_sixteen() -> None:
 
 @pytest.mark.parametrize("channels", [(), (3,)])
 def test_bigtiff_is_read(channels: tuple[int, ...]) -> None:
-    values = noise("u1", 9, 12, *channels)
+    values = noise_array("u1", 9, 12, *channels)
 
     found = read(tiff(values, bigtiff=True, photometric="rgb" if channels else "minisblack"))
 
@@ -215,7 +209,7 @@ def test_bigtiff_is_read(channels: tuple[int, ...]) -> None:
 
 
 def test_tiles_are_put_together() -> None:
-    values = noise("u2", 40, 50, 5)
+    values = noise_array("u2", 40, 50, 5)
 
     found = read(tiff(values, photometric="minisblack", planarconfig="contig", tile=(16, 16)))
 
@@ -223,7 +217,7 @@ def test_tiles_are_put_together() -> None:
 
 
 def test_deep_colour_is_turned_upright() -> None:
-    values = noise("u2", 9, 12, 3)
+    values = noise_array("u2", 9, 12, 3)
     data = tiff(values, photometric="rgb", extratags=[(274, "H", 1, 6)])
 
     assert np.array_equal(read(data), np.rot90(values, -1).transpose(2, 0, 1))
@@ -238,26 +232,26 @@ def patched(data: bytes, tag: int, value: int) -> bytes:
 
 
 def test_many_channels_that_would_fill_the_memory_are_refused() -> None:
-    data = tiff(noise("u2", 9, 12, 5), photometric="minisblack", planarconfig="contig")
+    data = tiff(noise_array("u2", 9, 12, 5), photometric="minisblack", planarconfig="contig")
     huge = patched(patched(data, 256, 11_000), 257, 11_000)
 
     refused(huge, "11000 x 11000 pixels of 5 channels of 16 bits: more than 534 million bytes")
 
 
 def test_a_small_picture_in_a_huge_tile_is_refused() -> None:
-    data = tiff(noise("u2", 9, 12, 3), photometric="rgb", tile=(16, 16))
+    data = tiff(noise_array("u2", 9, 12, 3), photometric="rgb", tile=(16, 16))
 
     refused(patched(patched(data, 322, 65520), 323, 65520), "pieces are larger than the picture")
 
 
 def test_a_compression_that_is_not_read_is_named() -> None:
-    data = tiff(noise("u1", 9, 12, 5), photometric="minisblack", planarconfig="contig")
+    data = tiff(noise_array("u1", 9, 12, 5), photometric="minisblack", planarconfig="contig")
 
     refused(patched(data, 259, 34712), r"compression 34712 .*save it with deflate")
 
 
 def test_a_directory_beyond_the_file_is_cut_short() -> None:
-    data = tiff(noise("u2", 9, 12, 3), photometric="rgb")
+    data = tiff(noise_array("u2", 9, 12, 3), photometric="rgb")
 
     refused(data[:60], "cut short")
     refused(data[:4] + struct.pack("<L", 10**6) + data[8:], "cut short")
@@ -278,7 +272,7 @@ except Unreadable as error:
 @pytest.mark.slow
 def test_a_missing_package_is_named_with_the_remedy(tmp_path: Path) -> None:
     path = tmp_path / "x.tif"
-    path.write_bytes(tiff(noise("u2", 9, 12, 3), photometric="rgb", compression="lzw"))
+    path.write_bytes(tiff(noise_array("u2", 9, 12, 3), photometric="rgb", compression="lzw"))
 
     program = [sys.executable, "-W", "error", "-c", WITHOUT_IMAGECODECS, str(path)]
     done = subprocess.run(program, capture_output=True, text=True, check=True)
@@ -289,7 +283,7 @@ def test_a_missing_package_is_named_with_the_remedy(tmp_path: Path) -> None:
 
 def test_damage_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     file = io.BytesIO()
-    Image.fromarray(noise("u1", 40, 40)).save(file, "TIFF", compression="tiff_lzw")
+    Image.fromarray(noise_array("u1", 40, 40)).save(file, "TIFF", compression="tiff_lzw")
     damaged = bytearray(file.getvalue())
     damaged[20:400] = b"\xff" * 380  # codes that are not in the table yet
 

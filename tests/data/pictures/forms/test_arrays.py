@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from noise import noise_array
 from selfsight.data.pictures import Header, open_data
 from selfsight.data.pictures.source import PictureSource
 from selfsight.data.source import Unreadable
@@ -20,17 +21,13 @@ def classes_of(source: PictureSource) -> list[str]:
     return [source.classes[k] for k in source.labels.tolist()]
 
 
-def noise(kind: str, *shape: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, shape).astype(kind)
-
-
 @pytest.mark.parametrize("suffix", [".npz", ".npy"])
 @pytest.mark.parametrize("kind", ["u1", "u2", ">u2"])
 @pytest.mark.parametrize("channels", [(), (1,), (3,), (4,), (13,)])
 def test_any_channels_are_kept(
     tmp_path: Path, channels: tuple[int, ...], kind: str, suffix: str
 ) -> None:
-    images = noise(kind, 3, 8, 9, *channels)
+    images = noise_array(kind, 3, 8, 9, *channels)
     path = tmp_path / f"x{suffix}"
     if suffix == ".npz":
         np.savez(path, images=images)
@@ -89,7 +86,7 @@ def test_a_single_float_picture_outside_its_range_is_unreadable(tmp_path: Path) 
 
 
 def test_an_npy_file_is_read_as_it_is_needed_not_loaded(tmp_path: Path) -> None:
-    np.save(tmp_path / "x.npy", noise("u1", 3, 8, 8))
+    np.save(tmp_path / "x.npy", noise_array("u1", 3, 8, 8))
     source = open_data(tmp_path / "x.npy").train
 
     changed = np.load(tmp_path / "x.npy", mmap_mode="r+")
@@ -100,7 +97,7 @@ def test_an_npy_file_is_read_as_it_is_needed_not_loaded(tmp_path: Path) -> None:
 
 
 def test_npy_files_in_a_folder_go_by_the_keys_of_npz(tmp_path: Path) -> None:
-    np.save(tmp_path / "images.npy", noise("u1", 3, 8, 8))
+    np.save(tmp_path / "images.npy", noise_array("u1", 3, 8, 8))
     np.save(tmp_path / "labels.npy", np.array([10, 9, 10]))
 
     parts = open_data(tmp_path)
@@ -140,7 +137,7 @@ def test_keys_tell_their_parts_in_any_of_the_words(
 
 def test_npy_files_with_medmnist_keys_have_parts(tmp_path: Path) -> None:
     for part, count in (("train", 4), ("val", 2), ("test", 3)):
-        np.save(tmp_path / f"{part}_images.npy", noise("u1", count, 8, 8))
+        np.save(tmp_path / f"{part}_images.npy", noise_array("u1", count, 8, 8))
         np.save(tmp_path / f"{part}_labels.npy", np.arange(count)[:, None])
 
     parts = open_data(tmp_path)
@@ -152,7 +149,7 @@ def test_npy_files_with_medmnist_keys_have_parts(tmp_path: Path) -> None:
 
 
 def test_the_parts_of_one_file_have_different_stamps(tmp_path: Path) -> None:
-    images = noise("u1", 3, 8, 8)
+    images = noise_array("u1", 3, 8, 8)
     np.savez(tmp_path / "x.npz", train_images=images, test_images=images)
 
     parts = open_data(tmp_path / "x.npz")
@@ -163,7 +160,7 @@ def test_the_parts_of_one_file_have_different_stamps(tmp_path: Path) -> None:
 
 
 def test_word_labels_sort_as_words(tmp_path: Path) -> None:
-    np.savez(tmp_path / "x.npz", images=noise("u1", 2, 8, 8), labels=np.array(["dog", "cat"]))
+    np.savez(tmp_path / "x.npz", images=noise_array("u1", 2, 8, 8), labels=np.array(["dog", "cat"]))
 
     assert open_data(tmp_path / "x.npz").train.classes == ("cat", "dog")
 
@@ -208,7 +205,7 @@ def test_a_pickle_called_npy_is_not_unpickled(tmp_path: Path) -> None:
 def test_an_array_cut_short_is_refused(tmp_path: Path, name: str, sentence: str) -> None:
     path = tmp_path / name
     save = np.save if name == "x.npy" else lambda p, images: np.savez(p, images=images)
-    save(path, noise("u1", 30, 8, 8))
+    save(path, noise_array("u1", 30, 8, 8))
     path.write_bytes(path.read_bytes()[:900])
 
     with pytest.raises(SelfsightError, match=sentence):
@@ -220,7 +217,7 @@ def test_an_array_cut_short_is_refused(tmp_path: Path, name: str, sentence: str)
 def test_pictures_of_a_file_are_those_of_numpy_in_either_order(
     tmp_path: Path, shape: tuple[int, ...], order: Literal["C", "F"]
 ) -> None:
-    images = np.asarray(noise("u2", *shape), order=order)
+    images = np.asarray(noise_array("u2", *shape), order=order)
     np.save(tmp_path / "x.npy", images)
 
     source = open_data(tmp_path / "x.npy").train
@@ -232,7 +229,7 @@ def test_pictures_of_a_file_are_those_of_numpy_in_either_order(
 
 
 def test_labels_in_fortran_order_are_read_as_numpy_has_them(tmp_path: Path) -> None:
-    np.save(tmp_path / "images.npy", noise("u1", 4, 8, 8))
+    np.save(tmp_path / "images.npy", noise_array("u1", 4, 8, 8))
     np.save(tmp_path / "labels.npy", np.asfortranarray(np.array([[3], [1], [3], [2]])))
 
     assert classes_of(open_data(tmp_path).train) == ["3", "1", "3", "2"]
@@ -271,7 +268,7 @@ def test_an_npz_file_whose_packed_bytes_are_damaged_is_refused(tmp_path: Path) -
 
 
 def test_an_array_called_npz_is_told_its_name(tmp_path: Path) -> None:
-    np.save(tmp_path / "x.npy", noise("u1", 3, 8, 8))
+    np.save(tmp_path / "x.npy", noise_array("u1", 3, 8, 8))
     (tmp_path / "x.npy").rename(tmp_path / "x.npz")
 
     with pytest.raises(SelfsightError, match=r"call it \.npy"):
