@@ -18,7 +18,7 @@ from selfsight.encoders.word_table import TableRecipe, WordTable
 from selfsight.modalities.table import modality_called
 from selfsight.probes.network import PictureNetwork
 from selfsight.tasks.base import Epoch, Facts, Needs, Score, Task
-from selfsight.tasks.table import load_task, make_task, row_of
+from selfsight.tasks.table import TASKS, load_task, make_task, row_of
 
 SIZE, CANVAS, CLASSES = 16, 18, 4  # sides in pixels; a task that asks for more gets more
 WORDS = 40  # of the vocabulary
@@ -45,6 +45,9 @@ class Plain(Task):
 
     def forward(self, batch: Images) -> Score:
         return Score(self.encoder(as_float(batch.images)).square().mean(), {})
+
+
+PICTURE_TASKS = [name for name, row in TASKS.items() if row.modality == "pictures"]
 
 
 def learns_from_words(name: str) -> bool:

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 import selfsight
-from making import photographs
+from making import PICTURE_TASKS, photographs
 from selfsight.data.pictures import Pictures
 from selfsight.data.pictures.collection import Taken
 from selfsight.probes import by_layer
@@ -18,7 +18,7 @@ from selfsight.training.run import Run
 
 pytestmark = pytest.mark.slow  # whole trainings and probes
 
-UNLABELLED = [n for n, row in TASKS.items() if row.way == "trained" and row.pretext]
+UNLABELLED = [n for n in PICTURE_TASKS if TASKS[n].way == "trained" and TASKS[n].pretext]
 SETTINGS = {"encoder": "test_resnet", "batch": 8, "precision": "f32"}
 PICTURES, TESTED = 300, 300
 ERRORS = 4.0  # standard errors that random answers stay within

@@ -16,6 +16,8 @@ SHARED = {
     "in_words": "looks/sheets/",
     "metrics": "looks/sheets/",
     "Withheld": "tasks/",
+    "probed": "probes/",
+    "table_of": "probes/",
     "check": "",
     "load": "",
     "read": "",

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 import selfsight
 from apart import Apart
-from making import needs_of, photographs
+from making import PICTURE_TASKS, needs_of, photographs
 from selfsight.errors import SelfsightError, Stopped
 from selfsight.tasks.table import TASKS
 from selfsight.training.loop import Training
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow  # whole trainings, and processes of their own
 SETTINGS = {"encoder": "test_resnet", "size": 16, "batch": 8, "precision": "f32", "save_every": 0.0}
 PICTURES, STEPS = 40, 8  # of the runs of every task: an epoch has five steps
 BROKEN_AT = (3, 6)  # within the first epoch, and within the second
-TRAINED = {name: (name,) for name, row in TASKS.items() if row.way == "trained"}
+TRAINED = {name: (name,) for name in PICTURE_TASKS if TASKS[name].way == "trained"}
 TRAINED |= {"in turns": ("moco-v2", "deepcluster"), "summed": ("pirl", "exemplar")}
 MIX = {"in turns": "alternate", "summed": "sum"}
 TRAINED |= {"probed": ("rotation",)}

@@ -121,7 +121,7 @@ def test_damaged_baselines_are_computed_anew(run: Run, cache: Path) -> None:
 def test_the_untrained_network_is_the_one_the_run_began_with(run: Run) -> None:
     plan = Plan.from_json(run.settings["plan"])
     began = built(plan)[0].get_submodule("encoder")
-    pictures = torch.zeros(4, 1, 16, 16, dtype=torch.uint8)
+    pictures = torch.zeros(4, 1, 16, 16)
     fresh = untrained_encoder(Recipe.from_json(plan.encoder), plan.seed, pictures)
 
     assert all(a.equal(b) for a, b in zip(began.parameters(), fresh.parameters(), strict=True))

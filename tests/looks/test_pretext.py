@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from making import PICTURE_TASKS
 from selfsight.augment.views import random_view
 from selfsight.data.pictures import Pictures
 from selfsight.data.pictures.batch import Images, LabelledImages
@@ -25,13 +26,13 @@ from selfsight.looks.sheets import (
 )
 from selfsight.looks.task_sheet import PicturewiseSheet, Question, measured
 from selfsight.tasks.base import Facts
-from selfsight.tasks.table import TASKS, load_task, make_task
+from selfsight.tasks.table import load_task, make_task
 
 SIDE, COUNT = 32, 5
 FACTS = Facts(samples=COUNT, classes=3, channels=3, side=SIDE, batch=COUNT)
 SMALL = {"stem": 8, "widths": (8, 16)}
-EVERY_TASK = pytest.mark.parametrize("name", list(TASKS))
-SETWISE = [name for name in TASKS if not isinstance(sheet_of(name), PicturewiseSheet)]
+EVERY_TASK = pytest.mark.parametrize("name", PICTURE_TASKS)
+SETWISE = [name for name in PICTURE_TASKS if not isinstance(sheet_of(name), PicturewiseSheet)]
 
 
 def task_named(name: str) -> Any:

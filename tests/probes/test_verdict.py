@@ -246,8 +246,8 @@ def test_features_that_are_no_numbers_are_refused() -> None:
 def test_black_pictures_and_copies_are_all_alike() -> None:
     black, copies = torch.zeros(20, 3, 8, 8), noise(1, 3, 8, 8).expand(20, 3, 8, 8)
 
-    assert "all alike (of one plain colour): the 20 looked at" in str(likeness_warning(black))
-    assert "all alike (copies of one): the 20 looked at" in str(likeness_warning(copies))
+    assert "all alike (of one plain colour): the 20 examined" in str(likeness_warning(black))
+    assert "all alike (copies of one): the 20 examined" in str(likeness_warning(copies))
 
 
 @pytest.mark.parametrize(("steps", "are_alike"), [(0.5, True), (3.0, False)])

@@ -4,7 +4,7 @@ import torch
 from scipy.stats import spearmanr
 
 from making import table_of_words
-from selfsight.probes.words import answered_right, nearest, ranks, spearman
+from selfsight.probes.words import answered_right, nearest_words, ranks, spearman
 
 
 def test_ranks_of_equal_values_are_the_mean_of_their_places() -> None:
@@ -37,7 +37,7 @@ def test_the_nearest_words_are_told_nearest_first_without_the_word_itself() -> N
         angles = torch.linspace(0, 3, len(table.words))
         table.table.weight.copy_(torch.stack([angles.cos(), angles.sin()], dim=1))
 
-    assert {*nearest(table, "WORD5", 2)} == {"word4", "word6"}
-    assert {*nearest(table, "WORD5", 4)} == {"word3", "word4", "word6", "word7"}
+    assert {*nearest_words(table, "WORD5", 2)} == {"word4", "word6"}
+    assert {*nearest_words(table, "WORD5", 4)} == {"word3", "word4", "word6", "word7"}
     with pytest.raises(KeyError):
-        nearest(table, "nowhere")
+        nearest_words(table, "nowhere")

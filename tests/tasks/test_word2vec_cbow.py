@@ -10,7 +10,7 @@ from making import made, photographs
 from selfsight.data.words.batch import Words
 from selfsight.errors import UsageError
 from selfsight.layers.negative_sampling import SHARED
-from selfsight.tasks.word2vec_cbow import Blanks, ContinuousBagOfWords, Shown
+from selfsight.tasks.word2vec_cbow import Blanks, Company, ContinuousBagOfWords
 
 
 def task_of(**settings: Any) -> ContinuousBagOfWords:
@@ -39,7 +39,7 @@ def test_a_table_that_knows_nothing_costs_log2_for_each_answer() -> None:
 def test_neighbours_are_averaged_and_a_word_without_any_costs_nothing() -> None:
     task = task_of()
     band = torch.tensor([[[True, False, True], [False, False, False]]])
-    shown = Shown(torch.tensor([[4, 5, 6]]), band)
+    shown = Company(torch.tensor([[4, 5, 6]]), band)
 
     means = task.predict(shown)
 

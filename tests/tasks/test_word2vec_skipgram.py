@@ -10,7 +10,7 @@ from making import made, photographs
 from selfsight.data.words.batch import Words
 from selfsight.errors import UsageError
 from selfsight.layers.negative_sampling import SHARED
-from selfsight.tasks.word2vec_skipgram import Neighbours, SkipGram
+from selfsight.tasks.word2vec_skipgram import SkipGram, WordNeighbours
 
 
 def task_of(**settings: Any) -> SkipGram:
@@ -42,7 +42,7 @@ def test_every_neighbour_counts_once_and_noise_once_for_each_neighbour_it_is_not
     around, noise = torch.tensor([[4, 5, 6]]), torch.full((1, SHARED), 6)
     vectors = task.predict(torch.tensor([[1, 2]]))
 
-    loss = task.score(vectors, Neighbours(around, band, noise)).loss
+    loss = task.score(vectors, WordNeighbours(around, band, noise)).loss
 
     four, six = (task.output.weight[word] @ task.words.vectors[1] for word in (4, 6))
     wanted = F.softplus(-four) + F.softplus(-six) + 5 * F.softplus(six)

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 import selfsight
+from making import PICTURE_TASKS
 from selfsight.augment.views import centre_view
 from selfsight.data.pictures import open_data
 from selfsight.data.pictures.storing import read
@@ -48,7 +49,7 @@ def begun(pictures: Path, tmp_path: Path, tasks: tuple[str, ...], encoder: str, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("encoder", ["test_vit", "test_efficientnet", "test_convnext"])
-@pytest.mark.parametrize("task", [n for n, row in TASKS.items() if row.way == "trained"])
+@pytest.mark.parametrize("task", [n for n in PICTURE_TASKS if TASKS[n].way == "trained"])
 def test_a_task_learns_with_an_encoder_or_refuses_it(
     task: str, encoder: str, pictures: Path, tmp_path: Path
 ) -> None:
@@ -153,7 +154,7 @@ def test_a_batch_is_no_larger_than_the_exemplars(pictures: Path, tmp_path: Path)
     assert "the batch of 12 is lowered to the 5 pictures that are learned from" in of["notes"]
 
 
-@pytest.mark.parametrize("task", list(TASKS))
+@pytest.mark.parametrize("task", PICTURE_TASKS)
 def test_a_run_keeps_all_settings_so_that_other_defaults_change_nothing(
     task: str, pictures: Path, tmp_path: Path
 ) -> None:

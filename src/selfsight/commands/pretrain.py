@@ -100,7 +100,8 @@ def _pretrained(settings: Pretrain, processes: Processes) -> Run:
         run = Run.open(settings.resume)
         owned = run.owned() if processes.leads else contextlib.nullcontext()
         tasks = Plan.of(run).tasks
-        with owned, _told_how_to_go_on(run), errors_of_tasks_told(tasks, run):
+        told = errors_of_tasks_told(tasks, run, processes=processes.count)
+        with owned, _told_how_to_go_on(run), told:
             return _resumed(run, processes, settings.place)
     chosen = parsed_settings(settings.task, settings.set)
     device = resolve_device(settings.device)
@@ -118,7 +119,11 @@ def _pretrained(settings: Pretrain, processes: Processes) -> Run:
         _labelled(parts)
     place = Path(settings.out or _free_place("+".join(settings.task), cast(str, settings.data)))
     taken = Run.begun(place) if processes.leads else contextlib.nullcontext(Run(place))
-    with taken as run, _told_how_to_go_on(run), errors_of_tasks_told(settings.task, run):
+    with (
+        taken as run,
+        _told_how_to_go_on(run),
+        errors_of_tasks_told(settings.task, run, processes=processes.count),
+    ):
         run.path = processes.from_first(run.path)
         with threads(thread_count(settings.threads, settings.devices)):
             begun = prepared(settings, chosen, source, device, processes)

@@ -10,7 +10,7 @@ from selfsight.data.reporting import say_once, say_skipped
 from selfsight.data.samples import Storage
 from selfsight.data.source import Parts
 from selfsight.data.words.batch import Words
-from selfsight.data.words.passages import PASSAGE, SHARE_OF_MEMORY, Passages, read_text
+from selfsight.data.words.passages import PASSAGE, SHARE_OF_MEMORY, Passages, read_passages
 from selfsight.data.words.store import BYTES
 from selfsight.data.words.text import Text, open_text
 from selfsight.encoders import BaseEncoder
@@ -107,7 +107,7 @@ class OfWords(Modality[Text, Passages, WordPlan, WordTable]):
         """Read text, in memory or onto the disk."""
         total = sum(source.bytes_of(i) for i in range(len(source)))
         with Bar("reading", total, unit="bytes") as bar:
-            passages = read_text(
+            passages = read_passages(
                 source,
                 least_count=sample.least_count,
                 limit=how.limit,

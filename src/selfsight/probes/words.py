@@ -68,7 +68,7 @@ def probed(names: Sequence[str], settings: Probe, network: NamedNetwork) -> list
             ask = _rated if isinstance(one, RatedPairs) else _analogous
             tests[one.name] = ask(one, table, untrained)  # pyright: ignore[reportArgumentType] -- each its own
             bar(done)
-    near = {word: nearest(table, word) for word in _shown(table, settings.word)}
+    near = {word: nearest_words(table, word) for word in _shown(table, settings.word)}
     word, reasons = _verdict(tests)
     record = {
         "probe": "words",
@@ -198,7 +198,7 @@ def _compared(mine: float, theirs: float, again: Tensor, gains: Tensor) -> dict[
     return {key: round(value, 4) for key, value in numbers.items()}
 
 
-def nearest(table: WordTable, word: str, count: int = NEAREST) -> dict[str, float]:
+def nearest_words(table: WordTable, word: str, count: int = NEAREST) -> dict[str, float]:
     """Find the words nearest to one: -> their cosines by word, the nearest first.
 
     Raises:

@@ -23,7 +23,7 @@ from selfsight.tasks.base import Score
 from selfsight.tasks.windows import Windowed
 
 
-class Shown(NamedTuple):
+class Company(NamedTuple):
     """Words around each block, (N, W), and which are neighbours of each blank, (N, C, W) bool."""
 
     around: Tensor
@@ -66,12 +66,12 @@ class ContinuousBagOfWords(Windowed):
         """Train at twice the rate of the skip-gram, as word2vec does: a word has one prediction."""
         return [{"params": [*self.parameters()], "rate": 2.0}]
 
-    def hide(self, batch: Words) -> tuple[Shown, Blanks]:
+    def hide(self, batch: Words) -> tuple[Company, Blanks]:
         """Blank every word out: -> its neighbours, and what it was, beside noise."""
         words, around, band, noise = self.blocks(batch)
-        return Shown(around, band), Blanks(words, band.any(dim=2), noise)
+        return Company(around, band), Blanks(words, band.any(dim=2), noise)
 
-    def predict(self, shown: Shown) -> Tensor:
+    def predict(self, shown: Company) -> Tensor:
         """Average the neighbours' vectors: -> (N, C, D), 0 where there are none."""
         vectors = rows(self.words.table.weight, shown.around)
         weights = shown.band.to(vectors.dtype)

@@ -21,7 +21,7 @@ from selfsight.tasks.base import Score
 from selfsight.tasks.windows import Windowed
 
 
-class Neighbours(NamedTuple):
+class WordNeighbours(NamedTuple):
     """What is hidden from each word.
 
     Attributes:
@@ -59,16 +59,16 @@ class SkipGram(Windowed):
     ) -> None:
         super().__init__(encoder, dim, window=window, negatives=negatives, subsample=subsample)
 
-    def hide(self, batch: Words) -> tuple[Tensor, Neighbours]:
+    def hide(self, batch: Words) -> tuple[Tensor, WordNeighbours]:
         """Hide the neighbours of every word: -> words (N, C), and what is hidden."""
         words, around, band, noise = self.blocks(batch)
-        return words, Neighbours(around, band, noise)
+        return words, WordNeighbours(around, band, noise)
 
     def predict(self, words: Tensor) -> Tensor:
         """Look the words up: (N, C) -> vectors (N, C, D)."""
         return rows(self.words.table.weight, words)
 
-    def score(self, vectors: Tensor, hidden: Neighbours) -> Score:
+    def score(self, vectors: Tensor, hidden: WordNeighbours) -> Score:
         """Compare with the neighbours, and with noise; loss in nats a pair of words."""
         width = hidden.around.shape[1]
         candidates = rows(self.output.weight, torch.cat([hidden.around, hidden.noise], dim=1))

@@ -39,12 +39,14 @@ def _is_looking(frame: FrameType) -> bool:
 
 
 @contextlib.contextmanager
-def errors_of_tasks_told(tasks: Sequence[str], run: Run) -> Generator[None]:
+def errors_of_tasks_told(tasks: Sequence[str], run: Run, *, processes: int = 1) -> Generator[None]:
     """Say of an error that arises in a task's own code which task it is, and where.
 
     Args:
         tasks: Names of the tasks that are learned.
         run: Where the traceback is kept once the run has begun; before, in a temporary file.
+        processes: How many train together: where one of several ends, the others fail in the
+            backward pass, and that is no mistake of a task.
 
     Raises:
         SelfsightError: In the place of such an error.
@@ -54,7 +56,7 @@ def errors_of_tasks_told(tasks: Sequence[str], run: Run) -> Generator[None]:
     except (UsageError, SelfsightError):
         raise
     except Exception as error:
-        place = _place_in_task(error, tasks)
+        place = _place_in_task(error, tasks, alone=processes == 1)
         if place is None or out_of_memory(error) or is_of_encoder(error) or _interrupted(error):
             raise
         raise SelfsightError(
@@ -63,7 +65,7 @@ def errors_of_tasks_told(tasks: Sequence[str], run: Run) -> Generator[None]:
         ) from error
 
 
-def _place_in_task(error: BaseException, tasks: Sequence[str]) -> str | None:
+def _place_in_task(error: BaseException, tasks: Sequence[str], *, alone: bool) -> str | None:
     """Say which task's code an error came through last, and where; None if through none's."""
     found: tuple[str, FrameType, int] | None = None
     for frame, line in _calls(error):
@@ -76,7 +78,7 @@ def _place_in_task(error: BaseException, tasks: Sequence[str]) -> str | None:
         name, frame, line = found
         code = frame.f_code
         return f"{name} failed in its own code, {code.co_filename}, line {line}, in {code.co_name}"
-    if any(_is_of_torch(f) and f.f_code.co_name == "backward" for f, _ in _calls(error)):
+    if alone and any(_is_of_torch(f) and f.f_code.co_name == "backward" for f, _ in _calls(error)):
         return f"{' and '.join(tasks)} failed where the gradient of the loss is taken"
     return None
 

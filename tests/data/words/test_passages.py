@@ -7,7 +7,7 @@ import torch
 
 from selfsight.data.words import passages as of_passages
 from selfsight.data.words.batch import Words
-from selfsight.data.words.passages import PASSAGE, Passages, read_text
+from selfsight.data.words.passages import PASSAGE, Passages, read_passages
 from selfsight.data.words.store import InMemory, OnDisk, Store
 from selfsight.data.words.text import open_text
 from selfsight.data.words.vocabulary import words_in
@@ -15,7 +15,7 @@ from selfsight.errors import SelfsightError
 
 
 def read(folder: Path, least_count: int = 1, **how: object) -> Passages:
-    return read_text(open_text(str(folder)).train, least_count=least_count, **how)  # pyright: ignore[reportArgumentType]
+    return read_passages(open_text(str(folder)).train, least_count=least_count, **how)  # pyright: ignore[reportArgumentType]
 
 
 def told(passages: Passages, row: int) -> list[str]:

@@ -19,7 +19,7 @@ from selfsight.data.samples import Samples, Skipped, Storage
 from selfsight.data.source import Unreadable
 from selfsight.data.words.store import InMemory, OnDisk, Store
 from selfsight.data.words.text import NoText, Text
-from selfsight.data.words.vocabulary import Numbering, Vocabulary, chosen, parts_of, words_in
+from selfsight.data.words.vocabulary import Numbering, Vocabulary, chosen, slices_of, words_in
 from selfsight.errors import SelfsightError
 from selfsight.system import machine
 from selfsight.system.escaping import escaped
@@ -99,7 +99,7 @@ class Passages(Samples):
         return self.taken(rows)[0].to(device)
 
 
-def read_text(
+def read_passages(
     text: Text,
     *,
     least_count: int,
@@ -216,7 +216,7 @@ def _settled(
 ) -> tuple[Vocabulary, list[int]]:
     """Give words their final numbers in place, and take the rare ones out: -> it, new ends."""
     counts = np.zeros(len(numbers), np.int64)
-    for part in parts_of(len(store)):
+    for part in slices_of(len(store)):
         piece = store.read(part.start, part.stop - part.start)
         counts += np.bincount(piece, minlength=len(numbers))
     vocabulary, numbered = chosen(numbers, counts, least_count)
@@ -229,7 +229,7 @@ def _settled(
         )
     done, new_ends, begun = 0, list[int](), 0
     for end in ends:
-        for part in parts_of(end - begun):
+        for part in slices_of(end - begun):
             piece = numbered[store.read(begun + part.start, part.stop - part.start)]
             piece = piece[piece >= 0]
             store.write(done, piece)
@@ -253,6 +253,6 @@ def _fingerprint(vocabulary: Vocabulary, store: Store, starts: Tensor, lengths: 
     digest = hashlib.blake2b(digest_size=16)
     digest.update("\n".join(vocabulary.words).encode())
     digest.update(starts.numpy().tobytes() + lengths.numpy().tobytes())
-    for part in parts_of(len(store)):
+    for part in slices_of(len(store)):
         digest.update(store.read(part.start, part.stop - part.start).tobytes())
     return digest.hexdigest()

@@ -69,7 +69,7 @@ def chosen(numbers: Numbering, counts: np.ndarray, least: int) -> tuple[Vocabula
     return Vocabulary([known[i] for i in order.tolist()], counts[order]), numbered
 
 
-def parts_of(count: int, most: int = 1 << 20) -> Iterator[slice]:
+def slices_of(count: int, most: int = 1 << 20) -> Iterator[slice]:
     """Part so many places into pieces of at most `most`, in their order."""
     for first in range(0, count, most):
         yield slice(first, min(first + most, count))

@@ -15,7 +15,7 @@ BLANK = "_____"
 COMMON, SHARE = 150, 0.1  # most frequent words, and share of all: nobody would wonder at "the"
 
 
-def asked(task: ContinuousBagOfWords, question: Question) -> tuple[TextSheet, Figures]:
+def find_answers(task: ContinuousBagOfWords, question: Question) -> tuple[TextSheet, Figures]:
     """Blank a word out in some passages, and guess it from its neighbours."""
     held = of_known_words(question.held, task.words)
     figures = measured("blanks", task, held, seed=question.seed, device=question.device)
@@ -61,7 +61,7 @@ def _blanked(task: ContinuousBagOfWords, passage: Tensor, place: int) -> TextQue
     return TextQuestion(f"{text}   ({words[true]})", answers)
 
 
-def said(task: ContinuousBagOfWords, figures: Figures, among: str) -> str:
+def in_words(task: ContinuousBagOfWords, figures: Figures, among: str) -> str:
     """Say what was measured."""
     return (
         f"On {among}, telling a word from {task.negatives} at random by its neighbours costs "
@@ -70,4 +70,4 @@ def said(task: ContinuousBagOfWords, figures: Figures, among: str) -> str:
     )
 
 
-SHEET = SetwiseSheet(asked, said)
+SHEET = SetwiseSheet(find_answers, in_words)

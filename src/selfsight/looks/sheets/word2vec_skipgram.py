@@ -1,4 +1,4 @@
-"""Neighbours: the sheet of the skip-gram: words, and those that it expects around them."""
+"""WordNeighbours: the sheet of the skip-gram: words, and those that it expects around them."""
 
 from selfsight.looks.held_out import of_known_words
 from selfsight.looks.task_sheet import Figures, Question, SetwiseSheet, measured
@@ -9,7 +9,7 @@ ANSWERS = 5
 COMMON, SHARE, LEAST_LETTERS = 150, 0.1, 4  # frequent words, and short ones, say little
 
 
-def asked(task: SkipGram, question: Question) -> tuple[TextSheet, Figures]:
+def find_answers(task: SkipGram, question: Question) -> tuple[TextSheet, Figures]:
     """Ask which words are expected around some that occur in what was held out."""
     held = of_known_words(question.held, task.words)
     figures = measured("neighbours", task, held, seed=question.seed, device=question.device)
@@ -33,7 +33,7 @@ def asked(task: SkipGram, question: Question) -> tuple[TextSheet, Figures]:
     return TextSheet("Skip-gram: which words are expected around these?", questions), figures
 
 
-def said(task: SkipGram, figures: Figures, among: str) -> str:
+def in_words(task: SkipGram, figures: Figures, among: str) -> str:
     """Say what was measured."""
     return (
         f"On {among}, telling a neighbour from {task.negatives} words at random by the word costs "
@@ -41,4 +41,4 @@ def said(task: SkipGram, figures: Figures, among: str) -> str:
     )
 
 
-SHEET = SetwiseSheet(asked, said)
+SHEET = SetwiseSheet(find_answers, in_words)

@@ -96,7 +96,7 @@ def test_without_a_network_the_sentence_says_what_to_do(tmp_path: Path) -> None:
         assert line.startswith(f"{name} is missing or incomplete in {tmp_path}/downloads")
         assert "could not be downloaded" in line
         assert "Connection refused" in line
-        assert "give the path of data of your own" in line
+        assert "give the path of your own data" in line
 
 
 def test_a_damaged_file_in_the_cache_is_named(
