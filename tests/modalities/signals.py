@@ -143,13 +143,13 @@ class OfSignals(Modality[Signals, ReadSignals, SignalPlan, LineEncoder]):
     def encoder(self, *_: Any, **__: Any) -> tuple[LineEncoder, tuple[str, ...]]:
         return LineRecipe("line", 16).built(), ()
 
-    def carry(self, start: BaseEncoder, encoder: LineEncoder) -> None:
+    def take_over_weights(self, start: BaseEncoder, encoder: LineEncoder) -> None:
         encoder.load_state_dict(start.state_dict())
 
     def seen(self, samples: ReadSignals, rows: Tensor, sample: SignalPlan, device: Any) -> Tensor:
         return samples.seen(rows, device)
 
-    def told(self, sample: SignalPlan, *, samples: int, storage: Storage) -> str:
+    def data_line(self, sample: SignalPlan, *, samples: int, storage: Storage) -> str:
         return f"{samples:,} signals of {sample.length} numbers"
 
 

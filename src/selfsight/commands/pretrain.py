@@ -393,7 +393,9 @@ def _say_of_data(run: Run, begun: Prepared, training: Training | Fitting) -> Non
             run.write_settings({**kept, "skipped": list({s["title"]: s for s in listed}.values())})
         except SelfsightError as error:  # which must hide nothing that ended the training
             console().print(f"they are not listed there: {error}")
-    told = training.seconds and modality.untimely(samples, training.waited / training.seconds)
+    told = training.seconds and modality.advice_on_waiting(
+        samples, training.waited / training.seconds
+    )
     if told:
         console().print(told)
 
@@ -406,7 +408,7 @@ def _judged(run: Run, begun: Prepared, training: Training | Fitting) -> dict[str
     columns = dict.fromkeys(key for row in last for key in row)
     means = {key: fmean(row[key] for row in last if key in row) for key in columns}
     encoder, modality = begun.task.encoder, of.modality
-    inputs = modality.judged(begun.samples, encoder, of.sample, JUDGED)
+    inputs = modality.judged_inputs(begun.samples, encoder, of.sample, JUDGED)
     trained = Shape.of(final_features(encoder, inputs))
     calibrating = inputs[some_rows(len(inputs), CALIBRATED_ON)]
     fresh = untrained_encoder(encoder.recipe, of.seed, calibrating, device=of.device)

@@ -3,12 +3,13 @@
 The loop, the plan, resuming, progress, seeds, processes, verdicts and records name no modality.
 They ask the one of the run's task, which `table` finds by the task's row:
 
-    open, cut             what DATA may be, and how it is listed: a `Source`
-    planned, read         what is planned for it, and how samples are read: `Samples`
-    batch, given          how a task gets them: a batch of rows, and arguments of its constructor
-    encoder, carry        the network a run begins with
-    seen, alike           what a frozen network takes of them, for probes and verdicts
-    probes, references    what can be asked of a frozen network, and what is probed beside it
+    open, cut                       what DATA may be, and how it is listed: a `Source`
+    planned, read, completed        what is planned for it, and how it is read: `Samples`
+    batch, task_arguments           how a task gets it: batches, and arguments of its constructor
+    encoder, take_over_weights      the network a run begins with
+    seen, judged_inputs, alike      what a frozen network takes of it, for probes and verdicts
+    probes, references              what a frozen network can be asked, and what is probed beside it
+    data_line, task_note            its lines of the plan
 """
 
 from abc import ABC, abstractmethod
@@ -264,7 +265,7 @@ class Modality(ABC, Generic[S, D, P, E]):
                 f"--probe {probe} is not asked of {self.name}; they have {', '.join(self.probes)}"
             )
 
-    def settled(self, sample: P, samples: D) -> P:
+    def completed(self, sample: P, samples: D) -> P:
         """Complete this modality's part of the plan by what was read."""
         return sample
 
@@ -272,7 +273,7 @@ class Modality(ABC, Generic[S, D, P, E]):
         """Give what `Facts` holds of this modality."""
         return {"channels": 0, "side": 0}
 
-    def given(self, sample: P) -> dict[str, Any]:
+    def task_arguments(self, sample: P) -> dict[str, Any]:
         """Give what the constructor of every task of this modality takes besides its settings."""
         return {}
 
@@ -302,21 +303,21 @@ class Modality(ABC, Generic[S, D, P, E]):
         """
 
     @abstractmethod
-    def carry(self, start: BaseEncoder, encoder: E) -> None:
+    def take_over_weights(self, start: BaseEncoder, encoder: E) -> None:
         """Take over the weights of another run's encoder.
 
         Raises:
             UsageError: If they cannot be carried over.
         """
 
-    def acquaint(self, encoder: BaseEncoder, samples: D) -> None:
+    def introduce(self, encoder: BaseEncoder, samples: D) -> None:
         """Tell a new encoder what it must know of the samples, as words need to be known."""
 
     def notes(self, samples: D) -> tuple[str, ...]:
         """Say what a user should know of how samples were read, before a training."""
         return ()
 
-    def untimely(self, samples: D, share: float) -> str | None:
+    def advice_on_waiting(self, samples: D, share: float) -> str | None:
         """Say what held a training up, and what to change, if it waited for data.
 
         Args:
@@ -329,7 +330,7 @@ class Modality(ABC, Generic[S, D, P, E]):
     def seen(self, samples: D, rows: Tensor, sample: P, device: torch.device | str) -> Tensor:
         """Give what an encoder takes of samples in evaluation: rows (B,) int64 -> (B, ...)."""
 
-    def judged(self, samples: D, encoder: E, sample: P, most: int) -> Tensor:
+    def judged_inputs(self, samples: D, encoder: E, sample: P, most: int) -> Tensor:
         """Give what a verdict without labels looks at: -> (at most `most`, ...), see `seen`."""
         return self.seen(samples, some_rows(len(samples), most), sample, "cpu")
 
@@ -338,9 +339,9 @@ class Modality(ABC, Generic[S, D, P, E]):
         return None
 
     @abstractmethod
-    def told(self, sample: P, *, samples: int, storage: Storage) -> str:
+    def data_line(self, sample: P, *, samples: int, storage: Storage) -> str:
         """Say for the plan what is learned from, and where it is kept."""
 
-    def told_of_task(self, sample: P) -> str:
+    def task_note(self, sample: P) -> str:
         """Say for the plan how a task sees a sample, as " on 64 px"; "" where that says nothing."""
         return ""

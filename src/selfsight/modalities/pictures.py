@@ -156,7 +156,7 @@ class OfPictures(Modality[PictureSource, Pictures, PicturePlan, Encoder]):
             listed_in=listed_in,
         )
 
-    def settled(self, sample: PicturePlan, samples: Pictures) -> PicturePlan:
+    def completed(self, sample: PicturePlan, samples: Pictures) -> PicturePlan:
         """Take channels and depth from what was read."""
         return replace(sample, channels=samples.images.shape[1], bits=samples.bits)
 
@@ -164,7 +164,7 @@ class OfPictures(Modality[PictureSource, Pictures, PicturePlan, Encoder]):
         """Give channels and the side of crops."""
         return {"channels": sample.channels, "side": sample.size}
 
-    def given(self, sample: PicturePlan) -> dict[str, Any]:
+    def task_arguments(self, sample: PicturePlan) -> dict[str, Any]:
         """Give the side of crops."""
         return {"size": sample.size}
 
@@ -197,7 +197,7 @@ class OfPictures(Modality[PictureSource, Pictures, PicturePlan, Encoder]):
                 name = encoder_name(settings.encoder, size, device)
             return encoders.build(name, size=size, channels=channels, **own), ()
 
-    def carry(self, start: BaseEncoder, encoder: Encoder) -> None:
+    def take_over_weights(self, start: BaseEncoder, encoder: Encoder) -> None:
         """Take over weights, the first convolution adapted to the channels."""
         begun = encoders.adapted(of_pictures(start), encoder.recipe.channels)
         encoder.load_state_dict(begun.state_dict())
@@ -212,7 +212,7 @@ class OfPictures(Modality[PictureSource, Pictures, PicturePlan, Encoder]):
         )
         return (f"streamed: a core decodes {pace.pictures:,.0f} pictures a second{disk}",)
 
-    def untimely(self, samples: Pictures, share: float) -> str | None:
+    def advice_on_waiting(self, samples: Pictures, share: float) -> str | None:
         """Say what held a training up: the disk, decoding or memory."""
         return advice_on_waiting(samples, share)
 
@@ -231,7 +231,7 @@ class OfPictures(Modality[PictureSource, Pictures, PicturePlan, Encoder]):
         """Say that pictures are all of one plain colour, or copies of one."""
         return likeness_warning(inputs, bits=samples.bits)
 
-    def told(self, sample: PicturePlan, *, samples: int, storage: Storage) -> str:
+    def data_line(self, sample: PicturePlan, *, samples: int, storage: Storage) -> str:
         """Say how many pictures of which kind are kept where."""
         store = size_in_words(
             samples * Form(sample.channels, sample.bits).bytes_each(sample.canvas)
@@ -249,7 +249,7 @@ class OfPictures(Modality[PictureSource, Pictures, PicturePlan, Encoder]):
             f"({kept[storage]})"
         )
 
-    def told_of_task(self, sample: PicturePlan) -> str:
+    def task_note(self, sample: PicturePlan) -> str:
         """Say the side of a task's views."""
         return f" on {sample.size} px"
 

@@ -124,7 +124,7 @@ class OfWords(Modality[Text, Passages, WordPlan, WordTable]):
         """Read other text, all of its words, however rare they are in it."""
         return self.read(source, replace(sample, least_count=1), Reading(listed_in))
 
-    def settled(self, sample: WordPlan, samples: Passages) -> WordPlan:
+    def completed(self, sample: WordPlan, samples: Passages) -> WordPlan:
         """Count what was read."""
         return replace(sample, words=len(samples.vocabulary.words), tokens=samples.tokens)
 
@@ -162,11 +162,11 @@ class OfWords(Modality[Text, Passages, WordPlan, WordTable]):
         with torch.random.fork_rng():
             return TableRecipe.of(samples.vocabulary.words, width).built(), notes
 
-    def carry(self, start: BaseEncoder, encoder: WordTable) -> None:
+    def take_over_weights(self, start: BaseEncoder, encoder: WordTable) -> None:
         """Take over the vectors of words that both know, once the table knows its words."""
         encoder.inherit(of_words(start))
 
-    def acquaint(self, encoder: BaseEncoder, samples: Passages) -> None:
+    def introduce(self, encoder: BaseEncoder, samples: Passages) -> None:
         """Tell the table its words."""
         counts = torch.from_numpy(samples.vocabulary.counts)
         of_words(encoder).name_words(samples.vocabulary.words, counts)
@@ -177,11 +177,13 @@ class OfWords(Modality[Text, Passages, WordPlan, WordTable]):
         """Give the words of passages: -> (B, `PASSAGE`) int64."""
         return samples.seen(rows, device)
 
-    def judged(self, samples: Passages, encoder: WordTable, sample: WordPlan, most: int) -> Tensor:
+    def judged_inputs(
+        self, samples: Passages, encoder: WordTable, sample: WordPlan, most: int
+    ) -> Tensor:
         """Give the most frequent words: -> (at most `most`,) int64."""
         return torch.arange(min(most, len(samples.vocabulary.words)))
 
-    def told(self, sample: WordPlan, *, samples: int, storage: Storage) -> str:
+    def data_line(self, sample: WordPlan, *, samples: int, storage: Storage) -> str:
         """Say how many words are kept where."""
         store = size_in_words(sample.tokens * BYTES)
         place = "memory" if storage == "memory" else f"a file in {cache_folder()}"

@@ -101,7 +101,7 @@ def _overlap(
 def _with_overlap(
     record: dict[str, Any], overlap: dict[str, Any], alike: str | None
 ) -> dict[str, Any]:
-    """Add to a record what the pictures themselves tell."""
+    """Add to a record what the samples themselves tell."""
     found = [] if alike is None else [alike]
     return {
         **record,
@@ -128,9 +128,9 @@ def _next(
 
 
 def _sources(settings: Probe, network: NamedNetwork) -> Parts[Any]:
-    """Open training and test pictures.
+    """Open training and test samples.
 
-    There is no test part without labels, and where few pictures are tested in folds.
+    There is no test part without labels, and where few samples are tested in folds.
     """
     parts = network.parts(settings.data, f"probe {settings.run} needs DATA: labelled pictures")
     train, test = parts.train, parts.test
@@ -171,11 +171,11 @@ def _read(
 
 @dataclass(frozen=True)
 class _Exam:
-    """The labelled pictures that probes are fitted on and tested on.
+    """The labelled samples that probes are fitted on and tested on.
 
     Attributes:
         train: What is fitted on.
-        test: What is tested on; the same pictures where they are tested in folds.
+        test: What is tested on; the same samples where they are tested in folds.
         folds: (N,) int64, the fold each is tested in, -1 for none; None with a part of its own.
     """
 
@@ -185,15 +185,15 @@ class _Exam:
 
     @classmethod
     def of(cls, train: Samples, test: Samples | None) -> "_Exam":
-        """Deal labelled pictures into folds where there is no test part, copies into one."""
+        """Deal labelled samples into folds where there is no test part, copies into one."""
         if test is not None:
             return cls(train, test, None)
-        assert train.labels is not None  # only labelled pictures are probed
+        assert train.labels is not None  # only labelled samples are probed
         return cls(train, train, folds_of(train.labels, alike=numbered_by_content(train)))
 
     @property
     def tested(self) -> Tensor:
-        """Rows of the pictures that are tested: (T,) int64."""
+        """Rows of the samples that are tested: (T,) int64."""
         if self.folds is None:
             return torch.arange(len(self.test))
         return (self.folds >= 0).nonzero()[:, 0]

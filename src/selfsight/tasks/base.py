@@ -106,11 +106,13 @@ class Task(nn.Module, ABC):
         needs: What it needs of the data, with any settings.
         joint_statistics: Whether several processes may normalise over all of their samples.
         encoder: The trained network, which is saved for use elsewhere.
-        blind: Cost of the best blind guess, None if that has no meaning.
+        blind: Loss of the best guess that looks at nothing, None if that has no meaning; the
+            training shows it beside its own loss.
         chance: Share of right answers of that guess, in (0, 1], None if that has no meaning.
         epochs_between: Number of epochs after which `before_epoch` does something again; 0 for
             only before the first epoch, or never.
-        turns: The kind of each step of a cycle, if there are several kinds.
+        turns: For every step of a cycle the number of the task whose turn it is, where several
+            tasks share the encoder in turns; (0,) for one task.
         rounds: Number of rounds that `fit` reports as progress, for a fitted task.
     """
 
@@ -242,7 +244,7 @@ class Task(nn.Module, ABC):
 
     @property
     def shares(self) -> dict[int, float]:
-        """The first step of each kind, and its kind's share of all steps."""
+        """For each task that takes turns its first step, and its share of all steps."""
         return {0: 1.0}
 
     def tasks_by_name(self, name: str) -> dict[str, "Task"]:

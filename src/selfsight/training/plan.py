@@ -265,7 +265,7 @@ class Plan:
         """Describe the plan, one line for each aspect."""
         weights = sum(p.numel() for p in task.encoder.parameters())
         start = f", weights from {self.start}" if self.start else ""
-        told = self.modality.told(self.sample, samples=self.samples, storage=self.storage)
+        told = self.modality.data_line(self.sample, samples=self.samples, storage=self.storage)
         lines = [
             f"data      {told}",
             *self._lines_of_tasks(),
@@ -327,7 +327,7 @@ class Plan:
             told = ", ".join(f"{key}={_spelt(value)}" for key, value in settings.items())
             return f" ({told})" if told else ""
 
-        seen = self.modality.told_of_task(self.sample)
+        seen = self.modality.task_note(self.sample)
         lines = [f"task      {name}{seen}{told(name)}" for name in self.tasks]
         if self.mix is not None:
             lines.append(f"mix       {TOLD_OF_MIX[self.mix]}{told('mix')}")

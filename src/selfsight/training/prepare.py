@@ -100,7 +100,7 @@ def _basis(
             f"at least {LEAST_SAMPLES} readable {modality.unit} are needed, and {source.name} has "
             f"{len(samples)}; give more{modality.more}"
         )
-    sample = modality.settled(planned.sample, samples)
+    sample = modality.completed(planned.sample, samples)
     return Basis(settings, chosen, needs, modality, samples, sample, start, device, planned.notes)
 
 
@@ -128,7 +128,7 @@ def _completed(basis: Basis, draft: Plan, task: Task, processes: Processes) -> t
 
 def acquaint(task: Task, samples: Samples, of: Plan) -> None:
     """Show the data to encoder and task before the first step, if they need it."""
-    of.modality.acquaint(task.encoder, samples)
+    of.modality.introduce(task.encoder, samples)
     if not task.looks:
         return
     rows = some_rows(len(samples), SHOWN)
@@ -162,7 +162,7 @@ def tried(task: Task, batches: Batches, of: Plan, *, processes: Processes = ALON
         if out_of_memory(error) or not is_of_encoder(error):
             raise
         raise UsageError(
-            f"{of.task}{of.modality.told_of_task(of.sample)} cannot be learned by encoder "
+            f"{of.task}{of.modality.task_note(of.sample)} cannot be learned by encoder "
             f"{of.encoder['name']}: {in_a_line(error)}; {of.modality.remedy}"
         ) from error
     weights = twin.encoder.body.named_parameters()

@@ -68,8 +68,8 @@ def _built(of: Plan) -> tuple[Task, BaseRecipe[Any]]:
         pretrained = (of.start or "").startswith(TIMM)
         encoder = encoders.from_recipe(recipe_of(of.encoder).plain(), pretrained=pretrained)
         if of.start_found and not pretrained:
-            of.modality.carry(load(of.start_found), encoder)
-        given = of.modality.given(of.sample)
+            of.modality.take_over_weights(load(of.start_found), encoder)
+        given = of.modality.task_arguments(of.sample)
         try:
             tasks = {
                 name: make_task(name, encoder, **given, **of.task_settings[name])
