@@ -201,7 +201,7 @@ def _say_of_training(held: HeldOut) -> None:
     if held.trained_on is not False:
         known = "were trained on" if held.trained_on else "may have been trained on"
         console().print(
-            f"{held.pictures.name} has no test part, so these pictures {known}; for unseen ones "
+            f"{held.pictures.name} has no test part, so these {held.unit} {known}; for unseen ones "
             "give other DATA"
         )
 

@@ -34,6 +34,16 @@ def test_words_are_numbered_by_how_often_they_occur_and_rare_ones_left_out(tmp_p
     assert told(passages, 0) == ["the", "cat", "the", "the", "cat"]
 
 
+def test_bytes_that_are_not_utf8_are_counted_and_said(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"many words " * 100 + b"caf\xe9 th\xe9")
+    (tmp_path / "b.txt").write_bytes(b"only words " * 100)
+
+    (note,) = read(tmp_path).notes
+
+    assert note.startswith("2 bytes are not UTF-8")
+    assert note.endswith("the first in a.txt: byte 1,103 is 0xE9")
+
+
 def test_counts_are_those_of_a_plain_count(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     whole = " ".join(f"w{i}" for i in generator.geometric(0.05, 5000))

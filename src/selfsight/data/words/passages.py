@@ -144,7 +144,7 @@ def read_passages(
         lengths=lengths,
         files=len(text) - len(skipped) - len(left_out),
         skipped=tuple(skipped),
-        notes=_told_of_left_out(left_out),
+        notes=_told_of_left_out(left_out) + _told_of_stray(text),
         fingerprint=_fingerprint(vocabulary, store, starts, lengths),
         storage=storage,
     )
@@ -167,6 +167,7 @@ def _numbered(
                     progress(before + read, sum(sizes))
         except Unreadable as reason:
             store.shorten(begun)
+            text.stray.pop(i, None)
             kind = left_out if isinstance(reason, NoText) else skipped
             kind.append(Skipped(text.title(i), str(reason)))
         before += size
@@ -209,6 +210,18 @@ def _told_of_left_out(files: list[Skipped]) -> tuple[str, ...]:
         return ()
     plural = "s that are" if len(files) > 1 else " that is"
     return (f"{len(files)} file{plural} no text left out, the first: {files[0].title}",)
+
+
+def _told_of_stray(text: Text) -> tuple[str, ...]:
+    """Say how many bytes are not UTF-8, in files that were read all the same."""
+    if not text.stray:
+        return ()
+    i, first = next(iter(text.stray.items()))
+    count = sum(stray.number for stray in text.stray.values())
+    return (
+        f"{count:,} bytes are not UTF-8 and part words like a space, the first in {text.title(i)}: "
+        f"{first.first}",
+    )
 
 
 def _settled(

@@ -13,7 +13,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, NamedTuple, cast
 
 from torch import Tensor
 
@@ -40,6 +40,18 @@ class NoText(Unreadable):
     """A file that is no text, as a picture among them."""
 
 
+class Stray(NamedTuple):
+    """Bytes of a file that are not UTF-8.
+
+    Attributes:
+        number: How many there are.
+        first: Where and what the first is, in words.
+    """
+
+    number: int
+    first: str
+
+
 class Text(Source):
     """Files of running words.
 
@@ -47,12 +59,16 @@ class Text(Source):
         name: As the user wrote it.
         root: The folder that the paths are relative to.
         paths: Of the files, sorted.
+
+    Attributes:
+        stray: Bytes that are not UTF-8 in the files that were read, by the file's place.
     """
 
     by_file = True
 
     def __init__(self, name: str, root: Path, paths: list[str]) -> None:
         self.name, self.root, self.paths = name, root, paths
+        self.stray: dict[int, Stray] = {}
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -112,7 +128,10 @@ class Text(Source):
                 packed = file.read(2) == GZIP
                 file.seek(0)
                 inner = cast(BinaryIO, gzip.GzipFile(fileobj=file)) if packed else file
-                for text in _checked(_pieces(inner)):
+                self.stray.pop(i, None)
+                for text, stray in _checked(_pieces(inner)):
+                    if stray is not None:
+                        self.stray[i] = stray
                     yield text, file.tell()
         except (OSError, EOFError, zlib.error) as error:
             reason = getattr(error, "strerror", None) or str(error)
@@ -145,8 +164,11 @@ def _pieces(file: BinaryIO) -> Iterator[bytes]:
         yield rest
 
 
-def _checked(pieces: Iterator[bytes]) -> Iterator[str]:
+def _checked(pieces: Iterator[bytes]) -> Iterator[tuple[str, "Stray | None"]]:
     """Decode pieces, and judge whether they are UTF-8.
+
+    Yields:
+        A piece, and the bytes so far that are not UTF-8; None without any.
 
     Raises:
         Unreadable: If there is too much that is not UTF-8.
@@ -165,7 +187,7 @@ def _checked(pieces: Iterator[bytes]) -> Iterator[str]:
                 f"is not in UTF-8: {first}; convert it, from Latin-1 for example by "
                 "iconv -f LATIN1 -t UTF-8"
             )
-        yield text
+        yield text, Stray(stray, first) if stray else None
 
 
 def open_text(data: str) -> Parts[Text]:
