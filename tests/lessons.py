@@ -4,7 +4,7 @@ A lesson asks the trained network and the same network as it began, picture by p
 how many more of the test pictures' classes a linear probe reads off the one than off the other, and
 its `low` lies two standard errors of the pictures below it. A network that learned nothing keeps
 its beginning's answers, so that this tells more from one training than the accuracies of other
-untrained networks would. What those say is in the verdict, which some lessons ask too.
+untrained networks would. A verdict compares with those; some lessons ask for it too.
 
 A task's row in the table of tasks says how long it trains, by a rule: over `SEEDS`, the mean gain
 lies at least `MARGIN` of its standard errors above nothing, and every seed's `low` above nothing.

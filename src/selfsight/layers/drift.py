@@ -43,7 +43,7 @@ class Drift(nn.Module):
         self._looked = int(state)
 
     def begin(self, step: int) -> None:
-        """Begin a step, from 0: in every 25 steps the first in which this task runs is measured."""
+        """Begin a step, from 0; of every 25 steps the first in which the task runs is measured."""
         self._period = step // EVERY
         self._pictures = self._keys = None
 

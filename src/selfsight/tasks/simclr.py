@@ -42,7 +42,7 @@ class Partners(NamedTuple):
     Attributes:
         itself: (2B,) int64, the row of each view of this process.
         partner: (2B,) int64, the row of the other view of its picture.
-        turn: (M,) int64 for all M views, their picture's place in an order drawn by the pictures.
+        turn: (M,) int64 for all M views, the place of their picture in a random order of pictures.
     """
 
     itself: Tensor
