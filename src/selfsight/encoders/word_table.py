@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from selfsight.encoders.base import KIND, BaseEncoder, BaseRecipe
+from selfsight.errors import UsageError
 from selfsight.system.validation import check, check_within
 
 MOST_WORDS, MOST_LETTERS, MOST_WIDTH = 2**27, 2**32, 2**14
@@ -163,8 +164,6 @@ def of_words(encoder: BaseEncoder) -> WordTable:
     Raises:
         UsageError: If it is of something else.
     """
-    from selfsight.errors import UsageError
-
     if not isinstance(encoder, WordTable):
         raise UsageError(
             f"this is asked of vectors of words, and {encoder.recipe.name} is of "

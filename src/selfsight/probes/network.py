@@ -10,7 +10,6 @@ from typing import Any, Self, cast
 
 from selfsight import encoders
 from selfsight.data.pictures import survey
-from selfsight.data.pictures.reading_progress import read_with_progress
 from selfsight.data.pictures.scaling import SQUARE_VIEW, convertible
 from selfsight.data.pictures.source import PictureParts, PictureSource
 from selfsight.data.pictures.storing import HEADERS_FOR_FORM, fitting
@@ -186,14 +185,8 @@ class PictureNetwork(NamedNetwork):
             most = max(most, len(source.classes))
             rows, _ = choose_labelled(source.labels, most, seed=0, draw=0)
             pictures = pictures.subset(rows.sort().values)
-        return read_with_progress(
-            pictures,
-            side=self.size,
-            fit="square",
-            channels=self.channels,
-            steady=True,
-            listed_in=LISTED_IN,
-        )
+        seen = PicturePlan(self.channels, canvas=self.size, size=self.size)
+        return self.modality.read_frozen(pictures, seen, self.encoder, LISTED_IN)
 
     def about(self) -> dict[str, Any]:
         """Say the side and the view of pictures."""

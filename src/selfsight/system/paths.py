@@ -6,13 +6,15 @@ checked here; the content is checked by the code that opens it.
 
 import difflib
 import os
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
 from selfsight.errors import SelfsightError
 from selfsight.system.escaping import escaped
 
-SETTINGS = "settings.json"  # a directory that holds it is a run
+SETTINGS = "settings.json"  # together with one of these, what makes a directory a run
+RUN_FILES = {"encoder.json", "encoder.safetensors", "checkpoint.pt", "metrics.csv"}
 ENCODER_FILE = ".safetensors"
 TIMM = "timm:"  # prefix of the name of a timm model
 PHOTO = "photo:"  # prefix of the path of a photograph whose crops are the data
@@ -132,3 +134,8 @@ def nothing_called(name: str) -> str:
         f"{', '.join(sorted(FETCHED_NAMES))}.{hint} Give one of these, or a path; "
         "`selfsight datasets` lists the forms that data may have"
     )
+
+
+def is_run(files: Sequence[str]) -> bool:
+    """Tell by the names of its files whether a folder is a run."""
+    return SETTINGS in files and not RUN_FILES.isdisjoint(files)

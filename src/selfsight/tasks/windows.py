@@ -20,9 +20,11 @@ class Windowed(Task):
     Args:
         encoder: A table of words' vectors.
         dim: Width D of a vector.
-        window: Most neighbours on either side, from 1 to 50.
+        window: Most neighbours on either side, from 1 to 50; for each word a radius is drawn evenly
+            from 1 to this, so that near neighbours count more.
         negatives: Noise words that a word is told from, from 1 to 100.
-        subsample: Share of the text past which words are partly left out, in [0, 1].
+        subsample: Words that are more than this share of the text are partly left out, the more so
+            the more frequent they are; in [0, 1], 0 leaves all in.
 
     Attributes:
         output: (V, D) the vectors of words as what is predicted, zero at first.
@@ -31,7 +33,13 @@ class Windowed(Task):
     needs = Needs(batch=Words)
 
     def __init__(
-        self, encoder: nn.Module, dim: int, *, window: int, negatives: int, subsample: float
+        self,
+        encoder: nn.Module,
+        dim: int,
+        *,
+        window: int = 5,
+        negatives: int = 5,
+        subsample: float = 1e-3,
     ) -> None:
         super().__init__(encoder)
         if not 1 <= window <= MOST_WINDOW:

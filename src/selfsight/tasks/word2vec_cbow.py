@@ -15,7 +15,7 @@ all neighbours; here the gradient is that of the loss.
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from selfsight.data.words.batch import Words
 from selfsight.layers.negative_sampling import SHARED, logistic_cost, mean_of, rows
@@ -39,28 +39,7 @@ class Blanks(NamedTuple):
 
 
 class ContinuousBagOfWords(Windowed):
-    """Predict a word from the mean of its neighbours' vectors.
-
-    Args:
-        encoder: A table of words' vectors.
-        dim: Width D of a vector.
-        window: Most neighbours on either side, from 1 to 50; for each word a radius is drawn evenly
-            from 1 to this, so that near neighbours count more.
-        negatives: Noise words that a word is told from, from 1 to 100.
-        subsample: Words that are more than this share of the text are partly left out, the more so
-            the more frequent they are; in [0, 1], 0 leaves all in.
-    """
-
-    def __init__(
-        self,
-        encoder: nn.Module,
-        dim: int,
-        *,
-        window: int = 5,
-        negatives: int = 5,
-        subsample: float = 1e-3,
-    ) -> None:
-        super().__init__(encoder, dim, window=window, negatives=negatives, subsample=subsample)
+    """Predict a word from the mean of its neighbours' vectors."""
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Train at twice the rate of the skip-gram, as word2vec does: a word has one prediction."""

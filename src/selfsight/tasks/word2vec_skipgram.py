@@ -13,7 +13,7 @@ Compositionality", NIPS 2013, https://arxiv.org/abs/1310.4546, sections 2 to 2.3
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from selfsight.data.words.batch import Words
 from selfsight.layers.negative_sampling import SHARED, logistic_cost, mean_of, rows
@@ -36,28 +36,7 @@ class WordNeighbours(NamedTuple):
 
 
 class SkipGram(Windowed):
-    """Predict the neighbours of a word from its vector.
-
-    Args:
-        encoder: A table of words' vectors.
-        dim: Width D of a vector.
-        window: Most neighbours on either side, from 1 to 50; for each word a radius is drawn evenly
-            from 1 to this, so that near neighbours count more.
-        negatives: Noise words that a neighbour is told from, from 1 to 100.
-        subsample: Words that are more than this share of the text are partly left out, the more so
-            the more frequent they are; in [0, 1], 0 leaves all in.
-    """
-
-    def __init__(
-        self,
-        encoder: nn.Module,
-        dim: int,
-        *,
-        window: int = 5,
-        negatives: int = 5,
-        subsample: float = 1e-3,
-    ) -> None:
-        super().__init__(encoder, dim, window=window, negatives=negatives, subsample=subsample)
+    """Predict the neighbours of a word from its vector."""
 
     def hide(self, batch: Words) -> tuple[Tensor, WordNeighbours]:
         """Hide the neighbours of every word: -> words (N, C), and what is hidden."""

@@ -25,7 +25,7 @@ class Words(NamedTuple):
 
     tokens: Tensor
     extent: Tensor
-    index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride] -- nobody searches a batch
+    index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride] -- tuple.index is not used
     draws: Draws
 
     @classmethod

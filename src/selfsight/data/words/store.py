@@ -7,7 +7,6 @@ import tempfile
 import weakref
 from abc import ABC, abstractmethod
 from array import array
-from typing import cast
 
 import numpy as np
 
@@ -98,7 +97,7 @@ class OnDisk(Store):
         """
         found = np.empty(count, np.int32)
         with atomic.blamed(self._place, machine.CACHE, what="cannot read the numbers of words"):
-            whole = filled(cast("object", self._file), memoryview(found).cast("B"), first * BYTES)  # pyright: ignore[reportArgumentType] -- unbuffered
+            whole = filled(self._file, found.data.cast("B"), first * BYTES)
         if not whole:
             raise SelfsightError(f"the numbers of words in {self._place} have become fewer")
         return found

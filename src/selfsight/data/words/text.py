@@ -17,7 +17,6 @@ from typing import BinaryIO, NamedTuple, cast
 
 from torch import Tensor
 
-from selfsight.data.pictures.forms.walking import is_run
 from selfsight.data.source import (
     MOST_CONTENT,
     Parts,
@@ -28,6 +27,7 @@ from selfsight.data.source import (
 )
 from selfsight.errors import SelfsightError
 from selfsight.system.escaping import escaped
+from selfsight.system.paths import is_run
 
 BLOCK = 1 << 20  # bytes that are read at a time
 LONGEST = 1 << 24  # bytes without a space after which a block is cut anywhere

@@ -11,9 +11,8 @@ from typing import NamedTuple
 from selfsight.data.pictures.files.signature import is_signed
 from selfsight.data.pictures.forms.left_out import LeftOut, is_foreign
 from selfsight.data.pictures.forms.suffixes import is_picture_name
+from selfsight.system.paths import is_run
 
-RUN_FILE = "settings.json"  # together with one of these, it marks a run
-RUN_FILES = {"encoder.json", "encoder.safetensors", "checkpoint.pt", "metrics.csv"}
 RECORD = ".json"  # suffix of the records that selfsight writes beside most sheets
 SHEETS = ("-sheet.png", "filters.png")  # ends of the names of sheets without a record
 
@@ -73,11 +72,6 @@ def walked(root: Path) -> Walked:
     elif ours:
         left_out.more.append(f"all {len(ours):,} pictures of {root} were made by selfsight")
     return Walked(tuple(sorted(mine or ours)), left_out)
-
-
-def is_run(files: Sequence[str]) -> bool:
-    """Tell by the names of its files whether a folder is a run."""
-    return RUN_FILE in files and not RUN_FILES.isdisjoint(files)
 
 
 def _drawn(place: str, files: Sequence[str]) -> set[str]:
