@@ -17,7 +17,6 @@ from selfsight.data.pictures import Pictures
 from selfsight.data.pictures.reading_progress import read_with_progress
 from selfsight.data.pictures.scaling import SQUARE_VIEW
 from selfsight.data.pictures.source import PictureSource
-from selfsight.data.pictures.streaming import Streamed
 from selfsight.data.reporting import say_unlabelled
 from selfsight.data.samples import Skipped
 from selfsight.encoders.word_table import of_words
@@ -125,7 +124,7 @@ def _written(settings: Embed, network: PictureNetwork, data: str, path: Path) ->
     with kind(path, about, another=OUT) as file:
         for part in _parts(parts.train, parts.test):
             pictures = _embedded(network, settings, part, file)
-            skipped += [*pictures.skipped, *_found_broken(pictures)]
+            skipped += [*pictures.skipped, *pictures.broken().values()]
             notes |= dict.fromkeys(pictures.notes)
     return {
         "out": str(path),
@@ -192,7 +191,8 @@ def _embedded(
     with Bar(f"embedding {part.split or ''}".rstrip(), len(pictures)) as bar:
         for batch in features:
             here = rows[done : done + len(batch)]
-            kept = ~_broken(pictures, here)
+            broken = pictures.broken()  # in the place of these another stood
+            kept = torch.tensor([row not in broken for row in here.tolist()], dtype=torch.bool)
             file.add(_rows(pictures, here[kept], part, batch[kept]))
             done += len(batch)
             bar(done)
@@ -209,19 +209,6 @@ def _rows(pictures: Pictures, rows: Tensor, part: _Part, features: Tensor) -> Ro
         labels = pictures.labels[rows]
         names = [pictures.classes[number] for number in labels.tolist()]
     return Rows(paths, part.split, labels, names, features)
-
-
-def _broken(pictures: Pictures, rows: Tensor) -> Tensor:
-    """Mark the streamed pictures that broke on decoding: another stood in their place."""
-    failed = pictures.images.failed if isinstance(pictures.images, Streamed) else {}
-    return torch.tensor([row in failed for row in rows.tolist()], dtype=torch.bool)
-
-
-def _found_broken(pictures: Pictures) -> list[Skipped]:
-    if not isinstance(pictures.images, Streamed):
-        return []
-    failures = pictures.images.failed.values()
-    return [Skipped(failure.title, str(failure.reason)) for failure in failures]
 
 
 def show(record: dict[str, Any]) -> None:
